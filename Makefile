@@ -1,0 +1,52 @@
+# Every target works from a fresh clone: Python 3.11 or newer, pip and make are all it takes.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+# Prefect's own telemetry has no business in a demo or a test run.
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.PHONY: demo test check bench lock clean help
+
+help:  ## Say what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.simulator: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[simulator]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.simulator
+
+demo: $(VENV)/.simulator  ## Renew a token against the built-in simulator, and show it
+	$(BIN)/etrade-session demo
+
+test: $(VENV)/.dev  ## Run the test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## Lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## Print the costs that matter, as ratios measured side by side
+	$(BIN)/python benchmarks/run.py
+
+lock: pyproject.toml  ## Remake constraints.txt from what the index serves today
+	@rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
+	@{ echo '# The whole tree, pinned; remade by `make lock`. Versions only: no addresses, no hashes.'; \
+	   $(VENV)-lock/bin/python -m pip freeze --exclude-editable --exclude prefect-etrade; } > constraints.txt
+	@rm -rf $(VENV)-lock
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) $(VENV)-lock dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .hypothesis
