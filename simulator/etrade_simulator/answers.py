@@ -1,0 +1,158 @@
+"""E*TRADE's answers, good and bad, in the forms they have been seen in.
+
+There are many forms of refusal because E*TRADE is many services behind one name; a client has to read all
+of them. ``ProblemForm`` names them; ``as-seen`` picks, call by call, the one E*TRADE was seen to use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from http import HTTPStatus
+from typing import Literal, get_args
+from urllib.parse import quote, urlencode
+
+from etrade_simulator.problems import (
+    RATE_LIMIT_TEXT,
+    DataProblem,
+    OAuthProblem,
+    RateExceeded,
+    Refusal,
+)
+from etrade_simulator.xml_text import to_xml
+
+ProblemForm = Literal["as-seen", "text", "form", "html", "tomcat", "old-tomcat", "header", "json", "xml"]
+
+PROBLEM_FORMS: tuple[ProblemForm, ...] = get_args(ProblemForm)
+
+TEXT = "text/plain;charset=utf-8"
+HTML = "text/html;charset=utf-8"
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json;charset=utf-8"
+XML = "application/xml;charset=utf-8"
+
+_SEEN: dict[str, ProblemForm] = {
+    "consumer_key_rejected": "tomcat",
+    "token_expired": "tomcat",
+    "token_rejected": "old-tomcat",
+    "signature_invalid": "html",
+    "parameter_absent": "form",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer on its way out; ``problem`` names the refusal, if it is one."""
+
+    status: int
+    body: str = field(repr=False)
+    content_type: str = TEXT
+    headers: Mapping[str, str] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def credentials(pairs: Mapping[str, str]) -> Answer:
+    """Give tokens as a form body, each value percent-encoded once (RFC 5849, 2.1 and 2.3)."""
+    return Answer(HTTPStatus.OK, urlencode(pairs, quote_via=quote, safe=""), FORM)
+
+
+def renewed() -> Answer:
+    """Give E*TRADE's sentence for a renewal, with the white space it comes in."""
+    return Answer(HTTPStatus.OK, "\n\n   Access Token has been renewed   \n\n", TEXT)
+
+
+def revoked() -> Answer:
+    """Give E*TRADE's sentence for a revocation."""
+    return Answer(HTTPStatus.OK, "Revoked Access Token", TEXT)
+
+
+def data(document: Mapping[str, object], *, as_json: bool) -> Answer:
+    """Give the document of a data call, as JSON or XML."""
+    if as_json:
+        return Answer(HTTPStatus.OK, json.dumps(document), JSON)
+    return Answer(HTTPStatus.OK, to_xml(document), XML)
+
+
+def refusal(refused: Refusal, form: ProblemForm, *, data_as: Literal["json", "xml"] | None) -> Answer:
+    """Give the answer to a refused call; ``data_as`` is what a data call asked for, ``None`` for OAuth."""
+    if isinstance(refused, OAuthProblem):
+        chosen = form if form != "as-seen" else data_as or _SEEN.get(refused.problem, "text")
+        body, content_type, headers = _FORMS[chosen](refused)
+        return Answer(refused.status, body, content_type, headers, refused.problem)
+    if isinstance(refused, RateExceeded):
+        return Answer(refused.status, RATE_LIMIT_TEXT, HTML, problem=refused.problem)
+    if isinstance(refused, DataProblem):
+        error = {"Error": {"code": refused.code, "message": refused.message}}
+        answer = data(error, as_json=data_as == "json")
+        return Answer(refused.status, answer.body, answer.content_type, problem=refused.problem)
+    raise refused
+
+
+_Parts = tuple[str, str, dict[str, str]]
+
+
+def _joined(problem: OAuthProblem, by: str = ",") -> str:
+    return by.join(f"{name}={value}" for name, value in problem.pairs())
+
+
+def _text(problem: OAuthProblem) -> _Parts:
+    return _joined(problem), TEXT, {}
+
+
+def _form(problem: OAuthProblem) -> _Parts:
+    return _joined(problem, "&"), TEXT, {}
+
+
+def _html(problem: OAuthProblem) -> _Parts:
+    return _joined(problem), HTML, {}
+
+
+def _tomcat(problem: OAuthProblem) -> _Parts:
+    title = f"HTTP Status {problem.status.value} – {problem.status.phrase}"  # noqa: RUF001  # Tomcat's own dash
+    page = (
+        f'<!doctype html><html lang="en"><head><title>{title}</title></head>'
+        f'<body><h1>{title}</h1><hr class="line" /><p><b>Type</b> Status Report</p>'
+        f"<p><b>Message</b> {escape(_joined(problem))}</p>"
+        "<p><b>Description</b> The service does not take these credentials for this resource.</p>"
+        '<hr class="line" /><h3>Application server</h3></body></html>'
+    )
+    return page, HTML, {}
+
+
+def _old_tomcat(problem: OAuthProblem) -> _Parts:
+    message = escape(_joined(problem))
+    page = (
+        "<html><head><title>Error report</title></head>"
+        f'<body><h1>HTTP Status {problem.status.value} - {message}</h1><HR size="1" noshade="noshade">'
+        f"<p><b>type</b> Status report</p><p><b>message</b> <u>{message}</u></p>"
+        "<p><b>description</b> <u>HTTP authentication is missing or was not accepted.</u></p>"
+        '<HR size="1" noshade="noshade"></body></html>'
+    )
+    return page, HTML, {}
+
+
+def _header(problem: OAuthProblem) -> _Parts:
+    fields = ", ".join(f'{name}="{quote(value, safe="-.")}"' for name, value in problem.pairs())
+    return "", HTML, {"WWW-Authenticate": f'OAuth realm="", {fields}'}
+
+
+def _json(problem: OAuthProblem) -> _Parts:
+    return json.dumps({"Error": {"message": _joined(problem)}}), JSON, {}
+
+
+def _xml(problem: OAuthProblem) -> _Parts:
+    return to_xml({"Error": {"message": _joined(problem)}}), XML, {}
+
+
+_FORMS: dict[ProblemForm, Callable[[OAuthProblem], _Parts]] = {
+    "text": _text,
+    "form": _form,
+    "html": _html,
+    "tomcat": _tomcat,
+    "old-tomcat": _old_tomcat,
+    "header": _header,
+    "json": _json,
+    "xml": _xml,
+}

@@ -1,0 +1,105 @@
+"""Planted faults: what goes wrong on purpose, for which calls and how many times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from etrade_simulator.answers import HTML, Answer
+
+When = Literal["before", "verified", "after"]
+Drop = Literal["before-answer", "mid-body"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that goes wrong with a call.
+
+    A fault with a ``status`` answers in the service's place. One without leaves the call its own answer
+    and only delays, drips, pads or drops it.
+
+    Attributes:
+        status: The status to answer, or ``None`` for the call's own answer.
+        body: The body to answer, with a ``status``.
+        content_type: The content type to answer, with a ``status``.
+        headers: More headers to answer, such as ``Retry-After``.
+        delay: Seconds to wait before the first byte.
+        drip: Seconds to wait before each byte of the body.
+        size: Bytes to pad the body to, with blanks and without a ``Content-Length``; 0 leaves it as it is.
+        drop: Close the connection instead: before any byte, or after half of the body.
+        when: ``before`` anything is checked; only once the call is ``verified``, of which nothing but the
+            used nonce remains; or ``after`` the call has had its effect, so that only the answer is lost.
+    """
+
+    status: int | None = None
+    body: str = field(default="", repr=False)
+    content_type: str = HTML
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    drip: float = 0.0
+    size: int = 0
+    drop: Drop | None = None
+    when: When = "before"
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot, or could not where the fault came as JSON.
+
+        Raises:
+            ValueError: There is no such ``when`` or ``drop``, or a duration or size is negative.
+        """
+        if self.when not in get_args(When):
+            raise ValueError(f"when is one of {', '.join(get_args(When))}, not {self.when!r}")
+        if self.drop not in (None, *get_args(Drop)):
+            raise ValueError(f"drop is one of {', '.join(get_args(Drop))}, not {self.drop!r}")
+        if min(self.delay, self.drip, self.size) < 0:
+            raise ValueError("delay, drip and size are never negative")
+
+    @property
+    def answer(self) -> Answer | None:
+        """Give the answer that takes the place of the call's own, or ``None`` if that one stays."""
+        if self.status is not None:
+            return Answer(self.status, self.body, self.content_type, self.headers)
+        if self.drop == "before-answer":
+            return Answer(0, "")
+        return None
+
+
+@dataclass
+class Planted:
+    """A fault with the calls it waits for: a path's ending, and how many of them."""
+
+    fault: Fault
+    path: str
+    times: int
+
+
+class FaultBed:
+    """Holds the planted faults; of several for one path, the one planted first strikes first."""
+
+    def __init__(self) -> None:
+        self._planted: list[Planted] = []
+
+    def plant(self, fault: Fault, path: str, times: int) -> None:
+        """Let the fault strike the next ``times`` calls whose path ends in ``path``.
+
+        Raises:
+            ValueError: ``times`` is not positive.
+        """
+        if times < 1:
+            raise ValueError(f"a fault strikes at least once, not {times} times")
+        self._planted.append(Planted(fault, path, times))
+
+    def clear(self) -> None:
+        """Take out every fault."""
+        self._planted.clear()
+
+    def waiting_for(self, path: str) -> Planted | None:
+        """Give the fault that would strike a call of this path, without using it up."""
+        return next((planted for planted in self._planted if path.endswith(planted.path)), None)
+
+    def use(self, planted: Planted) -> None:
+        """Count one strike of the fault, and take it out after its last."""
+        planted.times -= 1
+        if planted.times == 0:
+            self._planted.remove(planted)

@@ -1,0 +1,200 @@
+"""The simulator as a test or a demo holds it: start it, sign in, move its clock, plant faults, read calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlencode
+
+from etrade_simulator.answers import PROBLEM_FORMS, ProblemForm
+from etrade_simulator.app import AUTHORIZE_PATH, create_app
+from etrade_simulator.clock import SimulatorClock, aware
+from etrade_simulator.control import control_routes
+from etrade_simulator.faults import Fault
+from etrade_simulator.journal import RecordedCall
+from etrade_simulator.parties import ENVIRONMENTS, AccessToken, Consumer, Environment, new_consumer
+from etrade_simulator.rates import ETRADE_LIMITS, Module, RateLimit
+from etrade_simulator.server import LoopbackServer
+from etrade_simulator.service import Service
+from etrade_simulator.tokens import GrantedToken
+
+
+class Simulator:
+    """A running E*TRADE OAuth service, on the loopback interface, from ``with`` to its end.
+
+    Args:
+        port: The port to listen on; 0 takes a free one.
+        clock: The clock to live by; real time if none is given.
+        control: Whether to serve the routes under ``/_control/``.
+        rate_limits: Whether to keep E*TRADE's rate limits; or limits of your own, by module.
+        host: A loopback address.
+
+    Raises:
+        ValueError: ``host`` is not a loopback address.
+        OSError: The port is taken.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        clock: SimulatorClock | None = None,
+        *,
+        control: bool = False,
+        rate_limits: bool | Mapping[Module, RateLimit] = False,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._clock = clock or SimulatorClock()
+        limits = ETRADE_LIMITS if rate_limits is True else dict(rate_limits or {})
+        self._service = Service(self._clock, limits)
+        self._consumers = {name: self.add_consumer(name) for name in ENVIRONMENTS}
+        app = create_app(self._service, control_routes(self) if control else None)
+        self._server = LoopbackServer(app, host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._server.port}"
+
+    def __enter__(self) -> Self:
+        """Start serving."""
+        self._server.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop serving."""
+        self._server.stop()
+
+    @property
+    def oauth_url(self) -> str:
+        """Give the base address of the OAuth calls, for both kinds of consumer key."""
+        return self.url + "/oauth"
+
+    def api_url(self, environment: Environment) -> str:
+        """Give the base address of the environment's data calls, to which ``/v1/...`` is added."""
+        return {"live": self.url, "sandbox": self.url + "/sandbox"}[environment]
+
+    def authorize_url(self, consumer_key: str, request_token: str) -> str:
+        """Give the address of the page on which a person accepts."""
+        return f"{self.url}{AUTHORIZE_PATH}?{urlencode({'key': consumer_key, 'token': request_token})}"
+
+    def consumer(self, environment: Environment) -> Consumer:
+        """Give the ready-made consumer of the environment; its key is random for each simulator."""
+        return self._consumers[environment]
+
+    def add_consumer(self, environment: Environment, issued_at: datetime | None = None) -> Consumer:
+        """Give a new consumer, whose key lapses two years after ``issued_at`` if that is given."""
+        consumer = new_consumer(environment, aware(issued_at) if issued_at else None)
+        with self._service.lock:
+            return self._service.registry.add_consumer(consumer)
+
+    def sign_in(
+        self,
+        environment: Environment,
+        issued_at: datetime | None = None,
+        last_used_at: datetime | None = None,
+        *,
+        consumer: Consumer | None = None,
+    ) -> AccessToken:
+        """Give an access token as a person's sign-in would, without the person.
+
+        Args:
+            environment: The environment whose ready-made consumer signs in.
+            issued_at: When it was issued; now, if not given. Yesterday makes an expired token.
+            last_used_at: When it was last used; ``issued_at``, if not given, so that a token issued
+                more than two hours ago is an inactive one.
+            consumer: A consumer of your own, from ``add_consumer``.
+        """
+        signer = consumer or self.consumer(environment)
+        issued = aware(issued_at) if issued_at else self.now()
+        used = aware(last_used_at) if last_used_at else issued
+        with self._service.lock:
+            granted = self._service.registry.add_granted_token(GrantedToken(signer.key, issued, used))
+        return AccessToken(
+            environment=signer.environment,
+            consumer_key=signer.key,
+            consumer_secret=signer.secret,
+            token=granted.token,
+            token_secret=granted.secret,
+            issued_at=issued,
+        )
+
+    def approve(self, request_token: str) -> str:
+        """Accept a request token as the person would, and give the verifier.
+
+        Raises:
+            OAuthProblem: It is unknown, used, declined, or older than five minutes.
+        """
+        with self._service.lock:
+            return self._service.registry.request_token(request_token).accept(self.now())
+
+    def revoke(self, token: AccessToken | str) -> None:
+        """Revoke an access token behind its owner's back.
+
+        Raises:
+            OAuthProblem: It is unknown, revoked already, or expired.
+        """
+        text = token.token if isinstance(token, AccessToken) else token
+        with self._service.lock:
+            self._service.registry.granted_token(text).revoke(self.now())
+
+    def now(self) -> datetime:
+        """Give the simulator's time, aware, in UTC."""
+        return self._clock()
+
+    def advance(self, by: timedelta) -> None:
+        """Move the simulator's clock forward."""
+        self._clock.advance(by)
+
+    def set_time(self, at: datetime) -> None:
+        """Set the simulator's clock to an aware moment."""
+        self._clock.set_time(at)
+
+    def plant(self, fault: Fault, path: str = "", times: int = 1) -> None:
+        """Let the fault strike the next ``times`` signed calls whose path ends in ``path`` (empty: any).
+
+        Raises:
+            ValueError: ``times`` is not positive.
+        """
+        with self._service.lock:
+            self._service.faults.plant(fault, path, times)
+
+    def clear_faults(self) -> None:
+        """Take out every planted fault."""
+        with self._service.lock:
+            self._service.faults.clear()
+
+    def calls(self, path: str | None = None) -> list[RecordedCall]:
+        """Give the signed calls so far, oldest first; those whose path ends in ``path``, if given."""
+        with self._service.lock:
+            return [call for call in self._service.recorded if path is None or call.path.endswith(path)]
+
+    @property
+    def problem_form(self) -> ProblemForm:
+        """Give the form in which ``oauth_problem`` is answered; ``as-seen`` unless set.
+
+        Raises:
+            ValueError: On setting a form there is none of.
+        """
+        return self._service.problem_form
+
+    @problem_form.setter
+    def problem_form(self, form: ProblemForm) -> None:
+        if form not in PROBLEM_FORMS:
+            raise ValueError(f"{form!r} is none of {', '.join(PROBLEM_FORMS)}")
+        self._service.problem_form = form
+
+    @property
+    def timestamp_tolerance(self) -> timedelta:
+        """Give how far a call's timestamp may be from the simulator's clock; five minutes unless set.
+
+        A wide one lets a client that lives by the machine's clock call a simulator whose clock was moved.
+        """
+        return self._service.timestamp_tolerance
+
+    @timestamp_tolerance.setter
+    def timestamp_tolerance(self, tolerance: timedelta) -> None:
+        self._service.timestamp_tolerance = tolerance

@@ -1,0 +1,136 @@
+"""The control routes, and that they are off unless asked for."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+import pytest
+import requests
+
+from etrade_simulator import AccessToken, Simulator, SimulatorClock
+
+Call = Callable[..., requests.Response]
+
+
+@pytest.fixture
+def simulator(clock: SimulatorClock) -> Iterator[Simulator]:
+    """A simulator with its control routes on."""
+    with Simulator(clock=clock, control=True) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def control(simulator: Simulator) -> Call:
+    """Call a control route."""
+
+    def call(method: str, route: str, body: object = None, **query: str) -> requests.Response:
+        url = f"{simulator.url}/_control/{route}"
+        with requests.request(method, url, json=body, params=query, timeout=5) as answer:
+            return answer
+
+    return call
+
+
+@pytest.mark.parametrize("path", ["clock", "faults", "calls", "sign-in", "form"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_control_is_off_by_default(clock: SimulatorClock, method: str, path: str) -> None:
+    """A plain simulator knows no control route."""
+    with (
+        Simulator(clock=clock) as simulator,
+        requests.request(method, f"{simulator.url}/_control/{path}", timeout=5) as answer,
+    ):
+        assert 404 == answer.status_code
+
+
+def test_the_clock_can_be_read_and_advanced(simulator: Simulator, control: Call) -> None:
+    """Advancing by seconds moves the simulator, and the answer tells the new time."""
+    expected = simulator.now() + timedelta(hours=2)
+    told = control("POST", "clock", {"advance": 7200}).json()["now"]
+    assert [expected] * 3 == [
+        datetime.fromisoformat(told),
+        simulator.now(),
+        datetime.fromisoformat(control("GET", "clock").json()["now"]),
+    ]
+
+
+def test_the_clock_can_be_set(simulator: Simulator, control: Call) -> None:
+    """Setting moves the simulator to the moment named."""
+    control("POST", "clock", {"set": "2025-07-01T12:00:00-04:00"})
+    assert datetime.fromisoformat("2025-07-01T16:00:00+00:00") == simulator.now()
+
+
+def test_a_fault_can_be_planted_and_taken_out(simulator: Simulator, control: Call, renew: Call) -> None:
+    """A planted fault strikes, and after clearing does not."""
+    token = simulator.sign_in("live")
+    control("POST", "faults", {"path": "renew_access_token", "times": 9, "status": 503})
+    struck = renew(token).status_code
+    control("DELETE", "faults")
+    assert [503, 200] == [struck, renew(token).status_code]
+
+
+def test_the_calls_can_be_read(simulator: Simulator, control: Call, renew: Call) -> None:
+    """Each call is there with its outcome and nothing more."""
+    renew(simulator.sign_in("live"), timestamp="1")
+    assert [
+        {
+            "method": "GET",
+            "path": "/oauth/renew_access_token",
+            "status": 401,
+            "at": "2025-01-15T15:00:00+00:00",
+            "problem": "timestamp_refused",
+            "faulted": False,
+        }
+    ] == control("GET", "calls").json()
+
+
+def test_the_calls_can_be_chosen_by_path(simulator: Simulator, control: Call, renew: Call) -> None:
+    """Calls of other paths are left out."""
+    renew(simulator.sign_in("live"))
+    assert [] == control("GET", "calls", path="/v1/accounts/list").json()
+
+
+def test_a_sign_in_without_a_person_gives_a_working_token(
+    simulator: Simulator, control: Call, renew: Call
+) -> None:
+    """The token from the control route can be renewed."""
+    fields = control("POST", "sign-in", {"environment": "sandbox"}).json()
+    assert 200 == renew(AccessToken(**fields)).status_code
+
+
+def test_a_sign_in_may_be_backdated(simulator: Simulator, control: Call, renew: Call) -> None:
+    """A token issued the day before is expired."""
+    fields = control("POST", "sign-in", {"issued_at": "2025-01-14T12:00:00Z"}).json()
+    assert 401 == renew(AccessToken(**fields)).status_code
+
+
+def test_the_problem_form_can_be_set(simulator: Simulator, control: Call, renew: Call) -> None:
+    """Refusals come in the form set."""
+    control("POST", "form", {"problem_form": "json"})
+    assert "message" in renew(simulator.sign_in("live"), timestamp="1").json()["Error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("clock", {}),
+        ("clock", {"set": "soon"}),
+        ("clock", {"set": "2025-01-14T12:00:00"}),
+        ("clock", {"advance": "much"}),
+        ("clock", [7200]),
+        ("faults", {"stauts": 503}),
+        ("faults", {"status": 503, "times": 0}),
+        ("faults", {"drop": "never"}),
+        ("sign-in", {"environment": "production"}),
+        ("form", {"problem_form": "pdf"}),
+    ],
+)
+def test_what_cannot_be_understood_is_a_bad_request(control: Call, path: str, body: object) -> None:
+    """A mistake is answered 400 with what is wrong, never a fault of the server."""
+    answer = control("POST", path, body)
+    assert 400 == answer.status_code
+    assert answer.json()["error"]
+
+
+def test_control_calls_are_not_in_the_list_of_calls(simulator: Simulator, control: Call) -> None:
+    """The list shows what the client under test did, not what the test did."""
+    control("POST", "clock", {"advance": 1})
+    assert [] == simulator.calls()

@@ -1,0 +1,153 @@
+"""The sample accounts, balances, positions and quotes."""
+
+from collections.abc import Callable
+from xml.etree import ElementTree as ET
+
+import pytest
+import requests
+
+from etrade_simulator import AccessToken, Simulator
+from etrade_simulator.xml_text import to_xml
+
+Get = Callable[..., requests.Response]
+
+
+@pytest.fixture
+def token(simulator: Simulator) -> AccessToken:
+    """A live token."""
+    return simulator.sign_in("live")
+
+
+@pytest.fixture
+def get(simulator: Simulator, sign: Callable[..., requests.Response], token: AccessToken) -> Get:
+    """Get a path of the live data calls."""
+    return lambda path, **options: sign(token, simulator.api_url("live") + "/v1" + path, **options)
+
+
+@pytest.fixture
+def account_key(get: Get) -> str:
+    """The ``accountIdKey`` of the first account."""
+    return get("/accounts/list.json").json()["AccountListResponse"]["Accounts"]["Account"][0]["accountIdKey"]
+
+
+def test_there_are_two_accounts(get: Get) -> None:
+    """The list holds two active brokerage accounts with different keys."""
+    accounts = get("/accounts/list.json").json()["AccountListResponse"]["Accounts"]["Account"]
+    assert [("BROKERAGE", "ACTIVE")] * 2 == [
+        (account["institutionType"], account["accountStatus"]) for account in accounts
+    ]
+    assert 2 == len({account["accountIdKey"] for account in accounts})
+
+
+def test_a_path_without_json_is_answered_in_xml(get: Get) -> None:
+    """E*TRADE's default is XML."""
+    answer = get("/accounts/list")
+    root = ET.fromstring(answer.content)  # noqa: S314  # the simulator's own text
+    assert ("AccountListResponse", 2) == (root.tag, len(root.findall("Accounts/Account")))
+    assert "application/xml;charset=utf-8" == answer.headers["Content-Type"]
+
+
+def test_an_accept_header_asks_for_json_too(get: Get) -> None:
+    """A client may ask by header instead of by path."""
+    assert "AccountListResponse" in get("/accounts/list", headers={"Accept": "application/json"}).json()
+
+
+def test_the_numbers_agree_with_each_other(get: Get, account_key: str) -> None:
+    """The positions add up to the net market value, and with the cash to the account's value."""
+    query = {"instType": "BROKERAGE", "realTimeNAV": "true"}
+    balance = get(f"/accounts/{account_key}/balance.json", params=query).json()["BalanceResponse"]
+    portfolio = get(f"/accounts/{account_key}/portfolio.json").json()["PortfolioResponse"]
+    positions = portfolio["AccountPortfolio"][0]["Position"]
+    values = balance["Computed"]["RealTimeValues"]
+    assert values["netMv"] == round(sum(position["marketValue"] for position in positions), 2)
+    assert values["totalAccountValue"] == round(values["netMv"] + balance["Computed"]["cashBalance"], 2)
+
+
+def test_a_position_is_priced_by_its_quote(get: Get, account_key: str) -> None:
+    """The portfolio's last trade is the quote's."""
+    portfolio = get(f"/accounts/{account_key}/portfolio.json").json()["PortfolioResponse"]
+    position = portfolio["AccountPortfolio"][0]["Position"][0]
+    quote = get(f"/market/quote/{position['Product']['symbol']}.json").json()["QuoteResponse"]["QuoteData"][0]
+    assert quote["All"]["lastTrade"] == position["Quick"]["lastTrade"]
+
+
+def test_real_time_values_come_when_asked_for(get: Get, account_key: str) -> None:
+    """Without ``realTimeNAV=true`` the balance holds no real-time values."""
+    balance = get(f"/accounts/{account_key}/balance.json", params={"instType": "BROKERAGE"}).json()
+    assert "RealTimeValues" not in balance["BalanceResponse"]["Computed"]
+
+
+def test_a_balance_needs_the_institution_type(get: Get, account_key: str) -> None:
+    """Without ``instType`` the balance is refused with a numbered error."""
+    answer = get(f"/accounts/{account_key}/balance.json")
+    assert (400, 103) == (answer.status_code, answer.json()["Error"]["code"])
+
+
+@pytest.mark.parametrize("what", ["balance", "portfolio"])
+def test_an_unknown_account_is_an_error(get: Get, what: str) -> None:
+    """An account key that is none is refused with a numbered error, in the form asked for."""
+    answer = get(f"/accounts/nobody/{what}", params={"instType": "BROKERAGE"})
+    root = ET.fromstring(answer.content)  # noqa: S314  # the simulator's own text
+    assert (400, "102") == (answer.status_code, root.findtext("code"))
+
+
+def test_quotes_come_in_the_order_asked_for(get: Get) -> None:
+    """Several symbols give as many quotes, case aside."""
+    data = get("/market/quote/msft,AAPL.json").json()["QuoteResponse"]["QuoteData"]
+    assert ["MSFT", "AAPL"] == [quote["Product"]["symbol"] for quote in data]
+
+
+def test_prices_are_the_same_on_every_run(get: Get) -> None:
+    """A symbol's price depends on its letters alone, so a test may name it."""
+    quote = get("/market/quote/AAPL.json").json()["QuoteResponse"]["QuoteData"][0]["All"]
+    assert (469.44, 458.12) == (quote["lastTrade"], quote["previousClose"])
+
+
+def test_what_is_no_symbol_is_named_in_a_message(get: Get) -> None:
+    """The good symbols are quoted and the bad one is named."""
+    response = get("/market/quote/AAPL,A$PL.json").json()["QuoteResponse"]
+    assert ["AAPL"] == [quote["Product"]["symbol"] for quote in response["QuoteData"]]
+    assert "A$PL is an invalid symbol" == response["Messages"]["Message"][0]["description"]
+
+
+def test_no_symbol_at_all_gives_messages_alone(get: Get) -> None:
+    """Where nothing can be quoted there is no quote data, not an empty list."""
+    assert ["Messages"] == list(get("/market/quote/$.json").json()["QuoteResponse"])
+
+
+def test_xml_says_what_json_says() -> None:
+    """Lists repeat their element, truth is lower-case, and markup is escaped."""
+    document = {"Root": {"Item": [1, 2.5], "flag": True, "Inner": {"text": "a < b & c"}}}
+    expected = (
+        "<Root><Item>1</Item><Item>2.5</Item><flag>true</flag>"
+        "<Inner><text>a &lt; b &amp; c</text></Inner></Root>"
+    )
+    assert expected == to_xml(document).partition("\n")[2]
+
+
+def test_no_more_than_twenty_five_symbols_are_quoted(get: Get) -> None:
+    """Symbols beyond the twenty-fifth are left out."""
+    symbols = ",".join(f"AB{chr(65 + number)}" for number in range(26))
+    assert 25 == len(get(f"/market/quote/{symbols}.json").json()["QuoteResponse"]["QuoteData"])
+
+
+def test_a_quote_is_dated_in_eastern_time(get: Get) -> None:
+    """The text of the time is New York's, its number is UTC seconds."""
+    quote = get("/market/quote/AAPL.json").json()["QuoteResponse"]["QuoteData"][0]
+    assert ("10:00:00 EST 01-15-2025", 1736953200) == (quote["dateTime"], quote["dateTimeUTC"])
+
+
+def test_the_sandbox_has_the_same_data(simulator: Simulator, get: Get, list_accounts: Get) -> None:
+    """A sandbox token lists the same sample accounts."""
+    assert get("/accounts/list.json").json() == list_accounts(simulator.sign_in("sandbox")).json()
+
+
+def test_an_unknown_path_is_404(get: Get) -> None:
+    """What E*TRADE does not have, the simulator has not either."""
+    assert 404 == get("/accounts/list/nothing").status_code
+
+
+@pytest.mark.parametrize("path", ["/accounts/list.json", "/market/quote/AAPL"])
+def test_data_is_read_by_get_alone(get: Get, path: str) -> None:
+    """Another method at a data path is 405."""
+    assert 405 == get(path, method="POST").status_code

@@ -1,0 +1,126 @@
+"""The pages a person sees while signing in."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import parse_qs
+
+import pytest
+import requests
+
+from etrade_simulator import Simulator
+
+Call = Callable[..., requests.Response]
+
+
+@pytest.fixture
+def request_token(simulator: Simulator, sign: Call) -> str:
+    """A fresh request token of the live consumer."""
+    answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri="oob")
+    return parse_qs(answer.text)["oauth_token"][0]
+
+
+@pytest.fixture
+def address(simulator: Simulator, request_token: str) -> str:
+    """The address of the page that asks for consent."""
+    return simulator.authorize_url(simulator.consumer("live").key, request_token)
+
+
+def visit(address: str, **fields: str) -> requests.Response:
+    """Open the page, or press one of its buttons."""
+    method = "POST" if fields else "GET"
+    with requests.request(method, address, data=fields, timeout=5) as page:
+        return page
+
+
+def text_of(page: requests.Response, element: str) -> str:
+    """The text of the element with this id."""
+    found = re.search(rf'id="{element}"[^>]*>([^<]*)<', page.text)
+    return found[1] if found else f"no {element}"
+
+
+def test_the_page_asks_for_consent(address: str) -> None:
+    """It names the application and the environment and has both buttons."""
+    page = visit(address)
+    shown = [text_of(page, element) for element in ("application", "environment", "accept", "decline")]
+    assert (200, ["the sample application", "live", "Accept", "Decline"]) == (page.status_code, shown)
+
+
+@pytest.mark.parametrize("decision", [None, "accept", "decline"])
+def test_every_page_says_that_it_is_a_simulator(address: str, decision: str | None) -> None:
+    """Nobody can take a page for E*TRADE's."""
+    page = visit(address, **({"decision": decision} if decision else {}))
+    assert "This is a simulator on your own machine." in page.text
+
+
+@pytest.mark.parametrize("decision", [None, "accept", "decline"])
+def test_no_page_loads_anything_or_can_be_stored(address: str, decision: str | None) -> None:
+    """Pages stand alone: no address in them, no script allowed, nothing kept by the browser."""
+    page = visit(address, **({"decision": decision} if decision else {}))
+    assert [] == re.findall(r"(?:src|href)=|url\(|<script", page.text)
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "no-store" == page.headers["Cache-Control"]
+
+
+def test_accepting_shows_a_verifier_that_works(
+    simulator: Simulator, sign: Call, address: str, request_token: str
+) -> None:
+    """The five characters on the page are those the exchange asks for."""
+    verifier = text_of(visit(address, decision="accept"), "verifier")
+    assert simulator.approve(request_token) == verifier
+    assert re.fullmatch("[A-Z0-9]{5}", verifier)
+
+
+def test_a_browsers_form_needs_no_query(simulator: Simulator, request_token: str) -> None:
+    """Key and token may come in the form, where the page puts them as well."""
+    bare = simulator.url + "/e/t/etws/authorize"
+    key = simulator.consumer("live").key
+    page = visit(bare, key=key, token=request_token, decision="accept")
+    assert 5 == len(text_of(page, "verifier"))
+
+
+def test_an_unencoded_token_in_the_address_is_understood(simulator: Simulator, request_token: str) -> None:
+    """Clients write the token as it is, so its plus signs arrive as blanks."""
+    key = simulator.consumer("live").key
+    page = visit(f"{simulator.url}/e/t/etws/authorize?key={key}&token={request_token}")
+    assert "Accept" == text_of(page, "accept")
+
+
+def test_declining_ends_the_sign_in(address: str) -> None:
+    """After a no the page says so, and a later yes comes too late."""
+    declined = visit(address, decision="decline")
+    again = visit(address, decision="accept")
+    assert ("Access declined", 200) == (text_of(declined, "declined"), declined.status_code)
+    assert ("permission_denied", 400) == (text_of(again, "problem"), again.status_code)
+
+
+def test_an_old_link_says_so(simulator: Simulator, address: str) -> None:
+    """Five minutes later there is nothing to accept."""
+    simulator.advance(timedelta(minutes=5))
+    page = visit(address)
+    assert (400, "token_expired") == (page.status_code, text_of(page, "problem"))
+
+
+@pytest.mark.parametrize(
+    ("key", "token", "problem"),
+    [(None, "unknown", "token_rejected"), ("unknown", None, "consumer_key_rejected"), ("", "", None)],
+)
+def test_a_wrong_link_says_what_is_wrong(
+    simulator: Simulator, request_token: str, key: str | None, token: str | None, problem: str | None
+) -> None:
+    """An unknown key and an unknown token are told apart."""
+    key = simulator.consumer("live").key if key is None else key
+    page = visit(simulator.authorize_url(key, request_token if token is None else token))
+    assert (400, problem or "consumer_key_rejected") == (page.status_code, text_of(page, "problem"))
+
+
+def test_what_is_in_the_link_is_not_put_into_the_page(simulator: Simulator) -> None:
+    """A link cannot smuggle markup into the page."""
+    page = visit(simulator.authorize_url("<b>key</b>", "<b>token</b>"))
+    assert "<b>" not in page.text
+
+
+def test_visits_are_not_in_the_list_of_signed_calls(simulator: Simulator, address: str) -> None:
+    """The list of calls holds what programs called, not what people looked at."""
+    visit(address)
+    assert ["/oauth/request_token"] == [call.path for call in simulator.calls()]

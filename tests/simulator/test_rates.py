@@ -1,0 +1,100 @@
+"""E*TRADE's rate limits."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import requests
+from requests_oauthlib import OAuth1Session
+
+from etrade_simulator import Simulator, SimulatorClock
+from etrade_simulator.problems import RateExceeded
+from etrade_simulator.rates import ETRADE_LIMITS, RateCounter, RateLimit
+
+Call = Callable[..., requests.Response]
+
+NOON = datetime(2025, 1, 15, 17, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def simulator(clock: SimulatorClock) -> Iterator[Simulator]:
+    """A simulator that keeps E*TRADE's limits, its clock standing still."""
+    with Simulator(clock=clock, rate_limits=True) as simulator:
+        yield simulator
+
+
+def test_the_third_accounts_call_in_a_second_is_one_too_many(
+    simulator: Simulator, list_accounts: Call
+) -> None:
+    """Two calls pass and the third is answered with status 400 and E*TRADE's sentence."""
+    token = simulator.sign_in("live")
+    answers = [list_accounts(token) for _ in range(3)]
+    assert [200, 200, 400] == [answer.status_code for answer in answers]
+    assert "Number of requests exceeded the rate limit set" == answers[-1].text
+
+
+def test_a_second_later_calls_pass_again(simulator: Simulator, list_accounts: Call) -> None:
+    """The limit looks at the last second only."""
+    token = simulator.sign_in("live")
+    for _ in range(3):
+        list_accounts(token)
+    simulator.advance(timedelta(seconds=1))
+    assert 200 == list_accounts(token).status_code
+
+
+def test_four_market_calls_a_second_pass(simulator: Simulator, sign: Call) -> None:
+    """The market module allows four calls a second, and counts apart from accounts."""
+    token = simulator.sign_in("live")
+    url = simulator.api_url("live") + "/v1/market/quote/AAPL.json"
+    assert [200, 200, 200, 200, 400] == [sign(token, url).status_code for _ in range(5)]
+
+
+def test_each_consumer_key_has_its_own_count(simulator: Simulator, list_accounts: Call) -> None:
+    """One consumer at its limit does not hold up another."""
+    busy, other = simulator.sign_in("live"), simulator.sign_in("sandbox")
+    for _ in range(3):
+        list_accounts(busy)
+    assert 200 == list_accounts(other).status_code
+
+
+def test_oauth_calls_are_not_limited(simulator: Simulator, renew: Call) -> None:
+    """E*TRADE lists no limit for its OAuth calls."""
+    token = simulator.sign_in("live")
+    assert [200] * 6 == [renew(token).status_code for _ in range(6)]
+
+
+@pytest.mark.parametrize(("module", "hourly"), [("accounts", 7_000), ("market", 14_000)])
+def test_the_hourly_limit_holds_over_spread_calls(module: str, hourly: int) -> None:
+    """As many calls as an hour allows pass, spread out evenly, and the next is refused."""
+    counter = RateCounter(ETRADE_LIMITS)
+    step = timedelta(hours=1) / (hourly + 10)
+    for number in range(hourly):
+        counter.count("key", module, NOON + number * step)
+    with pytest.raises(RateExceeded):
+        counter.count("key", module, NOON + hourly * step)
+    counter.count("key", module, NOON + timedelta(hours=1))
+
+
+def test_limits_can_be_set_by_module(clock: SimulatorClock) -> None:
+    """A module without a limit of its own takes any number of calls."""
+    counter = RateCounter({"market": RateLimit(per_second=1, per_hour=1)})
+    for _ in range(50):
+        counter.count("key", "accounts", clock())
+    counter.count("key", "market", clock())
+    with pytest.raises(RateExceeded):
+        counter.count("key", "market", clock())
+
+
+def test_a_plain_simulator_keeps_no_limit(clock: SimulatorClock) -> None:
+    """In process, unless asked for, a burst of calls within one moment passes."""
+    with Simulator(clock=clock) as plain:
+        token = plain.sign_in("live")
+        with OAuth1Session(
+            token.consumer_key,
+            token.consumer_secret,
+            token.token,
+            token.token_secret,
+            timestamp=str(int(plain.now().timestamp())),
+        ) as session:
+            url = plain.api_url("live") + "/v1/accounts/list.json"
+            assert [200] * 10 == [session.get(url).status_code for _ in range(10)]

@@ -1,0 +1,112 @@
+"""The server: where it listens, how it starts and stops, and many calls at once."""
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from requests_oauthlib import OAuth1Session
+
+from etrade_simulator import Fault, Simulator
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "8.8.8.8"])  # noqa: S104  # to be refused
+def test_only_loopback_addresses_are_taken(host: str) -> None:
+    """An address that other machines could reach is refused before anything is bound."""
+    with pytest.raises(ValueError, match="loopback"):
+        Simulator(host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+def test_loopback_addresses_answer(host: str) -> None:
+    """A simulator at a loopback address is called by that address."""
+    with Simulator(host=host) as simulator:
+        assert host == urlsplit(simulator.url).hostname
+        with requests.get(simulator.url + "/nothing", timeout=5) as answer:
+            assert 404 == answer.status_code
+
+
+def test_a_taken_port_is_an_error() -> None:
+    """A second simulator on one port is refused."""
+    with Simulator() as simulator, pytest.raises(OSError, match="in use"):
+        Simulator(port=urlsplit(simulator.url).port)
+
+
+def test_the_port_is_free_again_at_the_end() -> None:
+    """A simulator can start where another has just stopped."""
+    with Simulator() as first:
+        port = urlsplit(first.url).port
+    with Simulator(port=port) as second:
+        assert first.url == second.url
+
+
+def test_no_thread_stays_behind() -> None:
+    """After the end the serving thread is gone."""
+    before = set(threading.enumerate())
+    with Simulator():
+        pass
+    assert before == set(threading.enumerate())
+
+
+def test_the_serving_thread_never_keeps_a_program_alive() -> None:
+    """The thread is a daemon, so a program that forgets to stop it still ends."""
+    with Simulator():
+        serving = [thread for thread in threading.enumerate() if thread.name == "etrade-simulator"]
+        assert [True] == [thread.daemon for thread in serving]
+
+
+def test_stopping_does_not_wait_for_a_call_under_way() -> None:
+    """An answer that drips a byte an hour is cut off when the simulator stops."""
+    with Simulator() as simulator:
+        simulator.plant(Fault(status=200, body="slow", drip=3600))
+        address = urlsplit(simulator.url)
+        connection = socket.create_connection((address.hostname, address.port), timeout=5)
+        connection.sendall(b"GET /oauth/renew_access_token HTTP/1.1\r\nHost: here\r\n\r\n")
+        head = connection.recv(4096)
+    with connection:
+        assert (b"HTTP/1.1 200 OK", b"") == (head.splitlines()[0], connection.recv(1))
+
+
+def test_many_calls_at_once_are_all_counted() -> None:
+    """Forty renewals from eight threads are answered and listed, each once."""
+    with Simulator() as simulator:
+        token = simulator.sign_in("live")
+
+        def renew(_: int) -> int:
+            with OAuth1Session(
+                token.consumer_key, token.consumer_secret, token.token, token.token_secret
+            ) as session:
+                return session.get(simulator.oauth_url + "/renew_access_token").status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(renew, range(40)))
+        assert ([200] * 40, 40) == (statuses, len(simulator.calls("/oauth/renew_access_token")))
+
+
+def test_one_of_many_equal_calls_gets_through() -> None:
+    """Of sixteen copies of one signed call, racing, one is accepted and fifteen are replays."""
+    with Simulator() as simulator:
+        token = simulator.sign_in("live")
+        with OAuth1Session(
+            token.consumer_key, token.consumer_secret, token.token, token.token_secret
+        ) as session:
+            prepared = session.prepare_request(
+                requests.Request("GET", simulator.oauth_url + "/renew_access_token", auth=session.auth)
+            )
+
+        def send(_: int) -> int:
+            with requests.Session() as plain:
+                return plain.send(prepared.copy()).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert [200] + [401] * 15 == sorted(pool.map(send, range(16)))
+
+
+def test_the_list_of_calls_is_a_copy() -> None:
+    """Changing the list that was handed out changes nothing."""
+    with Simulator() as simulator:
+        requests.get(simulator.oauth_url + "/renew_access_token", timeout=5).close()
+        simulator.calls().clear()
+        assert 1 == len(simulator.calls())

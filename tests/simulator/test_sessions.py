@@ -1,0 +1,109 @@
+"""The life of an access token over HTTP: renewal, idleness, midnight, revocation."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import requests
+
+from etrade_simulator import Simulator
+from etrade_simulator.problems import OAuthProblem
+
+Call = Callable[..., requests.Response]
+
+# The midnight that ends the day on which the simulator of these tests stands.
+MIDNIGHT = datetime(2025, 1, 16, 5, 0, tzinfo=UTC)
+
+
+def test_a_renewal_answers_with_the_sentence_in_white_space(simulator: Simulator, renew: Call) -> None:
+    """The body is E*TRADE's sentence, padded on both sides."""
+    answer = renew(simulator.sign_in("live"))
+    assert (200, "Access Token has been renewed") == (answer.status_code, answer.text.strip())
+    assert answer.text.strip() != answer.text
+
+
+def test_an_idle_token_is_refused_to_data_until_renewed(
+    simulator: Simulator, renew: Call, list_accounts: Call
+) -> None:
+    """Two idle hours end in 401, and a renewal in 200 again."""
+    token = simulator.sign_in("live")
+    simulator.advance(timedelta(hours=2))
+    statuses = [list_accounts(token).status_code, renew(token).status_code, list_accounts(token).status_code]
+    assert [401, 200, 200] == statuses
+
+
+def test_data_calls_keep_a_token_alive(simulator: Simulator, list_accounts: Call) -> None:
+    """A call every hour and a half needs no renewal."""
+    token, statuses = simulator.sign_in("live"), []
+    for _ in range(4):
+        simulator.advance(timedelta(minutes=90))
+        statuses.append(list_accounts(token).status_code)
+    assert [200, 200, 200, 200] == statuses
+
+
+def test_a_refused_call_is_no_use_of_the_token(simulator: Simulator, sign: Call, list_accounts: Call) -> None:
+    """A call with a wrong signature does not reset the two hours."""
+    token = simulator.sign_in("live")
+    simulator.advance(timedelta(minutes=90))
+    forged = type(token)(**{**vars(token), "token_secret": "wrong"})
+    list_accounts(forged)
+    simulator.advance(timedelta(minutes=31))
+    assert 401 == list_accounts(token).status_code
+
+
+def test_midnight_ends_a_token_renewed_a_second_before(simulator: Simulator, renew: Call) -> None:
+    """Renewal works up to midnight and never past it."""
+    token = simulator.sign_in("live")
+    simulator.set_time(MIDNIGHT - timedelta(seconds=1))
+    before = renew(token).status_code
+    simulator.set_time(MIDNIGHT)
+    after = renew(token)
+    assert (200, 401) == (before, after.status_code)
+    assert "oauth_problem=token_expired" in after.text
+
+
+def test_a_token_signed_in_yesterday_is_expired(simulator: Simulator, renew: Call) -> None:
+    """A backdated sign-in is over without moving the clock."""
+    token = simulator.sign_in("live", issued_at=simulator.now() - timedelta(days=1))
+    assert 401 == renew(token).status_code
+
+
+def test_a_token_last_used_long_ago_is_idle(simulator: Simulator, renew: Call, list_accounts: Call) -> None:
+    """A backdated last use makes an idle token that a renewal revives."""
+    now = simulator.now()
+    token = simulator.sign_in("live", last_used_at=now - timedelta(hours=3))
+    assert [401, 200] == [list_accounts(token).status_code, renew(token).status_code]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_revoked_token_is_over(simulator: Simulator, sign: Call, renew: Call, method: str) -> None:
+    """Revocation says so, and every later call is refused."""
+    token = simulator.sign_in("live")
+    answer = sign(token, simulator.oauth_url + "/revoke_access_token", method)
+    assert (200, "Revoked Access Token") == (answer.status_code, answer.text)
+    assert 401 == renew(token).status_code
+
+
+def test_a_token_revoked_from_outside_is_over(simulator: Simulator, renew: Call) -> None:
+    """A revocation behind the client's back is found out at the next call."""
+    token = simulator.sign_in("live")
+    simulator.revoke(token)
+    assert "oauth_problem=token_rejected" in renew(token).text
+
+
+def test_revoking_an_unknown_token_is_an_error(simulator: Simulator) -> None:
+    """The shortcut does not hide a mistyped token."""
+    with pytest.raises(OAuthProblem, match="token_rejected"):
+        simulator.revoke("unknown")
+
+
+def test_another_consumers_token_is_rejected(simulator: Simulator, renew: Call) -> None:
+    """A token works with its own consumer key only."""
+    token, other = simulator.sign_in("live"), simulator.add_consumer("live")
+    borrowed = type(token)(**{**vars(token), "consumer_key": other.key, "consumer_secret": other.secret})
+    assert "oauth_problem=token_rejected" in renew(borrowed).text
+
+
+def test_every_answer_is_dated_by_the_simulators_clock(simulator: Simulator, renew: Call) -> None:
+    """The Date header tells the simulator's time, from which a client may learn its own error."""
+    assert "Wed, 15 Jan 2025 15:00:00 GMT" == renew(simulator.sign_in("live")).headers["Date"]

@@ -1,0 +1,142 @@
+"""Signing in over HTTP, by requests-oauthlib."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import parse_qs, unquote
+
+import pytest
+import requests
+
+from etrade_simulator import AccessToken, Consumer, Simulator
+
+Sign = Callable[..., requests.Response]
+
+
+def ask(simulator: Simulator, sign: Sign, consumer: Consumer, method: str = "GET") -> AccessToken:
+    """Ask for a request token, in the shape of an access token so that it can sign."""
+    answer = sign(consumer, simulator.oauth_url + "/request_token", method, callback_uri="oob")
+    return as_token(simulator, consumer, answer)
+
+
+def exchange(
+    simulator: Simulator, sign: Sign, request_token: AccessToken, verifier: str
+) -> requests.Response:
+    """Exchange a request token for an access token."""
+    return sign(request_token, simulator.oauth_url + "/access_token", verifier=verifier)
+
+
+def as_token(simulator: Simulator, consumer: Consumer, answer: requests.Response) -> AccessToken:
+    """Read the token pair of an answer."""
+    fields = {name: values[0] for name, values in parse_qs(answer.text, strict_parsing=True).items()}
+    return AccessToken(
+        consumer.environment,
+        consumer.key,
+        consumer.secret,
+        fields["oauth_token"],
+        fields["oauth_token_secret"],
+        simulator.now(),
+    )
+
+
+@pytest.mark.parametrize("environment", ["live", "sandbox"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_whole_sign_in_gives_a_token_that_works(
+    simulator: Simulator, sign: Sign, list_accounts: Sign, environment: str, method: str
+) -> None:
+    """Request token, consent and exchange end in a token that data calls accept."""
+    consumer = simulator.consumer(environment)
+    request_token = ask(simulator, sign, consumer, method)
+    verifier = simulator.approve(request_token.token)
+    answer = exchange(simulator, sign, request_token, verifier)
+    assert 200 == list_accounts(as_token(simulator, consumer, answer)).status_code
+
+
+def test_a_request_token_says_that_the_callback_is_confirmed(simulator: Simulator, sign: Sign) -> None:
+    """The form body carries ``oauth_callback_confirmed=true``, as OAuth 1.0a demands."""
+    answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri="oob")
+    assert ["true"] == parse_qs(answer.text)["oauth_callback_confirmed"]
+    assert "application/x-www-form-urlencoded" == answer.headers["Content-Type"]
+
+
+def test_tokens_arrive_percent_encoded_and_need_one_decoding(simulator: Simulator, sign: Sign) -> None:
+    """The body holds no bare ``/``, ``+`` or ``=`` inside a value; decoded once, the token has all three."""
+    answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri="oob")
+    raw = answer.text.split("&")[0].removeprefix("oauth_token=")
+    assert set() == set("/+=") & set(raw)
+    assert set("/+=") == set("/+=") & set(unquote(raw))
+
+
+@pytest.mark.parametrize("callback", ["https://example.invalid/back", "OOB"])
+def test_any_callback_but_oob_is_rejected(simulator: Simulator, sign: Sign, callback: str) -> None:
+    """A callback address is refused with 400, naming the one that is accepted."""
+    answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri=callback)
+    expected = (400, "oauth_problem=callback_rejected,oauth_acceptable_callback=oob")
+    assert expected == (answer.status_code, answer.text)
+
+
+def test_a_missing_callback_is_named(simulator: Simulator, sign: Sign) -> None:
+    """A request token asked for without a callback is refused, naming the parameter."""
+    answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token")
+    expected = (400, "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_callback")
+    assert expected == (answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize("mistake", ["wrong", "ABC12"])
+def test_a_wrong_verifier_is_refused(simulator: Simulator, sign: Sign, mistake: str) -> None:
+    """A mistyped code is a 401 that says so."""
+    request_token = ask(simulator, sign, simulator.consumer("live"))
+    simulator.approve(request_token.token)
+    answer = exchange(simulator, sign, request_token, mistake)
+    assert (401, "oauth_problem=verifier_invalid") == (answer.status_code, answer.text)
+
+
+def test_a_verifier_that_comes_too_late_is_refused(simulator: Simulator, sign: Sign) -> None:
+    """Five minutes after the application asked, the right code is a 401 too."""
+    simulator.problem_form = "text"
+    request_token = ask(simulator, sign, simulator.consumer("live"))
+    verifier = simulator.approve(request_token.token)
+    simulator.advance(timedelta(minutes=5))
+    answer = exchange(simulator, sign, request_token, verifier)
+    assert (401, "oauth_problem=token_expired") == (answer.status_code, answer.text)
+
+
+def test_an_exchange_before_anybody_accepts_is_refused(simulator: Simulator, sign: Sign) -> None:
+    """Without consent no code is right."""
+    request_token = ask(simulator, sign, simulator.consumer("live"))
+    answer = exchange(simulator, sign, request_token, "ABC12")
+    assert (401, "oauth_problem=permission_unknown") == (answer.status_code, answer.text)
+
+
+def test_a_verifier_buys_one_token(simulator: Simulator, sign: Sign) -> None:
+    """The same exchange a second time is refused."""
+    simulator.problem_form = "text"
+    request_token = ask(simulator, sign, simulator.consumer("live"))
+    verifier = simulator.approve(request_token.token)
+    statuses = [exchange(simulator, sign, request_token, verifier).status_code for _ in range(2)]
+    assert [200, 401] == statuses
+
+
+def test_an_exchange_without_a_verifier_is_refused(simulator: Simulator, sign: Sign) -> None:
+    """A missing verifier is named."""
+    request_token = ask(simulator, sign, simulator.consumer("live"))
+    answer = sign(request_token, simulator.oauth_url + "/access_token")
+    assert "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_verifier" == answer.text
+
+
+def test_a_new_sign_in_leaves_the_older_token_working(simulator: Simulator, list_accounts: Sign) -> None:
+    """Two tokens of one consumer key live side by side."""
+    older, newer = simulator.sign_in("live"), simulator.sign_in("live")
+    assert [200, 200] == [list_accounts(token).status_code for token in (older, newer)]
+
+
+def test_a_request_token_is_no_access_token(simulator: Simulator, sign: Sign, renew: Sign) -> None:
+    """A request token, even an accepted one, cannot be renewed."""
+    request_token = ask(simulator, sign, simulator.consumer("live"))
+    simulator.approve(request_token.token)
+    assert 401 == renew(request_token).status_code
+
+
+def test_signing_in_directly_takes_the_moments_given(simulator: Simulator) -> None:
+    """A token can be issued in the past."""
+    yesterday = simulator.now() - timedelta(days=1)
+    assert yesterday == simulator.sign_in("live", issued_at=yesterday).issued_at

@@ -1,0 +1,228 @@
+"""What makes a signed call acceptable: its parameters, its clock, its nonce and its signature."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import requests
+from oauthlib.oauth1 import Client
+
+from etrade_simulator import Simulator
+from etrade_simulator.problems import OAuthProblem
+from etrade_simulator.verification import SignedCall, check_protocol, check_signature
+
+Call = Callable[..., requests.Response]
+
+# E*TRADE's authorization guide prints this call with its signature, to check clients by.
+GUIDE_SECRETS = ("7d30246211192cda43ede3abd9b393b9", "XCF9RzyQr4UEPloA+WlC06BnTfYC1P0Fwr3GUw/B0Es=")
+GUIDE_HEADER = (
+    'OAuth realm="",oauth_signature="UOnPVdzExTAgHkcGWLLfeTaaMSM%3D",'
+    'oauth_nonce="0bba225a40d1bbac2430aa0c6163ce44",oauth_signature_method="HMAC-SHA1",'
+    'oauth_consumer_key="c5bb4dcb7bd6826c7c4340df3f791188",oauth_timestamp="1344885636",'
+    'oauth_token="VbiNYl63EejjlKdQM6FeENzcnrLACrZ2JYD6NQROfVI%3D"'
+)
+
+
+def guide_call(**changes: str) -> SignedCall:
+    """The guide's call, with parts of its header replaced."""
+    header = GUIDE_HEADER
+    for old, new in changes.items():
+        header = header.replace(old, new)
+    return SignedCall("GET", "https://api.etrade.com/v1/accounts/list", {"authorization": header})
+
+
+def test_etrades_own_example_verifies() -> None:
+    """The signature printed in E*TRADE's guide is accepted for the call printed beside it."""
+    call = guide_call()
+    check_protocol(call)
+    check_signature(call, *GUIDE_SECRETS)
+
+
+@pytest.mark.parametrize("secrets", [("wrong", GUIDE_SECRETS[1]), (GUIDE_SECRETS[0], "wrong")])
+def test_either_wrong_secret_spoils_the_signature(secrets: tuple[str, str]) -> None:
+    """The example does not verify with another consumer secret or another token secret."""
+    with pytest.raises(OAuthProblem, match="signature_invalid"):
+        check_signature(guide_call(), *secrets)
+
+
+def test_a_changed_parameter_spoils_the_signature() -> None:
+    """The example does not verify with another nonce."""
+    with pytest.raises(OAuthProblem, match="signature_invalid"):
+        check_signature(guide_call(**{"0bba": "0bbb"}), *GUIDE_SECRETS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["oauth_consumer_key", "oauth_signature_method", "oauth_signature", "oauth_timestamp", "oauth_nonce"],
+)
+def test_each_required_parameter_is_named_when_absent(name: str) -> None:
+    """A header without one of the five is refused, naming the one."""
+    with pytest.raises(OAuthProblem) as refused:
+        check_protocol(guide_call(**{f'{name}="': f'x_{name}="'}))
+    expected = [("oauth_problem", "parameter_absent"), ("oauth_parameters_absent", name)]
+    assert expected == refused.value.pairs()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"HMAC-SHA1": "PLAINTEXT"}, "signature_method_rejected"),
+        ({"HMAC-SHA1": "HMAC-SHA256"}, "signature_method_rejected"),
+        ({"realm": 'oauth_version="2.0",realm'}, "version_rejected"),
+        ({"OAuth realm": "OAuth ,,realm"}, "parameter_rejected"),
+    ],
+)
+def test_what_is_not_oauth_as_etrade_speaks_it_is_a_bad_request(
+    changes: dict[str, str], problem: str
+) -> None:
+    """Other methods and versions and unreadable parameters are refused with status 400."""
+    with pytest.raises(OAuthProblem) as refused:
+        check_protocol(guide_call(**changes))
+    assert (400, problem) == (refused.value.status, refused.value.problem)
+
+
+def test_a_parameter_in_header_and_query_is_a_bad_request() -> None:
+    """A protocol parameter must not come twice (RFC 5849, section 3.1)."""
+    call = replace(guide_call(), uri="https://api.etrade.com/v1/accounts/list?oauth_nonce=again")
+    with pytest.raises(OAuthProblem, match="parameter_rejected"):
+        check_protocol(call)
+
+
+def test_an_unsigned_call_is_refused(simulator: Simulator) -> None:
+    """A call without any credentials lists all that is missing."""
+    with requests.get(simulator.oauth_url + "/renew_access_token", timeout=5) as answer:
+        assert 400 == answer.status_code
+        assert "oauth_problem=parameter_absent" in answer.text
+
+
+@pytest.mark.parametrize("version", ["", "1.0"])
+def test_a_client_may_send_the_version_or_not(simulator: Simulator, version: str) -> None:
+    """Calls with ``oauth_version="1.0"`` and calls without any are both accepted."""
+
+    class Versioned(Client):
+        def get_oauth_params(self, request: object) -> list[tuple[str, str]]:
+            parameters = super().get_oauth_params(request)
+            kept = [pair for pair in parameters if pair[0] != "oauth_version"]
+            return kept + ([("oauth_version", version)] if version else [])
+
+    token = simulator.sign_in("live")
+    client = Versioned(
+        token.consumer_key,
+        token.consumer_secret,
+        token.token,
+        token.token_secret,
+        timestamp=str(int(simulator.now().timestamp())),
+    )
+    url, headers, _ = client.sign(simulator.oauth_url + "/renew_access_token")
+    with requests.get(url, headers=headers, timeout=5) as answer:
+        assert 200 == answer.status_code
+
+
+@pytest.mark.parametrize("place", ["AUTH_HEADER", "QUERY", "BODY"])
+def test_the_parameters_may_come_in_header_query_or_body(
+    simulator: Simulator, sign: Call, place: str
+) -> None:
+    """RFC 5849, section 3.5, allows three places; each is read."""
+    options = {"method": "POST", "data": {"extra": "a b+c"}} if place == "BODY" else {}
+    answer = sign(
+        simulator.sign_in("live"),
+        simulator.oauth_url + "/renew_access_token",
+        signature_type=place,
+        **options,
+    )
+    assert 200 == answer.status_code
+
+
+def test_query_parameters_are_covered_by_the_signature(simulator: Simulator, sign: Call) -> None:
+    """A query with blanks, plus signs and a doubled name verifies."""
+    answer = sign(
+        simulator.sign_in("live"),
+        simulator.oauth_url + "/renew_access_token",
+        params=[("a", "x y"), ("a", "1+1"), ("b", "")],
+    )
+    assert 200 == answer.status_code
+
+
+@pytest.mark.parametrize(("offset", "status"), [(-301, 401), (-300, 200), (0, 200), (300, 200), (301, 401)])
+def test_timestamps_are_good_for_five_minutes_either_way(
+    simulator: Simulator, renew: Call, offset: int, status: int
+) -> None:
+    """At 300 seconds a call is accepted, at 301 refused, early or late."""
+    timestamp = str(int(simulator.now().timestamp()) + offset)
+    assert status == renew(simulator.sign_in("live"), timestamp=timestamp).status_code
+
+
+def test_a_refused_timestamp_names_the_acceptable_range(simulator: Simulator, renew: Call) -> None:
+    """The refusal gives the range in seconds since 1970, joined by a comma as E*TRADE does."""
+    answer = renew(simulator.sign_in("live"), timestamp="1000000000")
+    expected = "oauth_problem=timestamp_refused,oauth_acceptable_timestamps=1736952900-1736953500"
+    assert (401, expected) == (answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize("timestamp", ["soon", "-1", "1736953200.5", "\u0661\u0662\u0663"])
+def test_a_timestamp_that_is_no_number_is_refused(simulator: Simulator, renew: Call, timestamp: str) -> None:
+    """Words, signs, fractions and foreign digits are no timestamps."""
+    answer = renew(simulator.sign_in("live"), timestamp=timestamp)
+    assert (401, True) == (answer.status_code, "timestamp_refused" in answer.text)
+
+
+def test_a_wider_tolerance_lets_a_client_live_by_another_clock(simulator: Simulator, renew: Call) -> None:
+    """With a day of tolerance a timestamp three hours off is accepted."""
+    assert timedelta(minutes=5) == simulator.timestamp_tolerance
+    simulator.timestamp_tolerance = timedelta(days=1)
+    timestamp = str(int((simulator.now() - timedelta(hours=3)).timestamp()))
+    assert 200 == renew(simulator.sign_in("live"), timestamp=timestamp).status_code
+
+
+def test_a_nonce_is_good_once_with_one_timestamp(simulator: Simulator, renew: Call) -> None:
+    """The same nonce and timestamp a second time is a replay."""
+    token = simulator.sign_in("live")
+    first, second = renew(token, nonce="n" * 32), renew(token, nonce="n" * 32)
+    assert 200 == first.status_code
+    assert (401, "oauth_problem=nonce_used") == (second.status_code, second.text)
+
+
+def test_a_nonce_may_come_again_with_another_timestamp(simulator: Simulator, renew: Call) -> None:
+    """A nonce need be unique for its timestamp only."""
+    token = simulator.sign_in("live")
+    first = renew(token, nonce="n" * 32)
+    simulator.advance(timedelta(seconds=1))
+    assert [200, 200] == [first.status_code, renew(token, nonce="n" * 32).status_code]
+
+
+def test_two_consumers_may_hit_on_the_same_nonce(simulator: Simulator, renew: Call) -> None:
+    """A nonce belongs to its consumer key."""
+    tokens = [simulator.sign_in("live"), simulator.sign_in("sandbox")]
+    assert [200, 200] == [renew(token, nonce="n" * 32).status_code for token in tokens]
+
+
+def test_a_forged_call_does_not_spoil_the_nonce(simulator: Simulator, renew: Call) -> None:
+    """A nonce sent with a wrong signature can still be used with the right one."""
+    token = simulator.sign_in("live")
+    forged = renew(replace(token, token_secret="wrong"), nonce="n" * 32)
+    assert [401, 200] == [forged.status_code, renew(token, nonce="n" * 32).status_code]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"consumer_secret": "wrong"}, "signature_invalid"),
+        ({"token_secret": "wrong"}, "signature_invalid"),
+        ({"token": "unknown"}, "token_rejected"),
+        ({"consumer_key": "unknown"}, "consumer_key_rejected"),
+    ],
+)
+def test_each_wrong_credential_has_its_own_problem(
+    simulator: Simulator, renew: Call, changes: dict[str, str], problem: str
+) -> None:
+    """Key, token and the two secrets are told apart in the refusal."""
+    answer = renew(replace(simulator.sign_in("live"), **changes))
+    assert 401 == answer.status_code
+    assert [problem] == [call.problem for call in simulator.calls()]
+
+
+def test_a_renewal_without_a_token_is_refused(simulator: Simulator, renew: Call) -> None:
+    """A renewal signed by the consumer alone lacks its token."""
+    answer = renew(simulator.consumer("live"))
+    assert "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_token" == answer.text
