@@ -1,0 +1,97 @@
+"""What can go wrong, one class for each thing that a person must do about it.
+
+    ETradeError
+    ├── CredentialsNotFound     create the credentials block, or set the environment variables
+    ├── CredentialsInvalid      correct the field that is named
+    ├── SignInRequired          a person signs in at E*TRADE again
+    ├── ConfigurationRefused    correct the key, the secret or the address
+    └── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
+
+Messages are stored by the Prefect server and shown to anybody who may see a run, so they never hold a token,
+a key, a signature, a header or an unredacted body.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+_NEXT = " Next: "
+
+
+class ETradeError(Exception):
+    """The base of every error that this package raises on purpose.
+
+    Attributes:
+        message: What happened.
+        advice: What to do next: the command to run or the screen to open.
+        retryable: Whether the same call can succeed later without a person doing anything.
+    """
+
+    default_advice: ClassVar[str] = "read the run's log in the Prefect UI (Runs)."
+    retryable: ClassVar[bool] = False
+
+    message: str
+    advice: str
+
+    def __init__(self, message: str, *, advice: str | None = None) -> None:
+        # Prefect's JSON serializer rebuilds an exception from its text alone, so the text carries both parts.
+        message, _, carried = message.partition(_NEXT)
+        self.message = message
+        self.advice = advice or carried or self.default_advice
+        super().__init__(f"{self.message}{_NEXT}{self.advice}")
+
+    def __reduce__(self) -> tuple[type[ETradeError], tuple[str], dict[str, Any]]:
+        """Survive a trip between processes, attributes included."""
+        return type(self), (str(self),), self.__dict__
+
+
+class CredentialsNotFound(ETradeError):
+    """No credentials of that name: neither a Prefect block nor environment variables."""
+
+    default_advice = (
+        "create the block in the Prefect UI (Blocks > + > E*TRADE Credentials), "
+        "or set the ETRADE_* environment variables."
+    )
+
+
+class CredentialsInvalid(ETradeError):
+    """Credentials were found and cannot be used as they stand."""
+
+    default_advice = "correct the named field in the Prefect UI (Blocks), or the ETRADE_* variable."
+
+
+class SignInRequired(ETradeError):
+    """The session is over. No machine can renew it; a person signs in."""
+
+    default_advice = (
+        "sign in at E*TRADE, then store the new access token, its secret and the time of sign-in in the "
+        "credentials block (Prefect UI > Blocks), or in the ETRADE_* environment variables."
+    )
+
+
+class ConfigurationRefused(ETradeError):
+    """E*TRADE refused the request itself: a key, a secret or an address is wrong."""
+
+    default_advice = (
+        "compare the consumer key, its secret and the environment in the credentials block "
+        "(Prefect UI > Blocks) with the key that E*TRADE issued."
+    )
+
+
+class RenewalFailed(ETradeError):
+    """Every attempt failed, and none of the answers says that a person must act.
+
+    Attributes:
+        retry_after: How long to wait before the next attempt; None to back off as usual. It survives
+            pickling, but no serializer that keeps the text alone.
+    """
+
+    default_advice = "run the renewal again in some minutes; if it keeps failing, look at E*TRADE's status."
+    retryable = True
+
+    def __init__(
+        self, message: str, *, advice: str | None = None, retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after = retry_after

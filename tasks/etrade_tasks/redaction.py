@@ -1,0 +1,85 @@
+"""Taking secrets out of text that a person will see.
+
+Pure. Two lines of defence: `scrub` removes values that are known, in every spelling an answer may echo them
+in; `excerpt` removes whatever merely looks like a token, a key or a signature. Every pattern runs in time
+linear in the text, since the text comes from the network.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+EXCERPT_LENGTH = 200
+"""The most characters of an answer that are ever shown."""
+
+REDACTED = "[redacted]"
+
+# Style sheets and scripts fill the first screen of a Tomcat error page and say nothing.
+# The end always matches, be it the text's, so that no second try begins inside the first.
+_NOT_TEXT = re.compile(r"<(style|script)\b(?:[^<]++|<(?!/\1))*+(?:</\1[^>]*+>?|\Z)", re.IGNORECASE)
+_JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_TAG = re.compile(r"<[^<>]*>")
+_LONG_RUN = re.compile(r"[\w+/%~\\-]{16,}=*")
+_HARMLESS = re.compile(r"[a-z_]+=*|[0-9]{9,11}-[0-9]{9,11}")  # plain words; a range of timestamps
+_LONG_REFERENCE = re.compile(r"&#[0-9]{8,}+;?")
+_SECRET_PAIR = re.compile(
+    r"""\b(?=\w*?(?:token|secret|key|signature\b|nonce|verifier))(\w++)"""  # a name that says it is one
+    r"""(["'\\]*+\s*+(?:=|:|>|%3D)\s*+["'\\]*+)"""  # what stands between it and its value
+    r"""[^\s"'&<,;]++""",
+    re.IGNORECASE,
+)
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """The text without any of `secrets`: plain, percent-encoded once or twice, HTML- or JSON-escaped."""
+    spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+    if not spellings:
+        return text
+    longest_first = sorted(spellings, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), REDACTED, text)
+
+
+def _spellings(secret: str) -> set[str]:
+    once = {secret, quote(secret, safe=""), quote(secret, safe="/"), quote_plus(secret)}
+    percent = once | {quote(spelling, safe="") for spelling in once}
+    percent |= {re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), spelling) for spelling in percent}
+    percent |= {quote(spelling, safe="") for spelling in percent & once}
+    escapes = ("&#x{:X};", "&#x{:x};", "&#{};", "\\u{:04x}", "\\u{:04X}")
+    markup = {_escape_symbols(secret, escape) for escape in escapes}
+    return percent | markup | {html.escape(secret), secret.replace("/", "\\/")}
+
+
+def _escape_symbols(secret: str, escape: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", lambda match: escape.format(ord(match[0])), secret)
+
+
+def excerpt(text: str) -> str:
+    """The first `EXCERPT_LENGTH` readable characters of an answer, on one line, with no secret.
+
+    Markup is dropped, and so is the value of anything named like a token, key, secret, signature, nonce or
+    verifier, and any unbroken run of sixteen or more characters that is not made of plain words.
+    """
+    text = undo_html_escapes(undo_json_escapes(_NOT_TEXT.sub(" ", text)))
+    text = _SECRET_PAIR.sub(rf"\1\2{REDACTED}", text)
+    text = _TAG.sub(" ", text)
+    text = "".join(character if character.isprintable() else " " for character in text)
+    text = _LONG_RUN.sub(_hide_run, " ".join(text.split()))
+    return text[:EXCERPT_LENGTH]
+
+
+def undo_json_escapes(text: str) -> str:
+    r"""The text with each JSON escape of the form `\uXXXX` replaced by its character."""
+    return _JSON_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def undo_html_escapes(text: str) -> str:
+    """The text with HTML's character references resolved, also where they were escaped once more."""
+    # Python refuses to read a number of thousands of digits; no character has more than seven.
+    return html.unescape(_LONG_REFERENCE.sub(" ", html.unescape(_LONG_REFERENCE.sub(" ", text))))
+
+
+def _hide_run(match: re.Match[str]) -> str:
+    return match[0] if _HARMLESS.fullmatch(match[0]) else REDACTED

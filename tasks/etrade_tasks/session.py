@@ -1,0 +1,132 @@
+"""The two clocks of an E*TRADE access token.
+
+A token goes *inactive* after two hours without a request; a renewal makes it active again. It *expires* at
+midnight US Eastern of the day it was issued, and no renewal moves that: a person signs in again. Source:
+E*TRADE's "Renew Access Token" page.
+
+Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+EASTERN = ZoneInfo("America/New_York")
+"""The zone whose midnight ends every session."""
+
+IDLE_LIMIT = timedelta(hours=2)
+"""How long a token stays active without a request."""
+
+REUSE_WINDOW = timedelta(minutes=50)
+"""How long one renewal vouches for the token: an hourly schedule plus this stays under the idle limit."""
+
+
+class SessionState(StrEnum):
+    """What a token is good for at one moment."""
+
+    ACTIVE = "active"
+    """Good by both clocks."""
+    INACTIVE = "inactive"
+    """Idle for two hours or more: a renewal revives it."""
+    EXPIRED = "expired"
+    """Past its midnight: only a new sign-in helps."""
+
+
+def midnight_after(instant: datetime) -> datetime:
+    """The first midnight of America/New_York strictly after `instant`, as an aware Eastern datetime.
+
+    An instant that is itself a midnight begins a day, so its session ends at the next one. The Eastern day
+    has 23 or 25 hours when daylight saving starts or ends; midnight itself always exists there.
+
+    Raises:
+        ValueError: `instant` is naive.
+    """
+    tomorrow = in_utc(instant).astimezone(EASTERN).date() + timedelta(days=1)
+    return datetime.combine(tomorrow, time(), tzinfo=EASTERN)
+
+
+def in_utc(instant: datetime) -> datetime:
+    """The same instant in UTC.
+
+    Raises:
+        ValueError: `instant` is naive: nobody can say which midnight it means.
+    """
+    if instant.utcoffset() is None:
+        raise ValueError("a datetime without a time zone was given where an aware one is needed")
+    return instant.astimezone(UTC)
+
+
+def _state(now: datetime, idle_at: datetime, expires_at: datetime) -> SessionState:
+    if now >= expires_at:
+        return SessionState.EXPIRED
+    return SessionState.INACTIVE if now >= idle_at else SessionState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClocks:
+    """Both clocks of one access token: when it goes inactive and when it expires.
+
+    Attributes:
+        issued_at: When E*TRADE issued the token.
+        last_used_at: Its last renewal or request; the issue itself where there was none since.
+    """
+
+    issued_at: datetime
+    last_used_at: datetime
+
+    def __post_init__(self) -> None:
+        """Refuse naive datetimes, and a use that came before the issue."""
+        # In UTC: Python compares two datetimes of one zone by wall clock and ignores the repeated hour.
+        if in_utc(self.last_used_at) < in_utc(self.issued_at):
+            raise ValueError("a token cannot have been used before it was issued")
+
+    @property
+    def idle_at(self) -> datetime:
+        """When the token goes inactive unless a request comes first, in UTC."""
+        # Elapsed time, so it is counted in UTC: wall-clock arithmetic is an hour off across a clock change.
+        return in_utc(self.last_used_at) + IDLE_LIMIT
+
+    @property
+    def expires_at(self) -> datetime:
+        """The midnight that ends the session, as an Eastern datetime. It depends on the issue alone."""
+        return midnight_after(self.issued_at)
+
+    def state(self, now: datetime) -> SessionState:
+        """What the token is good for at `now`. At the very instant of a limit, the limit has passed.
+
+        Raises:
+            ValueError: `now` is naive.
+        """
+        return _state(in_utc(now), self.idle_at, in_utc(self.expires_at))
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
+"""A moment, kept in UTC whatever zone it is given in."""
+
+
+class TokenSession(BaseModel):
+    """What a renewal vouches for. It holds no secret, so it may be stored, logged and shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    environment: str = Field(description="`live` or `sandbox`.")
+    fingerprint: str = Field(description="Tells one token from another and reveals neither.")
+    renewed_at: Instant = Field(description="When E*TRADE confirmed the renewal (UTC).")
+    idle_at: Instant = Field(description="When the token goes inactive unless it is used (UTC).")
+    expires_at: Instant = Field(description="The midnight US Eastern that ends the session (UTC).")
+    reused: bool = Field(default=False, description="An earlier renewal answered; E*TRADE was not called.")
+    attempts: int = Field(default=1, ge=0, description="Calls made to E*TRADE for this answer; 0 if reused.")
+
+    def state(self, now: datetime) -> SessionState:
+        """What the token is good for at `now`, as far as this renewal can say.
+
+        Raises:
+            ValueError: `now` is naive.
+        """
+        return _state(in_utc(now), self.idle_at, self.expires_at)

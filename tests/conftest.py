@@ -1,0 +1,167 @@
+"""What every test shares: a Prefect of its own, and E*TRADE played by the simulator."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+# A landing must not hang on chance; examples are drawn anew on everybody's own machine.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
+
+# Prefect reads these when it is first imported; a test must never touch the user's own home or server.
+_HOME = tempfile.mkdtemp(prefix="etrade-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+for _name in [name for name in os.environ if name.startswith(("PREFECT_", "ETRADE_"))]:
+    del os.environ[_name]
+os.environ.update(
+    PREFECT_HOME=_HOME,
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
+    DO_NOT_TRACK="1",
+)
+
+if TYPE_CHECKING:
+    from etrade_simulator import AccessToken, Simulator
+    from etrade_tasks import ETradeCredentials
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A real Prefect server with an empty database, for the whole test run."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def quick_flows(prefect_server: None) -> Iterator[None]:
+    """Sync flows that end without the second which their heartbeat thread takes to be joined."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts that follow each other without a pause worth noticing."""
+    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "0.001")
+
+
+@pytest.fixture
+def noon() -> datetime:
+    """Midday on an ordinary Eastern day, far from every limit."""
+    from etrade_tasks.session import EASTERN
+
+    return datetime(2027, 6, 15, 12, tzinfo=EASTERN)
+
+
+@pytest.fixture
+def simulator(noon: datetime) -> Iterator[Simulator]:
+    """E*TRADE at midday, with this package told the same time."""
+    from etrade_simulator import Simulator, SimulatorClock
+    from etrade_tasks.clock import use_clock
+
+    with Simulator(clock=SimulatorClock(noon)) as running, use_clock(running.now):
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where every test is required, one that is skipped has failed."""
+    report = yield
+    if report.skipped and os.environ.get("ETRADE_REQUIRE_ALL_TESTS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and here every test must run: {report.longrepr}"
+    return report
+
+
+CredentialsFor = Callable[..., "ETradeCredentials"]
+
+
+@pytest.fixture
+def credentials_for(simulator: Simulator) -> CredentialsFor:
+    """Makes the credentials of a token that the simulator issued."""
+
+    def make(token: AccessToken, **changes: object) -> ETradeCredentials:
+        from etrade_tasks import ETradeCredentials
+
+        values = {
+            "environment": token.environment,
+            "consumer_key": token.consumer_key,
+            "consumer_secret": token.consumer_secret,
+            "access_token": token.token,
+            "access_token_secret": token.token_secret,
+            "signed_in_at": token.issued_at,
+            "oauth_url": simulator.oauth_url,
+            "api_url": simulator.api_url(token.environment),
+        }
+        return ETradeCredentials.model_validate(values | changes)
+
+    return make
+
+
+@pytest.fixture
+def credentials(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
+    """The credentials of a token just issued."""
+    return credentials_for(simulator.sign_in("live"))
+
+
+@pytest.fixture
+def block(prefect_server: None, credentials: ETradeCredentials, tmp_path: Path) -> str:
+    """The name of a saved credentials block whose token was just issued."""
+    name = f"test-{tmp_path.name.replace('_', '-')}".lower()[:60]
+    credentials.save(name, overwrite=True)
+    return name
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis on a free loopback port."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+    try:
+        _wait_until(lambda: _answers(port), seconds=20)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """Polls until something holds; fails the test if it does not within so many seconds."""
+    return _wait_until
+
+
+def _wait_until(holds: Callable[[], bool], seconds: float) -> None:
+    ends_at = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends_at, f"still not so after {seconds} s"
+        time.sleep(0.05)

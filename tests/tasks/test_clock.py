@@ -1,0 +1,98 @@
+"""Where the package gets the time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+import time_machine
+
+from etrade_tasks.clock import now, use_clock
+
+MACHINE_TIME = datetime(2027, 1, 15, 12, 0, tzinfo=UTC)
+OTHER_TIME = datetime(2030, 7, 1, 9, 30, tzinfo=UTC)
+THIRD_TIME = datetime(2031, 7, 1, 9, 30, tzinfo=UTC)
+
+
+def standing_at(instant: datetime) -> Callable[[], datetime]:
+    """A clock that always tells the same time."""
+    return lambda: instant
+
+
+@time_machine.travel(MACHINE_TIME, tick=False)
+def test_by_default_the_machine_tells_the_time() -> None:
+    """With no other clock in use the time is the machine's."""
+    assert MACHINE_TIME == now()
+
+
+def test_a_clock_tells_the_time_while_it_is_in_use() -> None:
+    """Inside the block the time is what the clock in use says."""
+    with use_clock(standing_at(OTHER_TIME)):
+        assert OTHER_TIME == now()
+
+
+def test_the_time_comes_in_utc() -> None:
+    """A clock that runs in another zone is converted."""
+    with use_clock(standing_at(OTHER_TIME.astimezone(ZoneInfo("America/New_York")))):
+        reading = now()
+    assert (OTHER_TIME, UTC) == (reading, reading.tzinfo)
+
+
+def test_a_clock_is_read_anew_each_time() -> None:
+    """A clock that moves is seen to move."""
+    times = [OTHER_TIME, OTHER_TIME + timedelta(hours=1)]
+    left = iter(times)
+    with use_clock(lambda: next(left)):
+        assert times == [now(), now()]
+
+
+@time_machine.travel(MACHINE_TIME, tick=False)
+def test_after_the_block_the_machine_tells_the_time_again() -> None:
+    """A clock is in use inside its block and no longer."""
+    with use_clock(standing_at(OTHER_TIME)):
+        pass
+    assert MACHINE_TIME == now()
+
+
+@time_machine.travel(MACHINE_TIME, tick=False)
+def test_an_error_in_the_block_puts_the_machine_back_too() -> None:
+    """A clock goes out of use however its block ends."""
+    with pytest.raises(RuntimeError, match="on purpose"), use_clock(standing_at(OTHER_TIME)):
+        raise RuntimeError("on purpose")
+    assert MACHINE_TIME == now()
+
+
+def test_clocks_nest() -> None:
+    """The innermost clock tells the time, and after its block the one around it."""
+    with use_clock(standing_at(OTHER_TIME)):
+        with use_clock(standing_at(THIRD_TIME)):
+            inner = now()
+        outer = now()
+    assert (THIRD_TIME, OTHER_TIME) == (inner, outer)
+
+
+@time_machine.travel(MACHINE_TIME, tick=False)
+def test_another_thread_keeps_the_machine_s_time() -> None:
+    """A clock in use in one thread says nothing in another."""
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert MACHINE_TIME == elsewhere.submit(now).result()
+        with use_clock(standing_at(OTHER_TIME)):
+            assert MACHINE_TIME == elsewhere.submit(now).result()
+
+
+def test_two_tasks_at_once_have_a_clock_each() -> None:
+    """Tasks that run side by side do not see each other's clocks."""
+
+    async def read(instant: datetime) -> datetime:
+        with use_clock(standing_at(instant)):
+            await asyncio.sleep(0)  # the other one sets its clock now
+            return now()
+
+    async def both() -> list[datetime]:
+        return await asyncio.gather(read(OTHER_TIME), read(THIRD_TIME))
+
+    assert [OTHER_TIME, THIRD_TIME] == asyncio.run(both())

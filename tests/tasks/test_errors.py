@@ -1,0 +1,132 @@
+"""What the errors say, and that it survives the trips that Prefect sends them on."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from datetime import timedelta
+from multiprocessing.reduction import ForkingPickler
+
+import pytest
+from prefect.serializers import JSONSerializer, PickleSerializer
+
+from etrade_tasks import errors
+from etrade_tasks.errors import ETradeError, RenewalFailed
+
+CLASSES = [
+    errors.CredentialsInvalid,
+    errors.CredentialsNotFound,
+    errors.ConfigurationRefused,
+    errors.RenewalFailed,
+    errors.SignInRequired,
+]
+every_class = pytest.mark.parametrize("kind", CLASSES)
+advices = pytest.mark.parametrize("advice", [None, "ask somebody else."], ids=["usual advice", "own advice"])
+
+TRIPS = {
+    **{
+        f"pickle protocol {protocol}": lambda error, protocol=protocol: pickle.loads(  # noqa: S301
+            pickle.dumps(error, protocol)
+        )
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+    "multiprocessing": lambda error: pickle.loads(ForkingPickler.dumps(error)),  # noqa: S301
+    "Prefect's pickle serializer": lambda error: PickleSerializer().loads(PickleSerializer().dumps(error)),
+    "shallow copy": copy.copy,
+    "deep copy": copy.deepcopy,
+}
+every_trip = pytest.mark.parametrize("trip", TRIPS.values(), ids=TRIPS)
+
+
+def told(error: ETradeError) -> tuple[object, ...]:
+    """All that an error tells."""
+    return type(error), error.message, error.advice, error.retryable, str(error), error.args
+
+
+def test_the_tree_has_these_classes() -> None:
+    """There is one class for each thing a person must do, all directly under one base."""
+    assert set(CLASSES) == set(ETradeError.__subclasses__())
+
+
+@every_class
+def test_every_error_can_be_caught_by_its_base(kind: type[ETradeError]) -> None:
+    """A caller that catches the base catches them all."""
+    with pytest.raises(ETradeError, match="it went wrong"):
+        raise kind("it went wrong")
+
+
+@every_class
+def test_every_error_has_advice_of_its_own(kind: type[ETradeError]) -> None:
+    """Without being told, an error knows what to do next, and no two say the same."""
+    others = {other("").advice for other in [ETradeError, *CLASSES] if other is not kind}
+    assert kind("it went wrong").advice.strip()
+    assert kind("it went wrong").advice not in others
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(kind, kind is RenewalFailed) for kind in [ETradeError, *CLASSES]]
+)
+def test_a_failed_renewal_alone_is_worth_trying_again(kind: type[ETradeError], expected: bool) -> None:
+    """Every other error waits for a person."""
+    assert expected is kind("it went wrong").retryable
+
+
+@every_class
+@advices
+def test_the_text_holds_message_and_advice_once(kind: type[ETradeError], advice: str | None) -> None:
+    """A log line of the error says what happened and what to do next."""
+    error = kind("it went wrong", advice=advice)
+    assert f"it went wrong Next: {advice or kind.default_advice}" == str(error)
+    assert (1, 1) == (str(error).count(error.message), str(error).count(error.advice))
+
+
+@every_class
+@advices
+@every_trip
+def test_errors_survive_a_trip_between_processes(kind: type[ETradeError], advice: str | None, trip) -> None:
+    """An error that was pickled or copied tells all that it told before."""
+    error = kind("it went wrong", advice=advice)
+    assert told(error) == told(trip(error))
+
+
+@every_trip
+@pytest.mark.parametrize("retry_after", [None, timedelta(0), timedelta(seconds=90)], ids=str)
+def test_a_wait_that_was_asked_for_survives_the_trip(retry_after: timedelta | None, trip) -> None:
+    """A pickled failure still says how long to wait."""
+    assert retry_after == trip(RenewalFailed("it went wrong", retry_after=retry_after)).retry_after
+
+
+def test_a_failure_asks_for_no_wait_of_its_own() -> None:
+    """Unless somebody asked for a wait, there is none."""
+    assert RenewalFailed("it went wrong").retry_after is None
+
+
+@every_class
+@advices
+def test_an_error_can_be_rebuilt_from_its_text(kind: type[ETradeError], advice: str | None) -> None:
+    """Given its own text as the message, an error finds its message and its advice in it."""
+    error = kind("it went wrong", advice=advice)
+    assert told(error) == told(kind(str(error)))
+
+
+@every_class
+@advices
+def test_errors_survive_prefect_s_json(kind: type[ETradeError], advice: str | None) -> None:
+    """Prefect's JSON serializer keeps an error's text alone, and that is enough."""
+    error = kind("it went wrong", advice=advice)
+    assert told(error) == told(JSONSerializer().loads(JSONSerializer().dumps(error)))
+
+
+def test_advice_that_is_given_beats_advice_in_the_text() -> None:
+    """An error that is raised again with other advice carries the new one."""
+    first = ETradeError("it went wrong", advice="wait.")
+    again = ETradeError(str(first), advice="ask somebody else.")
+    assert ("it went wrong", "ask somebody else.") == (again.message, again.advice)
+
+
+def test_the_cause_of_an_error_is_kept_apart() -> None:
+    """An error's text does not repeat the text of what caused it."""
+    cause = ValueError("fake-secret")
+    with pytest.raises(ETradeError) as caught:
+        raise ETradeError("it went wrong") from cause
+    assert "fake-secret" not in str(caught.value)

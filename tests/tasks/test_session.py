@@ -1,0 +1,355 @@
+"""The two clocks of an access token, above all where the Eastern day is not 24 hours long."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from etrade_tasks.session import (
+    EASTERN,
+    IDLE_LIMIT,
+    REUSE_WINDOW,
+    SessionClocks,
+    SessionState,
+    TokenSession,
+    midnight_after,
+    in_utc,
+)
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+MOMENT = timedelta(microseconds=1)
+NOON = datetime(2027, 1, 15, 12, 0, tzinfo=EASTERN)
+NAIVE = datetime(2027, 1, 15, 12, 0)  # noqa: DTZ001  # naive on purpose
+
+ZONES = [
+    EASTERN,
+    ZoneInfo("America/Los_Angeles"),
+    ZoneInfo("Asia/Kolkata"),
+    ZoneInfo("Australia/Lord_Howe"),
+    ZoneInfo("Europe/London"),
+    ZoneInfo("Pacific/Kiritimati"),
+    timezone(timedelta(hours=-23, minutes=-59)),
+    timezone(timedelta(hours=14)),
+]
+# Daylight saving has begun and ended on the present days since 2007.
+instants = st.datetimes(
+    min_value=datetime(2007, 1, 1),  # noqa: DTZ001  # Hypothesis adds the zone
+    max_value=datetime(2200, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
+zones = st.sampled_from(ZONES)
+spans = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=3))
+
+
+class Nowhere(tzinfo):
+    """A zone that does not know its own offset."""
+
+    def utcoffset(self, _: datetime | None) -> None:
+        """Nothing."""
+
+
+def utc(text: str) -> datetime:
+    """An instant written as in `2027-01-15 17:00`."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def eastern(text: str, *, fold: int = 0) -> datetime:
+    """A wall-clock time in New York; `fold=1` is the second of two equal ones."""
+    return datetime.fromisoformat(text).replace(tzinfo=EASTERN, fold=fold)
+
+
+def sunday(year: int, month: int, which: int) -> date:
+    """The first, second, ... Sunday of a month."""
+    first = date(year, month, 1)
+    return first + timedelta(days=(6 - first.weekday()) % 7 + 7 * (which - 1))
+
+
+def midnight_of(day: date) -> datetime:
+    """The instant at which a day begins in New York, in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=EASTERN).astimezone(UTC)
+
+
+def vouched(**changes: object) -> TokenSession:
+    """What a renewal at noon vouches for, with some fields changed."""
+    fields = {
+        "environment": "live",
+        "fingerprint": "fake-fingerprint",
+        "renewed_at": NOON,
+        "idle_at": NOON + IDLE_LIMIT,
+        "expires_at": midnight_after(NOON),
+    }
+    return TokenSession.model_validate(fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("instant", "expected"),
+    [
+        pytest.param("2027-01-15 15:00", "2027-01-16 05:00", id="winter"),
+        pytest.param("2027-07-01 15:00", "2027-07-02 04:00", id="summer"),
+        pytest.param("2027-01-16 04:59:59.999999", "2027-01-16 05:00", id="a moment before midnight"),
+        pytest.param("2027-01-16 05:00", "2027-01-17 05:00", id="at midnight"),
+        pytest.param("2027-01-16 03:00", "2027-01-16 05:00", id="already tomorrow in UTC"),
+        pytest.param("2027-03-14 04:59", "2027-03-14 05:00", id="before the 23-hour day"),
+        pytest.param("2027-03-14 05:00", "2027-03-15 04:00", id="start of the 23-hour day"),
+        pytest.param("2027-03-14 07:00", "2027-03-15 04:00", id="as clocks go forward"),
+        pytest.param("2027-03-15 03:59", "2027-03-15 04:00", id="end of the 23-hour day"),
+        pytest.param("2027-11-07 04:00", "2027-11-08 05:00", id="start of the 25-hour day"),
+        pytest.param("2027-11-07 05:30", "2027-11-08 05:00", id="first half past one"),
+        pytest.param("2027-11-07 06:30", "2027-11-08 05:00", id="second half past one"),
+        pytest.param("2027-11-08 04:59", "2027-11-08 05:00", id="end of the 25-hour day"),
+        pytest.param("2027-12-31 17:00", "2028-01-01 05:00", id="year end"),
+        pytest.param("2028-01-01 03:00", "2028-01-01 05:00", id="year end, already next year in UTC"),
+        pytest.param("2027-02-28 17:00", "2027-03-01 05:00", id="no leap year"),
+        pytest.param("2028-02-28 17:00", "2028-02-29 05:00", id="before the leap day"),
+        pytest.param("2028-02-29 17:00", "2028-03-01 05:00", id="leap day"),
+        pytest.param("2100-02-28 17:00", "2100-03-01 05:00", id="century without a leap day"),
+    ],
+)
+def test_a_session_ends_at_the_next_eastern_midnight(instant: str, expected: str) -> None:
+    """The midnight after an instant is the next one on New York's clocks."""
+    assert utc(expected) == midnight_after(utc(instant)).astimezone(UTC)
+
+
+@unhurried
+@given(issued_at=instants, zone=zones)
+def test_expiry_is_a_midnight_at_most_25_hours_after_issue(issued_at: datetime, zone: tzinfo) -> None:
+    """Whenever and wherever a token is issued, it expires at the end of that same day in New York."""
+    expires_at = SessionClocks(issued_at.astimezone(zone), issued_at).expires_at
+    assert (0, 0, 0, 0) == (expires_at.hour, expires_at.minute, expires_at.second, expires_at.microsecond)
+    assert issued_at.astimezone(EASTERN).date() + timedelta(days=1) == expires_at.date()
+    assert timedelta(0) < expires_at.astimezone(UTC) - issued_at <= timedelta(hours=25)
+
+
+@unhurried
+@given(year=st.integers(2007, 2200))
+def test_the_days_of_clock_changes_have_23_and_25_hours(year: int) -> None:
+    """A session issued as such a day begins lasts 23 hours in March and 25 in November, in every year."""
+    lengths = [
+        midnight_after(midnight_of(day)).astimezone(UTC) - midnight_of(day)
+        for day in (sunday(year, 3, 2), sunday(year, 11, 1))
+    ]
+    assert [timedelta(hours=23), timedelta(hours=25)] == lengths
+
+
+@unhurried
+@given(year=st.integers(2007, 2200), minutes=st.integers(0, 25 * 60 - 1))
+def test_all_of_a_25_hour_day_ends_at_one_midnight(year: int, minutes: int) -> None:
+    """Both passes through the repeated hour belong to the same day."""
+    day = sunday(year, 11, 1)
+    issued_at = midnight_of(day) + timedelta(minutes=minutes)
+    assert midnight_of(day + timedelta(days=1)) == midnight_after(issued_at).astimezone(UTC)
+
+
+@unhurried
+@given(issued_at=instants, renewals=st.lists(spans, max_size=5))
+def test_a_renewal_never_moves_the_expiry(issued_at: datetime, renewals: list[timedelta]) -> None:
+    """However often and however late a token is renewed, it expires at the midnight of its issue."""
+    expires_at = {SessionClocks(issued_at, issued_at + span).expires_at for span in renewals}
+    assert expires_at <= {midnight_after(issued_at)}
+
+
+@unhurried
+@given(issued_at=instants, span=spans, zone=zones)
+def test_the_idle_limit_is_two_hours_of_elapsed_time(
+    issued_at: datetime, span: timedelta, zone: tzinfo
+) -> None:
+    """A token goes inactive exactly two hours after its last use, whatever the clocks on the wall do."""
+    clocks = SessionClocks(issued_at, (issued_at + span).astimezone(zone))
+    assert issued_at + span + timedelta(hours=2) == clocks.idle_at
+    assert timedelta(0) == clocks.idle_at.utcoffset()
+
+
+@pytest.mark.parametrize(
+    ("last_used_at", "expected"),
+    [
+        pytest.param(eastern("2027-03-14 01:30"), eastern("2027-03-14 04:30"), id="clocks go forward"),
+        pytest.param(eastern("2027-11-07 00:30"), eastern("2027-11-07 01:30", fold=1), id="clocks go back"),
+        pytest.param(eastern("2027-11-07 01:30", fold=1), eastern("2027-11-07 03:30"), id="second pass"),
+    ],
+)
+def test_the_idle_limit_across_a_clock_change(last_used_at: datetime, expected: datetime) -> None:
+    """Two hours stay two hours on the days on which New York's clocks change."""
+    clocks = SessionClocks(midnight_of(last_used_at.date()), last_used_at)
+    assert expected.astimezone(UTC) == clocks.idle_at
+
+
+# Issued at noon; a token that was last used at 23:00 does not live to see its idle limit.
+@pytest.mark.parametrize(
+    ("last_used_at", "now", "expected"),
+    [
+        pytest.param("12:00", "2027-01-15 12:00", SessionState.ACTIVE, id="at issue"),
+        pytest.param("12:00", "2027-01-15 13:59:59.999999", SessionState.ACTIVE, id="before the idle limit"),
+        pytest.param("12:00", "2027-01-15 14:00", SessionState.INACTIVE, id="at the idle limit"),
+        pytest.param(
+            "12:00", "2027-01-15 23:59:59.999999", SessionState.INACTIVE, id="idle, before midnight"
+        ),
+        pytest.param("12:00", "2027-01-16 00:00", SessionState.EXPIRED, id="idle, at midnight"),
+        pytest.param("23:00", "2027-01-15 23:59:59.999999", SessionState.ACTIVE, id="before midnight"),
+        pytest.param("23:00", "2027-01-16 00:00", SessionState.EXPIRED, id="active, at midnight"),
+        pytest.param("23:00", "2027-01-17 12:00", SessionState.EXPIRED, id="days later"),
+    ],
+)
+def test_the_instant_of_a_limit_counts_as_past(last_used_at: str, now: str, expected: SessionState) -> None:
+    """A token is active up to its idle limit and alive up to midnight, and at the very instant no more."""
+    clocks = SessionClocks(NOON, eastern(f"2027-01-15 {last_used_at}"))
+    session = vouched(idle_at=clocks.idle_at, expires_at=clocks.expires_at)
+    assert (expected, expected) == (clocks.state(eastern(now)), session.state(eastern(now)))
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        pytest.param(eastern("2027-11-07 01:30"), SessionState.ACTIVE, id="first half past one"),
+        pytest.param(eastern("2027-11-07 01:04", fold=1), SessionState.ACTIVE, id="before the idle limit"),
+        pytest.param(eastern("2027-11-07 01:05", fold=1), SessionState.INACTIVE, id="at the idle limit"),
+        pytest.param(eastern("2027-11-07 01:30", fold=1), SessionState.INACTIVE, id="second half past one"),
+        pytest.param(eastern("2027-11-07 23:59"), SessionState.INACTIVE, id="last minute of the day"),
+        pytest.param(eastern("2027-11-08 00:00"), SessionState.EXPIRED, id="midnight"),
+    ],
+)
+def test_the_hour_that_happens_twice(now: datetime, expected: SessionState) -> None:
+    """Idle since 0:05 summer time, a token goes inactive at 1:05 winter time and not an hour before."""
+    issued_at = eastern("2027-11-07 00:05")
+    assert expected == SessionClocks(issued_at, issued_at).state(now)
+
+
+@unhurried
+@given(issued_at=instants, used=spans, later=spans, where=st.tuples(zones, zones, zones))
+def test_the_zone_of_a_datetime_does_not_matter(
+    issued_at: datetime, used: timedelta, later: timedelta, where: tuple[tzinfo, tzinfo, tzinfo]
+) -> None:
+    """The same instants give the same clocks and the same state in whatever zones they are written."""
+    last_used_at = issued_at + used
+    now = last_used_at + later
+    in_utc = SessionClocks(issued_at, last_used_at)
+    elsewhere = SessionClocks(issued_at.astimezone(where[0]), last_used_at.astimezone(where[1]))
+    assert (in_utc.idle_at, in_utc.expires_at, in_utc.state(now)) == (
+        elsewhere.idle_at,
+        elsewhere.expires_at,
+        elsewhere.state(now.astimezone(where[2])),
+    )
+
+
+def test_a_use_in_the_repeated_hour_comes_after_an_issue_in_its_first_pass() -> None:
+    """A token issued at 1:45 summer time may have been used at 1:15 winter time, half an hour later."""
+    clocks = SessionClocks(eastern("2027-11-07 01:45"), eastern("2027-11-07 01:15", fold=1))
+    assert utc("2027-11-07 08:15") == clocks.idle_at
+
+
+@pytest.mark.parametrize(
+    "last_used_at",
+    [
+        pytest.param(NOON - MOMENT, id="a moment"),
+        pytest.param((NOON - timedelta(hours=1)).astimezone(ZONES[2]), id="in another zone"),
+    ],
+)
+def test_a_use_before_the_issue_is_refused(last_used_at: datetime) -> None:
+    """A token that was used before it was issued is a mistake of the caller."""
+    with pytest.raises(ValueError, match="before it was issued"):
+        SessionClocks(NOON, last_used_at)
+
+
+def test_a_use_before_the_issue_is_refused_in_the_repeated_hour_too() -> None:
+    """1:45 summer time comes before 1:15 winter time, whatever the clock on the wall says."""
+    with pytest.raises(ValueError, match="before it was issued"):
+        SessionClocks(eastern("2027-11-07 01:15", fold=1), eastern("2027-11-07 01:45"))
+
+
+@pytest.mark.parametrize("naive", [NAIVE, NAIVE.replace(tzinfo=Nowhere())], ids=["no zone", "no offset"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(in_utc, id="in_utc"),
+        pytest.param(midnight_after, id="midnight_after"),
+        pytest.param(lambda naive: SessionClocks(naive, NOON), id="issued_at"),
+        pytest.param(lambda naive: SessionClocks(NOON, naive), id="last_used_at"),
+        pytest.param(lambda naive: SessionClocks(naive, naive), id="both"),
+        pytest.param(lambda naive: SessionClocks(NOON, NOON).state(naive), id="state of the clocks"),
+        pytest.param(lambda naive: vouched().state(naive), id="state of the session"),
+    ],
+)
+def test_a_datetime_without_a_zone_is_refused(use, naive: datetime) -> None:
+    """Nobody can say which midnight a naive datetime means, so none is taken."""
+    with pytest.raises(ValueError, match="without a time zone"):
+        use(naive)
+
+
+def test_an_aware_datetime_comes_back_in_utc() -> None:
+    """An aware datetime comes back as the same instant in UTC."""
+    assert (NOON, UTC) == (in_utc(NOON), in_utc(NOON).tzinfo)
+
+
+def test_clocks_cannot_be_changed() -> None:
+    """The clocks of a token stay what they were made with."""
+    with pytest.raises(AttributeError):
+        SessionClocks(NOON, NOON).issued_at = NOON + MOMENT  # type: ignore[misc]
+
+
+def test_an_hourly_schedule_stays_under_the_idle_limit() -> None:
+    """A reused answer just before its end plus an hour's wait is still within the idle limit."""
+    assert REUSE_WINDOW + timedelta(hours=1) < IDLE_LIMIT
+
+
+def test_a_session_reads_its_limits_right_in_the_repeated_hour() -> None:
+    """With limits written in Eastern time, 1:45 summer time is before an idle limit at 1:30 winter time."""
+    session = vouched(
+        idle_at=eastern("2027-11-07 01:30", fold=1), expires_at=midnight_after(eastern("2027-11-07 01:00"))
+    )
+    assert SessionState.ACTIVE == session.state(eastern("2027-11-07 01:45"))
+
+
+@pytest.mark.parametrize("name", ["renewed_at", "idle_at", "expires_at"])
+def test_a_session_takes_aware_datetimes_alone(name: str) -> None:
+    """Each time of a session must carry its zone."""
+    with pytest.raises(ValidationError, match="timezone"):
+        vouched(**{name: NAIVE})
+
+
+def test_a_session_cannot_be_changed() -> None:
+    """A session is a statement about the past; nobody edits it."""
+    with pytest.raises(ValidationError, match="frozen"):
+        vouched().reused = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["token", "token_secret", "consumer_key"])
+def test_a_session_takes_nothing_more(name: str) -> None:
+    """A field that a session does not know is refused, so that no secret slips in."""
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        vouched(**{name: "fake-secret"})
+
+
+def test_a_session_holds_nothing_secret() -> None:
+    """A session is made of these fields and of no others."""
+    expected = {
+        "environment",
+        "fingerprint",
+        "renewed_at",
+        "idle_at",
+        "expires_at",
+        "reused",
+        "attempts",
+    }
+    assert expected == set(TokenSession.model_fields)
+
+
+def test_a_session_is_new_and_took_one_call_unless_said_otherwise() -> None:
+    """By default a session was renewed just now by a single call."""
+    assert (False, 1) == (vouched().reused, vouched().attempts)
+
+
+def test_a_session_made_by_less_than_no_call_is_refused() -> None:
+    """The count of calls is never negative."""
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        vouched(attempts=-1)
+
+
+def test_a_session_survives_being_stored() -> None:
+    """A session written as JSON and read back is the same session."""
+    session = vouched(reused=True, attempts=0)
+    assert session == TokenSession.model_validate_json(session.model_dump_json())
