@@ -1,0 +1,41 @@
+"""What one renewal of an E*TRADE access token is made of: credentials, signing, calling, judging."""
+
+from etrade_tasks.call_renew import call_renew
+from etrade_tasks.classify_response import classify_response
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import (
+    ConfigurationRefused,
+    CredentialsInvalid,
+    CredentialsNotFound,
+    ETradeError,
+    RenewalFailed,
+    SignInRequired,
+)
+from etrade_tasks.load_credentials import load_credentials
+from etrade_tasks.renew_session import renew_session
+from etrade_tasks.replies import Outcome, RenewalReply, Verdict
+from etrade_tasks.session import SessionState, TokenSession
+from etrade_tasks.sign_request import SignedRequest, sign_request
+from etrade_tasks.signing import ETradeAuth
+
+__all__ = [
+    "ConfigurationRefused",
+    "CredentialsInvalid",
+    "CredentialsNotFound",
+    "ETradeAuth",
+    "ETradeCredentials",
+    "ETradeError",
+    "Outcome",
+    "RenewalFailed",
+    "RenewalReply",
+    "SessionState",
+    "SignInRequired",
+    "SignedRequest",
+    "TokenSession",
+    "Verdict",
+    "call_renew",
+    "classify_response",
+    "load_credentials",
+    "renew_session",
+    "sign_request",
+]

@@ -1,0 +1,18 @@
+"""The task `classify-response`."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from etrade_tasks.replies import RenewalReply, Verdict, classify
+
+
+@task(name="classify-response", cache_policy=NO_CACHE, persist_result=False)
+def classify_response(reply: RenewalReply) -> Verdict:
+    """The verdict on a reply: what it means and what follows. Never raises.
+
+    Args:
+        reply: What `call-renew` brought back.
+    """
+    return classify(reply)

@@ -1,0 +1,233 @@
+"""The credentials that a renewal needs: the Prefect block, the environment's fallback, signed clients."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
+
+import httpx
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, safe_address
+from etrade_tasks.errors import CredentialsInvalid
+from etrade_tasks.session import midnight_after
+from etrade_tasks.signing import ETradeAuth, SigningKeys
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to wait for a connection."""
+READ_TIMEOUT = 10.0
+"""Seconds to wait for the next part of an answer."""
+
+
+def _trimmed(secret: SecretStr) -> SecretStr:
+    """Without the blanks and newlines that come along when a secret is pasted."""
+    value = secret.get_secret_value().strip()
+    if not value:
+        raise ValueError("must not be empty")
+    if not value.isprintable() or " " in value:
+        raise ValueError("must not hold blanks or control characters")
+    return SecretStr(value)
+
+
+def _address(value: str) -> str:
+    return safe_address(value) if value else value
+
+
+def _nothing_if_blank(value: object) -> object:
+    # The Prefect UI sends an empty text for a date that was cleared.
+    return None if value == "" else value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_trimmed)]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class ETradeCredentials(CredentialsBlock):
+    """Consumer key and access token of one E*TRADE account, and the clients they sign.
+
+    Save one under the name that pipelines ask for. After each sign-in at E*TRADE, replace the access token,
+    its secret and the time of sign-in.
+
+    Example:
+        ```python
+        from etrade_tasks import ETradeCredentials
+
+        with ETradeCredentials.load("etrade").get_client() as client:
+            client.get("/v1/accounts/list.json")
+        ```
+    """
+
+    _block_type_name: ClassVar[str | None] = "E*TRADE Credentials"
+    _block_type_slug: ClassVar[str | None] = "etrade-credentials"
+    # The key of Prefect's own Secret block: the client's schema takes http(s) addresses alone, so that a
+    # picture cannot be carried along.
+    _logo_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://cdn.sanity.io/images/3ugk85nk/production/c6f20e556dd16effda9df16551feecfb5822092b-48x48.png"
+    )
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://developer.etrade.com/getting-started")
+
+    # A field's name that is mistyped would keep a secret in plain text; a refused value would be printed.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    environment: Environment = Field(
+        default="live",
+        title="Environment",
+        description="Which of E*TRADE's environments issued the consumer key. Keys are good for one only.",
+    )
+    consumer_key: Secret = Field(title="Consumer key", description="Issued by E*TRADE to your application.")
+    consumer_secret: Secret = Field(title="Consumer secret", description="Comes with the consumer key.")
+    access_token: Secret = Field(
+        title="Access token",
+        description="From today's sign-in. Paste it decoded: it ends in =, not in %3D.",
+    )
+    access_token_secret: Secret = Field(
+        title="Access token secret", description="Comes with the access token; changes with it."
+    )
+    signed_in_at: Annotated[AwareDatetime | None, BeforeValidator(_nothing_if_blank)] = Field(
+        default=None,
+        title="Signed in at",
+        description=(
+            "When the access token was issued. It expires at the next midnight US Eastern. Leave it empty if "
+            "you do not know: E*TRADE is then asked."
+        ),
+    )
+    oauth_url: Address = Field(
+        default="",
+        title="OAuth address",
+        description=f"Leave empty for {OAUTH_URL}. Set it for a sandbox key served elsewhere or a simulator.",
+    )
+    api_url: Address = Field(
+        default="",
+        title="API address",
+        description=f"Leave empty for {API_URLS['live']} or, in the sandbox, {API_URLS['sandbox']}.",
+    )
+
+    @property
+    def oauth_base_url(self) -> str:
+        """Where OAuth calls go, without a trailing slash."""
+        return self.oauth_url or OAUTH_URL
+
+    @property
+    def api_base_url(self) -> str:
+        """Where data calls go, without a trailing slash."""
+        return self.api_url or API_URLS[self.environment]
+
+    @property
+    def signing_keys(self) -> SigningKeys:
+        """The four secrets in the clear, for signing and nothing else."""
+        return SigningKeys(
+            consumer_key=self.consumer_key.get_secret_value(),
+            consumer_secret=self.consumer_secret.get_secret_value(),
+            token=self.access_token.get_secret_value(),
+            token_secret=self.access_token_secret.get_secret_value(),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell this token from any other and reveal nothing of it.
+
+        The secrets are the key of the digest, so whoever holds a key and a token cannot compute it either.
+        """
+        keys = self.signing_keys
+        secret = f"{keys.consumer_secret}&{keys.token_secret}".encode()
+        public = f"{self.oauth_base_url} {keys.consumer_key} {keys.token}".encode()
+        return hmac.new(secret, public, hashlib.sha256).hexdigest()[:16]
+
+    def expires_at(self, now: datetime) -> datetime:
+        """The midnight US Eastern that ends the session.
+
+        Where the time of sign-in is unknown, a token that is good `now` can only be of today.
+
+        Raises:
+            ValueError: `now` is naive.
+        """
+        return midnight_after(self.signed_in_at or now)
+
+    def get_client(self) -> httpx.Client:
+        """A client whose base is E*TRADE's API and whose every request is signed. Close it after use."""
+        return httpx.Client(**self._client_options())
+
+    def get_async_client(self) -> httpx.AsyncClient:
+        """As `get_client`, for async code."""
+        return httpx.AsyncClient(**self._client_options())
+
+    def _client_options(self) -> dict[str, Any]:
+        return {
+            "auth": ETradeAuth(self.signing_keys),
+            "base_url": self.api_base_url,
+            # A redirect would carry a signature made for one address to another.
+            "follow_redirects": False,
+            "headers": {"Accept": "application/json"},
+            "timeout": httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+        }
+
+
+class _EnvironmentCredentials(BaseSettings):
+    """What the `ETRADE_*` variables say; each is optional here, so that the gaps can be named."""
+
+    model_config = SettingsConfigDict(env_prefix="ETRADE_", env_ignore_empty=True)
+
+    environment: str | None = None
+    consumer_key: SecretStr | None = None
+    consumer_secret: SecretStr | None = None
+    access_token: SecretStr | None = None
+    access_token_secret: SecretStr | None = None
+    signed_in_at: str | None = None
+    oauth_url: str | None = None
+    api_url: str | None = None
+
+
+ENVIRONMENT_VARIABLES = tuple(f"ETRADE_{name.upper()}" for name in _EnvironmentCredentials.model_fields)
+"""The variables that stand in for a block."""
+
+_REQUIRED = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
+
+
+def credentials_from_environment() -> ETradeCredentials | None:
+    """The credentials in the `ETRADE_*` variables; None if no key or token is among them.
+
+    Raises:
+        CredentialsInvalid: Some are set and others are missing or malformed; names the variables.
+    """
+    found = _EnvironmentCredentials().model_dump(exclude_none=True)
+    missing = [f"ETRADE_{name.upper()}" for name in _REQUIRED if name not in found]
+    if len(missing) == len(_REQUIRED):
+        return None
+    if missing:
+        raise CredentialsInvalid(
+            f"The environment holds some of the E*TRADE credentials, but not {', '.join(missing)}.",
+            advice="set the missing variables, or unset the others.",
+        )
+    try:
+        return ETradeCredentials(**found)
+    except ValidationError as error:
+        problems = "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
+    raise CredentialsInvalid(f"The environment's credentials are not usable: {problems}.")
+
+
+def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> list[str]:
+    """Each problem as `field: what is wrong`, never with the value.
+
+    Args:
+        error: What pydantic found.
+        spell: How a field's name is written.
+    """
+    return [
+        f"{spell(str(problem['loc'][0])) if problem['loc'] else 'the whole'}: "
+        f"{problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_input=False, include_url=False, include_context=False)
+    ]

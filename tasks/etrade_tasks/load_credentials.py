@@ -1,0 +1,60 @@
+"""The task `load-credentials`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import ValidationError
+
+from etrade_tasks.credentials import (
+    ENVIRONMENT_VARIABLES,
+    ETradeCredentials,
+    credentials_from_environment,
+    named_problems,
+)
+from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound
+from etrade_tasks.logs import run_logger
+
+
+# A cached credential would outlive the sign-in that replaces it, and a persisted one would be readable.
+@task(name="load-credentials", cache_policy=NO_CACHE, persist_result=False)
+def load_credentials(name: str) -> ETradeCredentials:
+    """The credentials of that name: the Prefect block, else the `ETRADE_*` environment variables.
+
+    Args:
+        name: The block's name.
+
+    Raises:
+        CredentialsNotFound: Neither exists; lists every place searched.
+        CredentialsInvalid: One exists and cannot be used; names the field and never its value.
+    """
+    if block := _load_block(name):
+        return block
+    if credentials := credentials_from_environment():
+        run_logger().info(
+            "There is no block %r; the credentials of the ETRADE_* environment variables are used.", name
+        )
+        return credentials
+    raise CredentialsNotFound(
+        f"No E*TRADE credentials named {name!r}. Searched: the Prefect block "
+        f"{ETradeCredentials.get_block_type_slug()}/{name}; the environment variables "
+        f"{', '.join(ENVIRONMENT_VARIABLES)}."
+    )
+
+
+def _load_block(name: str) -> ETradeCredentials | None:
+    try:
+        # Named sync: Prefect would hand back a coroutine where the calling flow is async.
+        return cast("ETradeCredentials", ETradeCredentials.load(name, _sync=True))  # type: ignore[call-arg]
+    except ValueError:  # what Prefect raises for a block that does not exist
+        return None
+    except RuntimeError as error:  # what Prefect raises for one that does not fit the fields
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        problems = "; ".join(named_problems(error.__cause__))
+    raise CredentialsInvalid(
+        f"The block {ETradeCredentials.get_block_type_slug()}/{name} is not usable: {problems}.",
+        advice=f"correct it in the Prefect UI (Blocks > {name} > Edit).",
+    )

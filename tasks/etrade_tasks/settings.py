@@ -1,0 +1,69 @@
+"""What a person may tune, read from `ETRADE_*` environment variables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from prefect.settings import get_current_settings
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW
+
+
+def _default_lock_directory() -> Path:
+    return get_current_settings().home / "etrade-locks"
+
+
+def _seconds_if_number(value: object) -> object:
+    # pydantic takes a number for seconds, and refuses the same number as the text that a variable holds.
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Span = Annotated[timedelta, BeforeValidator(_seconds_if_number)]
+"""A length of time, in seconds or as an ISO 8601 duration (`PT50M`)."""
+
+
+class RenewalSettings(BaseSettings):
+    """How long a renewal vouches, how long it may take, and where processes meet.
+
+    Spans are given in seconds or as ISO 8601 durations (`PT50M`).
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ETRADE_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
+
+    reuse_window: Span = Field(
+        default=REUSE_WINDOW, description="How long one renewal answers for the next ones."
+    )
+    deadline: Span = Field(
+        default=timedelta(seconds=60),
+        gt=timedelta(0),
+        description="The longest that one renewal may take, waiting for others and all attempts included.",
+    )
+    first_backoff: Span = Field(
+        default=timedelta(seconds=1),
+        ge=timedelta(0),
+        description="The wait before the second attempt, on average; it doubles each time.",
+    )
+    lock_directory: Path = Field(
+        default_factory=_default_lock_directory,
+        description="Where the processes of one machine keep their lock files.",
+    )
+    lock_redis_url: SecretStr | None = Field(
+        default=None,
+        description="A Redis server where the processes of several machines keep their locks instead.",
+    )
+
+    @field_validator("reuse_window")
+    @classmethod
+    def _within_the_idle_limit(cls, value: timedelta) -> timedelta:
+        if not timedelta(0) < value < IDLE_LIMIT:
+            raise ValueError("must be more than zero and less than the idle limit of two hours")
+        return value

@@ -1,0 +1,163 @@
+"""The tasks `sign-request` and `call-renew`: one signed GET that brings back a reply, whatever happens."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import timedelta
+from urllib.parse import quote, unquote
+
+import httpx
+import pytest
+import respx
+
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import ETradeCredentials, call_renew, sign_request
+from etrade_tasks.call_renew import BODY_LIMIT
+
+RENEW = "/oauth/renew_access_token"
+OFFLINE = ETradeCredentials.model_validate(
+    {
+        "consumer_key": "fake-consumer-key",
+        "consumer_secret": "fake-consumer-secret",
+        "access_token": "fake/access+token=",
+        "access_token_secret": "fake/token+secret=",
+    }
+)
+OFFLINE_URL = "https://api.etrade.com/oauth/renew_access_token"
+
+
+def test_signed_call_renews(simulator: Simulator, credentials: ETradeCredentials) -> None:
+    """E*TRADE accepts the call, and the reply carries status, headers, text and the time of receipt."""
+    reply = call_renew.fn(sign_request.fn(credentials))
+    assert (200, None) == (reply.status_code, reply.transport_error)
+    assert "Access Token has been renewed" in reply.body
+    assert reply.header("CONTENT-TYPE").startswith("text/")
+    assert abs(simulator.now() - reply.received_at) < timedelta(minutes=1)
+
+
+def test_signed_request_shows_no_secret(credentials: ETradeCredentials) -> None:
+    """What Python prints of a signed request holds neither its header nor any secret."""
+    printed = repr(sign_request.fn(credentials))
+    keys = credentials.signing_keys
+    assert "oauth_signature" not in printed
+    assert [] == [s for s in (keys.consumer_key, keys.token, keys.token_secret) if s in printed]
+
+
+def test_each_signature_is_new(credentials: ETradeCredentials) -> None:
+    """Two calls never share a nonce, so that a second attempt is no replay."""
+    first, second = (sign_request.fn(credentials).authorization.get_secret_value() for _ in range(2))
+    assert first != second
+
+
+def test_nonce_and_offset_can_be_given(simulator: Simulator, credentials: ETradeCredentials) -> None:
+    """A given nonce is sent, and the offset moves the timestamp."""
+    request = sign_request.fn(credentials, clock_offset=timedelta(hours=1), nonce="fake-nonce")
+    header = request.authorization.get_secret_value()
+    later = int((simulator.now() + timedelta(hours=1)).timestamp())
+    assert 'oauth_nonce="fake-nonce"' in header
+    assert any(f'oauth_timestamp="{later - late}"' in header for late in range(3))
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirect_is_not_followed(simulator: Simulator, credentials: ETradeCredentials, status: int) -> None:
+    """A redirect is a reply like any other: a signature never travels on."""
+    simulator.plant(Fault(status=status, headers={"Location": simulator.url + RENEW}), path=RENEW)
+    assert status == call_renew.fn(sign_request.fn(credentials)).status_code
+    assert 1 == len(simulator.calls(RENEW))
+
+
+def test_body_is_read_to_its_limit(simulator: Simulator, credentials: ETradeCredentials) -> None:
+    """Of an answer without end, 64 KiB are read."""
+    simulator.plant(Fault(status=200, body="x", size=50 * BODY_LIMIT), path=RENEW)
+    assert len(call_renew.fn(sign_request.fn(credentials)).body) == BODY_LIMIT
+
+
+@pytest.mark.parametrize("drop", ["before-answer", "mid-body"])
+def test_dropped_connection_is_a_reply(
+    simulator: Simulator, credentials: ETradeCredentials, drop: str
+) -> None:
+    """A connection that E*TRADE drops is reported, not raised."""
+    simulator.plant(Fault(drop=drop), path=RENEW)
+    reply = call_renew.fn(sign_request.fn(credentials))
+    assert reply.status_code is None
+    assert "RemoteProtocolError" in reply.transport_error
+
+
+def test_silent_server_is_left_in_time(simulator: Simulator, credentials: ETradeCredentials) -> None:
+    """A server that accepts and says nothing is given up within the call's limit."""
+    simulator.plant(Fault(delay=30), path=RENEW)
+    reply = call_renew.fn(sign_request.fn(credentials), limit=timedelta(seconds=0.2))
+    assert "ReadTimeout" in reply.transport_error
+
+
+def test_dripping_answer_is_left_in_time(simulator: Simulator, credentials: ETradeCredentials) -> None:
+    """An answer that drips in byte by byte, each in time, is given up at the limit of the whole call."""
+    simulator.plant(Fault(status=200, body="x" * 1000, drip=0.05), path=RENEW)
+    reply = call_renew.fn(sign_request.fn(credentials), limit=timedelta(seconds=0.3))
+    assert "ReadTimeout" in reply.transport_error
+
+
+def test_refused_connection_says_so() -> None:
+    """Where nobody listens, the reply says that the connection was refused."""
+    nobody = OFFLINE.model_copy(update={"oauth_url": "http://127.0.0.1:9"})
+    assert "Connection refused" in call_renew.fn(sign_request.fn(nobody)).transport_error
+
+
+def test_unknown_host_says_so() -> None:
+    """Where the name cannot be resolved, the reply says so."""
+    nowhere = OFFLINE.model_copy(update={"oauth_url": "https://no-such-host.invalid/oauth"})
+    assert "cannot be resolved" in call_renew.fn(sign_request.fn(nowhere)).transport_error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectTimeout("canary"),
+        httpx.ReadError("canary"),
+        httpx.LocalProtocolError("Illegal header value b'canary'"),
+        httpx.ProxyError("canary"),
+        httpx.DecodingError("canary"),
+        httpx.InvalidURL("canary"),
+        ssl.SSLCertVerificationError("canary"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@respx.mock
+def test_transport_error_becomes_a_reply_without_its_text(error: Exception) -> None:
+    """Whatever the transport raises is named by its kind; its text, which may quote the header, is not."""
+    respx.get(OFFLINE_URL).mock(side_effect=error)
+    reply = call_renew.fn(sign_request.fn(OFFLINE))
+    assert (None, type(error).__name__) == (reply.status_code, reply.transport_error)
+
+
+@respx.mock
+def test_undecodable_bytes_are_replaced() -> None:
+    """Bytes that are no UTF-8 do not stop the reply from being read, whatever charset is claimed."""
+    headers = {"Content-Type": "text/plain; charset=no-such-charset"}
+    respx.get(OFFLINE_URL).respond(200, content=b"\xff Access Token has been renewed", headers=headers)
+    assert "\ufffd Access Token has been renewed" == call_renew.fn(sign_request.fn(OFFLINE)).body
+
+
+@respx.mock
+def test_call_asks_for_plain_bytes_at_the_right_address() -> None:
+    """One GET goes to E*TRADE's renewal address, and asks for an answer that is not compressed."""
+    route = respx.get(OFFLINE_URL).respond(200, text="Access Token has been renewed")
+    call_renew.fn(sign_request.fn(OFFLINE))
+    assert ["identity"] == [call.request.headers["Accept-Encoding"] for call in route.calls]
+
+
+@pytest.mark.parametrize(
+    "spell", [str, lambda s: quote(s, safe=""), lambda s: quote(quote(s, safe=""), safe="")]
+)
+@respx.mock
+def test_echoed_secrets_are_removed(spell: object) -> None:
+    """What an answer echoes of key, token, secrets or signature is gone before anybody sees the reply."""
+    request = sign_request.fn(OFFLINE)
+    header = request.authorization.get_secret_value()
+    signature = unquote(header.partition('oauth_signature="')[2].partition('"')[0])
+    secrets = [*(getattr(OFFLINE.signing_keys, name) for name in OFFLINE.signing_keys.__slots__), signature]
+    echo = " | ".join(spell(secret) for secret in secrets)
+    respx.get(OFFLINE_URL).respond(401, text=echo, headers={"X-Echo": echo, "X-Header": header})
+    reply = call_renew.fn(request)
+    seen = reply.body + str(dict(reply.headers))
+    assert [] == [secret for secret in secrets if secret in seen or spell(secret) in seen]

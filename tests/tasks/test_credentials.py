@@ -1,0 +1,223 @@
+"""The credentials block: what it masks, refuses and makes."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from etrade_tasks import CredentialsInvalid, ETradeCredentials
+from etrade_tasks.credentials import credentials_from_environment
+
+SECRETS = {
+    "consumer_key": "fake-consumer-key-111",
+    "consumer_secret": "fake-consumer-secret-222",
+    "access_token": "fake-access-token-333=",
+    "access_token_secret": "fake-token-secret-444=",
+}
+
+
+def make(**changes: object) -> ETradeCredentials:
+    return ETradeCredentials.model_validate(SECRETS | changes)
+
+
+@pytest.mark.parametrize("form", [str, repr, lambda c: c.model_dump_json(), lambda c: str(c.model_dump())])
+def test_secrets_are_masked_in_every_printed_form(form: object) -> None:
+    """No key, token or secret shows in any form that Python or pydantic prints."""
+    printed = form(make())
+    assert [] == [secret for secret in SECRETS.values() if secret in printed]
+
+
+def test_json_schema_marks_every_secret() -> None:
+    """The UI's form hides what is typed into each of the secret fields."""
+    properties = ETradeCredentials.model_json_schema()["properties"]
+    assert set(SECRETS) == {name for name, field in properties.items() if field.get("format") == "password"}
+
+
+def test_every_field_has_a_title_and_a_description() -> None:
+    """The UI's form explains each of its fields."""
+    properties = ETradeCredentials.model_json_schema()["properties"]
+    assert [] == [n for n, f in properties.items() if not (f.get("title") and f.get("description"))]
+
+
+@pytest.mark.parametrize("field", SECRETS)
+@pytest.mark.parametrize("value", ["", "   ", "canary one", "canary\none", "canary\x00one"])
+def test_unusable_secret_is_refused_without_being_shown(field: str, value: str) -> None:
+    """A blank or broken secret is refused by an error that names the field and not the value."""
+    with pytest.raises(ValidationError) as refused:
+        make(**{field: value})
+    assert field in str(refused.value)
+    assert "canary" not in str(refused.value)
+
+
+def test_missing_field_does_not_show_the_others() -> None:
+    """When one field is missing, the error does not print those that were given."""
+    with pytest.raises(ValidationError) as refused:
+        ETradeCredentials.model_validate({"consumer_key": "canary-key"})
+    assert "consumer_secret" in str(refused.value)
+    assert "canary" not in str(refused.value)
+
+
+def test_mistyped_field_is_refused() -> None:
+    """A field that does not exist is refused, since it would keep a secret unmasked."""
+    with pytest.raises(ValidationError, match="acess_token"):
+        make(acess_token="canary")
+
+
+def test_pasted_blanks_are_trimmed() -> None:
+    """Blanks and newlines that come along when a secret is pasted are dropped."""
+    assert "abc=" == make(access_token=" abc=\n").access_token.get_secret_value()
+
+
+@pytest.mark.parametrize("field", ["oauth_url", "api_url"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://api.etrade.com", "ftp://localhost", "https://user:canary@host", "host/path", "https://"],
+)
+def test_unsafe_address_is_refused(field: str, address: str) -> None:
+    """Signed requests go over https only, to an address without a user, unless the host is this machine."""
+    with pytest.raises(ValidationError, match=field):
+        make(**{field: address})
+
+
+@pytest.mark.parametrize("address", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"])
+def test_plain_http_to_this_machine_is_accepted(address: str) -> None:
+    """A simulator on a loopback address is reached by plain http."""
+    assert address == make(oauth_url=address + "/").oauth_base_url
+
+
+@pytest.mark.parametrize(
+    ("environment", "api"), [("live", "https://api.etrade.com"), ("sandbox", "https://apisb.etrade.com")]
+)
+def test_addresses_default_to_those_of_the_environment(environment: str, api: str) -> None:
+    """Data calls go to the environment's host, OAuth calls to the same host for both."""
+    credentials = make(environment=environment)
+    assert ("https://api.etrade.com/oauth", api) == (credentials.oauth_base_url, credentials.api_base_url)
+
+
+def test_naive_time_of_sign_in_is_refused() -> None:
+    """A time of sign-in needs a time zone, or its midnight cannot be told."""
+    with pytest.raises(ValidationError, match="signed_in_at"):
+        make(signed_in_at="2027-06-15T09:00:00")
+
+
+def test_cleared_time_of_sign_in_is_unknown() -> None:
+    """An empty text in the form's date field means that the time is unknown."""
+    assert make(signed_in_at="").signed_in_at is None
+
+
+def test_expiry_follows_the_sign_in() -> None:
+    """The session ends at the midnight US Eastern after the sign-in, whatever the time now."""
+    credentials = make(signed_in_at="2027-06-15T09:00:00-04:00")
+    assert datetime(2027, 6, 16, 4, tzinfo=UTC) == credentials.expires_at(datetime(2027, 6, 20, tzinfo=UTC))
+
+
+def test_expiry_without_a_known_sign_in_is_the_next_midnight() -> None:
+    """A token that is good now can only be of today, so its session ends at the next midnight."""
+    assert datetime(2027, 6, 20, 4, tzinfo=UTC) == make().expires_at(datetime(2027, 6, 20, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("field", SECRETS)
+def test_fingerprint_changes_with_each_secret(field: str) -> None:
+    """Two tokens never share a fingerprint, so that one's renewal cannot vouch for the other."""
+    assert make().fingerprint != make(**{field: "another"}).fingerprint
+
+
+def test_fingerprint_is_stable_and_reveals_nothing() -> None:
+    """The fingerprint is sixteen hexadecimal digits, the same on every machine."""
+    fingerprint = make().fingerprint
+    assert make(signed_in_at="2027-06-15T09:00:00Z").fingerprint == fingerprint
+    assert 16 == len(fingerprint)
+    assert int(fingerprint, 16) >= 0
+
+
+def test_block_survives_pickling() -> None:
+    """Credentials can go to another process, as Dask and Ray send them."""
+    assert make().fingerprint == pickle.loads(pickle.dumps(make())).fingerprint  # noqa: S301
+
+
+def test_client_is_signed_bounded_and_does_not_follow(
+    simulator: object, credentials: ETradeCredentials
+) -> None:
+    """The client signs each call, knows the API's address, has time-outs and follows no redirect."""
+    with credentials.get_client() as client:
+        assert 200 == client.get("/v1/accounts/list.json").status_code
+        assert client.follow_redirects is False
+        assert client.timeout == httpx.Timeout(10, connect=5)
+
+
+@pytest.mark.parametrize("environment", ["live", "sandbox"])
+def test_client_reaches_the_environments_api(
+    simulator: object, credentials_for: object, environment: str
+) -> None:
+    """Each environment's key is served at that environment's address."""
+    with credentials_for(simulator.sign_in(environment)).get_client() as client:
+        assert 200 == client.get("/v1/accounts/list.json").status_code
+
+
+async def _status(credentials: ETradeCredentials) -> int:
+    async with credentials.get_async_client() as client:
+        return (await client.get("/v1/market/quote/IBM.json", params={"detailFlag": "ALL"})).status_code
+
+
+def test_async_client_is_signed_too(credentials: ETradeCredentials) -> None:
+    """The async client signs each call, its query included."""
+    import asyncio
+
+    assert 200 == asyncio.run(_status(credentials))
+
+
+ENVIRONMENT = {f"ETRADE_{name.upper()}": value for name, value in SECRETS.items()}
+
+
+def test_environment_gives_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The four variables are enough; the others have defaults."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    assert make().fingerprint == credentials_from_environment().fingerprint
+
+
+def test_whole_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environment, addresses and time of sign-in come from their variables too."""
+    others = {
+        "ETRADE_ENVIRONMENT": "sandbox",
+        "ETRADE_OAUTH_URL": "https://apisb.etrade.com/oauth",
+        "ETRADE_API_URL": "https://apisb.etrade.com",
+        "ETRADE_SIGNED_IN_AT": "2027-06-15T13:00:00Z",
+    }
+    for name, value in (ENVIRONMENT | others).items():
+        monkeypatch.setenv(name, value)
+    read = credentials_from_environment()
+    assert ("sandbox", datetime(2027, 6, 15, 13, tzinfo=UTC)) == (read.environment, read.signed_in_at)
+    assert ("https://apisb.etrade.com/oauth", "https://apisb.etrade.com") == (
+        read.oauth_base_url,
+        read.api_base_url,
+    )
+
+
+def test_empty_environment_gives_none() -> None:
+    """Without any of the variables there are no credentials, and that is no error."""
+    assert credentials_from_environment() is None
+
+
+def test_half_set_environment_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forgotten variable is named, rather than the block's absence."""
+    monkeypatch.setenv("ETRADE_CONSUMER_KEY", "canary")
+    with pytest.raises(CredentialsInvalid) as refused:
+        credentials_from_environment()
+    assert "ETRADE_ACCESS_TOKEN_SECRET" in str(refused.value)
+    assert "canary" not in str(refused.value)
+
+
+def test_malformed_variable_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that does not fit is named; its value is not shown, nor that of any other."""
+    for name, value in (ENVIRONMENT | {"ETRADE_ENVIRONMENT": "canary"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CredentialsInvalid) as refused:
+        credentials_from_environment()
+    assert "ETRADE_ENVIRONMENT" in str(refused.value)
+    assert "canary" not in str(refused.value)
+    assert refused.value.__cause__ is None

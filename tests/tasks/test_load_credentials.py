@@ -1,0 +1,60 @@
+"""The task `load-credentials`, against a real Prefect server."""
+
+from __future__ import annotations
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from etrade_tasks import CredentialsInvalid, CredentialsNotFound, ETradeCredentials, load_credentials
+from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
+
+
+def test_block_is_loaded_by_name(block: str, credentials: ETradeCredentials) -> None:
+    """The block of that name comes back whole."""
+    assert credentials.fingerprint == load_credentials.fn(block).fingerprint
+
+
+def test_block_goes_before_the_environment(
+    block: str, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block wins over the environment's variables."""
+    for name in ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"):
+        monkeypatch.setenv(f"ETRADE_{name}", "fake-from-the-environment")
+    assert credentials.fingerprint == load_credentials.fn(block).fingerprint
+
+
+def test_environment_stands_in_for_a_block(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no block has the name, the environment's variables are used."""
+    for name in ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"):
+        monkeypatch.setenv(f"ETRADE_{name}", "fake-from-the-environment")
+    loaded = load_credentials.fn("no-such-block")
+    assert "fake-from-the-environment" == loaded.access_token.get_secret_value()
+
+
+def test_nothing_found_lists_every_place_searched(prefect_server: None) -> None:
+    """The error names the block and every variable that was looked for, and how to make one."""
+    with pytest.raises(CredentialsNotFound) as missing:
+        load_credentials.fn("no-such-block")
+    places = ("etrade-credentials/no-such-block", *ENVIRONMENT_VARIABLES)
+    assert [] == [place for place in places if place not in str(missing.value)]
+    assert "Blocks" in missing.value.advice
+
+
+def test_block_that_does_not_fit_is_named_by_field(block: str) -> None:
+    """A stored block with a broken field is refused by the field's name, without its value."""
+    with get_client(sync_client=True) as client:
+        document = client.read_block_document_by_name(block, "etrade-credentials")
+        data = {**document.data, "consumer_key": "canary with blanks"}
+        client._client.patch(
+            f"/block_documents/{document.id}",
+            json={
+                "data": data,
+                "block_schema_id": str(document.block_schema_id),
+                "merge_existing_data": False,
+            },
+        ).raise_for_status()
+    with pytest.raises(CredentialsInvalid) as refused:
+        load_credentials.fn(block)
+    assert "consumer_key" in str(refused.value)
+    assert "canary" not in str(refused.value)
+    assert block in refused.value.advice
