@@ -1,0 +1,368 @@
+"""The flow `renew-access-token`, on a real Prefect server and against the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.settings import get_current_settings
+
+from etrade_flows import renew_access_token
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import (
+    ConfigurationRefused,
+    CredentialsNotFound,
+    ETradeCredentials,
+    RenewalFailed,
+    SessionState,
+    SignInRequired,
+    TokenSession,
+)
+from etrade_tasks.clock import use_clock
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+RENEW = "/oauth/renew_access_token"
+
+
+def renewals(simulator: Simulator) -> int:
+    return len(simulator.calls(RENEW))
+
+
+def test_idle_token_is_revived(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
+    """A token that two idle hours made inactive serves data calls again after the flow."""
+    simulator.advance(timedelta(hours=2))
+    with credentials.get_client() as client:
+        assert 401 == client.get("/v1/accounts/list.json").status_code
+        renew_access_token(block)
+        assert 200 == client.get("/v1/accounts/list.json").status_code
+
+
+def test_session_tells_its_clocks(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
+    """The session says when it was renewed, when it goes idle, when it expires, and whose it is."""
+    session = renew_access_token(block)
+    assert SessionState.ACTIVE is session.state(simulator.now())
+    assert session.renewed_at + timedelta(hours=2) == session.idle_at
+    assert credentials.expires_at(simulator.now()) == session.expires_at
+    assert ("live", credentials.fingerprint) == (session.environment, session.fingerprint)
+    assert (False, 1) == (session.reused, session.attempts)
+
+
+def test_second_renewal_is_reused_without_a_call(simulator: Simulator, block: str) -> None:
+    """Within the reuse window the earlier renewal answers, and E*TRADE is not called."""
+    first, second = renew_access_token(block), renew_access_token(block)
+    assert first.model_copy(update={"reused": True, "attempts": 0}) == second
+    assert 1 == renewals(simulator)
+
+
+def test_force_renews_although_the_cache_vouches(simulator: Simulator, block: str) -> None:
+    """With `force`, E*TRADE is called again, and the new renewal vouches from then on."""
+    renew_access_token(block)
+    forced = renew_access_token(block, force=True)
+    assert (False, 2) == (forced.reused, renewals(simulator))
+    assert forced.renewed_at == renew_access_token(block).renewed_at
+
+
+def test_reuse_ends_with_its_window(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the reuse window is over, the next run renews."""
+    monkeypatch.setenv("ETRADE_REUSE_WINDOW", "0.001")
+    renew_access_token(block)
+    assert renew_access_token(block).reused is False
+    assert 2 == renewals(simulator)
+
+
+def test_two_tokens_never_share_a_renewal(
+    simulator: Simulator, prefect_server: None, credentials_for: object
+) -> None:
+    """Account B is never answered with account A's renewal."""
+    for name in ("account-a", "account-b"):
+        credentials_for(simulator.sign_in("live")).save(name, overwrite=True)
+    sessions = [renew_access_token("account-a"), renew_access_token("account-b")]
+    assert [False, False] == [session.reused for session in sessions]
+    assert sessions[0].fingerprint != sessions[1].fingerprint
+
+
+def test_new_sign_in_is_renewed_anew(simulator: Simulator, block: str, credentials_for: object) -> None:
+    """A block that holds a new token is not answered by the old one's renewal."""
+    renew_access_token(block)
+    credentials_for(simulator.sign_in("live")).save(block, overwrite=True)
+    assert renew_access_token(block).reused is False
+
+
+def test_known_past_midnight_makes_no_call(simulator: Simulator, block: str) -> None:
+    """Past its midnight a session is refused without a call, though a renewal of that day vouched for it."""
+    renew_access_token(block)
+    simulator.advance(timedelta(hours=12))
+    with pytest.raises(SignInRequired, match="ended at 2027-06-16 00:00"):
+        renew_access_token(block)
+    assert 1 == renewals(simulator)
+
+
+def test_unknown_sign_in_asks_etrade(
+    simulator: Simulator, prefect_server: None, credentials_for: object
+) -> None:
+    """Where the time of sign-in is unknown, E*TRADE says that the session is over."""
+    credentials_for(simulator.sign_in("live"), signed_in_at=None).save("undated", overwrite=True)
+    simulator.advance(timedelta(hours=12))
+    with pytest.raises(SignInRequired, match="does not accept"):
+        renew_access_token("undated")
+    assert 1 == renewals(simulator)
+
+
+def test_midnight_during_the_call_is_noticed(simulator: Simulator, block: str) -> None:
+    """A renewal that E*TRADE confirms after midnight does not count: the session is over."""
+    simulator.advance(timedelta(hours=11, minutes=59))
+    slow_call = lambda: simulator.now() + timedelta(minutes=2 * renewals(simulator))  # noqa: E731
+    with use_clock(slow_call), pytest.raises(SignInRequired, match="ended at"):
+        renew_access_token(block)
+    assert 1 == renewals(simulator)
+
+
+@pytest.mark.parametrize(("hours", "refused"), [(11, False), (12.1, True)])
+def test_required_for_is_checked_before_any_call(
+    simulator: Simulator, block: str, hours: float, refused: bool
+) -> None:
+    """A session that ends before the pipeline would is refused without a call; one that lasts is renewed."""
+    if refused:
+        with pytest.raises(SignInRequired, match="12 h 06 min are needed"):
+            renew_access_token(block, required_for=timedelta(hours=hours))
+    else:
+        renew_access_token(block, required_for=timedelta(hours=hours))
+    assert (0 if refused else 1) == renewals(simulator)
+
+
+def test_revoked_token_asks_for_a_sign_in_at_once(simulator: Simulator, block: str) -> None:
+    """A token that E*TRADE refuses is not tried again, and the advice says where to put the new one."""
+    simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
+    with pytest.raises(SignInRequired, match="token_rejected") as told:
+        renew_access_token(block)
+    assert 1 == renewals(simulator)
+    assert "Prefect UI > Blocks" in told.value.advice
+
+
+def test_wrong_key_is_not_tried_again(simulator: Simulator, block: str) -> None:
+    """A refused key stops at once, with its likely causes and the block to correct."""
+    simulator.plant(Fault(status=401, body="<b>oauth_problem=consumer_key_rejected</b>"), path=RENEW)
+    with pytest.raises(ConfigurationRefused, match="two years") as told:
+        renew_access_token(block)
+    assert 1 == renewals(simulator)
+    assert block in told.value.advice
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=500, body="oauth_problem=token_rejected"),
+        Fault(status=503, headers={"Retry-After": "0"}),
+        Fault(status=400, body="Number of requests exceeded the rate limit set"),
+        Fault(status=429),
+        Fault(status=200, body=""),
+        Fault(status=200, body="<h1>We are down for maintenance</h1>"),
+        Fault(status=302, headers={"Location": "https://us.etrade.com/"}),
+        Fault(status=403),
+        Fault(drop="before-answer"),
+        Fault(drop="mid-body"),
+        Fault(status=401, body="oauth_problem=nonce_used"),
+        Fault(status=400, body="oauth_problem=parameter_absent&oauth_parameters_absent=oauth_nonce"),
+    ],
+    ids=str,
+)
+def test_passing_fault_is_overcome(simulator: Simulator, block: str, fault: Fault) -> None:
+    """What may pass is tried again, signed anew, until it has passed."""
+    simulator.plant(fault, path=RENEW, times=2)
+    assert 3 == renew_access_token(block).attempts
+    assert 3 == renewals(simulator)
+
+
+def test_wrong_clock_is_healed_in_the_same_run(
+    simulator: Simulator, block: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine whose clock is an hour off renews all the same, and is told by how much it is off."""
+    with use_clock(lambda: simulator.now() - timedelta(hours=1)):
+        assert 2 == renew_access_token(block).attempts
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [True] == ["3600 s behind E*TRADE's" in warning for warning in warnings]
+
+
+def test_retry_after_is_honoured(simulator: Simulator, block: str) -> None:
+    """The next attempt waits as long as E*TRADE asked, and Prefect shows that very delay."""
+    simulator.plant(Fault(status=503, headers={"Retry-After": "1"}), path=RENEW)
+    renew_access_token(block)
+    first, second = simulator.calls(RENEW)
+    assert second.at - first.at >= timedelta(seconds=1)
+
+
+def test_retry_after_beyond_the_deadline_ends_the_run(simulator: Simulator, block: str) -> None:
+    """A wait that does not fit the deadline is not begun."""
+    simulator.plant(Fault(status=503, headers={"Retry-After": "600"}), path=RENEW)
+    with pytest.raises(RenewalFailed, match="status 503"):
+        renew_access_token(block)
+    assert 1 == renewals(simulator)
+
+
+def test_deadline_ends_the_attempts(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempts stop when the next one would not begin before the deadline."""
+    monkeypatch.setenv("ETRADE_DEADLINE", "0.5")
+    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "10")
+    simulator.plant(Fault(status=500), path=RENEW, times=10)
+    with pytest.raises(RenewalFailed):
+        renew_access_token(block)
+    assert 1 == renewals(simulator)
+
+
+def test_unrecognised_answer_is_shown_redacted(simulator: Simulator, block: str) -> None:
+    """When every attempt fails, the error shows status, content type and what the answer said, redacted."""
+    body = "<title>Something new</title>oauth_token=canary-token"
+    simulator.plant(Fault(status=403, body=body), path=RENEW, times=10)
+    with pytest.raises(RenewalFailed) as failed:
+        renew_access_token(block)
+    assert "Attempt 7" in failed.value.message
+    assert "status 403, text/html: 'Something new oauth_token=[redacted]'" in failed.value.message
+    assert failed.value.retryable is True
+
+
+def test_unknown_name_lists_what_was_searched(prefect_server: None) -> None:
+    """A name that nothing goes by fails with the places that were searched."""
+    with pytest.raises(CredentialsNotFound, match="etrade-credentials/nobody"):
+        renew_access_token("nobody")
+
+
+def record_of(credentials: ETradeCredentials, simulator: Simulator) -> Path:
+    storage = Path(get_current_settings().results.local_storage_path)
+    return storage / f"etrade-session-live-{credentials.fingerprint}-2027-06-15"
+
+
+def test_record_holds_no_secret_and_is_no_pickle(
+    simulator: Simulator, block: str, credentials: ETradeCredentials
+) -> None:
+    """The cached record is JSON that tells the session's clocks and none of its secrets."""
+    renew_access_token(block)
+    text = record_of(credentials, simulator).read_text()
+    keys = credentials.signing_keys
+    assert '"type":"json"' in text.replace(" ", "")
+    assert [] == [
+        s for s in (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret) if s in text
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: "no JSON at all",
+        lambda text: text.replace("TokenSession", "NoSuchClass"),
+        lambda text: text.replace("idle_at", "no_such_field"),
+        lambda text: text.replace("etrade_tasks.session.TokenSession", "builtins.dict"),
+    ],
+    ids=["empty", "torn", "not-json", "unknown-class", "unknown-field", "another-type"],
+)
+def test_damaged_record_counts_as_none(
+    simulator: Simulator, block: str, credentials: ETradeCredentials, damage: object
+) -> None:
+    """A record that cannot be read, or is not a session, is renewed over as if there were none."""
+    renew_access_token(block)
+    record = record_of(credentials, simulator)
+    record.write_text(damage(record.read_text()))
+    assert renew_access_token(block).reused is False
+    assert renew_access_token(block).reused is True
+
+
+def test_unwritable_storage_does_not_stop_a_renewal(
+    simulator: Simulator, block: str, credentials: ETradeCredentials
+) -> None:
+    """Where the record cannot be written, the token is renewed all the same."""
+    record_of(credentials, simulator).mkdir(parents=True)
+    assert renew_access_token(block).reused is False
+    assert 1 == renewals(simulator)
+
+
+def test_names_in_prefect_are_as_documented(simulator: Simulator, block: str) -> None:
+    """The run is named for its credentials, and its tasks bear the documented names."""
+    state = renew_access_token(block, return_state=True)
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(state.state_details.flow_run_id)
+        found = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
+        )
+    assert f"renew {block}" == run.name
+    assert {"load-credentials", "renew-session", "sign-request", "call-renew", "classify-response"} == {
+        task_run.name.rpartition("-")[0] for task_run in found
+    }
+
+
+@flow
+def sync_pipeline(name: str) -> TokenSession:
+    """A sync parent."""
+    return renew_access_token(name)
+
+
+@flow
+async def async_pipeline(name: str) -> TokenSession:
+    """An async parent that lets its event loop run on."""
+    return await asyncio.to_thread(renew_access_token, name)
+
+
+@flow
+async def blocking_async_pipeline(name: str) -> TokenSession:
+    """An async parent that calls the flow as it is."""
+    return renew_access_token(name)
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        sync_pipeline,
+        lambda name, **o: asyncio.run(async_pipeline(name, **o)),
+        lambda name, **o: asyncio.run(blocking_async_pipeline(name, **o)),
+    ],
+    ids=["sync", "async", "async-blocking"],
+)
+def test_parent_flow_gets_the_session_and_the_link(
+    simulator: Simulator, block: str, pipeline: object
+) -> None:
+    """From a sync or an async flow the renewal comes back, and its run is linked to the parent's."""
+    state = pipeline(block, return_state=True)
+    assert isinstance(state.result(), TokenSession)
+    with get_client(sync_client=True) as client:
+        children = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter.model_validate(
+                {"parent_flow_run_id": {"any_": [state.state_details.flow_run_id]}}
+            )
+        )
+    assert [f"renew {block}"] == [child.name for child in children]
+
+
+def test_failed_renewal_fails_the_parent_with_its_advice(simulator: Simulator, block: str) -> None:
+    """A parent whose renewal fails is failed by the same error, advice included."""
+    simulator.advance(timedelta(hours=12))
+    state = sync_pipeline(block, return_state=True)
+    assert state.is_failed()
+    assert "Next: sign in at E*TRADE" in state.message
+
+
+def test_async_parent_keeps_its_event_loop_running(simulator: Simulator, block: str) -> None:
+    """While the renewal runs in a thread, the async parent's own work goes on."""
+    simulator.plant(Fault(delay=0.3), path=RENEW)
+
+    @flow
+    async def busy() -> int:
+        ticks = 0
+        renewal = asyncio.create_task(asyncio.to_thread(renew_access_token, block))
+        while not renewal.done():
+            ticks += 1
+            await asyncio.sleep(0.01)
+        await renewal
+        return ticks
+
+    assert asyncio.run(busy()) > 5

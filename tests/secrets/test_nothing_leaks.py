@@ -1,0 +1,113 @@
+"""A sweep for canaries: what a day of renewals leaves behind holds none of its secrets."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.settings import get_current_settings
+
+from etrade_flows import renew_access_token
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import ETradeCredentials, ETradeError
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+RENEW = "/oauth/renew_access_token"
+
+
+@pytest.fixture
+def canaries(credentials: ETradeCredentials) -> list[str]:
+    """Every secret of the credentials, as it is and percent-encoded."""
+    keys = credentials.signing_keys
+    secrets = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+    return [spelling for secret in secrets for spelling in (secret, quote(secret, safe=""))]
+
+
+@pytest.fixture
+def full_day(
+    simulator: Simulator, block: str, canaries: list[str], caplog: pytest.LogCaptureFixture
+) -> Iterator[str]:
+    """A day with every kind of ending and all secrets echoed; yields what was logged or raised."""
+    caplog.set_level(logging.DEBUG)
+    # httpcore writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
+    caplog.set_level(logging.INFO, logger="httpcore")
+    echo = " ".join(canaries)
+    faults = [
+        Fault(status=200, body=f"maintenance {echo}"),
+        Fault(status=401, body=f"oauth_problem=token_rejected&echo={echo}"),
+        Fault(status=401, body=f"oauth_problem=consumer_key_rejected {echo}", headers={"X-Echo": echo}),
+        Fault(status=500, body=f"<pre>{echo}</pre>"),
+        Fault(drop="mid-body"),
+        None,
+    ]
+    told = []
+
+    @flow
+    def pipeline() -> None:
+        renew_access_token(block, force=True)
+
+    for fault in faults:
+        if fault:
+            simulator.plant(fault, path=RENEW, times=7)
+        try:
+            pipeline()
+        except ETradeError as error:
+            told.append(repr(error) + str(error) + repr(error.__cause__) + repr(error.__context__))
+        simulator.clear_faults()
+    simulator.advance(timedelta(hours=12))
+    with pytest.raises(ETradeError):
+        pipeline()
+    return caplog.text + "".join(told)
+
+
+def test_sweep_would_find_a_leak(prefect_server: None, wait_until: Callable[..., None]) -> None:
+    """The sweep can fail: what is logged in a flow run does turn up in the database."""
+
+    @flow
+    def careless() -> None:
+        get_run_logger().info("fake-canary-that-was-logged")
+
+    careless()
+    wait_until(lambda: b"fake-canary-that-was-logged" in _database(), seconds=30)
+
+
+def test_logs_and_errors_hold_no_secret(full_day: str, canaries: list[str]) -> None:
+    """Nothing that was logged at any level, raised or chained to what was raised shows a secret."""
+    assert "Attempt 1 to renew" in full_day
+    assert [] == [canary for canary in canaries if canary in full_day]
+
+
+def test_database_holds_no_secret(
+    full_day: str, canaries: list[str], wait_until: Callable[..., None]
+) -> None:
+    """The server's database, its events, logs, states, parameters and encrypted blocks, shows no secret."""
+    # Logs and events are written after the run; the last that this day logs tells that they have arrived.
+    wait_until(lambda: b"ended at 2027-06-16 00:00 US Eastern" in _database(), seconds=60)
+    content = _database()
+    assert b"Attempt 7 to renew" in content
+    assert [] == [canary for canary in canaries if canary.encode() in content]
+
+
+def test_result_files_hold_no_secret(full_day: str, canaries: list[str]) -> None:
+    """No file under the result storage or the Prefect home shows a secret."""
+    settings = get_current_settings()
+    places = [settings.home, Path(settings.results.local_storage_path)]
+    files = {path for place in places for path in place.rglob("*") if path.is_file()}
+    leaks = [(p.name, c) for p in files for c in canaries if c.encode() in p.read_bytes()]
+    assert any("etrade-session-live-" in path.name for path in files)
+    assert [] == leaks
+
+
+def _database() -> bytes:
+    """Every table of the server's database, dumped as text, once what is under way has been written."""
+    url = get_current_settings().server.database.connection_url.get_secret_value()
+    with sqlite3.connect(url.partition("///")[2]) as database:
+        return "\n".join(database.iterdump()).encode()
