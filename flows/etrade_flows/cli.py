@@ -1,0 +1,189 @@
+"""The command `etrade-session`.
+
+Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from enum import IntEnum
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from etrade_flows.renew_access_token import renew_access_token
+from etrade_tasks.clock import now
+from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.session import EASTERN, SessionState, TokenSession
+
+SIMULATOR_PORT = 8765
+"""Where the simulator listens unless told otherwise."""
+
+app = App(
+    name="etrade-session",
+    help="Keep an E*TRADE access token alive. It cannot outlive midnight US Eastern.",
+    version=lambda: version("prefect-etrade"),
+    help_epilogue="Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.",
+)
+
+
+class ExitCode(IntEnum):
+    """What the command's exit says."""
+
+    ACTIVE = 0
+    FAILED = 1
+    USAGE = 2
+    SIGN_IN_REQUIRED = 4
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        code = ExitCode.USAGE
+    except KeyboardInterrupt:
+        code = 130  # what a shell reports for a command that Ctrl+C ended
+    sys.exit(code or 0)
+
+
+@app.command
+def renew(
+    *,
+    credentials: str = "etrade",
+    force: bool = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Renew the session, or find that it needs none.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block; without such a block the ETRADE_* variables are used.
+    force
+        Renew even though an earlier renewal still vouches for the token.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    _quiet_console_logs()
+    try:
+        session = renew_access_token(credentials, force=force)
+    except ETradeError as error:
+        _report_error(error, as_json=as_json)
+        return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED
+    _report_session(credentials, session, as_json=as_json)
+    return ExitCode.ACTIVE
+
+
+@app.command
+def demo() -> int:
+    """Show a token's whole day against the built-in simulator, in under half a minute.
+
+    Needs no account, no Prefect server and no network, and leaves nothing behind.
+    """
+    if not _simulator_is_installed():
+        return ExitCode.FAILED
+    with tempfile.TemporaryDirectory(prefix="etrade-demo-", ignore_cleanup_errors=True) as home:
+        # A process of its own: Prefect reads its home when it is imported, and the user's stays untouched.
+        command = [sys.executable, "-m", "etrade_flows.demo"]
+        return subprocess.run(command, env=_isolated_environment(home), check=False).returncode  # noqa: S603
+
+
+@app.command
+def simulator(*, port: int = SIMULATOR_PORT, control: bool = False) -> int:
+    """Serve E*TRADE's OAuth calls and some of its data calls on this machine, until Ctrl+C.
+
+    Parameters
+    ----------
+    port
+        Where to listen on 127.0.0.1; 0 takes a free port.
+    control
+        Also serve the control interface, which moves the clock and plants faults.
+    """
+    if not _simulator_is_installed():
+        return ExitCode.FAILED
+    from etrade_simulator.command import describe, serve  # noqa: PLC0415  # an extra
+
+    try:
+        serve(port, control, lambda running: print(describe(running), flush=True))
+    except OSError as error:
+        Console(stderr=True).print(
+            f"Port {port} cannot be had: {error.strerror}. Next: choose another by --port."
+        )
+        return ExitCode.FAILED
+    return ExitCode.ACTIVE
+
+
+def _quiet_console_logs() -> None:
+    """Keep all but warnings of Prefect's log off this terminal; the server still gets every line."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: record.levelno == logging.WARNING)
+
+
+def _report_session(credentials: str, session: TokenSession, *, as_json: bool) -> None:
+    moment = now()
+    state = session.state(moment)
+    if as_json:
+        _print_json({"state": state, "credentials": credentials, **session.model_dump(mode="json")})
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_row("session", f"{credentials} ({session.environment})")
+    table.add_row("state", f"[bold green]{state}[/]" if state is SessionState.ACTIVE else state)
+    table.add_row("renewed", "vouched for by an earlier renewal" if session.reused else "just now")
+    for label, instant in (("idle from", session.idle_at), ("over at", session.expires_at)):
+        local = f"{instant.astimezone():%Y-%m-%d %H:%M %Z}"
+        table.add_row(label, f"{instant.astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern ({local})")
+    Console().print(table)
+
+
+def _report_error(error: ETradeError, *, as_json: bool) -> None:
+    if as_json:
+        state = "sign-in-required" if isinstance(error, SignInRequired) else "failed"
+        kind = type(error).__name__
+        _print_json({"state": state, "error": kind, "message": error.message, "advice": error.advice})
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+    console.print(error.message, markup=False)
+    console.print("Next: ", style="bold", end="")
+    console.print(error.advice, markup=False)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _simulator_is_installed() -> bool:
+    try:
+        import etrade_simulator.server  # noqa: F401, PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        console = Console(stderr=True, highlight=False)
+        console.print(f"The simulator needs the package {error.name!r}.", markup=False)
+        console.print("Next: pip install 'prefect-etrade[simulator]'", markup=False)
+        return False
+    return True
+
+
+def _isolated_environment(home: str) -> dict[str, str]:
+    """This process's environment without Prefect or E*TRADE settings, and with a Prefect home of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ETRADE_"))}
+    return kept | {
+        "PREFECT_HOME": home,
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What the distribution promises to those who install it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points, requires
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+
+import etrade_flows
+import etrade_tasks
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TASKS_NAMES = [
+    "ConfigurationRefused",
+    "CredentialsInvalid",
+    "CredentialsNotFound",
+    "ETradeAuth",
+    "ETradeCredentials",
+    "ETradeError",
+    "Outcome",
+    "RenewalFailed",
+    "RenewalReply",
+    "SessionState",
+    "SignInRequired",
+    "SignedRequest",
+    "TokenSession",
+    "Verdict",
+    "call_renew",
+    "classify_response",
+    "load_credentials",
+    "renew_session",
+    "sign_request",
+]
+
+
+def test_public_names_are_these_and_no_others() -> None:
+    """The public names are the documented ones; adding or dropping one is a decision."""
+    assert ["renew_access_token"] == etrade_flows.__all__
+    assert TASKS_NAMES == etrade_tasks.__all__
+
+
+@pytest.mark.parametrize("package", ["etrade_flows", "etrade_tasks", "etrade_simulator"])
+def test_public_names_exist_and_are_documented(package: str) -> None:
+    """Every public name can be imported and has a docstring."""
+    module = importlib.import_module(package)
+    assert [] == [name for name in module.__all__ if not getattr(module, name).__doc__]
+
+
+@pytest.mark.parametrize("package", ["etrade_flows", "etrade_tasks", "etrade_simulator"])
+def test_packages_are_typed(package: str) -> None:
+    """Each package says to type checkers that it is typed."""
+    assert (Path(importlib.import_module(package).__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("load_credentials", "load-credentials"),
+        ("sign_request", "sign-request"),
+        ("call_renew", "call-renew"),
+        ("classify_response", "classify-response"),
+        ("renew_session", "renew-session"),
+    ],
+)
+def test_task_names_are_as_documented(task: str, name: str) -> None:
+    """Each task goes by its documented name in Prefect."""
+    assert name == getattr(etrade_tasks, task).name
+
+
+@pytest.mark.parametrize("task", ["load_credentials", "sign_request", "call_renew", "classify_response"])
+def test_tasks_near_secrets_store_nothing(task: str) -> None:
+    """No task that takes or gives a secret caches or persists anything, or is retried alone."""
+    from prefect.cache_policies import NO_CACHE
+
+    found = getattr(etrade_tasks, task)
+    assert (NO_CACHE, False, 0) == (found.cache_policy, found.persist_result, found.retries)
+
+
+def test_flow_name_is_as_documented() -> None:
+    """The flow goes by its documented name in Prefect."""
+    assert "renew-access-token" == etrade_flows.renew_access_token.name
+
+
+def test_prefect_finds_the_collection() -> None:
+    """Prefect loads the package as a collection, and so knows the block without being told."""
+    (collection,) = (e for e in entry_points(group="prefect.collections") if e.name == "etrade")
+    assert collection.load() is etrade_tasks
+
+
+def test_server_knows_the_block_without_a_register_call(prefect_server: None) -> None:
+    """A fresh server lists the block type, with its name and its logo."""
+    with get_client(sync_client=True) as client:
+        block_type = client.read_block_type_by_slug("etrade-credentials")
+    assert "E*TRADE Credentials" == block_type.name
+    assert block_type.logo_url is not None
+
+
+def test_block_can_be_registered_by_module(prefect_server: None) -> None:
+    """`prefect block register -m etrade_tasks` works, for a server that does not have the package."""
+    from prefect.settings import get_current_settings
+
+    command = [sys.executable, "-m", "prefect", "block", "register", "-m", "etrade_tasks"]
+    environment = {"PREFECT_API_URL": get_current_settings().api.url}
+    done = subprocess.run(
+        command, env=_environment() | environment, capture_output=True, text=True, check=False
+    )
+    assert 0 == done.returncode, done.stderr
+    assert "E*TRADE Credentials" in done.stdout
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
+
+
+def test_fastapi_is_capped_for_plain_installs() -> None:
+    """A plain install cannot take a FastAPI that the installed Prefect breaks on."""
+    assert "fastapi<0.151" in requires("prefect-etrade")
+
+
+def test_constraints_are_versions_alone() -> None:
+    """The pinned tree names versions, and no address or path."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [] == [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*", line)]
+    assert len(pins) > 50
+
+
+def test_every_test_says_what_it_states() -> None:
+    """Each test has a docstring of one sentence."""
+    import ast
+
+    silent = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                text = ast.get_docstring(node) or ""
+                if not text.endswith(".") or "\n\n" in text:
+                    silent.append(f"{path.name}:{node.name}")
+    assert [] == silent
+
+
+def test_authlibs_httpx_integration_is_never_loaded() -> None:
+    """Importing the package does not load the Authlib module that binds to httpx2 where that is installed."""
+    code = "import sys, etrade_flows; sys.exit('authlib.integrations.httpx_client' in sys.modules)"
+    assert (
+        0
+        == subprocess.run(
+            [sys.executable, "-W", "error::DeprecationWarning:authlib", "-c", code], check=False
+        ).returncode
+    )
