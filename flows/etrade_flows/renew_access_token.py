@@ -6,12 +6,8 @@ from datetime import timedelta
 
 from prefect import flow
 
-from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import SignInRequired
-from etrade_tasks.load_credentials import load_credentials
+from etrade_flows.renewal import renew
 from etrade_tasks.logs import run_logger
-from etrade_tasks.renew_session import Effort, renew_shared, require_unexpired
 from etrade_tasks.session import EASTERN, TokenSession
 
 
@@ -43,9 +39,7 @@ def renew_access_token(
         CredentialsInvalid: The credentials cannot be used as they stand.
         RenewalFailed: E*TRADE or the network did not answer well within the deadline.
     """
-    loaded = load_credentials(credentials)
-    _require_lasting(credentials, loaded, required_for)
-    session = renew_shared(loaded, Effort(credentials), force=force)
+    session = renew(credentials, force=force, required_for=required_for)
     run_logger().info(
         "The E*TRADE session of %r is active (%s): idle from %s, over at %s US Eastern.",
         credentials,
@@ -54,21 +48,3 @@ def renew_access_token(
         f"{session.expires_at.astimezone(EASTERN):%Y-%m-%d %H:%M}",
     )
     return session
-
-
-def _require_lasting(name: str, credentials: ETradeCredentials, required_for: timedelta) -> None:
-    """Refuse, before any call, a session that is over or ends sooner than the pipeline needs it."""
-    moment = now()
-    expires_at = credentials.expires_at(moment)
-    require_unexpired(name, expires_at, moment)
-    if moment + required_for > expires_at:
-        raise SignInRequired(
-            f"The E*TRADE session of {name!r} ends at {expires_at.astimezone(EASTERN):%H:%M} US Eastern, in "
-            f"{_hours(expires_at - moment)}, and {_hours(required_for)} are needed.",
-            advice="run the pipeline after the next sign-in, or split it so that each part fits.",
-        )
-
-
-def _hours(span: timedelta) -> str:
-    minutes = round(span.total_seconds() / 60)
-    return f"{minutes // 60} h {minutes % 60:02} min"

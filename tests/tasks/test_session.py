@@ -17,8 +17,8 @@ from etrade_tasks.session import (
     SessionClocks,
     SessionState,
     TokenSession,
-    midnight_after,
     in_utc,
+    midnight_after,
 )
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

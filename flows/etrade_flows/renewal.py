@@ -1,0 +1,48 @@
+"""One renewal, the same for the flow, for `active_session` and for the clients."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from etrade_tasks.clock import now
+from etrade_tasks.errors import SignInRequired
+from etrade_tasks.load_credentials import load_credentials
+from etrade_tasks.renew_session import Effort, renew_shared, require_unexpired
+from etrade_tasks.session import EASTERN, TokenSession
+
+
+def renew(credentials: str, *, force: bool = False, required_for: timedelta = timedelta(0)) -> TokenSession:
+    """The session of these credentials, renewed or vouched for by an earlier renewal.
+
+    Args:
+        credentials: The name of the credentials block.
+        force: Renew although an earlier renewal still vouches.
+        required_for: How long the session must last yet.
+
+    Raises:
+        ETradeError: What the flow `renew-access-token` raises.
+    """
+    loaded = load_credentials(credentials)
+    moment = now()
+    require_lasting(credentials, loaded.expires_at(moment), moment, required_for)
+    return renew_shared(loaded, Effort(credentials), force=force)
+
+
+def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:
+    """Refuse, before any call, a session that is over or ends sooner than it is needed.
+
+    Raises:
+        SignInRequired: Says when it ends and how long it is needed.
+    """
+    require_unexpired(name, expires_at, at)
+    if at + required_for > expires_at:
+        raise SignInRequired(
+            f"The E*TRADE session of {name!r} ends at {expires_at.astimezone(EASTERN):%H:%M} US Eastern, in "
+            f"{_hours(expires_at - at)}, and {_hours(required_for)} are needed.",
+            advice="run the pipeline after the next sign-in, or split it so that each part fits.",
+        )
+
+
+def _hours(span: timedelta) -> str:
+    minutes = round(span.total_seconds() / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,0 +1,139 @@
+"""`active_session`: the quick way to ask again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import timedelta
+
+import pytest
+from prefect import flow, task, unmapped
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import TaskRunFilter
+
+from etrade_flows import active_session
+from etrade_flows.active_session import forget_sessions
+from etrade_simulator import Simulator
+from etrade_tasks import SignInRequired, TokenSession
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+RENEW = "/oauth/renew_access_token"
+
+
+@pytest.fixture(autouse=True)
+def empty_memory() -> Iterator[None]:
+    """Each test begins with nothing in memory."""
+    forget_sessions()
+    yield
+    forget_sessions()
+
+
+def test_first_call_renews_and_the_next_remember(simulator: Simulator, block: str) -> None:
+    """The first to ask renews; whoever asks again is answered from memory."""
+    first, second = active_session(block), active_session(block)
+    assert (False, True) == (first.reused, second.reused)
+    assert first.renewed_at == second.renewed_at
+    assert 1 == len(simulator.calls(RENEW))
+
+
+def test_answer_from_memory_runs_no_task(simulator: Simulator, block: str) -> None:
+    """An answer from memory makes no run in Prefect."""
+
+    @flow
+    def asks_often() -> None:
+        for _ in range(100):
+            active_session(block)
+
+    active_session(block)
+    state = asks_often(return_state=True)
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(
+            task_run_filter=TaskRunFilter.model_validate(
+                {"flow_run_id": {"any_": [state.state_details.flow_run_id]}}
+            )
+        )
+    assert [] == runs
+
+
+def test_memory_vouches_no_longer_than_the_reuse_window(simulator: Simulator, block: str) -> None:
+    """Past the reuse window the long way is taken, as the flow would."""
+    active_session(block)
+    forget_what_prefect_has_cached(block)
+    simulator.advance(timedelta(minutes=51))
+    assert active_session(block).reused is False
+    assert 2 == len(simulator.calls(RENEW))
+
+
+def forget_what_prefect_has_cached(block: str) -> None:
+    """Remove the cached record: Prefect times its expiry by the machine's clock, which stands still here."""
+    from pathlib import Path
+
+    from prefect.settings import get_current_settings
+
+    from etrade_tasks import load_credentials
+
+    storage = Path(get_current_settings().results.local_storage_path)
+    for record in storage.glob(f"etrade-session-live-{load_credentials.fn(block).fingerprint}-*"):
+        record.unlink()
+
+
+def test_memory_ends_at_midnight(simulator: Simulator, block: str) -> None:
+    """A remembered session is refused once its midnight has passed."""
+    simulator.advance(timedelta(hours=11, minutes=50))
+    active_session(block)
+    simulator.advance(timedelta(minutes=10))
+    with pytest.raises(SignInRequired):
+        active_session(block)
+
+
+def test_memory_heeds_what_is_required(simulator: Simulator, block: str) -> None:
+    """A remembered session that ends sooner than it is needed is refused."""
+    active_session(block)
+    with pytest.raises(SignInRequired, match="13 h 00 min are needed"):
+        active_session(block, required_for=timedelta(hours=13))
+
+
+def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
+    """Eight threads that ask at once make one call."""
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(copy_context().run, active_session, block) for _ in range(8)]
+        sessions = [future.result(timeout=60) for future in futures]
+    assert 1 == len({session.renewed_at for session in sessions})
+    assert 1 == len(simulator.calls(RENEW))
+
+
+def test_mapped_tasks_share_one_renewal(simulator: Simulator, block: str) -> None:
+    """A parent's mapped tasks make one call among them."""
+
+    @task
+    def works(_: int, name: str) -> TokenSession:
+        return active_session(name)
+
+    @flow
+    def fans_out() -> list[TokenSession]:
+        return works.map(range(8), unmapped(block)).result()
+
+    assert 1 == len({session.renewed_at for session in fans_out()})
+    assert 1 == len(simulator.calls(RENEW))
+
+
+def test_async_code_asks_in_a_thread(simulator: Simulator, block: str) -> None:
+    """An async flow asks through `asyncio.to_thread`."""
+
+    @flow
+    async def pipeline() -> TokenSession:
+        return await asyncio.to_thread(active_session, block)
+
+    assert asyncio.run(pipeline()).reused is False
+
+
+def test_failure_is_not_remembered(simulator: Simulator, block: str, credentials_for: object) -> None:
+    """After a failure and a new sign-in, the next to ask is served."""
+    simulator.advance(timedelta(hours=12))
+    with pytest.raises(SignInRequired):
+        active_session(block)
+    credentials_for(simulator.sign_in("live")).save(block, overwrite=True)
+    assert active_session(block).reused is False
