@@ -8,7 +8,11 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check bench lock clean help
+# Where `make up` listens, on this machine alone.
+PORT           ?= 4200
+SIMULATOR_PORT ?= 8765
+
+.PHONY: demo test up down deploy check bench lock clean help
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,10 +34,21 @@ demo: $(VENV)/.simulator  ## Renew a token against the built-in simulator, and s
 test: $(VENV)/.dev  ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
 
+up: $(VENV)/.dev  ## Bring up a server, a worker and the simulator, with runs that appear by themselves
+	$(BIN)/python deployments/local.py up --port $(PORT) --simulator-port $(SIMULATOR_PORT)
+
+down: $(VENV)/.dev  ## End everything that `make up` started
+	$(BIN)/python deployments/local.py down
+
+deploy: $(VENV)/.dev  ## Make the work pool and all deployments on the Prefect server in use
+	$(BIN)/prefect work-pool create etrade --type process --overwrite
+	$(BIN)/prefect --no-prompt deploy --all
+
 check: $(VENV)/.dev  ## Lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy deployments/serve.py deployments/local.py deployments/pipelines
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 

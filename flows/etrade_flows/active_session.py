@@ -37,7 +37,7 @@ def active_session(credentials: str = "etrade", *, required_for: timedelta = tim
         if known := _vouched_for(credentials):
             require_lasting(credentials, known.expires_at, now(), required_for)
             return known
-        return _remember(credentials, renew(credentials, required_for=required_for))
+        return remember(credentials, renew(credentials, required_for=required_for))
 
 
 def revived_session(credentials: str, refused_at: datetime) -> TokenSession:
@@ -52,7 +52,7 @@ def revived_session(credentials: str, refused_at: datetime) -> TokenSession:
         known = _known.get(credentials)
         if known is not None and known.renewed_at > refused_at:
             return known
-        return _remember(credentials, renew(credentials, force=True))
+        return remember(credentials, renew(credentials, force=True))
 
 
 def forget_sessions() -> None:
@@ -68,6 +68,7 @@ def _vouched_for(credentials: str) -> TokenSession | None:
     return known if now() < vouched_until else None
 
 
-def _remember(credentials: str, session: TokenSession) -> TokenSession:
+def remember(credentials: str, session: TokenSession) -> TokenSession:
+    """The same session, kept in this process's memory."""
     _known[credentials] = session.model_copy(update={"reused": True, "attempts": 0})
     return session

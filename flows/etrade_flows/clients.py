@@ -27,6 +27,9 @@ def etrade_client(
     once and is sent again, and so is one whose nonce or timestamp was refused; every other answer is handed
     on as it is.
 
+    Open it where it is used: as the argument of a task it would be hashed for the cache, unless that task has
+    `cache_policy=NO_CACHE`.
+
     Example:
         ```python
         with etrade_client("etrade") as client:

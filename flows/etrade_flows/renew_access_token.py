@@ -6,12 +6,18 @@ from datetime import timedelta
 
 from prefect import flow
 
-from etrade_flows.renewal import renew
+from etrade_flows.active_session import remember
+from etrade_flows.operator_report import FLOW_NAME, report, tag_run
+from etrade_flows.renewal import renew_loaded
+from etrade_flows.run_endings import current_run, describe, end_scheduled_run, end_well, is_scheduled
+from etrade_tasks.clock import now
+from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
-from etrade_tasks.session import EASTERN, TokenSession
+from etrade_tasks.session import TokenSession
 
 
-@flow(name="renew-access-token", flow_run_name="renew {credentials}")
+@flow(name=FLOW_NAME, flow_run_name="renew {credentials}")
 def renew_access_token(
     credentials: str = "etrade", force: bool = False, required_for: timedelta = timedelta(0)
 ) -> TokenSession:
@@ -20,14 +26,16 @@ def renew_access_token(
     Call it before a pipeline's first request to E*TRADE. Within 50 minutes of a renewal it answers from the
     cache; otherwise it renews the token by one signed call, which it repeats where that can help.
 
-    It cannot carry a session past midnight US Eastern: then a person signs in again.
+    It cannot carry a session past midnight US Eastern: then a person signs in again. A *scheduled* run that
+    finds nobody signed in fails once a day and after that completes quietly, both as `SignInRequired`; as a
+    subflow it always raises.
 
     Args:
         credentials: The name of the E*TRADE Credentials block. Where there is no such block, the `ETRADE_*`
             environment variables are used.
         force: Renew even though an earlier renewal still vouches for the token.
-        required_for: How long the pipeline needs the session, in seconds or as an ISO 8601 duration (`PT2H`).
-            If midnight US Eastern comes sooner, the run fails before it calls E*TRADE.
+        required_for: How long the pipeline needs the session, as an ISO 8601 duration (`PT2H` is two hours)
+            or in seconds. If midnight US Eastern comes sooner, the run fails before it calls E*TRADE.
 
     Returns:
         The session, without any secret: when it was renewed, when it goes inactive, when it expires.
@@ -39,12 +47,17 @@ def renew_access_token(
         CredentialsInvalid: The credentials cannot be used as they stand.
         RenewalFailed: E*TRADE or the network did not answer well within the deadline.
     """
-    session = renew(credentials, force=force, required_for=required_for)
-    run_logger().info(
-        "The E*TRADE session of %r is active (%s): idle from %s, over at %s US Eastern.",
-        credentials,
-        "vouched for by an earlier renewal" if session.reused else f"renewed in {session.attempts} call(s)",
-        f"{session.idle_at.astimezone(EASTERN):%H:%M}",
-        f"{session.expires_at.astimezone(EASTERN):%Y-%m-%d %H:%M}",
-    )
-    return session
+    began_at, loaded = now(), None
+    try:
+        loaded = load_credentials(credentials)
+        tag_run(credentials, loaded.environment)
+        session = renew_loaded(credentials, loaded, force=force, required_for=required_for)
+    except ETradeError as error:
+        report(credentials, began_at, error, loaded)
+        if isinstance(error, SignInRequired) and is_scheduled(current_run()):
+            return end_scheduled_run(error)
+        raise
+    remember(credentials, session)
+    report(credentials, began_at, session, loaded)
+    run_logger().info("The E*TRADE session of %r is active. %s", credentials, describe(session))
+    return end_well(session)

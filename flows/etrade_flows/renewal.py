@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SignInRequired
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.renew_session import Effort, renew_shared, require_unexpired
@@ -22,10 +23,20 @@ def renew(credentials: str, *, force: bool = False, required_for: timedelta = ti
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
-    loaded = load_credentials(credentials)
+    return renew_loaded(credentials, load_credentials(credentials), force=force, required_for=required_for)
+
+
+def renew_loaded(
+    name: str, credentials: ETradeCredentials, *, force: bool, required_for: timedelta
+) -> TokenSession:
+    """As `renew`, with credentials that are loaded already.
+
+    Raises:
+        ETradeError: What the flow `renew-access-token` raises.
+    """
     moment = now()
-    require_lasting(credentials, loaded.expires_at(moment), moment, required_for)
-    return renew_shared(loaded, Effort(credentials), force=force)
+    require_lasting(name, credentials.expires_at(moment), moment, required_for)
+    return renew_shared(credentials, Effort(name), force=force)
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:

@@ -27,18 +27,25 @@ def safe_address(address: str) -> str:
         ValueError: It is not absolute, carries a user, a query or a fragment, or is plain http to a host
             other than this machine. The message does not repeat the address.
     """
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname
-        # Reading the port checks it. What urlsplit drops without a word must not get in either.
-        plain = parts.port != 0 and not re.search(r"[\s?#@]", address)
-    except ValueError:
-        host, plain = None, False
-    if not host or not plain:
+    scheme, host = _scheme_and_host(address)
+    if host is None:
         raise ValueError("must be an absolute address of scheme, host and path alone")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if scheme != "https" and not (scheme == "http" and _is_loopback(host)):
         raise ValueError("must start with https:// (plain http is accepted for a loopback host only)")
     return address.rstrip("/")
+
+
+def _scheme_and_host(address: str) -> tuple[str, str | None]:
+    """The two parts; the host is None where the address is malformed or has more than scheme, host and path."""
+    # urlsplit drops some of these without a word.
+    if re.search(r"[\s?#@]", address):
+        return "", None
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # reading it checks it
+    except ValueError:
+        return "", None
+    return parts.scheme, parts.hostname or None
 
 
 def _is_loopback(host: str) -> bool:

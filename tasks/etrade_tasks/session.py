@@ -51,6 +51,15 @@ def midnight_after(instant: datetime) -> datetime:
     return datetime.combine(tomorrow, time(), tzinfo=EASTERN)
 
 
+def day_begins(instant: datetime) -> datetime:
+    """The midnight of America/New_York that began the day of `instant`, as an aware Eastern datetime.
+
+    Raises:
+        ValueError: `instant` is naive.
+    """
+    return datetime.combine(in_utc(instant).astimezone(EASTERN).date(), time(), tzinfo=EASTERN)
+
+
 def in_utc(instant: datetime) -> datetime:
     """The same instant in UTC.
 

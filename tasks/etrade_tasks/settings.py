@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +51,10 @@ class RenewalSettings(BaseSettings):
         default=timedelta(seconds=1),
         ge=timedelta(0),
         description="The wait before the second attempt, on average; it doubles each time.",
+    )
+    sign_in_by: time = Field(
+        default=time(0),
+        description="Before this time US Eastern a scheduled run never alerts that a sign-in is due.",
     )
     lock_directory: Path = Field(
         default_factory=_default_lock_directory,

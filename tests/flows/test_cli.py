@@ -9,12 +9,12 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import pytest
 
 from etrade_flows.cli import main
@@ -154,8 +154,7 @@ def test_simulator_serves_until_interrupted() -> None:
     command = [sys.executable, "-m", "etrade_flows.cli", "simulator", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(url + "/no-such-page")  # noqa: S310
+        assert 404 == httpx.get(url + "/no-such-page").status_code
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     assert 0 == process.returncode

@@ -1,0 +1,141 @@
+"""What an operator sees in the Prefect UI: the run's tags, and one report for each credentials name.
+
+Nothing here may stop a renewal: where the server does not take a tag or a report, a warning says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+
+from etrade_flows.report import render_report
+from etrade_flows.run_endings import RENEWED, REUSED, SIGN_IN_REQUIRED, current_run, describe
+from etrade_flows.session_day import Attempt, AttemptOutcome, SessionDay
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.logs import run_logger
+from etrade_tasks.session import TokenSession, day_begins
+
+FLOW_NAME = "renew-access-token"
+HISTORY = 60
+"""How many of the day's earlier runs are looked at; an hourly schedule makes 23."""
+
+_OUTCOMES = {
+    RENEWED: AttemptOutcome.RENEWED,
+    REUSED: AttemptOutcome.REUSED,
+    SIGN_IN_REQUIRED: AttemptOutcome.SIGN_IN_REQUIRED,
+}
+
+
+def artifact_key(credentials: str) -> str:
+    """The key of the report on these credentials."""
+    return f"etrade-session-{credentials}"
+
+
+def tag_run(credentials: str, environment: str) -> None:
+    """Tag the current run with `etrade`, the environment and the credentials' name."""
+    run = current_run()
+    if run is None:
+        return
+    tags = {*run.tags, "etrade", environment, credentials}
+    with _best_effort("tag"), get_client(sync_client=True) as client:
+        client.update_flow_run(run.id, tags=sorted(tags))
+
+
+def report(
+    credentials: str,
+    began_at: datetime,
+    outcome: TokenSession | ETradeError,
+    loaded: ETradeCredentials | None,
+) -> None:
+    """Bring the report on these credentials up to date.
+
+    Args:
+        credentials: The credentials' name.
+        began_at: When this attempt began.
+        outcome: What it came to.
+        loaded: The credentials themselves, for the time of sign-in; None if they could not be loaded.
+    """
+    run = current_run()
+    if run is None:
+        return
+    with _best_effort("report"):
+        moment = now()
+        attempts = (_this_attempt(outcome, moment, moment - began_at), *_earlier_attempts(run, moment))
+        session = outcome if isinstance(outcome, TokenSession) else None
+        day = SessionDay(
+            signed_in_at=loaded.signed_in_at if loaded else None,
+            renewed_at=session.renewed_at if session else None,
+            idle_at=session.idle_at if session else None,
+            expires_at=loaded.expires_at(moment) if loaded and loaded.signed_in_at else None,
+            attempts=attempts,
+            advice=None if session else getattr(outcome, "advice", None),
+        )
+        local = datetime.now(UTC).astimezone().tzinfo
+        create_markdown_artifact(
+            key=artifact_key(credentials),
+            markdown=render_report(credentials, day, moment, local),
+            description=f"How the E*TRADE session of {credentials} stands.",
+        )
+
+
+def _this_attempt(outcome: TokenSession | ETradeError, at: datetime, took: timedelta) -> Attempt:
+    if isinstance(outcome, TokenSession):
+        done = AttemptOutcome.REUSED if outcome.reused else AttemptOutcome.RENEWED
+        return Attempt(at, done, describe(outcome), took)
+    refused = isinstance(outcome, SignInRequired)
+    return Attempt(
+        at, AttemptOutcome.SIGN_IN_REQUIRED if refused else AttemptOutcome.FAILED, outcome.message, took
+    )
+
+
+def _earlier_attempts(run: FlowRun, moment: datetime) -> Iterator[Attempt]:
+    """The day's earlier runs for the same credentials, the latest first."""
+    earlier = FlowRunFilter.model_validate(
+        {
+            "name": {"any_": [run.name]},
+            "state": {"type": {"any_": [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]}},
+            "end_time": {"after_": day_begins(moment)},
+        }
+    )
+    flow = FlowFilter.model_validate({"name": {"any_": [FLOW_NAME]}})
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_filter=flow, flow_run_filter=earlier, sort=FlowRunSort.END_TIME_DESC, limit=HISTORY
+        )
+    for found in runs:
+        if found.end_time and found.state and found.id != run.id:
+            # Prefect's times are pendulum's, which do not divide by the standard library's.
+            ended_at = datetime.fromtimestamp(found.end_time.timestamp(), UTC)
+            took = timedelta(seconds=found.total_run_time.total_seconds())
+            yield Attempt(ended_at, _outcome(found), _detail(found), took)
+
+
+def _outcome(run: FlowRun) -> AttemptOutcome:
+    assert run.state is not None  # noqa: S101  # for type checkers; the caller has looked
+    if SIGN_IN_REQUIRED in (run.state.message or ""):
+        return AttemptOutcome.SIGN_IN_REQUIRED
+    return _OUTCOMES.get(run.state.name or "", AttemptOutcome.FAILED)
+
+
+def _detail(run: FlowRun) -> str:
+    """What the run said, without the words that Prefect puts before an exception, and without the advice."""
+    said = (run.state.message if run.state else None) or ""
+    said = said.removeprefix("Flow run encountered an exception: ")
+    return said.partition(" Next: ")[0]
+
+
+@contextmanager
+def _best_effort(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # a renewal that worked must not fail for its picture
+        run_logger().warning("The %s could not be written (%s).", what, type(error).__name__)

@@ -1,0 +1,191 @@
+"""What the flow leaves in Prefect for an operator: named states, tags and a report."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.states import Scheduled, State
+
+from etrade_flows import renew_access_token
+from etrade_flows.operator_report import artifact_key
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import RenewalFailed, SignInRequired, TokenSession
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+RENEW = "/oauth/renew_access_token"
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """E*TRADE on real time, by which the server dates its runs."""
+    with Simulator() as running:
+        yield running
+
+
+def run_of(state: State[Any]) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(state.state_details.flow_run_id)
+
+
+def shown(block: str) -> str:
+    """The latest report on the credentials of that name."""
+    return Artifact.get(artifact_key(block)).data
+
+
+def test_states_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
+    """The run list tells a renewal from a reuse, and the state's message says how long it holds."""
+    first, second = (renew_access_token(block, return_state=True) for _ in range(2))
+    assert [("Renewed", True), ("Reused", True)] == [(s.name, s.is_completed()) for s in (first, second)]
+    assert re.fullmatch(r"Renewed in 1 call; idle from \d\d:\d\d, over at 00:00 US Eastern\.", first.message)
+    assert isinstance(second.result(), TokenSession)
+
+
+def test_calling_the_function_itself_gives_the_session(simulator: Simulator, block: str) -> None:
+    """Outside of any run the flow's own function returns the session, not a state."""
+    assert isinstance(renew_access_token.fn(block), TokenSession)
+
+
+def test_run_is_tagged(simulator: Simulator, block: str) -> None:
+    """The run can be found by `etrade`, by its environment and by its credentials' name."""
+    state = renew_access_token(block, return_state=True)
+    assert {"etrade", "live", block} == set(run_of(state).tags)
+
+
+def test_report_tells_how_the_session_stands(simulator: Simulator, block: str) -> None:
+    """After a renewal the report says active, shows the clocks, the attempt and the picture of the day."""
+    session = renew_access_token(block)
+    text = shown(block)
+    assert "active" in text.splitlines()[0]
+    assert f"{session.idle_at.astimezone():%H:%M}" in text
+    assert "renewed" in text
+    picture = re.search(r"!\[[^\]]+\]\(data:image/svg\+xml;base64,([^)]+)\)", text)[1]
+    assert base64.b64decode(picture).lstrip().startswith(b"<")
+
+
+def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: str) -> None:
+    """Each run brings the same report up to date, and lists the earlier attempts of the day."""
+    renew_access_token(block)
+    renew_access_token(block)
+    simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
+    with pytest.raises(SignInRequired):
+        renew_access_token(block, force=True)
+    text = shown(block)
+    assert "sign-in required" in text.splitlines()[0]
+    assert "**Next:** sign in at E" in text
+    rows = [line for line in text.splitlines() if re.match(r"\|\s*\S*\d\d:\d\d", line)]
+    words = ["sign-in required", "reused", "renewed"]
+    assert words == [next(word for word in words if word in row) for row in rows]
+
+
+def test_failure_is_reported_with_what_was_answered(
+    simulator: Simulator, block: str, monkeypatch: Any
+) -> None:
+    """A failing renewal shows as failing, with the answer that E*TRADE gave."""
+    monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
+    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "5")
+    simulator.plant(Fault(status=500), path=RENEW)
+    with pytest.raises(RenewalFailed):
+        renew_access_token(block)
+    text = shown(block)
+    assert "failing" in text.splitlines()[0]
+    assert "status 500" in text
+
+
+def test_report_that_cannot_be_written_stops_nothing(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the server takes no report, the renewal succeeds and a warning says so."""
+
+    def refuse(**_: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("etrade_flows.operator_report.create_markdown_artifact", refuse)
+    assert renew_access_token(block).reused is False
+    assert "The report could not be written (ConnectionError)." in caplog.text
+
+
+class TestScheduledRuns:
+    """Runs that a schedule started, on a day when nobody has signed in."""
+
+    @pytest.fixture
+    def dead(self, block: str, credentials_for: Any, simulator: Simulator) -> str:
+        """Credentials whose session was yesterday's."""
+        yesterday = datetime.now(UTC) - timedelta(days=2)
+        token = simulator.sign_in("live", issued_at=yesterday)
+        credentials_for(token).save(block, overwrite=True)
+        return block
+
+    def scheduled(self, name: str) -> State[Any]:
+        """The end of a run that a schedule started."""
+        from prefect.flow_engine import run_flow
+
+        with get_client(sync_client=True) as client:
+            flow_id = client.create_flow(renew_access_token)
+            hourly = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)))
+            deployment = client.create_deployment(
+                flow_id,
+                name=f"hourly-{name}",
+                parameters={"credentials": name},
+                schedules=[hourly],
+            )
+            client._client.post(f"/deployments/{deployment}/schedule", json={"min_runs": 5})
+            ours = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+            run = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(ours))[0]
+            client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
+            run = client.read_flow_run(run.id)
+        return run_flow(renew_access_token, flow_run=run, parameters=run.parameters, return_type="state")
+
+    def test_first_of_the_day_fails_and_the_rest_are_quiet(self, simulator: Simulator, dead: str) -> None:
+        """One run a day alerts as a failure; the later ones complete, by the same name."""
+        states = [self.scheduled(dead) for _ in range(3)]
+        assert ["SignInRequired"] * 3 == [state.name for state in states]
+        assert [True, False, False] == [state.is_failed() for state in states]
+        assert [False, True, True] == [state.is_completed() for state in states]
+        assert "Next: sign in" in states[2].message
+        assert [] == simulator.calls(RENEW)
+
+    def test_two_credentials_alert_apart(self, simulator: Simulator, dead: str, credentials_for: Any) -> None:
+        """One account's alert does not silence another's."""
+        other = f"{dead[:40]}-other"
+        credentials_for(simulator.sign_in("live", issued_at=datetime.now(UTC) - timedelta(days=2))).save(
+            other
+        )
+        assert [True, True] == [self.scheduled(name).is_failed() for name in (dead, other)]
+
+    def test_before_the_time_to_sign_in_no_run_alerts(
+        self, simulator: Simulator, dead: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Until the hour by which a person is expected to have signed in, runs are quiet."""
+        monkeypatch.setenv("ETRADE_SIGN_IN_BY", "23:59:59.999999")
+        assert self.scheduled(dead).is_completed()
+
+    def test_as_a_subflow_it_always_raises(self, simulator: Simulator, dead: str) -> None:
+        """A pipeline is failed each time, however often the day's alert was given."""
+
+        @flow
+        def pipeline() -> None:
+            renew_access_token(dead)
+
+        self.scheduled(dead)
+        for _ in range(2):
+            with pytest.raises(SignInRequired):
+                pipeline()
+
+    def test_a_person_who_starts_it_is_told(self, simulator: Simulator, dead: str) -> None:
+        """A run that no schedule started fails as such, so that its starter sees why."""
+        self.scheduled(dead)
+        with pytest.raises(SignInRequired):
+            renew_access_token(dead)
