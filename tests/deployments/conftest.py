@@ -1,0 +1,167 @@
+"""What the deployment tests share: a server with this checkout deployed to it, and a worker."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.settings import get_current_settings
+from prefect.states import Scheduled
+from ruamel.yaml import YAML
+
+from etrade_simulator import Simulator
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN_SECONDS = 90
+"""How long a run may take to its end; on a busy machine most of it goes into starting Python twice."""
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def configured() -> dict[str, Any]:
+    """What `prefect.yaml` says."""
+    return YAML(typ="safe").load(ROOT / "prefect.yaml")
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """Loads a program of the folder `deployments` as a module, without running it."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(
+            f"deployments_{name}", ROOT / "deployments" / f"{name}.py"
+        )
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """E*TRADE on real time, as the processes of a worker see it."""
+    with Simulator() as running:
+        yield running
+
+
+def environment() -> dict[str, str]:
+    """The variables with which another process reaches the test's server and looks for runs every second."""
+    return os.environ | {
+        "PREFECT_API_URL": get_current_settings().api.url,
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def prefect(prefect_server: None) -> Callable[..., str]:
+    """Runs a Prefect command in the checkout, against the test's server, and gives what it printed."""
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert 0 == done.returncode, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def deployed(prefect: Callable[..., str]) -> str:
+    """What Prefect said while it deployed all to a server that had nothing but the work pool."""
+    prefect("work-pool", "create", "etrade", "--type", "process")
+    return prefect("--no-prompt", "deploy", "--all")
+
+
+@pytest.fixture
+def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
+    """A client of the test's server."""
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def run_now(client: SyncPrefectClient) -> Callable[..., UUID]:
+    """Schedules a run of a deployment for now, as its schedule would, and gives the run's id."""
+
+    def schedule(name: str, **parameters: object) -> UUID:
+        deployment = client.read_deployment_by_name(name)
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters, state=Scheduled())
+        return run.id
+
+    return schedule
+
+
+@pytest.fixture
+def end_state(client: SyncPrefectClient, wait_until: Callable[..., None]) -> Callable[[UUID], State]:
+    """Waits for a run's end and gives its last state."""
+
+    def wait(run: UUID) -> State:
+        def ended() -> bool:
+            return client.read_flow_run(run).state.is_final()
+
+        wait_until(ended, seconds=RUN_SECONDS)
+        return client.read_flow_run(run).state
+
+    return wait
+
+
+@contextmanager
+def running(*arguments: str, log: Path, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process against the test's server, interrupted at the end."""
+    command, variables = [sys.executable, *arguments], environment()
+    # A child inherits an ignored SIGINT, and a worker ends on no other signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=cwd, env=variables, stdout=output, stderr=output)
+    signal.signal(signal.SIGINT, before)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def run_process() -> Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]:
+    """Runs a Python process against the test's server, as a context."""
+    return running
+
+
+@pytest.fixture(scope="session")
+def worker(deployed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A process worker that was started outside the checkout; gives its log."""
+    folder = tmp_path_factory.mktemp("worker")
+    log, command = folder / "log", ("worker", "start", "--pool", "etrade", "--type", "process")
+    with running("-m", "prefect", *command, log=log, cwd=folder):
+        yield log

@@ -1,0 +1,283 @@
+"""The container files name only what exists, as far as that can be told without a Docker engine."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.server.utilities import encryption
+from prefect.settings import Settings, get_current_settings
+from ruamel.yaml import YAML
+
+from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
+from etrade_tasks.settings import RenewalSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "deployments"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+COMPOSE: dict[str, Any] = YAML(typ="safe").load(FOLDER / "compose.yaml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+LASTING = [name for name in SERVICES if name != "deploy"]
+OURS = [name for name, each in SERVICES.items() if "build" in each]
+ENCRYPTION_KEY = "PREFECT_SERVER_ENCRYPTION_KEY"
+OF_OTHERS = {"POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD", "DO_NOT_TRACK"}
+BUILDER_WORDS = {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "CMD"}
+
+every_service = pytest.mark.parametrize("service", SERVICES)
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions and what follows each, comments left out and lines joined."""
+    text = "".join(f"{line}\n" for line in lines("Dockerfile")).replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (each.partition(" ") for each in text.splitlines())]
+
+
+def lines(name: str) -> list[str]:
+    """The lines of a file beside the Dockerfile, without comments and empty ones."""
+    found = (FOLDER / name).read_text().splitlines()
+    return [line for line in found if line.strip() and not line.startswith("#")]
+
+
+def of(word: str) -> list[str]:
+    """What follows each instruction of a kind."""
+    return [rest for found, rest in instructions() if found == word]
+
+
+def commands(service: str) -> list[list[str]]:
+    """The simple commands that a service runs, its health check included."""
+    words = list(SERVICES[service].get("command", []))
+    check = SERVICES[service].get("healthcheck", {}).get("test", [])[1:]
+    if words[:2] == ["sh", "-c"]:
+        parts = [part.split(">")[0].strip(" {};") for part in re.split(r"&&|\|\|", words[2])]
+        return [*map(shlex.split, parts), check]
+    return [each for each in (words, check) if each]
+
+
+def prefect_commands() -> Iterator[list[str]]:
+    """Every command of Prefect's that a service runs, without its first word."""
+    for service in OURS:
+        for words in commands(service):
+            if words and words[0] == "prefect":
+                yield [word for word in words[1:] if word != "--no-prompt"]
+
+
+def known_variables() -> set[str]:
+    """Every variable that Prefect or this package reads, in the versions installed here."""
+    prefect = set(_supported(Settings.model_json_schema()))
+    own = {f"ETRADE_{name.upper()}" for name in RenewalSettings.model_fields}
+    return prefect | own | set(ENVIRONMENT_VARIABLES)
+
+
+def _supported(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from schema.get("supported_environment_variables", [])
+        for each in schema.values():
+            yield from _supported(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _supported(each)
+
+
+def test_every_instruction_of_the_dockerfile_is_one() -> None:
+    """The Dockerfile is made of instructions that a builder knows, and starts from an image."""
+    words = [word for word, _ in instructions()]
+    assert "FROM" == words[0]
+    assert set() == set(words) - BUILDER_WORDS
+
+
+def test_everything_that_the_image_copies_exists_and_is_let_in() -> None:
+    """Each path that the Dockerfile copies is in the checkout, and the ignore file lets it through."""
+    sources = [source for rest in of("COPY") for source in rest.split()[:-1]]
+    allowed = {line[1:] for line in lines("Dockerfile.dockerignore") if line[:1] == "!"}
+    assert [] == [source for source in sources if not (ROOT / source).exists()]
+    assert allowed == set(sources)
+
+
+def test_the_image_holds_what_a_build_of_the_package_needs() -> None:
+    """The files that the build of the package reads are copied before it."""
+    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    needed = {"pyproject.toml", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]}
+    needed |= {package.partition("/")[0] for package in packages}
+    steps = [f"{word} {rest}" for word, rest in instructions()]
+    install = next(n for n, step in enumerate(steps) if step.startswith("RUN pip install"))
+    before = {source for step in steps[:install] if step.startswith("COPY") for source in step.split()[1:-1]}
+    assert set() == needed - before
+
+
+def test_the_image_installs_an_extra_that_exists() -> None:
+    """The extra that the image installs is one of the package's."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    (install,) = (rest for rest in of("RUN") if rest.startswith("pip install"))
+    assert re.search(r'"\.\[(\w+)\]"', install).group(1) in extras
+
+
+def test_the_image_takes_a_python_that_the_package_supports() -> None:
+    """The base image is of a Python that the package names as supported."""
+    classifiers = PROJECT["project"]["classifiers"]
+    (base,) = of("FROM")
+    assert f"Programming Language :: Python :: {re.match(r'python:([0-9.]+)-', base).group(1)}" in classifiers
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    """The last user that the Dockerfile names is the one it has made."""
+    steps = [(word, rest) for word, rest in instructions() if word in {"USER", "RUN", "COPY"}]
+    (made,) = re.findall(r"useradd .*?(\w+)\s+&&", " ".join(of("RUN")))
+    assert ("USER", made) == steps[-1]
+
+
+def test_no_environment_file_can_get_into_the_image() -> None:
+    """Whatever the folders hold, a file of secrets stays out of the build and out of the repository."""
+    assert "**/.env" in lines("Dockerfile.dockerignore")
+    assert ".env" in lines(".gitignore")
+
+
+def test_programs_of_the_image_exist() -> None:
+    """What the Dockerfile starts is a file of the checkout."""
+    (command,) = of("CMD")
+    program, path = YAML(typ="safe").load(command)
+    assert "python" == program
+    assert (ROOT / path).exists()
+
+
+@every_service
+def test_images_have_a_version(service: str) -> None:
+    """No service runs whatever happens to be the latest image; ours has the package's version."""
+    name, _, tag = SERVICES[service]["image"].partition(":")
+    assert re.match(r"\d", tag)
+    if service in OURS:
+        assert ("prefect-etrade", version("prefect-etrade")) == (name, tag)
+
+
+def test_the_build_finds_its_files() -> None:
+    """The build's context is the checkout, and its Dockerfile is there."""
+    for service in OURS:
+        build = SERVICES[service]["build"]
+        assert ROOT == (FOLDER / build["context"]).resolve()
+        assert (ROOT / build["dockerfile"]).exists()
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_programs_of_the_services_exist(service: str) -> None:
+    """Each program that one of our containers runs is installed with the package, or Python itself."""
+    scripts = Path(sys.executable).parent
+    assert [] == [words[0] for words in commands(service) if words and not (scripts / words[0]).exists()]
+
+
+@pytest.mark.parametrize("words", list(prefect_commands()), ids=" ".join)
+def test_prefect_has_the_command_and_its_options(words: list[str]) -> None:
+    """The installed Prefect knows the command, and each option that it is given."""
+    names = [word for word in words[:2] if not word.startswith("-")]
+    said = subprocess.run(
+        [sys.executable, "-m", "prefect", *names, "--help"], capture_output=True, text=True, check=False
+    )
+    assert 0 == said.returncode, said.stdout + said.stderr
+    assert [] == [word for word in words if word.startswith("--") and word not in said.stdout]
+
+
+def test_variables_are_read_by_somebody() -> None:
+    """Every variable that a service is given is one that the installed versions read."""
+    given = {name for each in SERVICES.values() for name in each["environment"]} - {ENCRYPTION_KEY}
+    assert set() == given - known_variables() - OF_OTHERS
+
+
+def test_prefect_reads_the_key_of_the_blocks() -> None:
+    """The variable of the encryption key, which is none of Prefect's settings, is one that it reads."""
+    assert f'"{ENCRYPTION_KEY}"' in inspect.getsource(encryption)
+    assert ENCRYPTION_KEY in SERVICES["server"]["environment"]
+
+
+def test_no_secret_is_written_down() -> None:
+    """Whatever is named like a secret comes from outside, and is refused if it is missing there."""
+    secret = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|AUTH_STRING|REDIS_URL")
+    given = [
+        item for each in SERVICES.values() for item in each["environment"].items() if secret.search(item[0])
+    ]
+    assert given
+    assert [] == [name for name, value in given if value is not None and not re.match(r"\$\{\w+:\?", value)]
+    assert [] == [rest for rest in of("ENV") + of("RUN") if secret.search(rest)]
+
+
+@every_service
+def test_nothing_is_published_beyond_this_machine(service: str) -> None:
+    """Each published port is bound to the loopback interface."""
+    ports = SERVICES[service].get("ports", [])
+    assert [] == [port for port in ports if not port.startswith("127.0.0.1:")]
+
+
+@pytest.mark.parametrize("service", LASTING)
+def test_a_lasting_service_is_watched_and_brought_back(service: str) -> None:
+    """Each service that stays up has a health check and is started again when it ends."""
+    assert SERVICES[service]["healthcheck"]["test"]
+    assert "unless-stopped" == SERVICES[service]["restart"]
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_our_services_have_no_more_rights_than_they_need(service: str) -> None:
+    """Our containers have no capability, gain none, and have an init that passes signals on."""
+    found = SERVICES[service]
+    assert (["ALL"], ["no-new-privileges:true"], True) == (
+        found["cap_drop"],
+        found["security_opt"],
+        found["init"],
+    )
+
+
+def test_dependencies_and_volumes_are_declared() -> None:
+    """Each service waits for services that exist, and mounts volumes that exist."""
+    awaited = {name for each in SERVICES.values() for name in each.get("depends_on", {})}
+    mounted = {volume.partition(":")[0] for each in SERVICES.values() for volume in each.get("volumes", [])}
+    assert set() == awaited - set(SERVICES)
+    assert set(COMPOSE["volumes"]) == mounted
+
+
+def test_state_is_kept_where_prefect_keeps_it() -> None:
+    """The volumes of our services are mounted on the Prefect home, which the image makes for its user."""
+    targets = {v.partition(":")[2] for name in OURS for v in SERVICES[name].get("volumes", [])}
+    assert {"/home/etrade/.prefect"} == targets
+    assert any("/home/etrade/.prefect" in rest for rest in of("RUN"))
+
+
+def test_the_database_is_the_one_that_the_server_is_told_of() -> None:
+    """Server and database agree on the name, the user and the password."""
+    server, database = SERVICES["server"]["environment"], SERVICES["database"]["environment"]
+    for theirs, ours in (("DB", "NAME"), ("USER", "USER"), ("PASSWORD", "PASSWORD")):
+        assert database[f"POSTGRES_{theirs}"] == server[f"PREFECT_SERVER_DATABASE_{ours}"]
+    assert server["PREFECT_SERVER_DATABASE_HOST"] in SERVICES
+
+
+def test_the_worker_polls_the_pool_that_is_deployed_to(configured: dict[str, Any]) -> None:
+    """Worker, work pool and deployments name the same pool."""
+    worker = SERVICES["worker"]["command"]
+    pools = {each["work_pool"]["name"] for each in configured["deployments"]}
+    assert {worker[worker.index("--pool") + 1]} == pools
+    made = next(words for words in prefect_commands() if words[:2] == ["work-pool", "create"])
+    assert {made[2]} == pools
+
+
+def test_the_servers_health_check_tells_up_from_down(prefect_server: None) -> None:
+    """The health check succeeds against a running server and fails where nothing listens."""
+    _, _, code = SERVICES["server"]["healthcheck"]["test"][1:]
+    here = get_current_settings().api.url.removesuffix("/api").removeprefix("http://")
+    up, down = (code.replace("127.0.0.1:4200", address) for address in (here, "127.0.0.1:9"))
+    assert code != up
+    assert [0, 1] == [_exit_status(up), _exit_status(down)]
+
+
+def test_the_ignore_file_keeps_everything_else_out() -> None:
+    """The ignore file starts by shutting everything out, so that a new file is out until it is named."""
+    assert "*" == lines("Dockerfile.dockerignore")[0]
+
+
+def _exit_status(code: str) -> int:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=dict(os.environ), capture_output=True, check=False).returncode

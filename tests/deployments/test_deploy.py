@@ -1,0 +1,114 @@
+"""`prefect deploy --all` and a process worker, both for real, with E*TRADE played by the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, State
+from prefect.exceptions import PrefectHTTPStatusError
+
+from etrade_simulator import Simulator
+
+RENEW = "/oauth/renew_access_token"
+NAMES = [
+    "renew-access-token/hourly",
+    "renew-access-token/on-demand",
+    "nightly-positions/weeknights",
+    "market-quotes/market-hours",
+]
+
+RunNow = Callable[..., UUID]
+EndState = Callable[[UUID], State]
+
+
+def test_deploying_asks_and_warns_of_nothing(deployed: str) -> None:
+    """All deployments are registered unattended, without a warning."""
+    assert len(NAMES) == deployed.count("successfully created")
+    assert "warning" not in deployed.lower()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_server_holds_what_the_file_says(
+    deployed: str, client: SyncPrefectClient, configured: dict[str, Any], name: str
+) -> None:
+    """Description, tags, version, parameters and schedules reach the server as they stand in the file."""
+    (wanted,) = (each for each in configured["deployments"] if each["name"] == name.partition("/")[2])
+    found = client.read_deployment_by_name(name)
+    for key in ("description", "version", "parameters", "enforce_parameter_schema", "entrypoint"):
+        assert wanted[key] == getattr(found, key)
+    assert sorted(wanted["tags"]) == sorted(found.tags)
+    assert ("etrade", False) == (found.work_pool_name, found.paused)
+    assert {
+        (each["slug"], each["cron"], each["timezone"], each.get("day_or", True))
+        for each in wanted.get("schedules", [])
+    } == {
+        (each.slug, each.schedule.cron, each.schedule.timezone, each.schedule.day_or)
+        for each in found.schedules
+        if each.active
+    }
+
+
+def test_the_server_knows_the_limit_of_the_renewal(deployed: str, client: SyncPrefectClient) -> None:
+    """The server lets one hourly renewal run at a time and cancels a second."""
+    found = client.read_deployment_by_name("renew-access-token/hourly")
+    assert 1 == found.global_concurrency_limit.limit
+    assert ConcurrencyLimitStrategy.CANCEL_NEW == found.concurrency_options.collision_strategy
+    assert 300 == found.concurrency_options.grace_period_seconds
+
+
+def test_the_run_form_explains_each_parameter(deployed: str, client: SyncPrefectClient) -> None:
+    """Each parameter of the renewal has a description in the UI's run form."""
+    schema = client.read_deployment_by_name("renew-access-token/hourly").parameter_openapi_schema
+    assert {"credentials", "force", "required_for"} == set(schema["properties"])
+    assert [] == [name for name, each in schema["properties"].items() if not each.get("description")]
+
+
+def test_a_renewal_carries_no_folder_and_a_pipeline_the_checkouts(
+    deployed: str, client: SyncPrefectClient, root: Path
+) -> None:
+    """A renewal runs on any machine with the package; a pipeline runs where it was deployed from."""
+    in_checkout = {"prefect.deployments.steps.set_working_directory": {"directory": str(root)}}
+    steps = [client.read_deployment_by_name(name).pull_steps for name in NAMES]
+    assert [[], [], [in_checkout], [in_checkout]] == steps
+
+
+def test_a_wrong_parameter_is_refused_at_once(deployed: str, run_now: RunNow) -> None:
+    """The server refuses a parameter that the flow would choke on, before any run starts."""
+    with pytest.raises(PrefectHTTPStatusError, match="'perhaps' is not of type 'boolean'"):
+        run_now("renew-access-token/on-demand", force="perhaps")
+
+
+def test_a_scheduled_renewal_runs_on_a_worker(
+    worker: Path, run_now: RunNow, end_state: EndState, simulator: Simulator, block: str
+) -> None:
+    """A worker runs the hourly renewal from the installed package, with one call to E*TRADE."""
+    state = end_state(run_now("renew-access-token/hourly", credentials=block))
+    assert state.is_completed(), worker.read_text()
+    assert [200] == [call.status for call in simulator.calls(RENEW)]
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_second_renewal_at_once_is_cancelled_and_callers_are_all_served(
+    run_now: RunNow, end_state: EndState, simulator: Simulator, block: str
+) -> None:
+    """Of two hourly runs one is cancelled, two runs on demand complete, and E*TRADE is called once."""
+    hourly = [run_now("renew-access-token/hourly", credentials=block) for _ in range(2)]
+    on_demand = [run_now("renew-access-token/on-demand", credentials=block) for _ in range(2)]
+    assert ["CANCELLED", "COMPLETED"] == sorted(end_state(run).type.value for run in hourly)
+    assert ["COMPLETED", "COMPLETED"] == [end_state(run).type.value for run in on_demand]
+    assert 1 == len(simulator.calls(RENEW))
+
+
+def test_a_pipeline_runs_from_the_checkout(
+    worker: Path, run_now: RunNow, end_state: EndState, block: str, tmp_path: Path
+) -> None:
+    """A worker that was started elsewhere finds an example pipeline in the checkout and runs it."""
+    chosen = {"credentials": block, "folder": str(tmp_path), "only_in_market_hours": False}
+    state = end_state(run_now("market-quotes/market-hours", **chosen))
+    assert state.is_completed(), worker.read_text()
+    assert [".parquet"] == [path.suffix for path in tmp_path.rglob("*") if path.is_file()]

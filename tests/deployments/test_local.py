@@ -1,0 +1,193 @@
+"""`make up` and `make down`, for real: everything on this machine, and nothing left of it afterwards.
+
+The tests of this file share one trial and are in the order in which a person would do these things.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[2] / "deployments" / "local.py"
+CALLS = "/_control/calls?path=/oauth/renew_access_token"
+
+
+class Stage:
+    """A trial on free ports, driven by the command as a person would."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.port, self.simulator_port = free_ports(2)
+
+    def command(self, action: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run `up` or `down`, with the stage's ports unless others are given."""
+        chosen = {"port": self.port, "simulator-port": self.simulator_port, "state": self.state} | options
+        arguments = [f"--{name}={value}" for name, value in chosen.items()]
+        # A credential of the user's own, which no process of a trial may see.
+        variables = os.environ | {"ETRADE_ACCESS_TOKEN": "of-the-user"}
+        return subprocess.run(
+            [sys.executable, str(PROGRAM), action, *arguments],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+
+    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask the trial's Prefect server."""
+        return (
+            httpx.post(f"http://127.0.0.1:{self.port}/api{path}", json=body or {}).raise_for_status().json()
+        )
+
+    def simulated(self, path: str) -> Any:
+        """Ask the trial's simulator."""
+        return httpx.get(f"http://127.0.0.1:{self.simulator_port}{path}").raise_for_status().json()
+
+    def pids(self) -> dict[str, str]:
+        """The process ids that the trial has noted, by service."""
+        return {path.stem: path.read_text() for path in self.state.glob("*.pid")}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on, all different."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def processes_of(state: Path) -> list[str]:
+    """The processes that were started with a trial's folder as their Prefect home."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"PREFECT_HOME={state}/".encode() in variables:
+            found.append((folder / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A trial that is up."""
+    stage = Stage(tmp_path_factory.mktemp("trial") / "state")
+    done = stage.command("up")
+    try:
+        assert 0 == done.returncode, done.stderr
+        assert f"http://127.0.0.1:{stage.port}/v2" in done.stdout
+        yield stage
+    finally:
+        stage.command("down")
+
+
+@pytest.fixture
+def local(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    """The program, as a module."""
+    return load_script("local")
+
+
+def test_everything_is_deployed(stage: Stage, configured: dict[str, Any]) -> None:
+    """The server holds what prefect.yaml describes, and one deployment more that runs every minute."""
+    names = {each["name"] for each in configured["deployments"]}
+    assert names | {"every-minute"} == {each["name"] for each in stage.api("/deployments/filter")}
+
+
+def test_a_second_up_keeps_what_runs(stage: Stage) -> None:
+    """`up` again is fine: no process is started anew, and a person is signed in again."""
+    before = stage.pids()
+    done = stage.command("up")
+    assert 0 == done.returncode, done.stderr
+    assert {"simulator", "server", "worker"} == set(before)
+    assert before == stage.pids()
+
+
+def test_other_ports_are_refused_while_it_runs(stage: Stage) -> None:
+    """A trial that runs is not moved; the message says where it runs and what to do."""
+    done = stage.command("up", port=free_ports(1)[0])
+    assert 1 == done.returncode
+    assert f"runs on ports {stage.port} and {stage.simulator_port}" in done.stderr
+    assert "make down" in done.stderr
+
+
+def test_a_taken_port_is_named(stage: Stage, tmp_path: Path) -> None:
+    """Where a port is taken, `up` names it, says what it is for, and starts nothing."""
+    done = stage.command("up", state=tmp_path)
+    assert 1 == done.returncode
+    assert re.search(rf"Port {stage.simulator_port}, for the E\*TRADE simulator, cannot be had", done.stderr)
+    assert "--simulator-port" in done.stderr
+    assert [] == list(tmp_path.glob("*.pid"))
+
+
+def test_scheduled_runs_appear_by_themselves(stage: Stage, wait_until: Callable[..., None]) -> None:
+    """A run that nobody started renews the simulated token within two minutes."""
+
+    def completed() -> list[dict[str, Any]]:
+        chosen = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+        return [run for run in stage.api("/flow_runs/filter", chosen) if run["auto_scheduled"]]
+
+    wait_until(lambda: bool(completed()), seconds=120)
+    assert {200} == {call["status"] for call in stage.simulated(CALLS)}
+
+
+def test_down_ends_everything(stage: Stage, wait_until: Callable[..., None]) -> None:
+    """`down` ends every process of the trial, those of a run included, and frees both ports."""
+    assert processes_of(stage.state)
+    done = stage.command("down")
+    assert 0 == done.returncode, done.stderr
+    wait_until(lambda: [] == processes_of(stage.state), seconds=10)
+    assert {} == stage.pids()
+    for port in (stage.port, stage.simulator_port):
+        with socket.socket() as probe:
+            assert 0 != probe.connect_ex(("127.0.0.1", port))
+
+
+def test_down_with_nothing_up_is_fine(tmp_path: Path) -> None:
+    """`down` where nothing runs says so and does no harm, even if a pid file of a dead process is left."""
+    (tmp_path / "server.pid").write_text(str(os.getpid()))
+    done = Stage(tmp_path).command("down")
+    assert (0, "Nothing of the trial was running.\n") == (done.returncode, done.stdout)
+
+
+def test_state_stays_out_of_the_repository(stage: Stage) -> None:
+    """The folder of the state tells git to pass over it."""
+    assert "*\n" == (stage.state / ".gitignore").read_text()
+
+
+def test_the_users_own_variables_are_left_out(
+    local: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No process of a trial is given a Prefect or E*TRADE variable of the user's own."""
+    monkeypatch.setenv("PREFECT_API_KEY", "of-the-user")
+    monkeypatch.setenv("ETRADE_ACCESS_TOKEN", "of-the-user")
+    variables = local.Trial(tmp_path, 1, 2).environment()
+    assert "of-the-user" not in variables.values()
+    assert str(tmp_path / "prefect") == variables["PREFECT_HOME"]
+
+
+# The program leaves its processes behind on purpose, and Python warns of a child that nobody waited for.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_service_that_does_not_come_up_is_told_with_its_log(
+    local: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where a service ends instead of answering, the error carries the end of its log."""
+    trial = local.Trial(tmp_path, *free_ports(2))
+    broken = local.Service("server", "the Prefect server", ("-c", "raise SystemExit('no such luck')"))
+    monkeypatch.setattr(local.Trial, "services", (broken,))
+    local._ensure(trial, broken)
+    with pytest.raises(local.TrialError, match=r"(?s)did not come up.*no such luck"):
+        local._wait(trial, broken, f"{trial.server_url}/api/health")
