@@ -1,0 +1,103 @@
+# scripts beside each other, not a package: a pipeline is loaded by its path
+"""What both example pipelines share: one signed call that either gives data or says whether to try again.
+
+Copy this file along with a pipeline. What you may want to change is in `data_call`: how often and how far
+apart Prefect repeats a call.
+
+Prefect stores the text of an exception, so none here holds a header or a body; a body's excerpt is redacted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, ParamSpec, TypeVar
+
+import httpx
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
+
+from etrade_tasks import Outcome, RenewalReply
+from etrade_tasks.clock import now
+from etrade_tasks.replies import classify
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Document = dict[str, Any]
+"""A JSON object as E*TRADE sent it, but for its fractions: those are `Decimal`, never `float`."""
+
+
+class DataCallFailed(Exception):
+    """E*TRADE gave no data, and would give none to the same call sent again."""
+
+
+class DataCallUnserved(DataCallFailed):
+    """E*TRADE or the network did not serve the call for the moment; later it may."""
+
+
+def get_document(client: httpx.Client, path: str, **query: str | int) -> Document:
+    """What E*TRADE has at this path; empty where it answers that there is nothing (204).
+
+    Args:
+        client: From `etrade_client`, which signs the call and revives the session where that is due.
+        path: The path from `/v1/` on.
+        query: What follows the question mark.
+
+    Raises:
+        DataCallUnserved: Nothing came, a 5xx, or E*TRADE's word that the rate limit is reached.
+        DataCallFailed: Any other refusal.
+        ETradeError: The session is over or cannot be revived.
+    """
+    try:
+        response = client.get(path, params=query)
+    except httpx.TransportError as error:
+        raise DataCallUnserved(f"GET {path} was not answered: {type(error).__name__}.") from None
+    if not response.is_success:
+        raise _refusal(path, response)
+    if not response.content:
+        return {}
+    try:
+        document: Document = response.json(parse_float=Decimal)
+    except ValueError:  # a page for people, such as a notice of maintenance
+        raise DataCallUnserved(f"GET {path} was answered with no JSON.") from None
+    return document
+
+
+def data_call(function: Callable[P, R]) -> Task[P, R]:
+    """Make a task of a function that calls E*TRADE; Prefect repeats it while E*TRADE is not serving.
+
+    Four more attempts, some 2, 4, 8 and 16 seconds apart. The jitter keeps runs that were refused together
+    from coming back together.
+    """
+    return task(
+        name=function.__name__.replace("_", "-"),
+        retries=4,
+        retry_delay_seconds=exponential_backoff(2),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=may_be_served_later,
+        # An argument is a client, which holds the credentials: nothing may hash it or store what it fetched.
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )(function)
+
+
+def may_be_served_later(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether the attempt that ended in this state is worth another."""
+    return isinstance(state.data, DataCallUnserved)
+
+
+def exact(number: Decimal | int | None) -> Decimal | None:
+    """A document's number as `Decimal`; E*TRADE writes whole ones without a fraction, and leaves out some."""
+    return None if number is None else Decimal(number)
+
+
+def _refusal(path: str, response: httpx.Response) -> DataCallFailed:
+    # E*TRADE words its refusals of data as it does those of renewals, so the package's own reading of them
+    # serves: a 400 may be the rate limit, and what the answer echoes is redacted.
+    reply = RenewalReply(response.status_code, response.headers, response.text, received_at=now())
+    verdict = classify(reply)
+    error = DataCallUnserved if verdict.outcome is Outcome.TRANSIENT else DataCallFailed
+    return error(f"GET {path} was answered with status {response.status_code}: {verdict.excerpt!r}.")

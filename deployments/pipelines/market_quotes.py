@@ -1,0 +1,208 @@
+#!/usr/bin/env python
+"""Example pipeline: quotes of a list of symbols into Parquet files, again and again while the market is open.
+
+Copy this file and `etrade_data.py`. Change `SCHEMA` and `_row`, which belong together, to the fields that you
+need; those here suit shares and funds that are traded on an exchange. Keep the shape of the flow:
+
+1. Outside market hours it ends at once as `MarketClosed`, a completed state, without any call. It knows the
+   hours 09:30 to 16:00 US Eastern from Monday to Friday, and no holidays: on those, it reads the last close.
+2. `renew_access_token` next. It shows in the Prefect UI as a linked run, and where a person must sign in, the
+   pipeline fails here with the advice, before its first data call.
+3. One file for each run, in a folder for each day (`date=2027-06-15/`), as pandas, Polars, DuckDB and Spark
+   read them. A run that Prefect runs again replaces its own file and no other run's.
+
+It needs pyarrow.
+
+Try it: `python deployments/pipelines/market_quotes.py`.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx
+import pyarrow as pa  # type: ignore[import-untyped]
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed
+from pyarrow import parquet
+from pydantic import BaseModel, ConfigDict, Field
+
+from etrade_data import Document, data_call, exact, get_document
+from etrade_flows import etrade_client, renew_access_token
+from etrade_tasks.clock import now
+from etrade_tasks.session import EASTERN
+
+OPENS_AT = time(9, 30)
+CLOSES_AT = time(16)
+
+SYMBOLS_A_CALL = 25
+"""E*TRADE leaves out what comes after; with `overrideSymbolCount=true` it looks at 50."""
+
+PLACES = Decimal("0.000001")
+PRICE = pa.decimal128(18, 6)
+
+SCHEMA = pa.schema(
+    [
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("security_type", pa.string(), nullable=False),
+        pa.field("read_at", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("quoted_at", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("last", PRICE),
+        pa.field("bid", PRICE),
+        pa.field("ask", PRICE),
+        pa.field("open", PRICE),
+        pa.field("high", PRICE),
+        pa.field("low", PRICE),
+        pa.field("previous_close", PRICE),
+        pa.field("bid_size", pa.int64()),
+        pa.field("ask_size", pa.int64()),
+        pa.field("volume", pa.int64()),
+    ]
+)
+"""The columns of every file; prices in dollars. Files of one schema can be read together for good."""
+
+
+class QuotesSummary(BaseModel):
+    """What one run has read and written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    quotes: int = 0
+    unknown_symbols: int = 0
+    file: str | None = None
+    """Where the quotes are, within the folder; none if the market was closed."""
+
+
+@flow(name="market-quotes")
+def market_quotes(
+    credentials: str = "etrade",
+    symbols: Annotated[Sequence[str], Field(min_length=1)] = ("AAPL", "MSFT", "VTI"),
+    folder: Path = Path("quotes"),
+    only_in_market_hours: bool = True,
+) -> QuotesSummary | State[QuotesSummary]:
+    """Writes the quotes of these symbols to one Parquet file; outside market hours it ends without a call.
+
+    Args:
+        credentials: The name of the E*TRADE Credentials block.
+        symbols: What to ask for, in any case; a symbol that is named twice is asked for once.
+        folder: Where the day's folders are, or will be made.
+        only_in_market_hours: End as `MarketClosed` outside 09:30 to 16:00 US Eastern on weekdays. Switch it
+            off to try the pipeline in the evening.
+
+    Returns:
+        How many quotes were written, and where.
+
+    Raises:
+        ETradeError: What `renew_access_token` raises; its text says what to do next.
+        DataCallFailed: E*TRADE gave no data; nothing has been written.
+    """
+    read_at = now()
+    if only_in_market_hours and not market_is_open(read_at):
+        told = f"It is {read_at.astimezone(EASTERN):%A, %H:%M} US Eastern; no call was made."
+        return Completed(name="MarketClosed", message=told, data=QuotesSummary())
+    renew_access_token(credentials)
+    with etrade_client(credentials) as client:
+        answers = [read_quotes(client, batch) for batch in batches(symbols)]
+    rows = [_row(entry, read_at) for answer in answers for entry in answer.get("QuoteData", [])]
+    unknown = [told["description"] for answer in answers for told in _messages(answer)]
+    file = file_of_this_run(read_at)
+    write_quotes(rows, folder / file)
+    logger = get_run_logger()
+    if unknown:
+        logger.warning("E*TRADE gave no quote for %d symbols: %s.", len(unknown), "; ".join(unknown))
+    logger.info("Wrote %d quotes to %s.", len(rows), folder / file)
+    return QuotesSummary(quotes=len(rows), unknown_symbols=len(unknown), file=str(file))
+
+
+@data_call
+def read_quotes(client: httpx.Client, symbols: Sequence[str]) -> Document:
+    """E*TRADE's `QuoteResponse` for up to `SYMBOLS_A_CALL` symbols."""
+    path = f"/v1/market/quote/{','.join(quote(symbol, safe=':') for symbol in symbols)}.json"
+    response: Document = get_document(client, path, detailFlag="ALL").get("QuoteResponse", {})
+    return response
+
+
+@task(name="write-quotes", cache_policy=NO_CACHE, persist_result=False)
+def write_quotes(rows: list[Document], file: Path) -> None:
+    """Put the file in its place complete: readers see all of it or nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Readers of a folder of Parquet files pass over names that begin with a dot.
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), unfinished)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def market_is_open(at: datetime) -> bool:
+    """Whether the regular session is on, by the minute: a run due at 16:00 begins some seconds later."""
+    eastern = at.astimezone(EASTERN)
+    minute = eastern.time().replace(second=0, microsecond=0)
+    return eastern.weekday() < calendar.SATURDAY and OPENS_AT <= minute <= CLOSES_AT
+
+
+def batches(symbols: Sequence[str]) -> Iterator[list[str]]:
+    """The symbols in as few calls as E*TRADE allows, each symbol once and in the order given."""
+    wanted = list(dict.fromkeys(symbol.strip().upper() for symbol in symbols))
+    for start in range(0, len(wanted), SYMBOLS_A_CALL):
+        yield wanted[start : start + SYMBOLS_A_CALL]
+
+
+def file_of_this_run(read_at: datetime) -> Path:
+    """Where this run's quotes go, such as `date=2027-06-15/20270615T1005-<id of the run>.parquet`.
+
+    The name is the minute for which the run was due, by US Eastern time, and its id. Both stay when Prefect
+    runs it again, so it replaces its own file. The folder is the day of the quotes themselves.
+    """
+    due: datetime = flow_run.scheduled_start_time
+    day = f"date={read_at.astimezone(EASTERN):%Y-%m-%d}"
+    return Path(day, f"{due.astimezone(EASTERN):%Y%m%dT%H%M}-{flow_run.id}.parquet")
+
+
+def _messages(answer: Document) -> list[Document]:
+    """What E*TRADE says of the symbols for which it has no quote."""
+    messages: list[Document] = answer.get("Messages", {}).get("Message", [])
+    return messages
+
+
+def _row(entry: Document, read_at: datetime) -> Document:
+    """One row of `SCHEMA`."""
+    fields = entry["All"]
+    return {
+        "symbol": entry["Product"]["symbol"],
+        "security_type": entry["Product"]["securityType"],
+        "read_at": read_at,
+        "quoted_at": datetime.fromtimestamp(entry["dateTimeUTC"], UTC),
+        "status": entry["quoteStatus"],
+        "last": _price(fields.get("lastTrade")),
+        "bid": _price(fields.get("bid")),
+        "ask": _price(fields.get("ask")),
+        "open": _price(fields.get("open")),
+        "high": _price(fields.get("high")),
+        "low": _price(fields.get("low")),
+        "previous_close": _price(fields.get("previousClose")),
+        "bid_size": fields.get("bidSize"),
+        "ask_size": fields.get("askSize"),
+        "volume": fields.get("totalVolume"),
+    }
+
+
+def _price(number: Any) -> Decimal | None:  # noqa: ANN401  # as it stands in the document
+    # Arrow refuses a number with more places than its column has.
+    price = exact(number)
+    return None if price is None else price.quantize(PLACES)
+
+
+if __name__ == "__main__":
+    market_quotes()

@@ -1,0 +1,284 @@
+#!/usr/bin/env python
+"""Example pipeline: accounts, balances and positions of every account into a database, once a night.
+
+Copy this file and `etrade_data.py`. Change the tables and the functions that fill them (`_account`,
+`_balance`, `_position`) to what you need; keep the shape of the flow, in which each line has its reason:
+
+1. `renew_access_token` first. It shows in the Prefect UI as a linked run, and where a person must sign in,
+   the pipeline fails here with the advice, before its first data call.
+2. Read everything before anything is written. A call that fails leaves the database as it was.
+3. Write in one transaction, the whole day anew. A second run on the same day (US Eastern) corrects the first
+   and never adds to it.
+
+Closed accounts are listed, but E*TRADE has no balance or positions for them. It needs SQLAlchemy, which comes
+with Prefect, and for other databases than SQLite their driver.
+
+Try it: `python deployments/pipelines/nightly_positions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import httpx
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import BigInteger, ForeignKey, Numeric, String, create_engine, delete
+from sqlalchemy.engine import URL, Dialect, make_url
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from etrade_data import Document, data_call, exact, get_document
+from etrade_flows import etrade_client, renew_access_token
+from etrade_tasks.clock import now
+from etrade_tasks.session import EASTERN
+
+
+class ExactNumber(TypeDecorator[Decimal]):
+    """A decimal number that the database does not round: NUMERIC, and text in SQLite.
+
+    SQLite would keep a NUMERIC with a fraction as a float. Its `sum()` and `avg()` read the text as numbers.
+    """
+
+    impl = Numeric
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column's type in this database."""
+        return String(32) if dialect.name == "sqlite" else Numeric(24, 8)
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
+        """The number as this database takes it."""
+        return value if value is None or dialect.name != "sqlite" else format(value, "f")
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:  # noqa: ANN401, ARG002
+        """The number as Python reads it."""
+        return None if value is None else Decimal(value)
+
+
+class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    """The tables of this pipeline."""
+
+    type_annotation_map = {Decimal: ExactNumber, str: String(200)}  # noqa: RUF012  # SQLAlchemy's own form
+
+
+class Account(Base):
+    """An account as it was last listed.
+
+    The account's number is left out: nothing needs it, and whoever may read positions need not know it.
+    """
+
+    __tablename__ = "accounts"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    """E*TRADE's `accountIdKey`, by which calls name the account."""
+    name: Mapped[str]
+    kind: Mapped[str]
+    mode: Mapped[str]
+    status: Mapped[str]
+
+
+class OfOneDay(MappedAsDataclass, kw_only=True):
+    """What makes a row one account's on one US Eastern day."""
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    account_key: Mapped[str] = mapped_column(ForeignKey("accounts.key"), primary_key=True)
+
+
+class Balance(OfOneDay, Base):
+    """An account's money on one day, in dollars."""
+
+    __tablename__ = "balances"
+
+    cash: Mapped[Decimal | None]
+    buying_power: Mapped[Decimal | None]
+    positions_value: Mapped[Decimal | None]
+    total_value: Mapped[Decimal | None]
+
+
+class Position(OfOneDay, Base):
+    """A holding on one day; money in dollars."""
+
+    __tablename__ = "positions"
+
+    position_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    symbol: Mapped[str]
+    security_type: Mapped[str]
+    quantity: Mapped[Decimal | None]
+    price_paid: Mapped[Decimal | None]
+    last_price: Mapped[Decimal | None]
+    market_value: Mapped[Decimal | None]
+    total_cost: Mapped[Decimal | None]
+    total_gain: Mapped[Decimal | None]
+
+
+class NightlySummary(BaseModel):
+    """What one run has saved: counts, and nothing that tells whose they are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    day: date
+    accounts: int
+    closed_accounts: int
+    positions: int
+
+
+@flow(name="nightly-positions")
+def nightly_positions(
+    credentials: str = "etrade", database: str = "sqlite:///positions.db"
+) -> NightlySummary:
+    """Saves accounts, balances and positions of every account; a second run on one day replaces the first.
+
+    Args:
+        credentials: The name of the E*TRADE Credentials block.
+        database: Where to save, as a SQLAlchemy URL without a password: parameters are shown to anybody who
+            may see the run. Leave the password to the database driver's own file or environment variable.
+
+    Returns:
+        How much was saved.
+
+    Raises:
+        ETradeError: What `renew_access_token` raises; its text says what to do next.
+        DataCallFailed: E*TRADE gave no data; nothing has been saved.
+        ValueError: The URL of the database carries a password.
+    """
+    renew_access_token(credentials)
+    url = url_without_password(database)
+    day = now().astimezone(EASTERN).date()
+    balances: list[Balance] = []
+    positions: list[Position] = []
+    with etrade_client(credentials) as client:
+        accounts = read_accounts(client)
+        for account in accounts:
+            if account.status != "CLOSED":
+                balances.append(read_balance(client, account.key, day))
+                positions.extend(read_positions(client, account.key, day))
+    summary = NightlySummary(
+        day=day,
+        accounts=len(accounts),
+        closed_accounts=len(accounts) - len(balances),
+        positions=len(positions),
+    )
+    save_day(url, day, accounts, [*balances, *positions])
+    get_run_logger().info(
+        "Saved %d positions of %d accounts (%d closed) for %s.",
+        summary.positions,
+        summary.accounts,
+        summary.closed_accounts,
+        summary.day,
+    )
+    return summary
+
+
+@data_call
+def read_accounts(client: httpx.Client) -> list[Account]:
+    """Every account, the closed ones included."""
+    document = get_document(client, "/v1/accounts/list.json")
+    return [_account(entry) for entry in document["AccountListResponse"]["Accounts"]["Account"]]
+
+
+@data_call
+def read_balance(client: httpx.Client, account_key: str, day: date) -> Balance:
+    """What the account is worth now."""
+    path = f"/v1/accounts/{account_key}/balance.json"
+    document = get_document(client, path, instType="BROKERAGE", realTimeNAV="true")
+    return _balance(document["BalanceResponse"], account_key, day)
+
+
+@data_call
+def read_positions(client: httpx.Client, account_key: str, day: date) -> list[Position]:
+    """Everything the account holds, from as many pages as it takes; empty if it holds nothing."""
+    positions: list[Position] = []
+    page = pages = 1
+    while page <= pages:
+        path = f"/v1/accounts/{account_key}/portfolio.json"
+        document = get_document(client, path, pageNumber=page)
+        if not document:  # 204: the account holds nothing
+            break
+        (portfolio,) = document["PortfolioResponse"]["AccountPortfolio"]
+        positions += [_position(entry, account_key, day) for entry in portfolio.get("Position", [])]
+        page, pages = page + 1, portfolio.get("totalPages", 1)
+    return positions
+
+
+@task(name="save-day", cache_policy=NO_CACHE, persist_result=False)
+def save_day(url: URL, day: date, accounts: Sequence[Account], rows: Iterable[Balance | Position]) -> None:
+    """Put these rows in place of what the accounts had for the day, all of it or nothing.
+
+    Deleting first makes the day right as well where a position was sold since the day's earlier run.
+    """
+    engine = create_engine(url)
+    try:
+        Base.metadata.create_all(engine)
+        with Session(engine) as session, session.begin():
+            for account in accounts:
+                session.merge(account)
+            session.flush()  # the rows refer to the accounts
+            for table in (Balance, Position):
+                keys = [account.key for account in accounts]
+                session.execute(delete(table).where(table.day == day, table.account_key.in_(keys)))
+            session.add_all(rows)
+    finally:
+        engine.dispose()
+
+
+def url_without_password(database: str) -> URL:
+    """The database's URL, refused if a secret stands in it.
+
+    Raises:
+        ValueError: It holds a password; the message does not repeat it.
+    """
+    url = make_url(database)
+    if url.password is not None or "password" in url.query:
+        raise ValueError(
+            "The database URL carries a password, and who sees a run sees its parameters. Next: take it out, "
+            "change it, and give it to the database driver (for PostgreSQL: PGPASSWORD or ~/.pgpass)."
+        )
+    return url
+
+
+def _account(entry: Document) -> Account:
+    return Account(
+        key=entry["accountIdKey"],
+        name=entry.get("accountName") or entry["accountDesc"],
+        kind=entry["accountType"],
+        mode=entry["accountMode"],
+        status=entry["accountStatus"],
+    )
+
+
+def _balance(entry: Document, account_key: str, day: date) -> Balance:
+    computed = entry["Computed"]
+    real_time = computed.get("RealTimeValues", {})
+    return Balance(
+        day=day,
+        account_key=account_key,
+        cash=exact(computed.get("cashBalance")),
+        buying_power=exact(computed.get("cashBuyingPower")),
+        positions_value=exact(real_time.get("netMv")),
+        total_value=exact(real_time.get("totalAccountValue")),
+    )
+
+
+def _position(entry: Document, account_key: str, day: date) -> Position:
+    return Position(
+        day=day,
+        account_key=account_key,
+        position_id=entry["positionId"],
+        symbol=entry["Product"]["symbol"],
+        security_type=entry["Product"]["securityType"],
+        quantity=exact(entry["quantity"]),
+        price_paid=exact(entry.get("pricePaid")),
+        last_price=exact(entry.get("Quick", {}).get("lastTrade")),
+        market_value=exact(entry.get("marketValue")),
+        total_cost=exact(entry.get("totalCost")),
+        total_gain=exact(entry.get("totalGain")),
+    )
+
+
+if __name__ == "__main__":
+    nightly_positions()

@@ -1,0 +1,106 @@
+"""What the tests of the example pipelines share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import Task
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State
+
+from etrade_flows.active_session import forget_sessions
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials
+
+PIPELINES = Path(__file__).resolve().parents[2] / "deployments" / "pipelines"
+# As Prefect does when it loads a pipeline by its path, so that one finds the module beside it.
+sys.path.insert(0, str(PIPELINES))
+
+
+@pytest.fixture(autouse=True)
+def empty_memory() -> Iterator[None]:
+    """Each test begins with nothing in memory."""
+    forget_sessions()
+    yield
+    forget_sessions()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the attempts of these tasks follow each other at once."""
+
+    def quicken(*tasks: Task) -> None:
+        for each in tasks:
+            monkeypatch.setattr(each, "retry_delay_seconds", 0)
+
+    return quicken
+
+
+@pytest.fixture
+def server(prefect_server: None) -> Iterator[SyncPrefectClient]:
+    """A client of the test's server."""
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def children(server: SyncPrefectClient) -> Callable[[UUID], list[FlowRun]]:
+    """Finds the runs that are linked to a run as their parent."""
+
+    def find(parent: UUID) -> list[FlowRun]:
+        linked = {"parent_flow_run_id": {"any_": [parent]}}
+        return server.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(linked))
+
+    return find
+
+
+@pytest.fixture
+def data_calls(simulator: Simulator) -> Callable[..., list[int | None]]:
+    """Gives the statuses of the data calls so far; of those whose path ends so, if told."""
+
+    def statuses(ending: str = "") -> list[int | None]:
+        return [call.status for call in simulator.calls(ending) if call.path.startswith("/v1/")]
+
+    return statuses
+
+
+@pytest.fixture
+def own_log(caplog: pytest.LogCaptureFixture) -> Callable[[State], list[str]]:
+    """Gives the lines that a run has logged itself, its linked runs' and its tasks' left out."""
+
+    def lines(state: State) -> list[str]:
+        run = str(state.state_details.flow_run_id)
+        return [each.getMessage() for each in caplog.records if getattr(each, "flow_run_id", None) == run]
+
+    return lines
+
+
+@pytest.fixture
+def secrets(credentials: ETradeCredentials) -> list[str]:
+    """The four secrets of the credentials."""
+    keys = credentials.signing_keys
+    return [keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret]
+
+
+@pytest.fixture
+def leaks(
+    secrets: list[str], server: SyncPrefectClient, caplog: pytest.LogCaptureFixture
+) -> Callable[[Sequence[State], Path], list[str]]:
+    """Finds the secrets that these runs left in a log, in Prefect's record of them or in what they wrote."""
+    caplog.set_level(logging.DEBUG)
+    # httpcore writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
+    caplog.set_level(logging.INFO, logger="httpcore")
+
+    def find(states: Sequence[State], written: Path) -> list[str]:
+        runs = [server.read_flow_run(state.state_details.flow_run_id) for state in states]
+        traces = [caplog.text, repr(states), written.read_bytes().decode("latin-1")]
+        traces += [run.model_dump_json() for run in runs]
+        return [secret for secret in secrets if any(secret in trace for trace in traces)]
+
+    return find

@@ -1,0 +1,102 @@
+"""What both example pipelines share, and how Prefect finds it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+
+import market_quotes
+import nightly_positions
+from etrade_data import DataCallFailed, DataCallUnserved, get_document
+
+PIPELINES = Path(market_quotes.__file__).parent
+DATA_CALLS = [
+    market_quotes.read_quotes,
+    nightly_positions.read_accounts,
+    nightly_positions.read_balance,
+    nightly_positions.read_positions,
+]
+
+
+def answering(response: httpx.Response) -> httpx.Client:
+    """A client that is always answered so."""
+    return httpx.Client(transport=httpx.MockTransport(lambda _: response), base_url="https://api.etrade.com")
+
+
+def test_fraction_never_becomes_a_float() -> None:
+    """A number with a fraction is read digit by digit, also where a float would be another number."""
+    with answering(httpx.Response(200, text='{"a": 0.1000000000000000055, "b": 3}')) as client:
+        document = get_document(client, "/v1/any.json")
+    assert {"a": Decimal("0.1000000000000000055"), "b": 3} == document
+
+
+def test_nothing_there_is_an_empty_document() -> None:
+    """An answer without content is an empty document."""
+    with answering(httpx.Response(204)) as client:
+        assert {} == get_document(client, "/v1/any.json")
+
+
+def test_redirect_is_not_taken_for_data() -> None:
+    """A redirect, which a signed call cannot follow, is a failure."""
+    answer = httpx.Response(302, headers={"Location": "https://us.etrade.com/"})
+    with answering(answer) as client, pytest.raises(DataCallFailed, match="status 302"):
+        get_document(client, "/v1/any.json")
+
+
+def test_error_shows_what_was_answered_redacted() -> None:
+    """The error names call, status and the answer's words, but not the token that the answer echoes."""
+    answer = httpx.Response(500, text="cannot serve oauth_token=fake-token")
+    with answering(answer) as client, pytest.raises(DataCallUnserved) as failed:
+        get_document(client, "/v1/any.json")
+    told = "GET /v1/any.json was answered with status 500: 'cannot serve oauth_token=[redacted]'."
+    assert told == str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, "Number of requests exceeded the rate limit set", DataCallUnserved),
+        (429, "", DataCallUnserved),
+        (500, "unwell", DataCallUnserved),
+        (503, "oauth_problem=token_rejected", DataCallUnserved),
+        (200, "<h1>Down for maintenance</h1>", DataCallUnserved),
+        (400, "issue with input", DataCallFailed),
+        (401, "oauth_problem=token_rejected", DataCallFailed),
+        (403, "", DataCallFailed),
+        (404, "", DataCallFailed),
+    ],
+)
+def test_answer_says_whether_to_try_again(status: int, body: str, error: type[DataCallFailed]) -> None:
+    """The rate limit, a 5xx and a page in place of data may pass; every other refusal stays."""
+    with answering(httpx.Response(status, text=body)) as client, pytest.raises(DataCallFailed) as failed:
+        get_document(client, "/v1/any.json")
+    assert error is type(failed.value)
+
+
+@pytest.mark.parametrize("call", DATA_CALLS, ids=lambda call: call.name)
+def test_attempts_are_spaced_and_nothing_is_stored(call: Task) -> None:
+    """A data call is tried up to five times, ever further apart, and what it fetches is stored nowhere."""
+    assert (4, [2, 4, 8, 16], 0.5) == (call.retries, call.retry_delay_seconds, call.retry_jitter_factor)
+    assert (False, NO_CACHE) == (call.persist_result, call.cache_policy)
+
+
+@pytest.mark.parametrize("name", ["market_quotes", "nightly_positions"])
+def test_prefect_loads_the_pipeline_by_its_path(name: str) -> None:
+    """A process that knows only the path, as a worker does, loads the flow and the module beside it."""
+    program = (
+        "import json, sys; from prefect.flows import load_flow_from_entrypoint; "
+        "print(json.dumps(load_flow_from_entrypoint(sys.argv[1]).name))"
+    )
+    entrypoint = f"{PIPELINES / name}.py:{name}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, entrypoint], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert name.replace("_", "-") == json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,319 @@
+"""The example pipeline `market-quotes`, on a real Prefect server and against the simulator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pyarrow as pa
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.callables import parameter_schema
+from pyarrow import parquet
+
+import market_quotes as pipeline
+from etrade_data import DataCallFailed, Document
+from etrade_simulator import Fault, Simulator
+from etrade_simulator.sample_quotes import Price
+from etrade_tasks import SignInRequired
+from etrade_tasks.session import EASTERN
+from market_quotes import QuotesSummary, batches, market_is_open, market_quotes, write_quotes
+
+RENEW = "/oauth/renew_access_token"
+SYMBOLS = ("AAPL", "MSFT", "VTI")
+SIXTY = [f"TEST{number}" for number in range(60)]
+
+Statuses = Callable[..., list[int | None]]
+
+
+@pytest.fixture(autouse=True)
+def quick(quick_flows: None, quick_retries: None, no_pauses: Callable[..., None]) -> None:
+    """Nothing here waits."""
+    no_pauses(pipeline.read_quotes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the day's folders will be."""
+    return tmp_path / "quotes"
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    """Every row of every file."""
+    return [row for file in files(folder) for row in parquet.ParquetFile(file).read().to_pylist()]
+
+
+def test_quotes_arrive_typed(simulator: Simulator, block: str, folder: Path) -> None:
+    """A quote's prices, sizes and times arrive as E*TRADE gave them: exact, and of the column's type."""
+    market_quotes(block, ["AAPL"], folder)
+    (row,) = rows(folder)
+    price = Price.of("AAPL")
+    last = Decimal(str(price.last))
+    assert ("AAPL", "EQ", "REALTIME") == (row["symbol"], row["security_type"], row["status"])
+    assert (last, last - Decimal("0.02"), last + Decimal("0.02")) == (row["last"], row["bid"], row["ask"])
+    assert (Decimal(str(price.previous)), price.volume) == (row["previous_close"], row["volume"])
+    assert (100, 200) == (row["bid_size"], row["ask_size"])
+    assert row["low"] < row["open"] < row["high"]
+    assert timedelta(0) <= simulator.now() - row["read_at"] < timedelta(minutes=1)
+    assert timedelta(0) <= simulator.now() - row["quoted_at"] < timedelta(minutes=1)
+
+
+def test_schema_is_the_documented_one(simulator: Simulator, block: str, folder: Path) -> None:
+    """A file has the columns and types that the module names, and no float among them."""
+    market_quotes(block, SYMBOLS, folder)
+    (file,) = files(folder)
+    schema = parquet.read_schema(file)
+    assert pipeline.SCHEMA == schema
+    assert [] == [field.name for field in schema if pa.types.is_floating(field.type)]
+
+
+def test_field_that_etrade_leaves_out_is_null(simulator: Simulator, block: str, folder: Path) -> None:
+    """A quote without sizes and bid is kept, with nulls in their place."""
+    simulator.plant(
+        Fault(
+            status=200,
+            body=(
+                '{"QuoteResponse": {"QuoteData": [{"dateTimeUTC": 1813075200, "quoteStatus": "CLOSING", '
+                '"All": {"lastTrade": 1.23456789}, "Product": {"symbol": "AAPL", "securityType": "EQ"}}]}}'
+            ),
+            content_type="application/json",
+        ),
+        path="/AAPL.json",
+    )
+    market_quotes(block, ["AAPL"], folder)
+    (row,) = rows(folder)
+    assert (Decimal("1.234568"), None, None) == (row["last"], row["bid"], row["bid_size"])
+
+
+def test_summary_names_the_file_and_is_logged(
+    simulator: Simulator, block: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run returns how many quotes are in which file, and its log says the same."""
+    caplog.set_level(logging.INFO)
+    summary = market_quotes(block, SYMBOLS, folder)
+    (file,) = files(folder)
+    assert QuotesSummary(quotes=3, unknown_symbols=0, file=str(file.relative_to(folder))) == summary
+    assert f"Wrote 3 quotes to {file}." in caplog.messages
+
+
+def test_file_is_named_for_day_and_run(
+    simulator: Simulator, block: str, folder: Path, server: SyncPrefectClient
+) -> None:
+    """A file lies in the folder of its Eastern day and bears the minute and the id of its run."""
+    state = market_quotes(block, SYMBOLS, folder, return_state=True)
+    run = server.read_flow_run(state.state_details.flow_run_id)
+    due = f"{run.expected_start_time.astimezone(EASTERN):%Y%m%dT%H%M}"
+    assert [folder / "date=2027-06-15" / f"{due}-{run.id}.parquet"] == files(folder)
+
+
+def test_two_runs_never_share_a_file(simulator: Simulator, block: str, folder: Path) -> None:
+    """Two runs within one minute leave two files, each with its own symbols."""
+    market_quotes(block, ["AAPL"], folder)
+    market_quotes(block, ["MSFT"], folder)
+    assert [1, 1] == [parquet.read_metadata(file).num_rows for file in files(folder)]
+    assert {"AAPL", "MSFT"} == {row["symbol"] for row in rows(folder)}
+
+
+def test_run_that_is_run_again_replaces_its_file(
+    simulator: Simulator, block: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that failed after it had written, and is run again a minute later, leaves one file: the later."""
+    attempts = []
+
+    def write_then_fail_once(found: list[Document], file: Path) -> None:
+        write_quotes(found, file)
+        attempts.append(file)
+        if len(attempts) == 1:
+            simulator.advance(timedelta(minutes=1))
+            raise OSError("planted")
+
+    monkeypatch.setattr(pipeline, "write_quotes", write_then_fail_once)
+    market_quotes.with_options(retries=1)(block, ["AAPL"], folder)
+    assert [2, 1] == [len(attempts), len(rows(folder))]
+    assert simulator.now() - rows(folder)[0]["read_at"] < timedelta(minutes=1)
+
+
+def test_failed_write_leaves_no_file(
+    simulator: Simulator, block: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that breaks off leaves nothing, neither under the file's name nor under another."""
+
+    def half(table: pa.Table, where: Path) -> None:
+        where.write_bytes(b"PAR1")
+        raise OSError("planted")
+
+    monkeypatch.setattr(parquet, "write_table", half)
+    with pytest.raises(OSError, match="planted"):
+        market_quotes(block, SYMBOLS, folder)
+    assert [] == files(folder)
+
+
+def test_symbols_are_asked_for_in_batches(
+    simulator: Simulator, block: str, folder: Path, data_calls: Statuses
+) -> None:
+    """Sixty symbols take three calls and end in one file, none left out and none twice."""
+    assert 60 == market_quotes(block, SIXTY, folder).quotes
+    assert [200, 200, 200] == data_calls()
+    assert SIXTY == [row["symbol"] for row in rows(folder)]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (25, [25]), (26, [25, 1]), (60, [25, 25, 10])])
+def test_batch_is_as_large_as_etrade_allows(count: int, sizes: list[int]) -> None:
+    """A call names 25 symbols, the last one what is left."""
+    assert sizes == [len(batch) for batch in batches(SIXTY[:count])]
+
+
+def test_symbol_is_asked_for_once() -> None:
+    """The same symbol in another case or with blanks is the same symbol."""
+    assert [["AAPL", "MSFT"]] == list(batches(["aapl", "MSFT ", "AAPL"]))
+
+
+def test_unknown_symbol_is_told_and_stops_nothing(
+    simulator: Simulator, block: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A symbol that E*TRADE does not know is counted and named in a warning; the others are written."""
+    summary = market_quotes(block, ["AAPL", "1BAD"], folder)
+    assert (1, 1) == (summary.quotes, summary.unknown_symbols)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert ["E*TRADE gave no quote for 1 symbols: 1BAD is an invalid symbol."] == warnings
+
+
+@pytest.mark.parametrize(
+    ("at", "is_open"),
+    [
+        ("2027-06-15T09:29:59", False),
+        ("2027-06-15T09:30:00", True),
+        ("2027-06-15T16:00:59", True),
+        ("2027-06-15T16:01:00", False),
+        ("2027-06-18T12:00:00", True),
+        ("2027-06-19T12:00:00", False),
+        ("2027-06-20T12:00:00", False),
+    ],
+)
+def test_market_hours(at: str, is_open: bool) -> None:
+    """The market is open from 09:30 to the minute of 16:00 US Eastern, Monday to Friday."""
+    assert is_open == market_is_open(datetime.fromisoformat(at).replace(tzinfo=EASTERN).astimezone(UTC))
+
+
+@pytest.mark.parametrize("utc_hour", [13, 14])
+def test_market_hours_follow_daylight_saving(utc_hour: int) -> None:
+    """Half past thirteen UTC is within hours in summer, and half past fourteen is in summer and winter."""
+    summer = market_is_open(datetime(2027, 6, 15, utc_hour, 30, tzinfo=UTC))
+    winter = market_is_open(datetime(2027, 12, 15, utc_hour, 30, tzinfo=UTC))
+    assert (True, utc_hour == 14) == (summer, winter)
+
+
+def test_closed_market_ends_the_run_without_a_call(simulator: Simulator, block: str, folder: Path) -> None:
+    """In the evening the run completes as MarketClosed, with an empty summary, no call and no file."""
+    simulator.advance(timedelta(hours=5))
+    state = market_quotes(block, SYMBOLS, folder, return_state=True)
+    assert ("COMPLETED", "MarketClosed") == (state.type.value, state.name)
+    assert "It is Tuesday, 17:00 US Eastern; no call was made." == state.message
+    assert QuotesSummary(quotes=0, unknown_symbols=0, file=None) == state.result()
+    assert ([], False) == (simulator.calls(), folder.exists())
+
+
+def test_market_hours_can_be_switched_off(simulator: Simulator, block: str, folder: Path) -> None:
+    """Whoever wants to try the pipeline in the evening can."""
+    simulator.advance(timedelta(hours=5))
+    assert 3 == market_quotes(block, SYMBOLS, folder, only_in_market_hours=False).quotes
+
+
+def test_token_that_dies_in_the_middle_is_revived(
+    simulator: Simulator,
+    block: str,
+    folder: Path,
+    data_calls: Statuses,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch refused because the token went inactive renews it once, and every quote is written."""
+    read_quotes = pipeline.read_quotes
+
+    def slowly(client: httpx.Client, symbols: Sequence[str]) -> Document:
+        answer = read_quotes(client, symbols)
+        simulator.advance(timedelta(hours=3))
+        return answer
+
+    monkeypatch.setattr(pipeline, "read_quotes", slowly)
+    assert 30 == market_quotes(block, SIXTY[:30], folder).quotes
+    assert [200, 200] == [call.status for call in simulator.calls(RENEW)]
+    assert [200, 401, 200] == data_calls()
+
+
+def test_renewal_is_a_linked_run(
+    simulator: Simulator, block: str, folder: Path, children: Callable[[UUID], list[FlowRun]]
+) -> None:
+    """The renewal shows as a completed run of its own, linked to the pipeline's."""
+    state = market_quotes(block, SYMBOLS, folder, return_state=True)
+    linked = children(state.state_details.flow_run_id)
+    assert [(f"renew {block}", "COMPLETED")] == [(each.name, each.state_type.value) for each in linked]
+
+
+def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
+    simulator: Simulator, block: str, folder: Path, data_calls: Statuses, own_log: Callable[..., list[str]]
+) -> None:
+    """On the next day the pipeline fails, and its own log, not the renewal's alone, says what to do next."""
+    simulator.advance(timedelta(days=1))
+    state = market_quotes(block, SYMBOLS, folder, return_state=True)
+    with pytest.raises(SignInRequired):
+        state.result()
+    assert [] != [line for line in own_log(state) if "Next: sign in at E*TRADE" in line]
+    assert ([], False) == (data_calls(), folder.exists())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=400, body="Number of requests exceeded the rate limit set"), Fault(status=502)],
+    ids=["rate-limit", "502"],
+)
+def test_passing_fault_is_overcome(
+    simulator: Simulator, block: str, folder: Path, data_calls: Statuses, fault: Fault
+) -> None:
+    """What may pass is tried again until it has passed; batches read before are not read again."""
+    simulator.plant(fault, path=f"{','.join(SIXTY[25:30])}.json", times=2)
+    assert 30 == market_quotes(block, SIXTY[:30], folder).quotes
+    assert [200, fault.status, fault.status, 200] == data_calls()
+
+
+def test_other_refusal_is_raised_at_once(
+    simulator: Simulator, block: str, folder: Path, data_calls: Statuses
+) -> None:
+    """A refusal that another attempt would meet again ends the run, and no file is written."""
+    simulator.plant(Fault(status=400, body="Bad request"), path="/AAPL.json")
+    with pytest.raises(DataCallFailed, match="status 400: 'Bad request'"):
+        market_quotes(block, ["AAPL"], folder)
+    assert ([400], False) == (data_calls(), folder.exists())
+
+
+def test_nothing_left_behind_holds_a_secret(
+    simulator: Simulator, block: str, folder: Path, secrets: list[str], leaks: Callable[..., list[str]]
+) -> None:
+    """Neither logs nor the run's record and file hold a secret, though E*TRADE's answer echoed all."""
+    simulator.plant(Fault(status=503, body=f"oauth_token={' '.join(secrets)}"), path="/AAPL.json")
+    state = market_quotes(block, ["AAPL"], folder, return_state=True)
+    (file,) = files(folder)
+    assert [] == leaks([state], file)
+
+
+def test_run_form_explains_each_parameter() -> None:
+    """Each parameter has a default and a description, which the run form of the Prefect UI shows."""
+    properties = parameter_schema(market_quotes).model_dump()["properties"]
+    assert ["credentials", "symbols", "folder", "only_in_market_hours"] == list(properties)
+    assert [] == [name for name, each in properties.items() if not (each["description"] and each["default"])]
+
+
+def test_empty_list_of_symbols_is_refused(simulator: Simulator, block: str, folder: Path) -> None:
+    """A run without a symbol is refused before any call."""
+    with pytest.raises(Exception, match="at least 1 item"):
+        market_quotes(block, [], folder)
+    assert [] == simulator.calls()
