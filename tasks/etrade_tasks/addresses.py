@@ -36,7 +36,7 @@ def safe_address(address: str) -> str:
 
 
 def _scheme_and_host(address: str) -> tuple[str, str | None]:
-    """The two parts; the host is None where the address is malformed or has more than scheme, host and path."""
+    """The two parts; no host where the address is malformed or has more than scheme, host and path."""
     # urlsplit drops some of these without a word.
     if re.search(r"[\s?#@]", address):
         return "", None
