@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etrade_flows.session_day import Attempt, AttemptOutcome, Phase, SessionDay, day_bounds, stretches
-from etrade_flows.timeline import HEIGHT, WIDTH, describe, draw_timeline
+from etrade_flows.timeline import describe, draw_timeline
+from etrade_flows.timeline_shapes import HEIGHT, WIDTH
 from etrade_tasks.session import EASTERN, midnight_after
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
