@@ -173,7 +173,7 @@ def configured(effort: Effort, *, force: bool = False) -> Task[..., TokenSession
     return renew_session.with_options(
         cache_policy=policy.configure(isolation_level="SERIALIZABLE", lock_manager=lock_manager(effort)),
         cache_expiration=settings.reuse_window,
-        refresh_cache=force,
+        refresh_cache=force or None,  # None leaves it to Prefect's own setting
         retry_condition_fn=another_attempt,
     )
 

@@ -8,8 +8,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, State
+from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectHTTPStatusError
 
 from etrade_simulator import Simulator
@@ -81,6 +84,23 @@ def test_a_wrong_parameter_is_refused_at_once(deployed: str, run_now: RunNow) ->
     """The server refuses a parameter that the flow would choke on, before any run starts."""
     with pytest.raises(PrefectHTTPStatusError, match="'perhaps' is not of type 'boolean'"):
         run_now("renew-access-token/on-demand", force="perhaps")
+
+
+@pytest.mark.usefixtures("deployed", "quick_flows")
+def test_a_run_on_demand_is_linked_to_its_caller(client: SyncPrefectClient) -> None:
+    """The run that a flow asks for by `run_deployment` shows as that flow's subflow run."""
+
+    @flow
+    def pipeline() -> UUID:
+        return run_deployment("renew-access-token/on-demand", timeout=0).id
+
+    state = pipeline(return_state=True)
+    run = client.read_flow_run(state.result())
+    linked = FlowRunFilter.model_validate(
+        {"parent_flow_run_id": {"any_": [state.state_details.flow_run_id]}, "id": {"any_": [run.id]}}
+    )
+    assert [run.id] == [each.id for each in client.read_flow_runs(flow_run_filter=linked)]
+    client.delete_flow_run(run.id)
 
 
 def test_a_scheduled_renewal_runs_on_a_worker(

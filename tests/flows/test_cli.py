@@ -124,9 +124,11 @@ def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_interrupt_exits_as_shells_expect(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl+C ends a command with 130 and no traceback."""
-    monkeypatch.setattr(
-        "etrade_flows.cli.renew_access_token", lambda *_, **__: signal.raise_signal(signal.SIGINT)
-    )
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("etrade_flows.cli.renew_access_token", interrupted)
     assert 130 == run("renew")
 
 
