@@ -85,7 +85,7 @@ def simulator(noon: datetime) -> Iterator[Simulator]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where every test is required, one that is skipped has failed."""
     report = yield
-    if report.skipped and os.environ.get("ETRADE_REQUIRE_ALL_TESTS") and not hasattr(report, "wasxfail"):
+    if report.skipped and os.environ.get("REQUIRE_ALL_TESTS") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and here every test must run: {report.longrepr}"
     return report
