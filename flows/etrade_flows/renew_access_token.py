@@ -7,6 +7,7 @@ from datetime import timedelta
 from prefect import flow
 
 from etrade_flows.active_session import remember
+from etrade_flows.events import emit_outcome
 from etrade_flows.operator_report import FLOW_NAME, report, tag_run
 from etrade_flows.renewal import renew_loaded
 from etrade_flows.run_endings import current_run, describe, end_scheduled_run, end_well, is_scheduled
@@ -54,10 +55,12 @@ def renew_access_token(
         session = renew_loaded(credentials, loaded, force=force, required_for=required_for)
     except ETradeError as error:
         report(credentials, began_at, error, loaded)
+        emit_outcome(credentials, error, loaded, required_for=required_for)
         if isinstance(error, SignInRequired) and is_scheduled(current_run()):
             return end_scheduled_run(error)
         raise
     remember(credentials, session)
     report(credentials, began_at, session, loaded)
+    emit_outcome(credentials, session, loaded, required_for=required_for)
     run_logger().info("The E*TRADE session of %r is active. %s", credentials, describe(session))
     return end_well(session)

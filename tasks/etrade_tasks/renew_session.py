@@ -170,12 +170,14 @@ def configured(effort: Effort, *, force: bool = False) -> Task[..., TokenSession
         return delay * (1 + jitter) < effort.remaining()
 
     policy = CacheKeyFnPolicy(cache_key_fn=cache_key)
-    return renew_session.with_options(
+    task = renew_session.with_options(
         cache_policy=policy.configure(isolation_level="SERIALIZABLE", lock_manager=lock_manager(effort)),
         cache_expiration=settings.reuse_window,
-        refresh_cache=force or None,  # None leaves it to Prefect's own setting
         retry_condition_fn=another_attempt,
     )
+    if force:  # else Prefect's own setting decides
+        task.refresh_cache = True
+    return task
 
 
 def require_unexpired(name: str, expires_at: datetime, at: datetime) -> None:

@@ -56,6 +56,11 @@ class RenewalSettings(BaseSettings):
         default=time(0),
         description="Before this time US Eastern a scheduled run never alerts that a sign-in is due.",
     )
+    expiring_before: Span = Field(
+        default=timedelta(hours=2),
+        ge=timedelta(0),
+        description="How long before midnight US Eastern a renewed session counts as expiring; 0 for never.",
+    )
     lock_directory: Path = Field(
         default_factory=_default_lock_directory,
         description="Where the processes of one machine keep their lock files.",

@@ -1,0 +1,199 @@
+"""What there is to tell of a session, and in which words. Pure but for what the credentials hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from etrade_flows.run_endings import describe
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.session import EASTERN, Instant, TokenSession
+
+
+class SessionEvent(StrEnum):
+    """The names of the events."""
+
+    RENEWED = "etrade.session.renewed"
+    EXPIRING = "etrade.session.expiring"
+    SIGN_IN_REQUIRED = "etrade.session.sign-in-required"
+    FAILING = "etrade.session.failing"
+    SIGNED_IN = "etrade.session.signed-in"
+    SIGNED_OUT = "etrade.session.signed-out"
+
+
+class Cause(StrEnum):
+    """Why an alert is given. That of `failing` is the name of the error's class instead."""
+
+    MIDNIGHT = "midnight"
+    """The midnight that ends the session has passed."""
+    REFUSED = "refused"
+    """E*TRADE does not accept the token although its day is not over."""
+    NEAR = "midnight-near"
+    """The session ends sooner than `ETRADE_EXPIRING_BEFORE` from now."""
+    TOO_SHORT = "too-short"
+    """The session ends sooner than a pipeline needs it."""
+
+
+class SessionNews(BaseModel):
+    """One thing to tell, as an event carries it in its payload: the same fields whatever has happened."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event: SessionEvent = Field(exclude=True, description="The event's name; not part of the payload.")
+    credentials: str = Field(description="The credentials' name.")
+    environment: str = Field(description="`live` or `sandbox`; `unknown` if no credentials could be loaded.")
+    cause: str | None = Field(default=None, description="Why an alert is given; null where it is none.")
+    message: str = Field(description="What happened, in one or two sentences.")
+    advice: str | None = Field(default=None, description="What a person does next; null if nothing.")
+    session: str = Field(description="How long the session holds, in words.")
+    expires_at: Instant | None = Field(
+        default=None, description="The midnight US Eastern that ends the session (UTC); null if not known."
+    )
+    idle_at: Instant | None = Field(
+        default=None, description="When the token goes inactive (UTC); null if not renewed."
+    )
+    eastern_date: str = Field(description="The Eastern date of the event, as in `2027-06-15`.")
+    once: str = Field(description="The same for all events that together deserve one alert.")
+    fingerprint: str | None = Field(
+        default=None, description="Tells one token from another and reveals neither; null if none was loaded."
+    )
+
+
+def outcome_news(
+    credentials: str,
+    outcome: TokenSession | ETradeError,
+    loaded: ETradeCredentials | None,
+    at: datetime,
+    *,
+    required_for: timedelta = timedelta(0),
+    expiring_before: timedelta,
+) -> Iterator[SessionNews]:
+    """What there is to tell of a renewal's outcome at `at`; a reused session alone is no news.
+
+    Args:
+        credentials: The credentials' name.
+        outcome: What the renewal came to.
+        loaded: The credentials themselves; None if they could not be loaded.
+        at: The moment to judge by.
+        required_for: How long the pipeline needs the session.
+        expiring_before: How long before its end a session counts as expiring.
+    """
+    if isinstance(outcome, TokenSession):
+        yield from _session_news(credentials, outcome, at, expiring_before)
+    elif isinstance(outcome, SignInRequired) and loaded is not None:
+        event, cause = _why_over(loaded.expires_at(at), at, required_for)
+        yield _error_news(credentials, event, cause.value, outcome, loaded, at=at)
+    else:
+        kind = type(outcome).__name__
+        yield _error_news(credentials, SessionEvent.FAILING, kind, outcome, loaded, at=at)
+
+
+def _session_news(
+    credentials: str, session: TokenSession, at: datetime, expiring_before: timedelta
+) -> Iterator[SessionNews]:
+    renewed = SessionNews(
+        event=SessionEvent.RENEWED,
+        credentials=credentials,
+        environment=session.environment,
+        message=describe(session),
+        session=_until(session.expires_at),
+        expires_at=session.expires_at,
+        idle_at=session.idle_at,
+        eastern_date=_eastern_date(at),
+        once=once_key(SessionEvent.RENEWED, credentials, at),
+        fingerprint=session.fingerprint,
+    )
+    if not session.reused:
+        yield renewed
+    if session.expires_at - at < expiring_before:
+        event, cause = SessionEvent.EXPIRING, Cause.NEAR.value
+        yield renewed.model_copy(
+            update={
+                "event": event,
+                "cause": cause,
+                "message": f"The E*TRADE session of {credentials!r} ends at midnight US Eastern.",
+                "advice": "sign in after midnight; a new token issued before it would end at the same time.",
+                "once": once_key(event, credentials, at, cause),
+            }
+        )
+
+
+def _why_over(expires_at: datetime, at: datetime, required_for: timedelta) -> tuple[SessionEvent, Cause]:
+    """What a `SignInRequired` means: a session that is only too short needs no sign-in yet."""
+    if at >= expires_at:
+        return SessionEvent.SIGN_IN_REQUIRED, Cause.MIDNIGHT
+    if at + required_for > expires_at:
+        return SessionEvent.EXPIRING, Cause.TOO_SHORT
+    return SessionEvent.SIGN_IN_REQUIRED, Cause.REFUSED
+
+
+def _error_news(
+    credentials: str,
+    event: SessionEvent,
+    cause: str,
+    error: ETradeError,
+    loaded: ETradeCredentials | None,
+    *,
+    at: datetime,
+) -> SessionNews:
+    # Where the time of sign-in is not known, the midnight would be a guess.
+    expires_at = loaded.expires_at(at) if loaded and loaded.signed_in_at else None
+    return SessionNews(
+        event=event,
+        credentials=credentials,
+        environment=loaded.environment if loaded else "unknown",
+        cause=cause,
+        message=error.message,
+        advice=error.advice,
+        session=_over(cause, expires_at) if event is SessionEvent.SIGN_IN_REQUIRED else _until(expires_at),
+        expires_at=expires_at,
+        eastern_date=_eastern_date(at),
+        once=once_key(event, credentials, at, cause),
+        fingerprint=loaded.fingerprint if loaded else None,
+    )
+
+
+def once_key(event: SessionEvent, credentials: str, at: datetime, cause: str | None = None) -> str:
+    """The text that stands for one alert: whose, on which Eastern day, what and why."""
+    told = event.removeprefix("etrade.session.")
+    return "/".join((credentials, _eastern_date(at), told, *([cause] if cause else [])))
+
+
+def sign_news(
+    event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str, at: datetime
+) -> SessionNews:
+    """What there is to tell of a person's sign-in or sign-out at `at`."""
+    expires_at = loaded.expires_at(at)
+    return SessionNews(
+        event=event,
+        credentials=credentials,
+        environment=loaded.environment,
+        message=message,
+        session=_until(expires_at) if event is SessionEvent.SIGNED_IN else "over, signed out",
+        expires_at=expires_at,
+        eastern_date=_eastern_date(at),
+        once=once_key(event, credentials, at),
+        fingerprint=loaded.fingerprint,
+    )
+
+
+def _until(expires_at: datetime | None) -> str:
+    return f"until {_clock(expires_at)}" if expires_at else "not known"
+
+
+def _clock(instant: datetime) -> str:
+    return f"{instant.astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern"
+
+
+def _over(cause: str, expires_at: datetime | None) -> str:
+    if cause == Cause.REFUSED:
+        return "over, refused by E*TRADE"
+    return f"over since {_clock(expires_at)}" if expires_at else "over"
+
+
+def _eastern_date(at: datetime) -> str:
+    return at.astimezone(EASTERN).date().isoformat()

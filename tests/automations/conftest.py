@@ -1,0 +1,135 @@
+"""What the tests of the automations share: a server that knows its own address, and somebody to notify."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+UI = "http://prefect.example/v2"
+"""What the server takes for the address of its UI."""
+
+INSTALL = Path(__file__).resolve().parents[2] / "deployments" / "automations" / "install.py"
+
+
+class Inbox:
+    """A webhook on the loopback interface that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, str]] = []
+        inbox = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                size = int(self.headers["Content-Length"])
+                inbox.received.append(json.loads(self.rfile.read(size)))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+
+    def about(self, credentials: str) -> list[str]:
+        """The subjects of what was received about these credentials, in order of arrival."""
+        return [sent["subject"] for sent in self.received if f"Credentials: {credentials} " in sent["body"]]
+
+    def body(self, credentials: str) -> str:
+        """The text of the first that was received about these credentials."""
+        return next(sent["body"] for sent in self.received if f"Credentials: {credentials} " in sent["body"])
+
+
+@pytest.fixture(scope="session")
+def install_module() -> ModuleType:
+    """The program `install.py` as a module."""
+    spec = importlib.util.spec_from_file_location("deployments_automations_install", INSTALL)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def inbox() -> Iterator[Inbox]:
+    """Somebody to notify."""
+    box = Inbox()
+    thread = threading.Thread(target=box.server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield box
+    box.server.shutdown()
+    box.server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    """A Prefect server of this module's own, which writes links to `UI`."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_UI_URL,
+        temporary_settings,
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    # Each is one for the process, and stays with the server for which it was first used.
+    EventsWorker.drain_all()
+    APILogWorker.drain_all()
+    changes = {PREFECT_UI_URL: UI, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(changes), prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def notify(server: None, inbox: Inbox) -> str:
+    """The name of the block by which the inbox is notified."""
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+    text = {"subject": "{{subject}}", "body": "{{body}}"}
+    CustomWebhookNotificationBlock(name="inbox", url=inbox.url, json_data=text).save("inbox")
+    return "custom-webhook/inbox"
+
+
+@pytest.fixture(scope="module")
+def sign_in_deployment(server: None) -> str:
+    """A deployment that stands for the flow `sign-in`; its runs stay scheduled, as nothing works on them."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+
+    @flow(name="stands-for-sign-in")
+    def sign_in(credentials: str) -> None:
+        """Takes what the flow `sign-in` takes."""
+
+    with get_client(sync_client=True) as client:
+        client.create_deployment(
+            client.create_flow(sign_in),
+            name="on-demand",
+            parameter_openapi_schema={
+                "type": "object",
+                "properties": {"credentials": {"type": "string"}},
+                "required": ["credentials"],
+            },
+            enforce_parameter_schema=True,
+        )
+    return "stands-for-sign-in/on-demand"
+
+
+@pytest.fixture(scope="module")
+def installed(install_module: ModuleType, notify: str, sign_in_deployment: str) -> Callable[[], int]:
+    """The automations are installed; call it to install them again, as the command does."""
+
+    def install() -> int:
+        return install_module.main(["--notify", notify, "--sign-in-deployment", sign_in_deployment])
+
+    assert install() == 0
+    return install
