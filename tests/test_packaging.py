@@ -17,9 +17,17 @@ import etrade_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 
-FLOWS_NAMES = ["active_session", "etrade_async_client", "etrade_client", "renew_access_token"]
+FLOWS_NAMES = [
+    "active_session",
+    "etrade_async_client",
+    "etrade_client",
+    "renew_access_token",
+    "sign_in",
+    "sign_out",
+]
 
 TASKS_NAMES = [
+    "AuthorizationFailed",
     "ConfigurationRefused",
     "CredentialsInvalid",
     "CredentialsNotFound",
@@ -34,6 +42,7 @@ TASKS_NAMES = [
     "SignedRequest",
     "TokenSession",
     "Verdict",
+    "VerifierRefused",
     "call_renew",
     "classify_response",
     "load_credentials",

@@ -1,7 +1,16 @@
-"""The flow that keeps an E*TRADE access token alive, and what pipelines build on it."""
+"""The flows that keep an E*TRADE access token alive, and what pipelines build on them."""
 
 from etrade_flows.active_session import active_session
 from etrade_flows.clients import etrade_async_client, etrade_client
 from etrade_flows.renew_access_token import renew_access_token
+from etrade_flows.sign_in import sign_in
+from etrade_flows.sign_out import sign_out
 
-__all__ = ["active_session", "etrade_async_client", "etrade_client", "renew_access_token"]
+__all__ = [
+    "active_session",
+    "etrade_async_client",
+    "etrade_client",
+    "renew_access_token",
+    "sign_in",
+    "sign_out",
+]

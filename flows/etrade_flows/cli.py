@@ -5,25 +5,21 @@ Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from enum import IntEnum
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
-from rich.table import Table
 
+from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
+from etrade_flows.cli_session import register
 from etrade_flows.renew_access_token import renew_access_token
-from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SignInRequired
-from etrade_tasks.session import EASTERN, SessionState, TokenSession
 
 SIMULATOR_PORT = 8765
 """Where the simulator listens unless told otherwise."""
@@ -34,15 +30,7 @@ app = App(
     version=lambda: version("prefect-etrade"),
     help_epilogue="Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.",
 )
-
-
-class ExitCode(IntEnum):
-    """What the command's exit says."""
-
-    ACTIVE = 0
-    FAILED = 1
-    USAGE = 2
-    SIGN_IN_REQUIRED = 4
+register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,13 +62,13 @@ def renew(
     as_json
         Print one JSON object and nothing else.
     """
-    _quiet_console_logs()
+    quiet_console_logs()
     try:
         session = renew_access_token(credentials, force=force)
     except ETradeError as error:
-        _report_error(error, as_json=as_json)
+        report_error(error, as_json=as_json)
         return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED
-    _report_session(credentials, session, as_json=as_json)
+    report_session(credentials, session, as_json=as_json)
     return ExitCode.ACTIVE
 
 
@@ -121,45 +109,6 @@ def simulator(*, port: int = SIMULATOR_PORT, control: bool = False) -> int:
         )
         return ExitCode.FAILED
     return ExitCode.ACTIVE
-
-
-def _quiet_console_logs() -> None:
-    """Keep all but warnings of Prefect's log off this terminal; the server still gets every line."""
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: record.levelno == logging.WARNING)
-
-
-def _report_session(credentials: str, session: TokenSession, *, as_json: bool) -> None:
-    moment = now()
-    state = session.state(moment)
-    if as_json:
-        _print_json({"state": state, "credentials": credentials, **session.model_dump(mode="json")})
-        return
-    table = Table.grid(padding=(0, 2))
-    table.add_row("session", f"{credentials} ({session.environment})")
-    table.add_row("state", f"[bold green]{state}[/]" if state is SessionState.ACTIVE else state)
-    table.add_row("renewed", "vouched for by an earlier renewal" if session.reused else "just now")
-    for label, instant in (("idle from", session.idle_at), ("over at", session.expires_at)):
-        local = f"{instant.astimezone():%Y-%m-%d %H:%M %Z}"
-        table.add_row(label, f"{instant.astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern ({local})")
-    Console().print(table)
-
-
-def _report_error(error: ETradeError, *, as_json: bool) -> None:
-    if as_json:
-        state = "sign-in-required" if isinstance(error, SignInRequired) else "failed"
-        kind = type(error).__name__
-        _print_json({"state": state, "error": kind, "message": error.message, "advice": error.advice})
-        return
-    console = Console(stderr=True, highlight=False)
-    console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-    console.print(error.message, markup=False)
-    console.print("Next: ", style="bold", end="")
-    console.print(error.advice, markup=False)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2))
 
 
 def _simulator_is_installed() -> bool:

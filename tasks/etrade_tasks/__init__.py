@@ -1,5 +1,6 @@
 """What one renewal of an E*TRADE access token is made of: credentials, signing, calling, judging."""
 
+from etrade_tasks.authorization import AuthorizationFailed, VerifierRefused
 from etrade_tasks.call_renew import call_renew
 from etrade_tasks.classify_response import classify_response
 from etrade_tasks.credentials import ETradeCredentials
@@ -19,6 +20,7 @@ from etrade_tasks.sign_request import SignedRequest, sign_request
 from etrade_tasks.signing import ETradeAuth
 
 __all__ = [
+    "AuthorizationFailed",
     "ConfigurationRefused",
     "CredentialsInvalid",
     "CredentialsNotFound",
@@ -33,6 +35,7 @@ __all__ = [
     "SignedRequest",
     "TokenSession",
     "Verdict",
+    "VerifierRefused",
     "call_renew",
     "classify_response",
     "load_credentials",

@@ -43,6 +43,11 @@ def call_renew(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> Renewal
         request: The signed call.
         limit: The longest the whole call may take.
     """
+    return fetch(request, limit)
+
+
+def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply:
+    """As `call_renew`, for any of E*TRADE's OAuth calls and outside of any task."""
     ends_at = time.monotonic() + limit.total_seconds()
     seconds = limit.total_seconds()
     timeout = httpx.Timeout(min(READ_TIMEOUT, seconds), connect=min(CONNECT_TIMEOUT, seconds))

@@ -5,7 +5,9 @@
     ├── CredentialsInvalid      correct the field that is named
     ├── SignInRequired          a person signs in at E*TRADE again
     ├── ConfigurationRefused    correct the key, the secret or the address
-    └── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
+    ├── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
+    ├── VerifierRefused         start the sign-in again (in `authorization`)
+    └── AuthorizationFailed     try the sign-in or sign-out again later (in `authorization`)
 
 Messages are stored by the Prefect server and shown to anybody who may see a run, so they never hold a token,
 a key, a signature, a header or an unredacted body.
@@ -65,8 +67,8 @@ class SignInRequired(ETradeError):
     """The session is over. No machine can renew it; a person signs in."""
 
     default_advice = (
-        "sign in at E*TRADE, then store the new access token, its secret and the time of sign-in in the "
-        "credentials block (Prefect UI > Blocks), or in the ETRADE_* environment variables."
+        "sign in at E*TRADE: run `etrade-session login`, or start `sign-in` in the Prefect UI (Deployments). "
+        "Where the ETRADE_* variables stand in for a block, set the new token there."
     )
 
 

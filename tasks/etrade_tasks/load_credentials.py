@@ -30,7 +30,7 @@ def load_credentials(name: str) -> ETradeCredentials:
         CredentialsNotFound: Neither exists; lists every place searched.
         CredentialsInvalid: One exists and cannot be used; names the field and never its value.
     """
-    if block := _load_block(name):
+    if block := load_block(name):
         return block
     if credentials := credentials_from_environment():
         run_logger().info(
@@ -44,7 +44,12 @@ def load_credentials(name: str) -> ETradeCredentials:
     )
 
 
-def _load_block(name: str) -> ETradeCredentials | None:
+def load_block(name: str) -> ETradeCredentials | None:
+    """The block of that name; None if there is none.
+
+    Raises:
+        CredentialsInvalid: It does not fit the fields; names them and never their values.
+    """
     try:
         # Named sync: Prefect would hand back a coroutine where the calling flow is async.
         return cast("ETradeCredentials", ETradeCredentials.load(name, _sync=True))  # type: ignore[call-arg]

@@ -21,6 +21,8 @@ RENEW = "/oauth/renew_access_token"
 NAMES = [
     "renew-access-token/hourly",
     "renew-access-token/on-demand",
+    "sign-in/on-demand",
+    "sign-out/on-demand",
     "nightly-positions/weeknights",
     "market-quotes/market-hours",
 ]
@@ -40,7 +42,12 @@ def test_the_server_holds_what_the_file_says(
     deployed: str, client: SyncPrefectClient, configured: dict[str, Any], name: str
 ) -> None:
     """Description, tags, version, parameters and schedules reach the server as they stand in the file."""
-    (wanted,) = (each for each in configured["deployments"] if each["name"] == name.partition("/")[2])
+    flow, _, deployment = name.partition("/")
+    (wanted,) = (
+        each
+        for each in configured["deployments"]
+        if each["name"] == deployment and each["entrypoint"].endswith(f":{flow.replace('-', '_')}")
+    )
     found = client.read_deployment_by_name(name)
     for key in ("description", "version", "parameters", "enforce_parameter_schema", "entrypoint"):
         assert wanted[key] == getattr(found, key)
@@ -77,7 +84,7 @@ def test_a_renewal_carries_no_folder_and_a_pipeline_the_checkouts(
     """A renewal runs on any machine with the package; a pipeline runs where it was deployed from."""
     in_checkout = {"prefect.deployments.steps.set_working_directory": {"directory": str(root)}}
     steps = [client.read_deployment_by_name(name).pull_steps for name in NAMES]
-    assert [[], [], [in_checkout], [in_checkout]] == steps
+    assert [[], [], [], [], [in_checkout], [in_checkout]] == steps
 
 
 def test_a_wrong_parameter_is_refused_at_once(deployed: str, run_now: RunNow) -> None:

@@ -24,11 +24,30 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {name: YAML(typ="safe").load(ROOT / name) for name in ("prefect.yaml", "deployments/local.yaml")}
+
+
+def full_name(deployment: dict[str, Any]) -> str:
+    """The name by which callers know a deployment: its flow's, a slash, its own."""
+    function = deployment["entrypoint"].rpartition(":")[2]
+    return f"{function.replace('_', '-')}/{deployment['name']}"
+
+
 DEPLOYMENTS = {
-    f"{file}:{each['name']}": each for file, content in FILES.items() for each in content["deployments"]
+    f"{file}:{full_name(each)}": each for file, content in FILES.items() for each in content["deployments"]
 }
-NAMES = ["hourly", "on-demand", "weeknights", "market-hours"]
-RENEWALS = ["prefect.yaml:hourly", "prefect.yaml:on-demand", "deployments/local.yaml:every-minute"]
+NAMES = [
+    "renew-access-token/hourly",
+    "renew-access-token/on-demand",
+    "sign-in/on-demand",
+    "sign-out/on-demand",
+    "nightly-positions/weeknights",
+    "market-quotes/market-hours",
+]
+RENEWALS = [
+    "prefect.yaml:renew-access-token/hourly",
+    "prefect.yaml:renew-access-token/on-demand",
+    "deployments/local.yaml:renew-access-token/every-minute",
+]
 
 every_file = pytest.mark.parametrize("content", FILES.values(), ids=FILES)
 every_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
@@ -125,7 +144,7 @@ def test_a_schedule_has_a_slug_and_a_zone(deployment: dict[str, Any]) -> None:
 
 def test_deployments_are_these() -> None:
     """The deployments are the documented ones; callers name them."""
-    assert NAMES == [each["name"] for each in FILES["prefect.yaml"]["deployments"]]
+    assert NAMES == [full_name(each) for each in FILES["prefect.yaml"]["deployments"]]
 
 
 @every_renewal
@@ -148,7 +167,7 @@ def test_live_use_takes_one_edit() -> None:
     text = (ROOT / "prefect.yaml").read_text()
     assert 1 == len(re.findall(r"^ +credentials: &credentials \S+$", text, re.MULTILINE))
     edited = YAML(typ="safe").load(text.replace("&credentials etrade", "&credentials mine"))
-    assert ["mine"] * 4 == [each["parameters"]["credentials"] for each in edited["deployments"]]
+    assert ["mine"] * 6 == [each["parameters"]["credentials"] for each in edited["deployments"]]
 
 
 def test_the_renewal_runs_one_at_a_time_and_callers_as_they_come() -> None:

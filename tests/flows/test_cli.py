@@ -113,7 +113,11 @@ def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     """Without arguments the command explains itself, exit codes included."""
     assert 0 == run()
     shown = capsys.readouterr().out
-    assert [] == [word for word in ("demo", "renew", "simulator", "4 sign-in required") if word not in shown]
+    assert [] == [
+        word
+        for word in ("demo", "login", "logout", "renew", "simulator", "4 sign-in required")
+        if word not in shown
+    ]
 
 
 def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,7 +147,7 @@ def test_revoked_token_asks_for_a_sign_in_at_once(simulator: Simulator, block: s
     with pytest.raises(SignInRequired, match="token_rejected") as told:
         renew_access_token(block)
     assert 1 == renewals(simulator)
-    assert "Prefect UI > Blocks" in told.value.advice
+    assert "etrade-session login" in told.value.advice
 
 
 def test_wrong_key_is_not_tried_again(simulator: Simulator, block: str) -> None:

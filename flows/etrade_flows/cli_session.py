@@ -1,0 +1,224 @@
+"""The commands `etrade-session login` and `logout`."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import sys
+import termios
+import time
+import webbrowser
+from collections.abc import Callable
+from math import inf
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
+from etrade_flows.sign_out import end_session
+from etrade_flows.signing_in import (
+    ROUNDS,
+    SignIn,
+    begin,
+    complete,
+    signed_out_credentials,
+    stored_credentials,
+)
+from etrade_tasks.addresses import Environment
+from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys, VerifierRefused
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, ETradeError, SignInRequired
+from etrade_tasks.load_credentials import load_block
+from etrade_tasks.session import TokenSession
+
+
+def _block_name(_: type, value: str) -> None:
+    # Prefect would refuse the name only when the token is to be stored, after the person's work.
+    if not re.fullmatch(r"[a-z0-9-]+", value):
+        raise ValueError("The name of a block is made of small letters, digits and dashes.")
+
+
+BlockName = Annotated[str, Parameter(validator=_block_name)]
+
+
+def register(app: App) -> None:
+    """Add `login` and `logout` to the command."""
+    app.command(login)
+    app.command(logout)
+
+
+def login(
+    *,
+    credentials: BlockName = "etrade",
+    environment: Environment | None = None,
+    browser: bool = True,
+    oauth_url: Annotated[str, Parameter(env_var="ETRADE_OAUTH_URL")] = "",
+    api_url: Annotated[str, Parameter(env_var="ETRADE_API_URL")] = "",
+) -> int:
+    """Sign in at E*TRADE, and store the token once a first renewal has proven it.
+
+    Where standard input is no terminal, the verifier is read from it, and the consumer key and secret of a
+    new block from ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block; it is made if there is none.
+    environment
+        Which of E*TRADE's environments issued the consumer key of a new block; live unless given.
+    browser
+        Open E*TRADE's page in a browser; its address is printed in any case.
+    oauth_url
+        Where a new block's OAuth calls go: a simulator, or the other host for a sandbox key.
+    api_url
+        Where a new block's data calls go.
+    """
+
+    def act() -> TokenSession:
+        stored = _existing(credentials, environment)
+        if stored is None:
+            keys = _consumer_keys(credentials)
+            stored = signed_out_credentials(environment or "live", keys, oauth_url, api_url)
+        return _sign_in(credentials, stored, open_browser=browser and sys.stdin.isatty())
+
+    return _exit_code(credentials, act)
+
+
+def logout(*, credentials: BlockName = "etrade") -> int:
+    """Revoke the access token at E*TRADE, then forget it; the consumer keys stay.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block.
+    """
+
+    def act() -> None:
+        _tell(end_session(credentials, stored_credentials(credentials)))
+
+    return _exit_code(credentials, act)
+
+
+def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
+    """What the command exits with; the session or the error that `act` comes to is shown."""
+    quiet_console_logs()
+    try:
+        session = act()
+    except ETradeError as error:
+        report_error(error)
+        person_needed = isinstance(error, (SignInRequired, VerifierRefused))
+        return ExitCode.SIGN_IN_REQUIRED if person_needed else ExitCode.FAILED
+    if session is not None:
+        report_session(name, session)
+    return ExitCode.ACTIVE
+
+
+def _existing(name: str, environment: Environment | None) -> ETradeCredentials | None:
+    """The block to sign in to; None if it is to be made.
+
+    Raises:
+        CredentialsInvalid: Its consumer key is of the other environment, or it cannot be used.
+    """
+    stored = load_block(name)
+    if stored is None or environment in (None, stored.environment):
+        return stored
+    raise CredentialsInvalid(
+        f"The consumer key of {name!r} is good in the {stored.environment} environment only.",
+        advice="choose another name by --credentials, or put the other key into the block first.",
+    )
+
+
+def _consumer_keys(name: str) -> ConsumerKeys:
+    """The key pair of a block that does not exist yet, from the environment or the person.
+
+    Raises:
+        CredentialsNotFound: The environment lacks one, and there is no terminal to ask at.
+    """
+    key, secret = (os.environ.get(f"ETRADE_CONSUMER_{part}", "") for part in ("KEY", "SECRET"))
+    if not (key and secret) and not sys.stdin.isatty():
+        raise CredentialsNotFound(
+            f"There is no block named {name!r} and no consumer key to make it with.",
+            advice="set ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or run the command in a terminal.",
+        )
+    key = key or _read_line("Consumer key", hidden=False)
+    secret = secret or _read_line("Consumer secret (stays hidden)")
+    return ConsumerKeys(key, secret)
+
+
+def _sign_in(name: str, stored: ETradeCredentials, *, open_browser: bool) -> TokenSession:
+    """The session after at most `ROUNDS` verifiers, each of a request token of its own.
+
+    Raises:
+        ETradeError: What the last round came to; a refused verifier before it is told and forgiven.
+    """
+    for _ in range(ROUNDS - 1):
+        try:
+            return _one_round(begin(name, stored), open_browser=open_browser)
+        except VerifierRefused as refused:
+            _tell(f"{refused.message} Here is a new sign-in.")
+    return _one_round(begin(name, stored), open_browser=open_browser)
+
+
+def _one_round(sign_in: SignIn, *, open_browser: bool) -> TokenSession:
+    ends_at = time.monotonic() + REQUEST_TOKEN_LIFETIME.total_seconds()
+    _tell("Log in to E*TRADE at this address, accept, and enter the verifier that you are shown:")
+    print(sign_in.authorize_url, flush=True)  # alone on standard output, for scripts
+    if open_browser:
+        webbrowser.open(sign_in.authorize_url)
+    if sys.stdin.isatty():
+        return complete(sign_in, _read_line("Verifier (stays hidden)", ends_at))
+    verifier = sys.stdin.readline()
+    if not verifier:
+        raise _input_ended()
+    return complete(sign_in, verifier)
+
+
+def _read_line(label: str, ends_at: float = inf, *, hidden: bool = True) -> str:
+    """A line that the person types, unseen if hidden, while the time that is left counts down.
+
+    Raises:
+        VerifierRefused: The time ran out.
+        SignInRequired: The input ended.
+    """
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    echo = 0 if hidden else termios.ECHO
+    try:
+        termios.tcsetattr(
+            terminal, termios.TCSAFLUSH, [*before[:3], before[3] & ~termios.ECHO | echo, *before[4:]]
+        )
+        while (left := ends_at - time.monotonic()) > 0:
+            _show(f"\r{label}{_countdown(left)}: ")
+            if not select.select([terminal], [], [], min(1.0, left))[0]:
+                continue
+            line = os.read(terminal, 4096).decode(errors="replace")
+            if not line:
+                raise _input_ended()
+            if line.strip():
+                return line.strip()
+    finally:
+        # What was typed too late must not land in the shell.
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+        _show("\n")
+    raise VerifierRefused("Five minutes have passed without a verifier.")
+
+
+def _countdown(left: float) -> str:
+    return "" if left == inf else f", {int(left) // 60}:{int(left) % 60:02} left"
+
+
+def _input_ended() -> SignInRequired:
+    return SignInRequired(
+        "The input ended, so nobody is signed in.", advice="run the command again, and enter the verifier."
+    )
+
+
+def _tell(text: str) -> None:
+    Console(stderr=True, highlight=False).print(text, markup=False)
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -1,0 +1,83 @@
+"""Signing out, for the terminal and as the flow `sign-out`: revoked at E*TRADE first, then forgotten here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from etrade_flows.active_session import forget_sessions
+from etrade_flows.events import emit_signed_out
+from etrade_flows.operator_report import tag_run
+from etrade_flows.signing_in import require_signed_in, store, stored_credentials, without_token
+from etrade_tasks.authorization import AuthorizationFailed, revoke
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import ConfigurationRefused, SignInRequired
+from etrade_tasks.logs import run_logger
+
+SIGNED_OUT = "SignedOut"
+
+
+@flow(name="sign-out", flow_run_name="sign out {credentials}")
+def sign_out(credentials: str = "etrade") -> State[Any]:
+    """Ends the E*TRADE session: the token is revoked at E*TRADE, and the block forgets it.
+
+    The block keeps its consumer keys, so that `sign-in` opens the next session. A token that E*TRADE does not
+    confirm as dead stays where it is, and the run fails.
+
+    Args:
+        credentials: The name of the E*TRADE Credentials block.
+
+    Returns:
+        The completed state `SignedOut`; its message says how the token ended.
+
+    Raises:
+        CredentialsNotFound: There is no block of that name.
+        CredentialsInvalid: The block cannot be used as it stands.
+        ConfigurationRefused: A key, a secret or an address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well.
+    """
+    stored = stored_credentials(credentials)
+    tag_run(credentials, stored.environment)
+    said = end_session(credentials, stored)
+    run_logger().info("%s", said)
+    return Completed(name=SIGNED_OUT, message=said)
+
+
+def end_session(name: str, credentials: ETradeCredentials) -> str:
+    """How the token ended, as a sentence; after it the block holds none.
+
+    Args:
+        name: The block's name.
+        credentials: What the block holds.
+
+    Raises:
+        ConfigurationRefused: A key, a secret or an address is wrong. The block is as it was.
+        AuthorizationFailed: E*TRADE did not confirm that the token is dead. The block is as it was.
+    """
+    try:
+        require_signed_in(name, credentials)
+    except SignInRequired as nobody:
+        return nobody.message
+    said = _end_token(name, credentials)
+    store(name, without_token(credentials, now()))
+    forget_sessions()
+    emit_signed_out(name, credentials)
+    return said
+
+
+def _end_token(name: str, credentials: ETradeCredentials) -> str:
+    moment = now()
+    if moment >= credentials.expires_at(moment):
+        # E*TRADE has been seen to refuse a token of yesterday without a reason.
+        return f"The session of {name!r} was over at midnight US Eastern; its token is forgotten."
+    try:
+        revoke(credentials)
+    except SignInRequired as over:
+        return f"{over.message} It is forgotten."
+    except (AuthorizationFailed, ConfigurationRefused) as error:
+        raise type(error)(f"{error.message} The token stays in the block.", advice=error.advice) from error
+    return f"The access token of {name!r} is revoked and forgotten."

@@ -1,0 +1,174 @@
+"""Signing in, the same for the terminal and the flow: a verifier becomes a proven token in the block.
+
+The stored token stays until the new one has stood its first renewal; then one update of the block replaces
+it. Whenever the process dies, the block holds the old token or the new one, whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr, ValidationError
+
+from etrade_flows.active_session import remember
+from etrade_flows.events import emit_signed_in
+from etrade_flows.renewal import renew_loaded
+from etrade_tasks.addresses import Environment
+from etrade_tasks.authorization import (
+    AccessToken,
+    ConsumerKeys,
+    RequestToken,
+    access_token,
+    authorize_url,
+    request_token,
+)
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials, named_problems
+from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, SignInRequired
+from etrade_tasks.load_credentials import load_block
+from etrade_tasks.session import TokenSession, day_begins
+
+ROUNDS = 3
+"""How many verifiers a person may try before the sign-in is given up."""
+
+NO_TOKEN = "signed-out"  # noqa: S105  # stands where a token would
+"""What a block holds in the token's place while nobody is signed in: the fields cannot be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A sign-in that waits for its person. Hold it in memory alone; it is good for five minutes.
+
+    Attributes:
+        name: The credentials' name.
+        authorize_url: What the person opens. It holds the consumer key and the request token.
+        credentials: What is signed in to, as it was stored.
+        request_token: What the verifier is exchanged with.
+    """
+
+    name: str
+    authorize_url: str = field(repr=False)
+    credentials: ETradeCredentials = field(repr=False)
+    request_token: RequestToken = field(repr=False)
+
+
+def begin(name: str, credentials: ETradeCredentials) -> SignIn:
+    """A new sign-in at E*TRADE to these credentials.
+
+    Raises:
+        ConfigurationRefused: The consumer key, its secret or the address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well.
+    """
+    consumer = _consumer(credentials)
+    token = request_token(consumer, credentials.oauth_base_url)
+    return SignIn(name, authorize_url(consumer, token, credentials.oauth_base_url), credentials, token)
+
+
+def complete(sign_in: SignIn, verifier: str) -> TokenSession:
+    """The session that the verifier opens, proven by a first renewal and stored in the block.
+
+    Args:
+        sign_in: What `begin` gave.
+        verifier: What E*TRADE showed to the person.
+
+    Raises:
+        VerifierRefused: The verifier is wrong, late or used already; begin anew.
+        ETradeError: What a renewal raises. The block is as it was.
+    """
+    stored, oauth_url = sign_in.credentials, sign_in.credentials.oauth_base_url
+    bought = access_token(_consumer(stored), sign_in.request_token, verifier, oauth_url)
+    renewed = _with_token(stored, bought)
+    session = renew_loaded(sign_in.name, renewed, force=True, required_for=timedelta(0))
+    store(sign_in.name, renewed)
+    emit_signed_in(sign_in.name, renewed)
+    return remember(sign_in.name, session)
+
+
+def stored_credentials(name: str) -> ETradeCredentials:
+    """The block of that name. Only a block can be signed in to: nobody can write to an environment.
+
+    Raises:
+        CredentialsNotFound: There is no such block.
+        CredentialsInvalid: It cannot be used as it stands.
+    """
+    if block := load_block(name):
+        return block
+    raise CredentialsNotFound(
+        f"There is no block {ETradeCredentials.get_block_type_slug()}/{name}.",
+        advice=f"run `etrade-session login --credentials {name}`, which creates it, or create it in the "
+        "Prefect UI (Blocks > + > E*TRADE Credentials).",
+    )
+
+
+def signed_out_credentials(
+    environment: Environment, consumer: ConsumerKeys, oauth_url: str = "", api_url: str = ""
+) -> ETradeCredentials:
+    """Credentials that nobody has signed in to yet.
+
+    Args:
+        environment: Which of E*TRADE's environments issued the consumer key.
+        consumer: The application's key pair.
+        oauth_url: Where OAuth calls go; E*TRADE's own address if empty.
+        api_url: Where data calls go; E*TRADE's own address if empty.
+
+    Raises:
+        CredentialsInvalid: A value is malformed; names it without showing it.
+    """
+    values = {
+        "environment": environment,
+        "consumer_key": consumer.key,
+        "consumer_secret": consumer.secret,
+        "access_token": NO_TOKEN,
+        "access_token_secret": NO_TOKEN,
+        "oauth_url": oauth_url,
+        "api_url": api_url,
+    }
+    try:
+        return without_token(ETradeCredentials.model_validate(values), now())
+    except ValidationError as error:
+        problems = "; ".join(named_problems(error))
+    raise CredentialsInvalid(f"This cannot be signed in to: {problems}.", advice="correct it and try again.")
+
+
+def without_token(credentials: ETradeCredentials, at: datetime) -> ETradeCredentials:
+    """The same credentials with nobody signed in: every renewal asks for a sign-in, without a call."""
+    return credentials.model_copy(
+        update={
+            "access_token": SecretStr(NO_TOKEN),
+            "access_token_secret": SecretStr(NO_TOKEN),
+            # Of yesterday, whose midnight has passed.
+            "signed_in_at": day_begins(at) - timedelta(seconds=1),
+        }
+    )
+
+
+def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
+    """Refuse credentials that hold no token.
+
+    Raises:
+        SignInRequired: Nobody is signed in.
+    """
+    if credentials.access_token.get_secret_value() == NO_TOKEN:
+        raise SignInRequired(f"Nobody is signed in to {name!r}.")
+
+
+def store(name: str, credentials: ETradeCredentials) -> None:
+    """Write the block in one update, or create it."""
+    # Named sync: Prefect would hand back a coroutine where the calling flow is async.
+    credentials.save(name, overwrite=True, _sync=True)  # type: ignore[call-arg]
+
+
+def _consumer(credentials: ETradeCredentials) -> ConsumerKeys:
+    keys = credentials.signing_keys
+    return ConsumerKeys(keys.consumer_key, keys.consumer_secret)
+
+
+def _with_token(credentials: ETradeCredentials, bought: AccessToken) -> ETradeCredentials:
+    return credentials.model_copy(
+        update={
+            "access_token": SecretStr(bought.token),
+            "access_token_secret": SecretStr(bought.secret),
+            "signed_in_at": bought.issued_at,
+        }
+    )

@@ -1,0 +1,321 @@
+"""E*TRADE's sign-in and sign-out calls: OAuth 1.0a with a person in the middle (RFC 5849, section 2).
+
+`request_token`, then a person who accepts at `authorize_url` and is shown a verifier, then `access_token`.
+`revoke` ends what they began. Source: E*TRADE's "Get Request Token", "Authorize Application", "Get Access
+Token" and "Revoke Access Token" pages.
+
+The calls are made and judged as a renewal is; here stands only what is particular to each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from pydantic import SecretStr
+
+from etrade_tasks.call_renew import fetch
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import ConfigurationRefused, ETradeError, SignInRequired
+from etrade_tasks.redaction import scrub
+from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify
+from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.sign_request import SignedRequest
+from etrade_tasks.signing import SigningKeys, authorization_header
+
+REQUEST_TOKEN_LIFETIME = timedelta(minutes=5)
+"""How long a person has from the request token to the exchange of the verifier."""
+
+ATTEMPTS = 4
+"""How often one call is made before it is given up."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds between two attempts beyond which a waiting person is told to come back instead."""
+
+AUTHORIZE_PATH = "/e/t/etws/authorize"
+_ETRADE_PAGES = "https://us.etrade.com"
+_ETRADE_HOSTS = frozenset({"api.etrade.com", "apisb.etrade.com"})
+
+_SUCCESS = 200
+_UNSPECIFIC = (
+    "E*TRADE does not accept the verifier: it is mistyped, used already or late, or nobody accepted."
+)
+_LATE = "The verifier came too late: E*TRADE drops a sign-in five minutes after its beginning."
+_VERIFIER_PROBLEMS = {
+    "verifier_invalid": "The verifier is not the one that E*TRADE showed for this sign-in.",
+    "token_expired": _LATE,
+    "token_used": "The verifier has been used already; it works once.",
+    "permission_denied": "The sign-in was declined on E*TRADE's page.",
+    "permission_unknown": "Nobody has accepted on E*TRADE's page yet.",
+    "token_rejected": _UNSPECIFIC,
+    "token_revoked": _UNSPECIFIC,
+}
+
+T = TypeVar("T")
+
+
+class VerifierRefused(ETradeError):
+    """The verifier buys no token: it is wrong, late or used already, or nobody accepted."""
+
+    default_advice = "start the sign-in again, and enter the new verifier within five minutes."
+
+
+class AuthorizationFailed(ETradeError):
+    """A call for a sign-in or a sign-out failed every time, and no answer says that a person must act."""
+
+    default_advice = "try again in some minutes; if it keeps failing, look at E*TRADE's status."
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerKeys:
+    """The application that a person signs in to. Hidden from `repr`.
+
+    Attributes:
+        key: Sent as `oauth_consumer_key`; part of the address that a person opens.
+        secret: Signs; never sent.
+    """
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestToken:
+    """A sign-in that has begun and waits for its person. Worthless without its secret, and after its use.
+
+    Attributes:
+        token: Part of the address that a person opens.
+        secret: Signs the exchange.
+        issued_at: When it was received, by E*TRADE's clock as far as that is known.
+        clock_offset: What to add to this machine's clock, as E*TRADE taught it on the way.
+    """
+
+    token: str = field(repr=False)
+    secret: str = field(repr=False)
+    issued_at: datetime
+    clock_offset: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a sign-in buys: a token that lasts until midnight US Eastern.
+
+    Attributes:
+        token: The access token, decoded.
+        secret: Its secret, decoded.
+        issued_at: When it was received, by E*TRADE's clock as far as that is known.
+    """
+
+    token: str = field(repr=False)
+    secret: str = field(repr=False)
+    issued_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[T]):
+    """One OAuth call, and how its answers are read.
+
+    Attributes:
+        purpose: What it is for, to finish the sentence "E*TRADE refused ...".
+        url: The address to GET.
+        keys: Who signs.
+        read: What a body of status 200 gives; None if it is not the answer that was asked for.
+        refusal: The error that ends the call at a verdict; None where another attempt may help.
+    """
+
+    purpose: str
+    url: str
+    keys: SigningKeys = field(repr=False)
+    read: Callable[[str], T | None]
+    refusal: Callable[[Verdict], ETradeError | None]
+    callback: str | None = None
+    verifier: str | None = field(default=None, repr=False)
+
+
+def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
+    """A new sign-in for a person to accept within five minutes.
+
+    Args:
+        consumer: The application's key pair.
+        oauth_url: Where OAuth calls go, without a trailing slash.
+
+    Raises:
+        ConfigurationRefused: The consumer key, its secret or the address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well.
+    """
+
+    def refusal(verdict: Verdict) -> ETradeError | None:
+        # No token takes part, so a 401 is about the consumer.
+        if verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
+            return _misconfigured(call.purpose, verdict)
+        return None
+
+    call = _Call(
+        purpose="to begin a sign-in",
+        url=f"{oauth_url}/request_token",
+        keys=SigningKeys(consumer.key, consumer.secret),
+        read=_token_pair,
+        refusal=refusal,
+        callback="oob",
+    )
+    (token, secret), issued_at, offset = _perform(call, timedelta(0))
+    return RequestToken(token, secret, issued_at, offset)
+
+
+def authorize_url(consumer: ConsumerKeys, token: RequestToken, oauth_url: str) -> str:
+    """The address that a person opens to log in, accept and be shown the verifier.
+
+    Whatever stands in for E*TRADE's OAuth host is taken to serve this page too.
+    """
+    parts = urlsplit(oauth_url)
+    pages = _ETRADE_PAGES if parts.hostname in _ETRADE_HOSTS else f"{parts.scheme}://{parts.netloc}"
+    query = urlencode({"key": consumer.key, "token": token.token}, quote_via=quote, safe="")
+    return f"{pages}{AUTHORIZE_PATH}?{query}"
+
+
+def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oauth_url: str) -> AccessToken:
+    """The access token that the verifier buys.
+
+    Args:
+        consumer: The application's key pair.
+        token: The sign-in that the person accepted.
+        verifier: What E*TRADE showed to the person; blanks around it do not matter.
+        oauth_url: Where OAuth calls go, without a trailing slash.
+
+    Raises:
+        VerifierRefused: The verifier is wrong, late or used already, or nobody accepted.
+        ConfigurationRefused: The consumer key, its secret or the address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well.
+    """
+    verifier = verifier.strip()
+    if not verifier:
+        raise VerifierRefused("No verifier was given.")
+
+    def refusal(verdict: Verdict) -> ETradeError | None:
+        said = _VERIFIER_PROBLEMS.get(verdict.problem or "")
+        if said is None and verdict.outcome is Outcome.SIGN_IN_REQUIRED:
+            said = _UNSPECIFIC
+        if said is not None:
+            late = now() + token.clock_offset >= token.issued_at + REQUEST_TOKEN_LIFETIME
+            return VerifierRefused(_LATE if late else said)
+        if verdict.outcome is Outcome.MISCONFIGURED:
+            return _misconfigured(call.purpose, verdict)
+        return None
+
+    call = _Call(
+        purpose="to complete the sign-in",
+        url=f"{oauth_url}/access_token",
+        keys=SigningKeys(consumer.key, consumer.secret, token.token, token.secret),
+        read=_token_pair,
+        refusal=refusal,
+        verifier=verifier,
+    )
+    (access, secret), issued_at, _ = _perform(call, token.clock_offset)
+    return AccessToken(access, secret, issued_at)
+
+
+def revoke(credentials: ETradeCredentials) -> None:
+    """End the access token at E*TRADE, for everybody who holds it.
+
+    Raises:
+        SignInRequired: E*TRADE names the token as dead already.
+        ConfigurationRefused: A key, a secret or the address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well; the token may live.
+    """
+
+    def refusal(verdict: Verdict) -> ETradeError | None:
+        if verdict.outcome is Outcome.MISCONFIGURED:
+            return _misconfigured(call.purpose, verdict)
+        if verdict.outcome is not Outcome.SIGN_IN_REQUIRED:
+            return None
+        if verdict.problem is None:  # a bare 401 does not prove that the token is dead
+            return AuthorizationFailed(f"E*TRADE refused {call.purpose} and gave no reason.")
+        return SignInRequired(f"The access token was over before it was revoked ({verdict.problem}).")
+
+    call = _Call(
+        purpose="to revoke the access token",
+        url=f"{credentials.oauth_base_url}/revoke_access_token",
+        keys=credentials.signing_keys,
+        read=_revocation,
+        refusal=refusal,
+    )
+    _perform(call, timedelta(0))
+
+
+def _perform(call: _Call[T], offset: timedelta) -> tuple[T, datetime, timedelta]:
+    """What was asked for, when it came by E*TRADE's clock, and how far this machine's clock is off."""
+    pause = RenewalSettings().first_backoff.total_seconds()
+    for attempt in itertools.count(1):
+        reply = fetch(_signed(call, offset))
+        found = call.read(reply.body) if reply.status_code == _SUCCESS else None
+        if found is not None:
+            return found, reply.received_at + offset, offset
+        verdict = classify(reply)
+        if refused := call.refusal(verdict):
+            raise refused
+        delay = _delay(verdict, pause * 2 ** (attempt - 1))
+        if attempt == ATTEMPTS or delay > LONGEST_PAUSE:
+            raise AuthorizationFailed(
+                f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}"
+            )
+        offset = verdict.clock_offset or offset
+        time.sleep(delay)
+    raise AssertionError  # for type checkers: the loop has no end of its own
+
+
+def _signed(call: _Call[T], offset: timedelta) -> SignedRequest:
+    """The call with a fresh nonce and timestamp: a repeated one would be refused as a replay."""
+    header = authorization_header(
+        "GET",
+        call.url,
+        call.keys,
+        timestamp=int((now() + offset).timestamp()),
+        callback=call.callback,
+        verifier=call.verifier,
+    )
+    keys = call.keys
+    known = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+    return SignedRequest(
+        url=call.url,
+        authorization=SecretStr(header),
+        secrets=tuple(SecretStr(secret) for secret in known if secret),
+    )
+
+
+def _delay(verdict: Verdict, backoff: float) -> float:
+    if verdict.outcome in (Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED):
+        return 0.0
+    return backoff if verdict.retry_after is None else verdict.retry_after.total_seconds()
+
+
+def _described(call: _Call[T], reply: RenewalReply, verdict: Verdict) -> str:
+    """The last answer in words; the verifier, too short to be known for a secret, is taken out by name."""
+    if reply.status_code is None or not verdict.excerpt:
+        return verdict.advice
+    said = scrub(verdict.excerpt, [call.verifier or ""])
+    return f"{verdict.advice} It answered: status {reply.status_code}: {said!r}."
+
+
+def _misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:
+    named = f" ({verdict.problem})" if verdict.problem else ""
+    return ConfigurationRefused(f"E*TRADE refused {purpose}{named}. {verdict.advice}")
+
+
+def _token_pair(body: str) -> tuple[str, str] | None:
+    """Token and secret of a form body, decoded once; None if either is missing (RFC 5849, section 2.1)."""
+    # A form's plus is a blank, which no token holds: one that was not encoded is meant as a plus.
+    pairs = dict(parse_qsl(body.strip().replace("+", "%2B")))
+    token, secret = pairs.get("oauth_token"), pairs.get("oauth_token_secret")
+    return (token, secret) if token and secret else None
+
+
+def _revocation(body: str) -> bool | None:
+    """True if the token is revoked: by E*TRADE's sentence, or the token pair of its older pages."""
+    return "revoked access token" in " ".join(body.lower().split()) or _token_pair(body) is not None or None

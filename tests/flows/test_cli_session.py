@@ -1,0 +1,424 @@
+"""The commands `etrade-session login` and `logout`, at a terminal and in scripts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from typing import TextIO
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from prefect.settings import get_current_settings
+
+from etrade_flows import cli
+from etrade_flows.cli_session import register
+from etrade_flows.signing_in import ROUNDS, stored_credentials
+from etrade_simulator import Consumer, Fault, Simulator
+from etrade_tasks import ETradeCredentials
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+REQUEST, REVOKE = "/request_token", "/revoke_access_token"
+END_OF_INPUT = b"\x04"
+INTERRUPT = b"\x03"
+
+if "login" not in cli.app:
+    register(cli.app)
+
+
+@pytest.fixture(autouse=True)
+def console_handlers() -> Iterator[None]:
+    """Undo what the command does to the console's log lines."""
+    handlers = logging.getLogger().handlers
+    filters = {id(handler): list(handler.filters) for handler in handlers}
+    yield
+    for handler in handlers:
+        handler.filters[:] = filters.get(id(handler), handler.filters)
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    return ended.value.code
+
+
+def request_token_in(address: str) -> str:
+    return parse_qs(urlsplit(address).query)["token"][0]
+
+
+def token_of(block: str) -> str | None:
+    return stored_credentials(block).signing_keys.token
+
+
+class Person:
+    """Somebody at a terminal: opens the pages that the command opens, and types when it is asked.
+
+    What is typed before the command has hidden the terminal's echo is thrown away, as it is for a password;
+    so the person waits for that, or for the echo's return.
+
+    Attributes:
+        stdin: The terminal, for the command to read.
+        opened: The addresses that the command has opened.
+        reads_off: What the person types after each page: its verifier, unless a test says otherwise.
+    """
+
+    def __init__(self, simulator: Simulator, wait_until: Callable[..., None]) -> None:
+        self._keyboard, terminal = pty.openpty()
+        self.stdin = os.fdopen(terminal)
+        self.opened: list[str] = []
+        self.reads_off: Callable[[str], bytes | None] = self.verifier_of
+        self._simulator, self._wait_until = simulator, wait_until
+        self._hands = ThreadPoolExecutor(max_workers=1)
+        self._typed: list[Future[None]] = []
+
+    def verifier_of(self, address: str) -> bytes:
+        """What the page of this address shows, and the Enter key."""
+        return self._simulator.approve(request_token_in(address)).encode() + b"\n"
+
+    def open(self, address: str) -> bool:
+        """Look at a page, and type what is read off it."""
+        self.opened.append(address)
+        if keys := self.reads_off(address):
+            self.type(keys)
+        return True
+
+    def type(self, keys: bytes) -> None:
+        """Type once the terminal's echo is off."""
+        self._typed.append(self._hands.submit(self._type, keys))
+
+    def _type(self, keys: bytes) -> None:
+        self._wait_until(lambda: not self.echo(), seconds=30)
+        os.write(self._keyboard, keys)
+
+    def echo(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self.stdin.fileno())[3] & termios.ECHO)
+
+    def leave(self) -> None:
+        """Close the terminal, once all is typed."""
+        self._hands.shutdown()
+        for typed in self._typed:
+            typed.result()
+        self.stdin.close()
+        os.close(self._keyboard)
+
+
+@pytest.fixture
+def person(
+    simulator: Simulator, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Person]:
+    """A person at the terminal that standard input is."""
+    someone = Person(simulator, wait_until)
+    monkeypatch.setattr("sys.stdin", someone.stdin)
+    monkeypatch.setattr("webbrowser.open", someone.open)
+    yield someone
+    someone.leave()
+
+
+@pytest.fixture
+def consumer(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Consumer:
+    """A sandbox consumer that no block knows, at the simulator's addresses."""
+    monkeypatch.setenv("ETRADE_OAUTH_URL", simulator.oauth_url)
+    monkeypatch.setenv("ETRADE_API_URL", simulator.api_url("sandbox"))
+    return simulator.consumer("sandbox")
+
+
+class TestLoginAtATerminal:
+    """`etrade-session login` with a person."""
+
+    def test_verifier_brings_a_new_token(
+        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The page opens, the verifier is typed, and the block holds a token that E*TRADE serves."""
+        before = token_of(block)
+        assert 0 == run("login", "--credentials", block)
+        assert before != token_of(block)
+        assert "2027-06-16 00:00 US Eastern" in capsys.readouterr().out
+        with stored_credentials(block).get_client() as client:
+            assert 200 == client.get("/v1/accounts/list.json").status_code
+
+    def test_address_is_printed_and_time_counts_down(
+        self, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The address is the first line of standard output, whole; the minutes left stand at the prompt."""
+        run("login", "--credentials", block)
+        said = capsys.readouterr()
+        assert person.opened == said.out.splitlines()[:1]
+        assert re.search(r"Verifier \(stays hidden\), (5:00|4:5\d) left: ", said.err)
+
+    def test_terminal_is_as_it_was(self, block: str, person: Person) -> None:
+        """What was hidden while the verifier was typed is shown again afterwards."""
+        run("login", "--credentials", block)
+        assert True is person.echo()
+
+    def test_wrong_verifier_starts_over(
+        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A mistyped verifier is told, and a new page leads to the sign-in all the same."""
+        person.reads_off = lambda page: (
+            person.verifier_of(page) if len(person.opened) == 2 else person.verifier_of(page)[1:]
+        )
+        assert 0 == run("login", "--credentials", block)
+        assert 2 == len(set(person.opened))
+        assert "The verifier is not the one" in capsys.readouterr().err
+
+    def test_wrong_verifiers_come_to_an_end(
+        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """After the last round the command exits with 4 and advice, and the old token is still there."""
+        before = token_of(block)
+        person.reads_off = lambda page: b"wrong\n"
+        assert 4 == run("login", "--credentials", block)
+        assert (ROUNDS, before) == (len(simulator.calls(REQUEST)), token_of(block))
+        assert "Next: start the sign-in again" in capsys.readouterr().err
+
+    def test_silence_comes_to_an_end(
+        self,
+        *,
+        simulator: Simulator,
+        block: str,
+        person: Person,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """When the time of a request token is over, another is got; a person who is away ends it all."""
+        monkeypatch.setattr("etrade_flows.cli_session.REQUEST_TOKEN_LIFETIME", timedelta(seconds=0.1))
+        person.reads_off = lambda page: None
+        assert 4 == run("login", "--credentials", block)
+        assert ROUNDS == len(simulator.calls(REQUEST))
+        assert "Five minutes have passed" in capsys.readouterr().err
+
+    def test_empty_line_costs_nothing(self, simulator: Simulator, block: str, person: Person) -> None:
+        """The Enter key alone asks again for the verifier of the same sign-in."""
+        person.reads_off = lambda page: b"\n" + person.verifier_of(page)
+        assert 0 == run("login", "--credentials", block)
+        assert 1 == len(simulator.calls(REQUEST))
+
+    def test_end_of_input_ends_it(self, simulator: Simulator, block: str, person: Person) -> None:
+        """Ctrl+D exits with 4, and no further sign-in is begun."""
+        person.reads_off = lambda page: END_OF_INPUT
+        assert 4 == run("login", "--credentials", block)
+        assert 1 == len(simulator.calls(REQUEST))
+
+    def test_browser_is_left_alone_if_asked(self, block: str, person: Person) -> None:
+        """With --no-browser no page opens."""
+        person.type(END_OF_INPUT)
+        run("login", "--credentials", block, "--no-browser")
+        assert [] == person.opened
+
+    def test_secrets_are_not_shown(
+        self, block: str, person: Person, credentials: ETradeCredentials, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Neither a secret nor the verifier nor the new token is printed."""
+        typed: list[str] = []
+        person.reads_off = lambda page: (
+            typed.append(person.verifier_of(page).decode().strip()) or (typed[-1].encode() + b"\n")
+        )
+        run("login", "--credentials", block)
+        keys = stored_credentials(block).signing_keys
+        secrets = [*typed, keys.consumer_secret, keys.token, keys.token_secret]
+        said = "".join(capsys.readouterr())
+        assert [] == [secret for secret in secrets if secret in said]
+
+
+class TestLoginRefused:
+    """`etrade-session login` where it cannot begin."""
+
+    def test_other_environment_is_refused(
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A live block is not signed in to as a sandbox one: its key is good in one environment."""
+        assert 1 == run("login", "--credentials", block, "--environment", "sandbox")
+        assert "good in the live environment only" in " ".join(capsys.readouterr().err.split())
+        assert [] == simulator.calls()
+
+    def test_name_that_no_block_can_have_is_misuse(
+        self, simulator: Simulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A name that Prefect would refuse at the end is refused at the beginning, with 2."""
+        assert 2 == run("login", "--credentials", "My Account")
+        assert "small letters" in "".join(capsys.readouterr())
+
+    def test_refused_consumer_key_exits_1(
+        self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A consumer key that E*TRADE does not know is no matter of another verifier."""
+        monkeypatch.setenv("ETRADE_CONSUMER_KEY", "fake-key")
+        monkeypatch.setenv("ETRADE_CONSUMER_SECRET", "fake-secret")
+        assert 1 == run("login", "--credentials", f"{block}-new")
+        assert [] == person.opened
+
+    def test_missing_keys_in_a_script_exit_1(
+        self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where there is nobody to ask, the variables that are needed are named."""
+        reading, writing = os.pipe()
+        os.close(writing)
+        with os.fdopen(reading) as closed:
+            monkeypatch.setattr("sys.stdin", closed)
+            assert 1 == run("login", "--credentials", f"{block}-new")
+        assert "ETRADE_CONSUMER_SECRET" in capsys.readouterr().err
+
+    def test_missing_verifier_in_a_script_exits_4(
+        self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A script that ends without a verifier begins one sign-in and no more."""
+        reading, writing = os.pipe()
+        os.close(writing)
+        with os.fdopen(reading) as closed:
+            monkeypatch.setattr("sys.stdin", closed)
+            assert 4 == run("login", "--credentials", block)
+        assert 1 == len(simulator.calls(REQUEST))
+
+
+COMMAND = """
+import os
+from etrade_flows import cli
+from etrade_flows.cli_session import register
+if os.isatty(0):
+    os.close(os.open(os.ttyname(0), os.O_RDWR))  # the terminal is this process's own, Ctrl+C and all
+if "login" not in cli.app:
+    register(cli.app)
+cli.main()
+"""
+
+
+@pytest.fixture
+def start(simulator: Simulator, block: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the command in a process and a session of its own."""
+    simulator.timestamp_tolerance = timedelta(days=10_000)  # that process lives by the machine's clock
+    started: list[subprocess.Popen[str]] = []
+
+    def popen(*arguments: str, stdin: int, **variables: str) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", COMMAND, *arguments],
+                env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url} | variables,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        return started[-1]
+
+    yield popen
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_script_signs_in_by_pipes(
+    simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A script gives keys by the environment, reads the address, and answers on standard input."""
+    process = start(
+        *("login", "--credentials", f"{block}-new", "--environment", "sandbox"),
+        stdin=subprocess.PIPE,
+        ETRADE_CONSUMER_KEY=consumer.key,
+        ETRADE_CONSUMER_SECRET=consumer.secret,
+    )
+    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
+    _, errors = process.communicate(f"{verifier}\n", timeout=60)
+    assert 0 == process.returncode, errors
+    assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
+
+
+def read_until(stream: TextIO, ending: str) -> str:
+    """What the stream says, up to and with this ending."""
+    said = ""
+    while not said.endswith(ending):
+        character = stream.read(1)
+        assert character, f"it ended after {said!r}"
+        said += character
+    return said
+
+
+def test_first_sign_in_asks_for_the_consumer_keys(
+    simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """At a terminal key and secret of a new block are asked for, and of the two the key alone is shown."""
+    keyboard, terminal = pty.openpty()
+    arguments = ("login", "--credentials", f"{block}-new", "--environment", "sandbox", "--no-browser")
+    process = start(*arguments, stdin=terminal)
+    for prompt, typed in (("Consumer key: ", consumer.key), ("(stays hidden): ", consumer.secret)):
+        read_until(process.stderr, prompt)
+        os.write(keyboard, typed.encode() + b"\n")
+    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
+    read_until(process.stderr, "left: ")
+    os.write(keyboard, verifier.encode() + b"\n")
+    _, errors = process.communicate(timeout=60)
+    assert 0 == process.returncode, errors
+    keys = stored_credentials(f"{block}-new").signing_keys
+    assert (consumer.key, consumer.secret) == (keys.consumer_key, keys.consumer_secret)
+    os.set_blocking(keyboard, False)
+    echoed = os.read(keyboard, 4096).decode()
+    assert [True, False, False] == [typed in echoed for typed in (consumer.key, consumer.secret, verifier)]
+    os.close(keyboard)
+    os.close(terminal)
+
+
+def test_interrupt_at_the_prompt_exits_130(
+    simulator: Simulator,
+    block: str,
+    start: Callable[..., subprocess.Popen[str]],
+    wait_until: Callable[..., None],
+) -> None:
+    """Ctrl+C while the verifier is asked for exits with 130, no traceback, and the echo restored."""
+    keyboard, terminal = pty.openpty()
+    process = start("login", "--credentials", block, "--no-browser", stdin=terminal)
+    wait_until(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, seconds=60)
+    os.write(keyboard, INTERRUPT)
+    _, errors = process.communicate(timeout=30)
+    assert (130, False) == (process.returncode, "Traceback" in errors)
+    assert termios.tcgetattr(terminal)[3] & termios.ECHO
+    os.close(keyboard)
+    os.close(terminal)
+
+
+class TestLogout:
+    """`etrade-session logout`."""
+
+    def test_token_is_revoked_and_forgotten(
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """E*TRADE serves the token no more, and the next renewal asks for a sign-in."""
+        assert 0 == run("logout", "--credentials", block)
+        assert "revoked and forgotten" in " ".join(capsys.readouterr().err.split())
+        assert [200] == [call.status for call in simulator.calls(REVOKE)]
+        assert 4 == run("renew", "--credentials", block)
+
+    def test_next_login_needs_no_keys(self, simulator: Simulator, block: str, person: Person) -> None:
+        """The consumer keys stay, so that a verifier is all that the next sign-in takes."""
+        run("logout", "--credentials", block)
+        assert 0 == run("login", "--credentials", block)
+
+    def test_failed_revocation_keeps_the_token(
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where E*TRADE does not confirm it, the command exits with 1, says so, and forgets nothing."""
+        before = token_of(block)
+        simulator.plant(Fault(status=500), path=REVOKE, times=9)
+        assert 1 == run("logout", "--credentials", block)
+        assert before == token_of(block)
+        assert "The token stays in the block" in " ".join(capsys.readouterr().err.split())
+
+    def test_unknown_credentials_exit_1(self, prefect_server: None) -> None:
+        """A name that no block goes by exits with 1."""
+        assert 1 == run("logout", "--credentials", "nobody")
+
+
+def test_help_names_both_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command's own help lists login and logout."""
+    assert 0 == run()
+    shown = capsys.readouterr().out
+    assert [] == [word for word in ("login", "logout") if word not in shown]

@@ -1,0 +1,301 @@
+"""The flow `sign-in`, answered through the API as the Prefect UI does it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.logging import get_run_logger
+from prefect.settings import get_current_settings
+from prefect.states import State
+
+from etrade_flows import renew_access_token
+from etrade_flows.sign_in import artifact_key, sign_in
+from etrade_flows.sign_out import sign_out
+from etrade_flows.signing_in import ROUNDS, stored_credentials
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import (
+    ConfigurationRefused,
+    CredentialsNotFound,
+    ETradeCredentials,
+    RenewalFailed,
+    TokenSession,
+)
+from etrade_tasks.authorization import VerifierRefused
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+# By name, since a package may also have the flow under its module's name.
+MODULE = import_module("etrade_flows.sign_in")
+REQUEST, RENEW = "/request_token", "/oauth/renew_access_token"
+
+
+@pytest.fixture(autouse=True)
+def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiting run that looks for its answer often, and does not hold the tests up where none comes."""
+    monkeypatch.setattr(MODULE, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(MODULE, "PATIENCE", 30)
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that waits for its person for a moment only."""
+    monkeypatch.setattr(MODULE, "PATIENCE", 0.2)
+
+
+class Person:
+    """Somebody elsewhere who goes where the artifact leads, opens the form's link and resumes the run.
+
+    Attributes:
+        seen: Every address that stood behind a form's link.
+        entered: Every verifier that was entered.
+        forms: Every description that the form showed.
+    """
+
+    def __init__(self, simulator: Simulator, block: str, wait_until: Callable[..., None]) -> None:
+        self.seen: list[str] = []
+        self.entered: list[str] = []
+        self.forms: list[str] = []
+        self._simulator, self._block, self._wait_until = simulator, block, wait_until
+        self._hands = ThreadPoolExecutor(max_workers=1)
+        self._acts: list[Future[None]] = []
+
+    def answers(self, spoil: Callable[[str], str] = lambda verifier: verifier) -> None:
+        """Answer the next pause, with the verifier or what `spoil` makes of it."""
+        self._acts.append(self._hands.submit(self._answer, spoil))
+
+    def _answer(self, spoil: Callable[[str], str]) -> None:
+        self._wait_until(lambda: self._paused_with_a_form() is not None, seconds=60)
+        run_id, form = self._paused_with_a_form()
+        assert str(run_id) in Artifact.get(artifact_key(self._block)).data
+        address = re.search(r"\]\((.*?)\)", form)[1]
+        verifier = spoil(self._simulator.approve(parse_qs(urlsplit(address).query)["token"][0]))
+        self.seen.append(address)
+        self.entered.append(verifier)
+        self.forms.append(form)
+        with get_client(sync_client=True) as client:
+            result = client.resume_flow_run(run_id, run_input={"verifier": verifier})
+        assert SetStateStatus.ACCEPT == result.status
+
+    def _paused_with_a_form(self) -> tuple[UUID, str] | None:
+        paused = FlowRunFilter.model_validate(
+            {"name": {"any_": [f"sign in {self._block}"]}, "state": {"type": {"any_": [StateType.PAUSED]}}}
+        )
+        with get_client(sync_client=True) as client:
+            for run in client.read_flow_runs(flow_run_filter=paused):
+                for found in client.filter_flow_run_input(run.id, "paused-", 10, set()):
+                    if found.key.endswith("-description"):
+                        return run.id, found.value
+        return None
+
+    def leave(self) -> None:
+        """Wait for every answer to have been given."""
+        self._hands.shutdown()
+        for act in self._acts:
+            act.result()
+
+
+@pytest.fixture
+def person(simulator: Simulator, block: str, wait_until: Callable[..., None]) -> Iterator[Person]:
+    """A person who can be asked to answer."""
+    someone = Person(simulator, block, wait_until)
+    yield someone
+    someone.leave()
+
+
+def token_of(block: str) -> str | None:
+    return stored_credentials(block).signing_keys.token
+
+
+def inputs_of(state: State[Any]) -> list[str]:
+    """The keys of all that the server keeps of what was asked and entered."""
+    with get_client(sync_client=True) as client:
+        found = client.filter_flow_run_input(state.state_details.flow_run_id, "", 50, set())
+    return [each.key for each in found]
+
+
+class TestAnswered:
+    """A person answers."""
+
+    def test_run_ends_signed_in(self, simulator: Simulator, block: str, person: Person) -> None:
+        """The run completes as `SignedIn`, and the block holds a token that E*TRADE serves."""
+        before = token_of(block)
+        person.answers()
+        state = sign_in(block, return_state=True)
+        assert ("SignedIn", True) == (state.name, state.is_completed())
+        assert before != token_of(block)
+        with stored_credentials(block).get_client() as client:
+            assert 200 == client.get("/v1/accounts/list.json").status_code
+
+    def test_caller_gets_the_session(self, simulator: Simulator, block: str, person: Person) -> None:
+        """Called as a function, the flow returns the session, and the next renewal reuses its proof."""
+        person.answers()
+        assert isinstance(sign_in(block), TokenSession)
+        assert True is renew_access_token(block).reused
+        assert 1 == len(simulator.calls(RENEW))
+
+    def test_sign_out_and_in_again(self, simulator: Simulator, block: str, person: Person) -> None:
+        """A block that was signed out is signed in again with a verifier alone."""
+        sign_out(block)
+        person.answers()
+        assert "SignedIn" == sign_in(block, return_state=True).name
+
+    def test_form_says_until_when(self, simulator: Simulator, block: str, person: Person) -> None:
+        """The form that Resume opens says until when its link is good."""
+        person.answers()
+        sign_in(block)
+        assert "before 12:05 US Eastern" in person.forms[0]
+
+    def test_run_is_named_and_tagged(self, simulator: Simulator, block: str, person: Person) -> None:
+        """The run says in its name and its tags whom it signs in."""
+        person.answers()
+        state = sign_in(block, return_state=True)
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(state.state_details.flow_run_id)
+        assert (f"sign in {block}", {"etrade", "live", block}) == (run.name, set(run.tags))
+
+    def test_nothing_asked_or_entered_is_kept(self, simulator: Simulator, block: str, person: Person) -> None:
+        """What the form held and what was entered is gone, and no artifact calls for anybody."""
+        person.answers()
+        state = sign_in(block, return_state=True)
+        assert [] == inputs_of(state)
+        assert "No run waits" in Artifact.get(artifact_key(block)).data
+
+
+class TestRefused:
+    """The sign-in does not come off."""
+
+    def test_wrong_verifier_is_asked_for_again(
+        self, simulator: Simulator, block: str, person: Person
+    ) -> None:
+        """A wrong verifier is told in the next form, whose link is another, and the right one signs in."""
+        person.answers(lambda verifier: "wrong")
+        person.answers()
+        assert "SignedIn" == sign_in(block, return_state=True).name
+        assert 2 == len(set(person.seen))
+        assert [False, True] == ["The verifier is not the one" in form for form in person.forms]
+
+    def test_wrong_verifiers_come_to_an_end(self, simulator: Simulator, block: str, person: Person) -> None:
+        """After three the run fails, and the old token is still there."""
+        before = token_of(block)
+        for _ in range(ROUNDS):
+            person.answers(lambda verifier: "wrong")
+        with pytest.raises(VerifierRefused):
+            sign_in(block)
+        assert (ROUNDS, before) == (len(simulator.calls(REQUEST)), token_of(block))
+
+    @pytest.mark.usefixtures("impatience")
+    def test_nobody_answers(self, simulator: Simulator, block: str) -> None:
+        """A run that waited in vain fails as `NobodyAnswered`; the token stays, form and call do not."""
+        before = token_of(block)
+        state = sign_in(block, return_state=True)
+        assert ("NobodyAnswered", True) == (state.name, state.is_failed())
+        assert ([], before) == (inputs_of(state), token_of(block))
+        assert "No run waits" in Artifact.get(artifact_key(block)).data
+
+    @pytest.mark.usefixtures("impatience")
+    def test_server_keeps_the_name(self, simulator: Simulator, block: str) -> None:
+        """The run list shows `NobodyAnswered` too: the server has not put its own state in the place."""
+        state = sign_in(block, return_state=True)
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(state.state_details.flow_run_id)
+        assert ("NobodyAnswered", StateType.FAILED) == (run.state.name, run.state.type)
+
+    def test_run_after_an_unanswered_one_succeeds(
+        self, simulator: Simulator, block: str, person: Person
+    ) -> None:
+        """Nothing of a run that waited in vain is in the way of the next."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MODULE, "PATIENCE", 0.2)
+            sign_in(block, return_state=True)
+        person.answers()
+        assert "SignedIn" == sign_in(block, return_state=True).name
+
+    def test_unproven_token_is_not_stored(
+        self, simulator: Simulator, block: str, person: Person, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A new token that cannot be renewed fails the run and leaves the old one where it was."""
+        monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
+        before = token_of(block)
+        simulator.plant(Fault(status=500), path=RENEW, times=9)
+        person.answers()
+        with pytest.raises(RenewalFailed):
+            sign_in(block)
+        assert before == token_of(block)
+
+    def test_refused_consumer_key_asks_nobody(self, simulator: Simulator, block: str) -> None:
+        """A consumer key that E*TRADE refuses fails the run before it pauses."""
+        simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=REQUEST)
+        with pytest.raises(ConfigurationRefused):
+            sign_in(block)
+
+    def test_missing_block_fails(self, prefect_server: None) -> None:
+        """There must be a block to write the token to."""
+        with pytest.raises(CredentialsNotFound):
+            sign_in("nobody")
+
+
+def test_sweep_finds_no_secret(
+    *,
+    simulator: Simulator,
+    block: str,
+    person: Person,
+    credentials: ETradeCredentials,
+    caplog: pytest.LogCaptureFixture,
+    wait_until: Callable[..., None],
+) -> None:
+    """After a refused and a good verifier, database, files and logs hold no secret, link or verifier."""
+    caplog.set_level(logging.DEBUG)
+    # httpcore writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
+    caplog.set_level(logging.INFO, logger="httpcore")
+
+    @flow(flow_run_name=f"last word of {block}")
+    def last_word() -> None:
+        get_run_logger().info("fake-last-word of %s", block)
+
+    person.answers(lambda verifier: "fake-wrong-verifier")
+    person.answers()
+    sign_in(block)
+    last_word()
+    keys = [each.signing_keys for each in (credentials, stored_credentials(block))]
+    secrets = {s for k in keys for s in (k.consumer_key, k.consumer_secret, k.token, k.token_secret) if s}
+    links = {parse_qs(urlsplit(address).query)["token"][0] for address in person.seen}
+    spellings = {s for each in secrets | links | {*person.entered} for s in (each, quote(each, safe=""))}
+    # Logs and events are written after the run.
+    wait_until(lambda: f"fake-last-word of {block}".encode() in _database(), seconds=60)
+    ended = f'INSERT INTO "events".*flow-run.Completed.*last word of {block}'
+    wait_until(lambda: re.search(ended, _database().decode()) is not None, seconds=60)
+    content = _database() + caplog.text.encode() + _files()
+    assert {2} == {len(links), len(person.entered)}
+    assert artifact_key(block).encode() in content
+    assert [] == [spelling for spelling in spellings if spelling.encode() in content]
+
+
+def _database() -> bytes:
+    """Every table of the server's database, dumped as text."""
+    url = get_current_settings().server.database.connection_url.get_secret_value()
+    with sqlite3.connect(url.partition("///")[2]) as database:
+        return "\n".join(database.iterdump()).encode()
+
+
+def _files() -> bytes:
+    """Every file of the result storage, and of the Prefect home but the database."""
+    settings = get_current_settings()
+    places = [settings.home, Path(settings.results.local_storage_path)]
+    files = {path for place in places for path in place.rglob("*") if path.is_file()}
+    return b"\n".join(path.read_bytes() for path in files if ".db" not in path.name)

@@ -1,0 +1,118 @@
+"""The flow `sign-out`: revoked at E*TRADE first, then forgotten here."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from etrade_flows import active_session, renew_access_token
+from etrade_flows.sign_out import sign_out
+from etrade_flows.signing_in import stored_credentials
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import (
+    ConfigurationRefused,
+    CredentialsNotFound,
+    ETradeCredentials,
+    ETradeError,
+    SignInRequired,
+)
+from etrade_tasks.authorization import AuthorizationFailed
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+REVOKE = "/revoke_access_token"
+
+
+def secrets_of(credentials: ETradeCredentials) -> tuple[str | None, ...]:
+    keys = credentials.signing_keys
+    return keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret
+
+
+def test_run_ends_signed_out(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
+    """The run is completed as `SignedOut`, and E*TRADE serves the token no more."""
+    state = sign_out(block, return_state=True)
+    assert ("SignedOut", True) == (state.name, state.is_completed())
+    assert f"The access token of {block!r} is revoked and forgotten." == state.message
+    with credentials.get_client() as client:
+        assert 401 == client.get("/v1/accounts/list.json").status_code
+
+
+def test_run_is_named_and_tagged(simulator: Simulator, block: str) -> None:
+    """The run says in its name and its tags whom it signed out."""
+    state = sign_out(block, return_state=True)
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(state.state_details.flow_run_id)
+    assert (f"sign out {block}", {"etrade", "live", block}) == (run.name, set(run.tags))
+
+
+def test_block_keeps_all_but_the_token(
+    simulator: Simulator, block: str, credentials: ETradeCredentials
+) -> None:
+    """Consumer keys, environment and addresses are as they were; neither half of the token is left."""
+    sign_out(block)
+    left = stored_credentials(block)
+    kept = ("environment", "consumer_key", "consumer_secret", "oauth_url", "api_url")
+    assert {n: getattr(credentials, n) for n in kept} == {n: getattr(left, n) for n in kept}
+    assert set() == set(secrets_of(credentials)[2:]) & set(secrets_of(left))
+
+
+def test_nobody_renews_what_is_signed_out(simulator: Simulator, block: str) -> None:
+    """Neither the flow nor this process's memory vouches for the session that was ended."""
+    active_session(block)
+    sign_out(block)
+    for ask in (active_session, renew_access_token):
+        with pytest.raises(SignInRequired):
+            ask(block)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(status=500), AuthorizationFailed),
+        (Fault(status=401), AuthorizationFailed),
+        (Fault(status=401, body="oauth_problem=consumer_key_rejected"), ConfigurationRefused),
+    ],
+)
+def test_failed_revocation_keeps_the_token(
+    *,
+    simulator: Simulator,
+    block: str,
+    credentials: ETradeCredentials,
+    fault: Fault,
+    error: type[ETradeError],
+) -> None:
+    """Where E*TRADE does not confirm that the token is dead, the run fails and the block is as it was."""
+    simulator.plant(fault, path=REVOKE, times=9)
+    with pytest.raises(error, match="The token stays in the block"):
+        sign_out(block)
+    assert secrets_of(credentials) == secrets_of(stored_credentials(block))
+
+
+def test_lost_answer_is_made_up_for(simulator: Simulator, block: str) -> None:
+    """Where the answer to the revocation is lost, the next attempt finds the token dead."""
+    simulator.plant(Fault(drop="before-answer", when="after"), path=REVOKE)
+    assert "token_rejected" in sign_out(block, return_state=True).message
+    with pytest.raises(SignInRequired):
+        renew_access_token(block)
+
+
+def test_session_of_yesterday_needs_no_call(simulator: Simulator, block: str) -> None:
+    """Past midnight the token is dead without E*TRADE being asked, and is forgotten."""
+    simulator.advance(timedelta(hours=12))
+    assert "over at midnight" in sign_out(block, return_state=True).message
+    assert [] == simulator.calls()
+
+
+def test_second_sign_out_is_no_error(simulator: Simulator, block: str) -> None:
+    """Whoever is signed out already is told so, and E*TRADE is called once."""
+    sign_out(block)
+    assert "Nobody is signed in" in sign_out(block, return_state=True).message
+    assert 1 == len(simulator.calls(REVOKE))
+
+
+def test_missing_block_fails(prefect_server: None) -> None:
+    """A name that no block goes by fails, although the environment could stand in for a renewal."""
+    with pytest.raises(CredentialsNotFound):
+        sign_out("nobody")
