@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -289,7 +290,7 @@ def test_sweep_finds_no_secret(
 def _database() -> bytes:
     """Every table of the server's database, dumped as text."""
     url = get_current_settings().server.database.connection_url.get_secret_value()
-    with sqlite3.connect(url.partition("///")[2]) as database:
+    with closing(sqlite3.connect(url.partition("///")[2])) as database:
         return "\n".join(database.iterdump()).encode()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -109,5 +110,5 @@ def test_result_files_hold_no_secret(full_day: str, canaries: list[str]) -> None
 def _database() -> bytes:
     """Every table of the server's database, dumped as text, once what is under way has been written."""
     url = get_current_settings().server.database.connection_url.get_secret_value()
-    with sqlite3.connect(url.partition("///")[2]) as database:
+    with closing(sqlite3.connect(url.partition("///")[2])) as database:
         return "\n".join(database.iterdump()).encode()
