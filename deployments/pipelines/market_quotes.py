@@ -83,7 +83,7 @@ class QuotesSummary(BaseModel):
     """Where the quotes are, within the folder; none if the market was closed."""
 
 
-@flow(name="market-quotes")
+@flow(name="market-quotes", flow_run_name="market quotes")
 def market_quotes(
     credentials: str = "etrade",
     symbols: Annotated[Sequence[str], Field(min_length=1)] = ("AAPL", "MSFT", "VTI"),

@@ -127,7 +127,7 @@ class NightlySummary(BaseModel):
     positions: int
 
 
-@flow(name="nightly-positions")
+@flow(name="nightly-positions", flow_run_name="nightly positions")
 def nightly_positions(
     credentials: str = "etrade", database: str = "sqlite:///positions.db"
 ) -> NightlySummary:

@@ -5,6 +5,7 @@ Nothing here may stop a renewal: where the server does not take a tag or a repor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -129,7 +130,8 @@ def _outcome(run: FlowRun) -> AttemptOutcome:
 def _detail(run: FlowRun) -> str:
     """What the run said, without the words that Prefect puts before an exception, and without the advice."""
     said = (run.state.message if run.state else None) or ""
-    said = said.removeprefix("Flow run encountered an exception: ")
+    # Before an exception's text Prefect puts these words and the name of its class.
+    said = re.sub(r"^Flow run encountered an exception: \w+: ", "", said)
     return said.partition(" Next: ")[0]
 
 

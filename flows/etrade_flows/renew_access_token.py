@@ -32,11 +32,11 @@ def renew_access_token(
     subflow it always raises.
 
     Args:
-        credentials: The name of the E*TRADE Credentials block. Where there is no such block, the `ETRADE_*`
-            environment variables are used.
+        credentials: The name of the E*TRADE Credentials block. Where there is no such block, the environment
+            variables ETRADE_... are used.
         force: Renew even though an earlier renewal still vouches for the token.
-        required_for: How long the pipeline needs the session, as an ISO 8601 duration (`PT2H` is two hours)
-            or in seconds. If midnight US Eastern comes sooner, the run fails before it calls E*TRADE.
+        required_for: How long the pipeline needs the session, as an ISO 8601 duration: PT2H is two hours,
+            PT90M ninety minutes. If midnight US Eastern comes sooner, the run fails before it calls E*TRADE.
 
     Returns:
         The session, without any secret: when it was renewed, when it goes inactive, when it expires.

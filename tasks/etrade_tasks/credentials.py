@@ -101,8 +101,8 @@ class ETradeCredentials(CredentialsBlock):
         default=None,
         title="Signed in at",
         description=(
-            "When the access token was issued. It expires at the next midnight US Eastern. Leave it empty if "
-            "you do not know: E*TRADE is then asked."
+            "When the access token was issued, with the hour and the time zone: it expires at the next "
+            "midnight US Eastern. Leave it at None if you are not sure: E*TRADE is then asked."
         ),
     )
     oauth_url: Address = Field(

@@ -1,0 +1,216 @@
+"""What the browser tests share: a Prefect server with its UI, a stage for flows, and Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import State
+
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials
+from etrade_tasks.addresses import Environment
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / "build" / "screenshots"
+WINDOW = {"width": 1280, "height": 900}
+PATIENCE = 45_000
+"""Milliseconds that a page may take until it shows what is expected; a busy machine needs many of them."""
+
+# Chromium needs neither a graphics card nor a user of its own, and reaches nothing but this machine.
+OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+T = TypeVar("T")
+
+expect.set_options(timeout=PATIENCE)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A Prefect server whose UI is looked at, E*TRADE played by the simulator, and a place to run flows.
+
+    Playwright's sync API keeps an event loop running in the test's thread, and there Prefect takes every call
+    for one from async code. So all that uses Prefect is done in a thread of its own, which is also the only
+    one that knows this server: the other tests have another.
+
+    Attributes:
+        url: Where the server answers.
+        etrade: The simulator, on real time, by which the server dates its runs.
+        thread: The thread for Prefect.
+    """
+
+    url: str
+    etrade: Simulator
+    thread: ThreadPoolExecutor
+
+    def act(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """What a function gives that uses Prefect."""
+
+        def on_this_server() -> T:
+            # Without a heartbeat a sync flow ends a second sooner.
+            settings = {PREFECT_API_URL: f"{self.url}/api", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+            with temporary_settings(settings):
+                # A process has one sender of events, task runs among them, and it keeps to its first server.
+                EventsWorker.drain_all()
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    EventsWorker.drain_all()
+
+        return self.thread.submit(on_this_server).result()
+
+    def ask(self, question: Callable[[SyncPrefectClient], T]) -> T:
+        """What the server answers to a client."""
+
+        def with_a_client() -> T:
+            with get_client(sync_client=True) as client:
+                return question(client)
+
+        return self.act(with_a_client)
+
+    def credentials(
+        self, environment: Environment = "live", issued_at: datetime | None = None
+    ) -> ETradeCredentials:
+        """The credentials of a token that was issued then, or just now."""
+        token = self.etrade.sign_in(environment, issued_at=issued_at)
+        return ETradeCredentials(
+            environment=token.environment,
+            consumer_key=token.consumer_key,
+            consumer_secret=token.consumer_secret,
+            access_token=token.token,
+            access_token_secret=token.token_secret,
+            signed_in_at=token.issued_at,
+            oauth_url=self.etrade.oauth_url,
+            api_url=self.etrade.api_url(environment),
+        )
+
+    def save(self, name: str, credentials: ETradeCredentials) -> ETradeCredentials:
+        """The credentials, saved as the block of that name."""
+        self.act(credentials.save, name, overwrite=True)
+        return credentials
+
+    def run(self, flow: Callable[..., State[Any]], **parameters: Any) -> FlowRun:
+        """A run of a flow, ended."""
+        return self.run_of(self.act(flow, **parameters, return_state=True))
+
+    def run_of(self, state: State[Any]) -> FlowRun:
+        """The run that is in this state."""
+        return self.ask(lambda client: client.read_flow_run(state.state_details.flow_run_id))
+
+    def page_of(self, run: FlowRun) -> str:
+        """The address of a run's page."""
+        return f"{self.url}/v2/runs/flow-run/{run.id}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if (path := next(filter(None, map(shutil.which, names)), None)) is None:
+        pytest.skip("Chromium is not installed")
+    return path
+
+
+@pytest.fixture(scope="session")
+def server_url(
+    chromium: str, tmp_path_factory: pytest.TempPathFactory, wait_until: Callable[..., None]
+) -> Iterator[str]:
+    """Where a server with an empty database answers; the test harness's own serves no UI."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("server")
+    url, log = f"http://127.0.0.1:{port}", folder / "log"
+    variables = os.environ | {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_UI_API_URL": f"{url}/api",  # else the page would ask port 4200
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=folder, env=variables, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: _is_healthy(process, url, log), seconds=120)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _is_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    try:
+        return httpx.get(f"{url}/api/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def stage(server_url: str) -> Iterator[Stage]:
+    """The stage, on which nothing has happened yet."""
+    with Simulator() as etrade, ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefect") as thread:
+        yield Stage(server_url, etrade, thread)
+
+
+@pytest.fixture(scope="session")
+def signed_in(stage: Stage) -> ETradeCredentials:
+    """What the block `etrade` holds: a token that was just issued."""
+    return stage.save("etrade", stage.credentials())
+
+
+@pytest.fixture(scope="session")
+def signed_out(stage: Stage) -> str:
+    """The name of a block whose token was over days ago."""
+    issued_at = datetime.now(UTC) - timedelta(days=2)
+    stage.save("yesterday", stage.credentials(issued_at=issued_at))
+    return "yesterday"
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[BrowserContext]:
+    """Chromium. It is closed with the module, since no Prefect test could run in its thread before that."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=OPTIONS)
+        context = browser.new_context(viewport=WINDOW, timezone_id="America/New_York")
+        context.set_default_timeout(PATIENCE)
+        yield context
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty page; what it shows at the test's end is kept as a picture, whether the test passed or not."""
+    page = browser.new_page()
+    yield page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{request.node.name.removeprefix('test_')}.png")
+    page.close()

@@ -1,0 +1,132 @@
+"""The form in which a person keeps the credentials."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from etrade_tasks import ETradeCredentials
+from etrade_tasks.session import EASTERN
+
+FIELDS = ETradeCredentials.model_fields
+SECRETS = ("Consumer key", "Consumer secret", "Access token", "Access token secret")
+
+
+@pytest.fixture
+def form(stage: Any, signed_in: ETradeCredentials, page: Page) -> Page:
+    """The empty form for new credentials; the server has known the type since the first block was saved."""
+    page.goto(f"{stage.url}/v2/blocks/catalog/etrade-credentials/create")
+    expect(page.get_by_role("textbox", name="Name", exact=True)).to_be_visible()
+    return page
+
+
+def fill(form: Page, name: str, credentials: ETradeCredentials) -> None:
+    """Type in the credentials, all but the time of sign-in."""
+    form.get_by_role("textbox", name="Name", exact=True).fill(name)
+    form.get_by_role("button", name="Select Environment").click()
+    form.get_by_role("option", name=credentials.environment).click()
+    for title, value in zip(SECRETS, secrets(credentials), strict=True):
+        form.get_by_role("textbox", name=title, exact=True).fill(value)
+    form.get_by_role("textbox", name="OAuth address").fill(credentials.oauth_url)
+    form.get_by_role("textbox", name="API address").fill(credentials.api_url)
+
+
+def pick_june_15_2027_at_nine(form: Page) -> None:
+    """Pick a time of sign-in. The form takes it to be in the browser's own time zone."""
+    form.get_by_role("tab", name="date-time").click()
+    form.get_by_role("tabpanel", name="date-time").get_by_role("button").first.click()
+    picker = form.get_by_role("dialog")
+    picker.get_by_role("combobox", name="Choose the Month").select_option("Jun")
+    picker.get_by_role("combobox", name="Choose the Year").select_option("2027")
+    picker.get_by_role("button", name="June 15th").click()
+    picker.get_by_role("button", name="9", exact=True).click()
+    form.keyboard.press("Escape")
+    expect(form.get_by_text("06/15/2027 09:00 AM")).to_be_visible()
+
+
+def save(form: Page) -> None:
+    """Save what was typed in."""
+    form.get_by_role("button", name="Save").click()
+    expect(form.get_by_text("Block created successfully")).to_be_visible()
+    expect(form.get_by_text("Paste this snippet")).to_be_visible()
+
+
+def edit(page: Page) -> None:
+    """From a block's page, open the form in which it is changed."""
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name="Edit").click()
+    expect(page.get_by_role("button", name="Save")).to_be_visible()
+
+
+def held(credentials: ETradeCredentials) -> dict[str, Any]:
+    """What the fields hold."""
+    return {name: getattr(credentials, name) for name in FIELDS}
+
+
+def secrets(credentials: ETradeCredentials) -> list[str]:
+    """The four secrets in the clear, in the order of the form."""
+    keys = credentials.signing_keys
+    return [keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret]
+
+
+def test_catalog_offers_the_credentials(stage: Any, signed_in: ETradeCredentials, page: Page) -> None:
+    """The catalog shows the credentials by E*TRADE's name, with a way to their form."""
+    page.goto(f"{stage.url}/v2/blocks/catalog")
+    title = page.get_by_role("heading", name="E*TRADE Credentials", exact=True)
+    title.scroll_into_view_if_needed()
+    expect(title).to_be_visible()
+    expect(page.locator('a[href$="/blocks/catalog/etrade-credentials/create"]')).to_be_visible()
+
+
+def test_form_explains_each_field(form: Page) -> None:
+    """Each field has its title and, under it, a sentence on what belongs there."""
+    for field in FIELDS.values():
+        expect(form.get_by_text(re.compile(rf"^{field.title}( \(Optional\))?$"))).to_be_visible()
+        expect(form.get_by_text(field.description, exact=True)).to_be_visible()
+
+
+def test_form_hides_what_is_typed_as_a_secret(form: Page) -> None:
+    """The key, the token and their secrets are typed unseen."""
+    kinds = [form.get_by_role("textbox", name=title, exact=True).get_attribute("type") for title in SECRETS]
+    assert ["password"] * 4 == kinds
+
+
+def test_saved_form_is_the_block(stage: Any, form: Page) -> None:
+    """What was typed into the form is what the flow loads by that name."""
+    credentials = stage.credentials("sandbox")
+    fill(form, "from-the-form", credentials)
+    pick_june_15_2027_at_nine(form)
+    save(form)
+    loaded = stage.act(ETradeCredentials.load, "from-the-form")
+    picked = datetime(2027, 6, 15, 9, tzinfo=EASTERN)
+    assert held(credentials) | {"signed_in_at": picked} == held(loaded)
+
+
+def test_saved_secrets_stay_hidden(stage: Any, form: Page) -> None:
+    """Whoever edits the block later sees that there are secrets, and none of them."""
+    credentials = stage.credentials()
+    fill(form, "to-be-edited", credentials)
+    save(form)
+    edit(form)
+    for title in SECRETS:
+        expect(form.get_by_role("textbox", name=title, exact=True)).to_have_value("********")
+    shown = form.content()
+    assert [] == [secret for secret in secrets(credentials) if secret in shown]
+
+
+def test_editing_one_field_keeps_the_secrets(stage: Any, form: Page) -> None:
+    """Saving the edit form leaves the secrets that were not typed anew as they were."""
+    credentials = stage.credentials()
+    fill(form, "moved", credentials)
+    save(form)
+    edit(form)
+    expect(form.get_by_role("textbox", name="Consumer key")).to_have_value("********")
+    form.get_by_role("textbox", name="API address").fill("https://api.example.com")
+    form.get_by_role("button", name="Save").click()
+    expect(form.get_by_text("Block updated successfully")).to_be_visible()
+    loaded = stage.act(ETradeCredentials.load, "moved")
+    assert ("https://api.example.com", credentials.signing_keys) == (loaded.api_url, loaded.signing_keys)

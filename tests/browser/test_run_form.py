@@ -1,0 +1,84 @@
+"""The form in which a person starts a renewal by hand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.callables import parameter_schema
+
+from etrade_flows import renew_access_token
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOYMENT = "renew-access-token/on-demand"
+PARAMETERS = parameter_schema(renew_access_token).properties
+SUBMISSIONS = 3
+"""How often a form is submitted at most: a busy server with SQLite can refuse one and say so."""
+
+
+@pytest.fixture(scope="module")
+def deployment(stage: Any) -> str:
+    """The address of the deployment on demand, deployed as `prefect.yaml` has it."""
+    variables = os.environ | {"PREFECT_API_URL": f"{stage.url}/api"}
+    for arguments in (
+        ("work-pool", "create", "etrade", "--type", "process"),
+        ("--no-prompt", "deploy", "--name", DEPLOYMENT),
+    ):
+        command = [sys.executable, "-m", "prefect", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+        assert 0 == done.returncode, done.stdout + done.stderr
+    found = stage.ask(lambda client: client.read_deployment_by_name(DEPLOYMENT))
+    return f"{stage.url}/v2/deployments/deployment/{found.id}"
+
+
+@pytest.fixture
+def form(deployment: str, page: Page) -> Page:
+    """The form, as the deployment fills it in."""
+    page.goto(f"{deployment}/run")
+    expect(page.get_by_role("textbox", name="credentials")).to_be_visible()
+    return page
+
+
+def test_form_explains_each_parameter(form: Page) -> None:
+    """Each parameter has under its name what the flow's docstring says of it."""
+    for parameter in PARAMETERS.values():
+        words = " ".join(parameter["description"].split())
+        expect(form.get_by_text(words, exact=True)).to_be_visible()
+
+
+def test_form_shows_what_a_run_will_use(form: Page) -> None:
+    """The form is filled in with what the deployment says."""
+    expect(form.get_by_role("textbox", name="credentials")).to_have_value("etrade")
+    expect(form.get_by_role("switch", name="force (Optional)")).not_to_be_checked()
+    expect(form.get_by_role("textbox", name="required_for")).to_have_value("PT0S")
+
+
+def test_submitted_form_is_the_run(stage: Any, form: Page) -> None:
+    """Submitting the form makes one run, with the parameters that were typed in and no others."""
+    form.get_by_role("textbox", name="Run Name").fill("by hand")
+    form.get_by_role("textbox", name="credentials").fill("second-account")
+    form.get_by_role("switch", name="force (Optional)").click()
+    form.get_by_role("textbox", name="required_for").fill("PT2H")
+    submit(form)
+    expect(form.get_by_text("by hand scheduled to start now")).to_be_visible()
+    by_hand = FlowRunFilter.model_validate({"name": {"any_": ["by hand"]}})
+    runs: list[FlowRun] = stage.ask(lambda client: client.read_flow_runs(flow_run_filter=by_hand))
+    wanted = {"credentials": "second-account", "force": True, "required_for": "PT2H"}
+    assert [wanted] == [run.parameters for run in runs]
+
+
+def submit(form: Page) -> None:
+    """Submit the form, again where the server was too busy to take it."""
+    for _ in range(SUBMISSIONS):
+        with form.expect_response(re.compile("/create_flow_run$")) as answer:
+            form.get_by_role("button", name="Submit").click()
+        if answer.value.ok:
+            break

@@ -1,0 +1,154 @@
+"""What an operator sees of a run: its end, its tasks, and the way from a pipeline to its renewal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.flow_engine import run_flow
+from prefect.states import Scheduled, State
+
+from etrade_flows import renew_access_token
+from etrade_tasks import ETradeCredentials
+
+TASKS = ("load-credentials", "renew-session", "sign-request", "call-renew", "classify-response")
+
+
+@flow(name="nightly-positions", flow_run_name="nightly positions")
+def nightly_positions(credentials: str) -> None:
+    """Stands for any pipeline."""
+    renew_access_token(credentials)
+
+
+@pytest.fixture(scope="module")
+def recorded(stage: Any, wait_until: Callable[..., None]) -> Callable[[FlowRun], FlowRun]:
+    """Waits until the server has the logs and the task runs of a run, which reach it after the run's end."""
+
+    def is_recorded(client: SyncPrefectClient, run: FlowRun) -> bool:
+        log = client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": [run.id]}}))
+        of_the_run = TaskRunFilter.model_validate({"flow_run_id": {"any_": [run.id]}})
+        tasks = client.read_task_runs(task_run_filter=of_the_run)
+        ended = tasks and all(task.state and task.state.is_final() for task in tasks)
+        return bool(
+            ended and any("Finished in state" in line.message and not line.task_run_id for line in log)
+        )
+
+    def wait(run: FlowRun) -> FlowRun:
+        wait_until(lambda: stage.ask(lambda client: is_recorded(client, run)), seconds=60)
+        return run
+
+    return wait
+
+
+@pytest.fixture(scope="module")
+def renewal(stage: Any, recorded: Callable[..., FlowRun]) -> FlowRun:
+    """A run that renewed the token of the block `main`."""
+    stage.save("main", stage.credentials())
+    return recorded(stage.run(renew_access_token, credentials="main"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(stage: Any, signed_in: ETradeCredentials, recorded: Callable[..., FlowRun]) -> FlowRun:
+    """A run of a pipeline that began with a renewal."""
+    return recorded(stage.run(nightly_positions, credentials="etrade"))
+
+
+@pytest.fixture(scope="module")
+def failed_pipeline(stage: Any, signed_out: str, recorded: Callable[..., FlowRun]) -> FlowRun:
+    """A run of a pipeline that began when nobody was signed in."""
+    return recorded(stage.run(nightly_positions, credentials=signed_out))
+
+
+def heading(page: Page) -> Locator:
+    """The line with the run's name and its tags."""
+    return page.get_by_role("navigation", name="breadcrumb").get_by_role("listitem").last
+
+
+def tab(page: Page, name: str) -> Locator:
+    """What is under a tab of the run's page."""
+    page.get_by_role("tab", name=name).click()
+    return page.get_by_role("tabpanel", name=name)
+
+
+def test_renewal_shows_how_it_ended(stage: Any, renewal: FlowRun, page: Page) -> None:
+    """The page of a renewal says Renewed, and its details say how long that holds."""
+    page.goto(stage.page_of(renewal))
+    expect(page.get_by_text("Renewed", exact=True)).to_be_visible()
+    message = tab(page, "Details").get_by_text("Renewed in 1 call; idle from")
+    expect(message).to_have_text(
+        re.compile(r"^Renewed in 1 call; idle from \d\d:\d\d, over at 00:00 US Eastern\.$")
+    )
+
+
+def test_renewal_is_tagged(stage: Any, renewal: FlowRun, page: Page) -> None:
+    """Beside the name of a renewal stand `etrade`, its environment and its credentials."""
+    page.goto(stage.page_of(renewal))
+    expect(heading(page)).to_contain_text("renew main")
+    expect(tab(page, "Details").get_by_role("definition").filter(has_text="live")).to_be_visible()
+    shown = heading(page).inner_text().split()
+    assert ["renew", "main", "etrade", "live", "main"] == shown
+
+
+def test_renewal_lists_its_tasks(stage: Any, renewal: FlowRun, page: Page) -> None:
+    """The steps of a renewal are listed by names that say what each one did."""
+    page.goto(stage.page_of(renewal))
+    links = tab(page, "Task Runs").get_by_role("link", name=re.compile(rf"^({'|'.join(TASKS)})-"))
+    expect(links).to_have_count(len(TASKS))
+    assert set(TASKS) == {name.rpartition("-")[0] for name in links.all_inner_texts()}
+
+
+def test_pipeline_leads_to_its_renewal(stage: Any, pipeline: FlowRun, page: Page) -> None:
+    """From a pipeline's run one click on its subflow run opens the renewal, which leads back."""
+    page.goto(stage.page_of(pipeline))
+    tab(page, "Subflow Runs").get_by_role("link", name="renew etrade").click()
+    expect(heading(page)).to_contain_text("renew etrade")
+    expect(page.get_by_text("Renewed", exact=True)).to_be_visible()
+    parent = page.get_by_role("link", name="nightly positions")
+    expect(parent).to_have_attribute("href", re.compile(f"/runs/flow-run/{pipeline.id}$"))
+
+
+def test_failed_pipeline_says_what_to_do(stage: Any, failed_pipeline: FlowRun, page: Page) -> None:
+    """A pipeline that fails for want of a sign-in says in its own log what a person must do."""
+    page.goto(stage.page_of(failed_pipeline))
+    expect(page.get_by_text("Failed", exact=True)).to_be_visible()
+    line = tab(page, "Logs").get_by_role("listitem").filter(has_text="Encountered exception")
+    expect(line).to_contain_text("The E*TRADE session of 'yesterday' ended at")
+    expect(line).to_contain_text("Next: sign in at E*TRADE: run")
+
+
+def scheduled_run(client: SyncPrefectClient, credentials: str) -> FlowRun:
+    """A run that a schedule made, due now: Prefect waits for the time of one that is due later."""
+    hourly = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)))
+    deployment = client.create_deployment(
+        client.create_flow(renew_access_token),
+        name="hourly",
+        parameters={"credentials": credentials},
+        schedules=[hourly],
+    )
+    client._client.post(f"/deployments/{deployment}/schedule", json={"min_runs": 1})
+    ours = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    run = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(ours))[0]
+    client.set_flow_run_state(run.id, Scheduled(), force=True)
+    return client.read_flow_run(run.id)
+
+
+def test_scheduled_run_without_a_sign_in_is_named_for_it(stage: Any, signed_out: str, page: Page) -> None:
+    """A scheduled run that finds nobody signed in bears the state SignInRequired and the advice."""
+    run = stage.ask(lambda client: scheduled_run(client, signed_out))
+    state: State[Any] = stage.act(
+        run_flow, renew_access_token, flow_run=run, parameters=run.parameters, return_type="state"
+    )
+    page.goto(stage.page_of(stage.run_of(state)))
+    expect(page.get_by_text("SignInRequired", exact=True)).to_be_visible()
+    message = tab(page, "Details").get_by_text("The E*TRADE session of 'yesterday' ended at")
+    expect(message).to_contain_text("Next: sign in at E*TRADE")

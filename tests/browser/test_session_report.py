@@ -1,0 +1,75 @@
+"""What an operator reads of a session: how it stands, its limits, its day as a picture; no secret."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from prefect.artifacts import Artifact
+
+from etrade_flows import renew_access_token
+from etrade_flows.operator_report import artifact_key
+from etrade_tasks import ETradeCredentials
+
+
+@pytest.fixture(scope="module")
+def report(stage: Any, signed_in: ETradeCredentials) -> str:
+    """The address of the report after a renewal, a run that could reuse it, and another renewal."""
+    for force in (True, False, True):
+        stage.run(renew_access_token, credentials="etrade", force=force)
+    return f"{stage.url}/v2/artifacts/artifact/{stage.act(Artifact.get, artifact_key('etrade')).id}"
+
+
+def row(page: Page, first: str) -> Locator:
+    """The cells of the row that begins with these words."""
+    found = page.get_by_role("row").filter(has=page.get_by_role("cell", name=first, exact=True))
+    return found.get_by_role("cell")
+
+
+def test_report_begins_with_how_the_session_stands(report: str, page: Page) -> None:
+    """The report begins with active and until when, and names the credentials."""
+    page.goto(report)
+    expect(
+        page.get_by_role("heading", name=re.compile(r"active: (idle from \d\d:\d\d|over at midnight)"))
+    ).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^etrade on .+ at \d\d:\d\d US Eastern$"))).to_be_visible()
+
+
+def test_report_shows_its_tables(report: str, page: Page) -> None:
+    """The session's limits and the day's attempts are shown as tables, the latest attempt first."""
+    page.goto(report)
+    expect(page.get_by_role("table")).to_have_count(2)
+    expect(row(page, "expires").nth(1)).to_contain_text("00:00")
+    expect(row(page, "expires").last).to_have_text(re.compile(r"^in .+ (min|s)$"))
+    expect(row(page, "renewed").last).to_have_text(re.compile(r" ago$"))
+    attempts = page.get_by_role("table").last.get_by_role("row").get_by_role("cell")
+    expect(attempts.filter(has_text=re.compile(r"^.\s(renewed|reused)$")).nth(2)).to_be_visible()
+    outcomes = [text[2:] for text in attempts.all_inner_texts()[1::4]]
+    assert ["renewed", "reused", "renewed"] == outcomes[:3]
+
+
+def test_report_shows_the_day_as_a_picture(report: str, page: Page) -> None:
+    """The picture of the day is drawn, fits its column, and is described to those who cannot see it."""
+    page.goto(report)
+    picture = page.get_by_role("img", name=re.compile("US Eastern: active, "))
+    expect(picture).to_be_visible()
+    natural, shown, column = picture.evaluate(
+        "async image => { await image.decode();"
+        " return [image.naturalWidth, image.clientWidth, image.parentElement.clientWidth]; }"
+    )
+    assert (900, True) == (natural, 0 < shown <= column)
+
+
+def test_report_holds_no_secret(report: str, signed_in: ETradeCredentials, page: Page) -> None:
+    """Neither the report nor its raw text carries a key, a token or a secret."""
+    page.goto(report)
+    expect(page.get_by_role("table")).to_have_count(2)
+    seen = page.content()
+    page.get_by_role("tab", name="Raw").click()
+    expect(page.get_by_text("## ")).to_be_visible()
+    seen += page.content()
+    keys = signed_in.signing_keys
+    secrets = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+    assert [] == [secret for secret in secrets if secret in seen]
