@@ -52,9 +52,10 @@ def test_no_thread_stays_behind() -> None:
 
 def test_the_serving_thread_never_keeps_a_program_alive() -> None:
     """The thread is a daemon, so a program that forgets to stop it still ends."""
+    before = set(threading.enumerate())
     with Simulator():
-        serving = [thread for thread in threading.enumerate() if thread.name == "etrade-simulator"]
-        assert [True] == [thread.daemon for thread in serving]
+        begun = set(threading.enumerate()) - before
+        assert [True] == [thread.daemon for thread in begun if thread.name == "etrade-simulator"]
 
 
 def test_stopping_does_not_wait_for_a_call_under_way() -> None:
