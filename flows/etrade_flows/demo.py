@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.padding import Padding
 
 from etrade_flows.renew_access_token import renew_access_token
+from etrade_flows.session_day import clock
 from etrade_simulator import AccessToken, Simulator, SimulatorClock
 from etrade_tasks.clock import use_clock
 from etrade_tasks.credentials import ETradeCredentials
@@ -42,7 +43,7 @@ class Day:
 
     def tell(self, event: str, outcome: str, *, good: bool = True) -> None:
         """Print one event and what came of it."""
-        at = f"{self._simulator.now().astimezone(EASTERN):%H:%M}"
+        at = clock(self._simulator.now())
         style = "green" if good else "yellow"
         self._console.print(f" [dim]{at}[/]  {event:<{_TEXT_WIDTH}} [{style}]{outcome}[/]")
 
@@ -111,7 +112,7 @@ def _data_call(day: Day, client: httpx.Client, expect: int) -> None:
 def _renew(day: Day, simulator: Simulator, console: Console, expect_calls: int) -> None:
     def renew() -> str:
         session = renew_access_token(NAME)
-        until = f"{session.idle_at.astimezone(EASTERN):%H:%M}"
+        until = clock(session.idle_at)
         if session.reused:
             return f"reused, no call; active until {until}"
         return f"renewed; active until {until}"

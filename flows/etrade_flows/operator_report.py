@@ -78,7 +78,7 @@ def report(
             idle_at=session.idle_at if session else None,
             expires_at=loaded.expires_at(moment) if loaded and loaded.signed_in_at else None,
             attempts=attempts,
-            advice=None if session else getattr(outcome, "advice", None),
+            advice=outcome.advice if isinstance(outcome, ETradeError) else None,
         )
         local = datetime.now(UTC).astimezone().tzinfo
         create_markdown_artifact(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SignInRequired
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.renew_session import Effort, renew_shared, require_unexpired
-from etrade_tasks.session import EASTERN, TokenSession
+from etrade_tasks.session import TokenSession
 
 
 def renew(credentials: str, *, force: bool = False, required_for: timedelta = timedelta(0)) -> TokenSession:
@@ -48,7 +49,7 @@ def require_lasting(name: str, expires_at: datetime, at: datetime, required_for:
     require_unexpired(name, expires_at, at)
     if at + required_for > expires_at:
         raise SignInRequired(
-            f"The E*TRADE session of {name!r} ends at {expires_at.astimezone(EASTERN):%H:%M} US Eastern, in "
+            f"The E*TRADE session of {name!r} ends at {clock(expires_at)} US Eastern, in "
             f"{_hours(expires_at - at)}, and {_hours(required_for)} are needed.",
             advice="run the pipeline after the next sign-in, or split it so that each part fits.",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, cast
 
 from prefect.client.orchestration import get_client
@@ -11,6 +10,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
+from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
 from etrade_tasks.errors import SignInRequired
 from etrade_tasks.logs import run_logger
@@ -43,7 +43,7 @@ def describe(session: TokenSession) -> str:
     """What was done, and how long it holds, in one sentence."""
     calls = "1 call" if session.attempts == 1 else f"{session.attempts} calls"
     done = "Vouched for by an earlier renewal" if session.reused else f"Renewed in {calls}"
-    return f"{done}; idle from {_clock(session.idle_at)}, over at {_clock(session.expires_at)} US Eastern."
+    return f"{done}; idle from {clock(session.idle_at)}, over at {clock(session.expires_at)} US Eastern."
 
 
 def end_scheduled_run(error: SignInRequired) -> TokenSession:
@@ -81,7 +81,3 @@ def _alert_is_due(run: FlowRun | None) -> bool:
 
 def _name(session: TokenSession) -> str:
     return REUSED if session.reused else RENEWED
-
-
-def _clock(instant: datetime) -> str:
-    return f"{instant.astimezone(EASTERN):%H:%M}"

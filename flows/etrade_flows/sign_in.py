@@ -28,11 +28,12 @@ from pydantic import Field
 
 from etrade_flows.operator_report import tag_run
 from etrade_flows.run_endings import current_run, describe
+from etrade_flows.session_day import clock
 from etrade_flows.signing_in import ROUNDS, SignIn, begin, complete, stored_credentials
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME, VerifierRefused
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.logs import run_logger
-from etrade_tasks.session import EASTERN, TokenSession
+from etrade_tasks.session import TokenSession
 
 SIGNED_IN = "SignedIn"
 NOBODY_ANSWERED = "NobodyAnswered"
@@ -107,7 +108,7 @@ def _signed_in(name: str, stored: ETradeCredentials) -> TokenSession:
 
 
 def _one_round(waiting: SignIn, before: str) -> TokenSession:
-    ends_at = f"{(waiting.request_token.issued_at + REQUEST_TOKEN_LIFETIME).astimezone(EASTERN):%H:%M}"
+    ends_at = clock(waiting.request_token.issued_at + REQUEST_TOKEN_LIFETIME)
     form = Answer.with_initial_data(
         description=f"{before}[Log in to E*TRADE]({waiting.authorize_url}), accept, and enter the "
         f"verifier that you are shown, before {ends_at} US Eastern."
