@@ -35,9 +35,20 @@ def renew_loaded(
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
+    require_signed_in(name, credentials)
     moment = now()
     require_lasting(name, credentials.expires_at(moment), moment, required_for)
     return renew_shared(credentials, Effort(name), force=force)
+
+
+def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
+    """Refuse credentials that hold no token.
+
+    Raises:
+        SignInRequired: Nobody is signed in.
+    """
+    if credentials.access_token is None:
+        raise SignInRequired(f"Nobody is signed in to {name!r}.")
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:

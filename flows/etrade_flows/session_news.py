@@ -30,6 +30,8 @@ class Cause(StrEnum):
 
     MIDNIGHT = "midnight"
     """The midnight that ends the session has passed."""
+    SIGNED_OUT = "signed-out"
+    """The credentials hold no token: nobody has signed in yet, or somebody has signed out."""
     REFUSED = "refused"
     """E*TRADE does not accept the token although its day is not over."""
     NEAR = "midnight-near"
@@ -85,7 +87,7 @@ def outcome_news(
     if isinstance(outcome, TokenSession):
         yield from _session_news(credentials, outcome, at, expiring_before)
     elif isinstance(outcome, SignInRequired) and loaded is not None:
-        event, cause = _why_over(loaded.expires_at(at), at, required_for)
+        event, cause = _why_over(loaded, at, required_for)
         yield _error_news(credentials, event, cause.value, outcome, loaded, at=at)
     else:
         kind = type(outcome).__name__
@@ -122,8 +124,11 @@ def _session_news(
         )
 
 
-def _why_over(expires_at: datetime, at: datetime, required_for: timedelta) -> tuple[SessionEvent, Cause]:
+def _why_over(loaded: ETradeCredentials, at: datetime, required_for: timedelta) -> tuple[SessionEvent, Cause]:
     """What a `SignInRequired` means: a session that is only too short needs no sign-in yet."""
+    if loaded.access_token is None:
+        return SessionEvent.SIGN_IN_REQUIRED, Cause.SIGNED_OUT
+    expires_at = loaded.expires_at(at)
     if at >= expires_at:
         return SessionEvent.SIGN_IN_REQUIRED, Cause.MIDNIGHT
     if at + required_for > expires_at:
@@ -153,7 +158,7 @@ def _error_news(
         expires_at=expires_at,
         eastern_date=_eastern_date(at),
         once=once_key(event, credentials, at, cause),
-        fingerprint=loaded.fingerprint if loaded else None,
+        fingerprint=loaded.fingerprint if loaded and loaded.access_token else None,
     )
 
 
@@ -192,6 +197,8 @@ def _clock(instant: datetime) -> str:
 def _over(cause: str, expires_at: datetime | None) -> str:
     if cause == Cause.REFUSED:
         return "over, refused by E*TRADE"
+    if cause == Cause.SIGNED_OUT:
+        return "none, nobody is signed in"
     return f"over since {_clock(expires_at)}" if expires_at else "over"
 
 

@@ -11,7 +11,8 @@ from prefect.states import Completed
 from etrade_flows.active_session import forget_sessions
 from etrade_flows.events import emit_signed_out
 from etrade_flows.operator_report import tag_run
-from etrade_flows.signing_in import require_signed_in, store, stored_credentials, without_token
+from etrade_flows.renewal import require_signed_in
+from etrade_flows.signing_in import store, stored_credentials, without_token
 from etrade_tasks.authorization import AuthorizationFailed, revoke
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
@@ -63,7 +64,7 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
     except SignInRequired as nobody:
         return nobody.message
     said = _end_token(name, credentials)
-    store(name, without_token(credentials, now()))
+    store(name, without_token(credentials))
     forget_sessions()
     emit_signed_out(name, credentials)
     return said

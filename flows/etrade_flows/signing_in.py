@@ -7,7 +7,7 @@ it. Whenever the process dies, the block holds the old token or the new one, who
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from pydantic import SecretStr, ValidationError
 
@@ -23,17 +23,13 @@ from etrade_tasks.authorization import (
     authorize_url,
     request_token,
 )
-from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials, named_problems
-from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, SignInRequired
+from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound
 from etrade_tasks.load_credentials import load_block
-from etrade_tasks.session import TokenSession, day_begins
+from etrade_tasks.session import TokenSession
 
 ROUNDS = 3
 """How many verifiers a person may try before the sign-in is given up."""
-
-NO_TOKEN = "signed-out"  # noqa: S105  # stands where a token would
-"""What a block holds in the token's place while nobody is signed in: the fields cannot be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,38 +115,21 @@ def signed_out_credentials(
         "environment": environment,
         "consumer_key": consumer.key,
         "consumer_secret": consumer.secret,
-        "access_token": NO_TOKEN,
-        "access_token_secret": NO_TOKEN,
         "oauth_url": oauth_url,
         "api_url": api_url,
     }
     try:
-        return without_token(ETradeCredentials.model_validate(values), now())
+        return ETradeCredentials.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(named_problems(error))
     raise CredentialsInvalid(f"This cannot be signed in to: {problems}.", advice="correct it and try again.")
 
 
-def without_token(credentials: ETradeCredentials, at: datetime) -> ETradeCredentials:
+def without_token(credentials: ETradeCredentials) -> ETradeCredentials:
     """The same credentials with nobody signed in: every renewal asks for a sign-in, without a call."""
     return credentials.model_copy(
-        update={
-            "access_token": SecretStr(NO_TOKEN),
-            "access_token_secret": SecretStr(NO_TOKEN),
-            # Of yesterday, whose midnight has passed.
-            "signed_in_at": day_begins(at) - timedelta(seconds=1),
-        }
+        update={"access_token": None, "access_token_secret": None, "signed_in_at": None}
     )
-
-
-def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
-    """Refuse credentials that hold no token.
-
-    Raises:
-        SignInRequired: Nobody is signed in.
-    """
-    if credentials.access_token.get_secret_value() == NO_TOKEN:
-        raise SignInRequired(f"Nobody is signed in to {name!r}.")
 
 
 def store(name: str, credentials: ETradeCredentials) -> None:
@@ -160,8 +139,9 @@ def store(name: str, credentials: ETradeCredentials) -> None:
 
 
 def _consumer(credentials: ETradeCredentials) -> ConsumerKeys:
-    keys = credentials.signing_keys
-    return ConsumerKeys(keys.consumer_key, keys.consumer_secret)
+    return ConsumerKeys(
+        credentials.consumer_key.get_secret_value(), credentials.consumer_secret.get_secret_value()
+    )
 
 
 def _with_token(credentials: ETradeCredentials, bought: AccessToken) -> ETradeCredentials:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
@@ -19,11 +19,13 @@ from pydantic import (
     HttpUrl,
     SecretStr,
     ValidationError,
+    WithJsonSchema,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, safe_address
-from etrade_tasks.errors import CredentialsInvalid
+from etrade_tasks.errors import CredentialsInvalid, SignInRequired
 from etrade_tasks.session import midnight_after
 from etrade_tasks.signing import ETradeAuth, SigningKeys
 
@@ -48,19 +50,28 @@ def _address(value: str) -> str:
 
 
 def _nothing_if_blank(value: object) -> object:
-    # The Prefect UI sends an empty text for a date that was cleared.
-    return None if value == "" else value
+    # The Prefect UI sends an empty text for a field that was cleared.
+    shown = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return None if shown == "" else value
 
 
 Secret = Annotated[SecretStr, AfterValidator(_trimmed)]
+# One password field in the UI's form, where a union would show as two tabs.
+OptionalSecret = Annotated[
+    # Bare: Prefect does not find a secret that is annotated within a union, and would show it unmasked.
+    SecretStr | None,
+    BeforeValidator(_nothing_if_blank),
+    AfterValidator(lambda secret: secret and _trimmed(secret)),
+    WithJsonSchema({"type": "string", "format": "password", "writeOnly": True}),
+]
 Address = Annotated[str, AfterValidator(_address)]
 
 
 class ETradeCredentials(CredentialsBlock):
     """Consumer key and access token of one E*TRADE account, and the clients they sign.
 
-    Save one under the name that pipelines ask for. After each sign-in at E*TRADE, replace the access token,
-    its secret and the time of sign-in.
+    Save one with the consumer key and secret, under the name that pipelines ask for. Signing in, by the
+    command `etrade-session login` or the flow `sign-in`, fills in the access token.
 
     Example:
         ```python
@@ -90,12 +101,18 @@ class ETradeCredentials(CredentialsBlock):
     )
     consumer_key: Secret = Field(title="Consumer key", description="Issued by E*TRADE to your application.")
     consumer_secret: Secret = Field(title="Consumer secret", description="Comes with the consumer key.")
-    access_token: Secret = Field(
+    access_token: OptionalSecret = Field(
+        default=None,
         title="Access token",
-        description="From today's sign-in. Paste it decoded: it ends in =, not in %3D.",
+        description=(
+            "From today's sign-in, which fills it in. Empty while nobody is signed in. If you paste one, "
+            "paste it decoded: it ends in =, not in %3D."
+        ),
     )
-    access_token_secret: Secret = Field(
-        title="Access token secret", description="Comes with the access token; changes with it."
+    access_token_secret: OptionalSecret = Field(
+        default=None,
+        title="Access token secret",
+        description="Comes with the access token; changes with it.",
     )
     signed_in_at: Annotated[AwareDatetime | None, BeforeValidator(_nothing_if_blank)] = Field(
         default=None,
@@ -116,6 +133,12 @@ class ETradeCredentials(CredentialsBlock):
         description=f"Leave empty for {API_URLS['live']} or, in the sandbox, {API_URLS['sandbox']}.",
     )
 
+    @model_validator(mode="after")
+    def _whole_token(self) -> Self:
+        if (self.access_token is None) != (self.access_token_secret is None):
+            raise ValueError("access_token and access_token_secret come together: give both or neither")
+        return self
+
     @property
     def oauth_base_url(self) -> str:
         """Where OAuth calls go, without a trailing slash."""
@@ -128,7 +151,13 @@ class ETradeCredentials(CredentialsBlock):
 
     @property
     def signing_keys(self) -> SigningKeys:
-        """The four secrets in the clear, for signing and nothing else."""
+        """The four secrets in the clear, for signing and nothing else.
+
+        Raises:
+            SignInRequired: There is no access token.
+        """
+        if self.access_token is None or self.access_token_secret is None:
+            raise SignInRequired("Nobody is signed in with these credentials.")
         return SigningKeys(
             consumer_key=self.consumer_key.get_secret_value(),
             consumer_secret=self.consumer_secret.get_secret_value(),
@@ -141,6 +170,9 @@ class ETradeCredentials(CredentialsBlock):
         """Sixteen hexadecimal digits that tell this token from any other and reveal nothing of it.
 
         The secrets are the key of the digest, so whoever holds a key and a token cannot compute it either.
+
+        Raises:
+            SignInRequired: There is no access token.
         """
         keys = self.signing_keys
         secret = f"{keys.consumer_secret}&{keys.token_secret}".encode()
@@ -158,7 +190,11 @@ class ETradeCredentials(CredentialsBlock):
         return midnight_after(self.signed_in_at or now)
 
     def get_client(self) -> httpx.Client:
-        """A client whose base is E*TRADE's API and whose every request is signed. Close it after use."""
+        """A client whose base is E*TRADE's API and whose every request is signed. Close it after use.
+
+        Raises:
+            SignInRequired: There is no access token.
+        """
         return httpx.Client(**self._client_options())
 
     def get_async_client(self) -> httpx.AsyncClient:

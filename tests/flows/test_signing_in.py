@@ -14,11 +14,9 @@ from prefect.settings import get_current_settings
 
 from etrade_flows import renew_access_token
 from etrade_flows.signing_in import (
-    NO_TOKEN,
     SignIn,
     begin,
     complete,
-    require_signed_in,
     signed_out_credentials,
     store,
     stored_credentials,
@@ -151,16 +149,21 @@ class TestNobodySignedIn:
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
         """While nobody is signed in, a run says so and E*TRADE is not called."""
-        store(block, without_token(credentials, simulator.now()))
-        with pytest.raises(SignInRequired):
+        store(block, without_token(credentials))
+        with pytest.raises(SignInRequired, match=f"Nobody is signed in to '{block}'"):
             renew_access_token(block)
         assert [] == simulator.calls()
 
-    def test_nobody_is_told_from_somebody(self, credentials: ETradeCredentials, simulator: Simulator) -> None:
-        """Credentials with a token pass; without one the name of the credentials is told."""
-        require_signed_in("main", credentials)
-        with pytest.raises(SignInRequired, match="Nobody is signed in to 'main'"):
-            require_signed_in("main", without_token(credentials, simulator.now()))
+    def test_block_of_consumer_keys_alone_can_be_signed_in_to(self, simulator: Simulator, block: str) -> None:
+        """What a person creates in the UI, without any token, is enough for the first sign-in."""
+        consumer = simulator.consumer("live")
+        bare = ETradeCredentials(
+            consumer_key=consumer.key, consumer_secret=consumer.secret, oauth_url=simulator.oauth_url
+        )
+        bare.save(f"{block}-bare")
+        sign_in = begin(f"{block}-bare", stored_credentials(f"{block}-bare"))
+        complete(sign_in, approved(simulator, sign_in))
+        assert renew_access_token(f"{block}-bare").reused
 
     def test_missing_block_says_how_to_make_one(self, prefect_server: None) -> None:
         """Without a block, the command that creates it is named."""
@@ -259,6 +262,5 @@ def test_death_around_the_save_leaves_one_token_whole(
     process.wait()
     found = stored_credentials(block)
     assert renewed == (secrets_of(credentials) != secrets_of(found))
-    assert NO_TOKEN not in secrets_of(found)
     with found.get_client() as client:
         assert 200 == client.get("/v1/accounts/list.json").status_code

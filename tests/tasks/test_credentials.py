@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import product
 
 import httpx
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from etrade_tasks import CredentialsInvalid, ETradeCredentials
+from etrade_tasks import CredentialsInvalid, ETradeCredentials, SignInRequired
 from etrade_tasks.credentials import credentials_from_environment
 
 SECRETS = {
@@ -37,20 +39,54 @@ def test_json_schema_marks_every_secret() -> None:
     assert set(SECRETS) == {name for name, field in properties.items() if field.get("format") == "password"}
 
 
+def test_prefect_masks_every_secret() -> None:
+    """Each of the secret fields is among those that the server masks."""
+    assert sorted(SECRETS) == sorted(ETradeCredentials.model_json_schema()["secret_fields"])
+
+
 def test_every_field_has_a_title_and_a_description() -> None:
     """The UI's form explains each of its fields."""
     properties = ETradeCredentials.model_json_schema()["properties"]
     assert [] == [n for n, f in properties.items() if not (f.get("title") and f.get("description"))]
 
 
-@pytest.mark.parametrize("field", SECRETS)
-@pytest.mark.parametrize("value", ["", "   ", "canary one", "canary\none", "canary\x00one"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *product(SECRETS, ["   ", "canary one", "canary\none", "canary\x00one"]),
+        *product(["consumer_key", "consumer_secret"], ["", None]),
+    ],
+)
 def test_unusable_secret_is_refused_without_being_shown(field: str, value: str) -> None:
     """A blank or broken secret is refused by an error that names the field and not the value."""
     with pytest.raises(ValidationError) as refused:
         make(**{field: value})
     assert field in str(refused.value)
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("nothing", [None, "", SecretStr("")])
+def test_token_may_be_missing_as_a_whole(nothing: object) -> None:
+    """While nobody is signed in there is no token, however the form or the code says so."""
+    signed_out = make(access_token=nothing, access_token_secret=nothing)
+    assert (None, None) == (signed_out.access_token, signed_out.access_token_secret)
+
+
+@pytest.mark.parametrize("field", ["access_token", "access_token_secret"])
+def test_half_a_token_is_refused(field: str) -> None:
+    """A token without its secret, or the reverse, is refused by an error that names both."""
+    with pytest.raises(
+        ValidationError, match="access_token and access_token_secret come together"
+    ) as refused:
+        make(**{field: None})
+    assert [] == [secret for secret in SECRETS.values() if secret in str(refused.value)]
+
+
+@pytest.mark.parametrize("use", [lambda c: c.signing_keys, lambda c: c.fingerprint, lambda c: c.get_client()])
+def test_nothing_is_signed_without_a_token(use: Callable[[ETradeCredentials], object]) -> None:
+    """Whoever would sign without a token is told that a person must sign in."""
+    with pytest.raises(SignInRequired, match="Nobody is signed in"):
+        use(make(access_token=None, access_token_secret=None))
 
 
 def test_missing_field_does_not_show_the_others() -> None:
