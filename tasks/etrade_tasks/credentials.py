@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Self
 
 import httpx
@@ -122,6 +122,14 @@ class ETradeCredentials(CredentialsBlock):
             "midnight US Eastern. Leave it at None if you are not sure: E*TRADE is then asked."
         ),
     )
+    consumer_key_issued_on: Annotated[date | None, BeforeValidator(_nothing_if_blank)] = Field(
+        default=None,
+        title="Consumer key issued on",
+        description=(
+            "The date on which E*TRADE issued the consumer key. E*TRADE lets keys lapse silently after about "
+            "two years; if the date is known here, you are warned 30 days before."
+        ),
+    )
     oauth_url: Address = Field(
         default="",
         title="OAuth address",
@@ -223,6 +231,7 @@ class _EnvironmentCredentials(BaseSettings):
     access_token: SecretStr | None = None
     access_token_secret: SecretStr | None = None
     signed_in_at: str | None = None
+    consumer_key_issued_on: str | None = None
     oauth_url: str | None = None
     api_url: str | None = None
 

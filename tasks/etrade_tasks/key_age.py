@@ -1,0 +1,48 @@
+"""How long a consumer key serves yet. Pure: no I/O, no Prefect.
+
+E*TRADE lets a consumer key lapse without a word some two years after its issue; every signed call is then
+refused as `consumer_key_rejected`. E*TRADE tells nobody the date of issue, so a person has to.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+from etrade_tasks.session import EASTERN
+
+KEY_YEARS = 2
+"""How many years after its issue a consumer key has been seen to stop working."""
+
+WARNING_PERIOD = timedelta(days=30)
+"""How long before that a person is warned."""
+
+
+def lapses_on(issued_on: date) -> date:
+    """The Eastern date on which a key is two years old; the first of March for one of a 29 February."""
+    try:
+        return issued_on.replace(year=issued_on.year + KEY_YEARS)
+    except ValueError:
+        return date(issued_on.year + KEY_YEARS, 3, 1)
+
+
+def key_warning(issued_on: date | None, at: datetime) -> str | None:
+    """What a person is to be told of a key's age, in one sentence; None if there is nothing to tell.
+
+    Args:
+        issued_on: When E*TRADE issued the consumer key; None if nobody told.
+        at: The moment to judge by.
+    """
+    if issued_on is None:
+        return None
+    lapses = lapses_on(issued_on)
+    left = lapses - at.astimezone(EASTERN).date()
+    if left > WARNING_PERIOD:
+        return None
+    if left.days <= 0:
+        return f"The consumer key is two years old since {lapses}: E*TRADE may refuse it from now on."
+    days = "1 day" if left.days == 1 else f"{left.days} days"
+    return f"The consumer key is two years old in {days}, on {lapses}; then E*TRADE lets it lapse."
+
+
+KEY_ADVICE = "request a new consumer key from E*TRADE, and put it into the block before the old one lapses."
+"""What a person does about a consumer key that is about to lapse."""

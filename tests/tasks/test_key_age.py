@@ -1,0 +1,67 @@
+"""How long a consumer key serves yet."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etrade_tasks.key_age import WARNING_PERIOD, key_warning, lapses_on
+from etrade_tasks.session import EASTERN
+
+ISSUED = date(2025, 7, 15)
+LAPSES = date(2027, 7, 15)
+
+
+def noon(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 12, tzinfo=EASTERN)
+
+
+@pytest.mark.parametrize(
+    ("issued", "lapses"),
+    [
+        (ISSUED, LAPSES),
+        (date(2024, 2, 29), date(2026, 3, 1)),
+        (date(2026, 2, 28), date(2028, 2, 28)),
+        (date(2025, 12, 31), date(2027, 12, 31)),
+    ],
+)
+def test_key_lapses_two_years_after_its_issue(issued: date, lapses: date) -> None:
+    """The day is the same two years later, or the next where that year has no such day."""
+    assert lapses == lapses_on(issued)
+
+
+def test_key_of_unknown_age_is_not_spoken_of() -> None:
+    """Where nobody told when the key was issued, nothing is guessed."""
+    assert key_warning(None, noon(LAPSES)) is None
+
+
+@pytest.mark.parametrize(
+    ("days_left", "told"),
+    [
+        (31, None),
+        (30, "in 30 days, on 2027-07-15"),
+        (1, "in 1 day, on 2027-07-15"),
+        (0, "since 2027-07-15"),
+        (-9, "since 2027-07-15"),
+    ],
+)
+def test_warning_begins_thirty_days_before(days_left: int, told: str | None) -> None:
+    """Thirty days before the key lapses the warning begins, and it does not end by itself."""
+    said = key_warning(ISSUED, noon(LAPSES - timedelta(days=days_left)))
+    assert told == said if told is None else told in str(said)
+
+
+def test_days_are_eastern_ones() -> None:
+    """In London's night it is still the day before at E*TRADE."""
+    assert "in 1 day," in str(key_warning(ISSUED, datetime(2027, 7, 15, 2, tzinfo=UTC)))
+
+
+@given(st.dates(max_value=date(9900, 1, 1)), st.timedeltas(timedelta(0), timedelta(days=900)))
+def test_warning_comes_once_and_stays(issued: date, age: timedelta) -> None:
+    """Whatever the date of issue, the warning is there from thirty days before the two years on."""
+    at = noon(issued) + age
+    due = at.astimezone(EASTERN).date() >= lapses_on(issued) - WARNING_PERIOD
+    assert due == (key_warning(issued, at) is not None)
