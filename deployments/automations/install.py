@@ -27,6 +27,12 @@ TAG = "etrade"
 QUIET = timedelta(hours=26)
 """How long a trigger that fired ignores events of the same `etrade.once`: more than any Eastern day lasts."""
 
+WEEKLY = frozenset({SessionEvent.KEY_LAPSING})
+"""What has no hurry, and is told once a week."""
+
+QUIET_WEEK = timedelta(days=8)
+"""As `QUIET`, for what is told once a week."""
+
 FACTS = """
 Credentials: {{ event.payload.credentials }} ({{ event.payload.environment }})
 Session: {{ event.payload.session }}
@@ -41,11 +47,13 @@ SUBJECTS = {
     SessionEvent.SIGN_IN_REQUIRED: "E*TRADE: sign in for {{ event.payload.credentials }}",
     SessionEvent.EXPIRING: "E*TRADE: the session of {{ event.payload.credentials }} is about to end",
     SessionEvent.FAILING: "E*TRADE: the session of {{ event.payload.credentials }} cannot be renewed",
+    SessionEvent.KEY_LAPSING: "E*TRADE: the key of {{ event.payload.credentials }} is about to lapse",
 }
 NAMES = {
     SessionEvent.SIGN_IN_REQUIRED: "E*TRADE: tell that a sign-in is due",
     SessionEvent.EXPIRING: "E*TRADE: tell that a session is about to end",
     SessionEvent.FAILING: "E*TRADE: tell that a renewal has failed",
+    SessionEvent.KEY_LAPSING: "E*TRADE: tell that a consumer key is about to lapse",
 }
 START_SIGN_IN = "E*TRADE: start the sign-in"
 
@@ -63,7 +71,7 @@ def notifications(block: UUID) -> list[AutomationCore]:
     return [
         _automation(
             NAMES[event],
-            "Once for each credentials name, Eastern day and cause.",
+            f"Once for each credentials name, {'week' if event in WEEKLY else 'Eastern day'} and cause.",
             event,
             SendNotification(block_document_id=block, subject=subject, body=BODY),
         )
@@ -102,7 +110,7 @@ def _automation(name: str, description: str, event: SessionEvent, action: Action
             for_each={ONCE_LABEL},
             posture=Posture.Reactive,
             threshold=1,
-            within=QUIET,
+            within=QUIET_WEEK if event in WEEKLY else QUIET,
         ),
         actions=[action],
     )

@@ -10,6 +10,7 @@ import termios
 import time
 import webbrowser
 from collections.abc import Callable
+from datetime import date
 from math import inf
 from typing import Annotated
 
@@ -56,6 +57,7 @@ def login(
     browser: bool = True,
     oauth_url: Annotated[str, Parameter(env_var="ETRADE_OAUTH_URL")] = "",
     api_url: Annotated[str, Parameter(env_var="ETRADE_API_URL")] = "",
+    key_issued_on: date | None = None,
 ) -> int:
     """Sign in at E*TRADE, and store the token once a first renewal has proven it.
 
@@ -74,6 +76,8 @@ def login(
         Where a new block's OAuth calls go: a simulator, or the other host for a sandbox key.
     api_url
         Where a new block's data calls go.
+    key_issued_on
+        When E*TRADE issued the consumer key, as in 2025-07-15: you are warned 30 days before it lapses.
     """
 
     def act() -> TokenSession:
@@ -81,6 +85,8 @@ def login(
         if stored is None:
             keys = _consumer_keys(credentials)
             stored = signed_out_credentials(environment or "live", keys, oauth_url, api_url)
+        if key_issued_on is not None:
+            stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
         return _sign_in(credentials, stored, open_browser=browser and sys.stdin.isatty())
 
     return _exit_code(credentials, act)

@@ -4,6 +4,7 @@
     etrade.session.expiring            alert: midnight US Eastern is near, or comes too soon for a pipeline
     etrade.session.sign-in-required    alert: the session is over; a person signs in
     etrade.session.failing             alert: a renewal failed for good, and no sign-in is known to help
+    etrade.session.key-lapsing         alert, weekly: the consumer key is soon two years old
     etrade.session.signed-in           a person signed in
     etrade.session.signed-out          a person ended the session
 

@@ -22,6 +22,7 @@ from etrade_flows.session_day import Attempt, AttemptOutcome, SessionDay
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.key_age import key_warning
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession, day_begins
 
@@ -79,6 +80,7 @@ def report(
             expires_at=loaded.expires_at(moment) if loaded and loaded.signed_in_at else None,
             attempts=attempts,
             advice=outcome.advice if isinstance(outcome, ETradeError) else None,
+            notice=key_warning(loaded.consumer_key_issued_on, moment) if loaded else None,
         )
         local = datetime.now(UTC).astimezone().tzinfo
         create_markdown_artifact(

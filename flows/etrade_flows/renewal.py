@@ -8,7 +8,9 @@ from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SignInRequired
+from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.load_credentials import load_credentials
+from etrade_tasks.logs import run_logger
 from etrade_tasks.renew_session import Effort, renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
 
@@ -38,7 +40,10 @@ def renew_loaded(
     require_signed_in(name, credentials)
     moment = now()
     require_lasting(name, credentials.expires_at(moment), moment, required_for)
-    return renew_shared(credentials, Effort(name), force=force)
+    session = renew_shared(credentials, Effort(name), force=force)
+    if said := key_warning(credentials.consumer_key_issued_on, now()):
+        run_logger().warning("%s Next: %s", said, KEY_ADVICE)
+    return session
 
 
 def require_signed_in(name: str, credentials: ETradeCredentials) -> None:

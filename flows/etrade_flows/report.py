@@ -72,6 +72,7 @@ def render_report(name: str, day: SessionDay, now: datetime, local: tzinfo | Non
         f"## {_SIGNS[stands]} {stands}: {escape(explain(day, now))}",
         f"**{escape(name)}** on {date_words(now)} at {clock(now)} US Eastern",
         f"**Next:** {_with_links(day.advice)}" if day.advice else "",
+        f"⚠️ {escape(day.notice)}" if day.notice else "",
         "\n".join(_limits(day, now, local)),
         f"![{escape(describe(day, now))}](data:image/svg+xml;base64,{picture})",
         "\n".join(_attempts(day, now)),

@@ -56,6 +56,7 @@ class SessionDay:
         expires_at: The midnight US Eastern that ends the session; None to count from its last known use.
         attempts: The attempts to renew, in any order.
         advice: What a person should do next; None if there is nothing to do.
+        notice: What a person should know that has no hurry; None if there is nothing.
     """
 
     signed_in_at: datetime | None
@@ -64,6 +65,7 @@ class SessionDay:
     expires_at: datetime | None
     attempts: tuple[Attempt, ...]
     advice: str | None
+    notice: str | None = None
 
 
 class Standing(StrEnum):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from etrade_flows.run_endings import describe
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.session import EASTERN, Instant, TokenSession
 
 
@@ -21,6 +22,7 @@ class SessionEvent(StrEnum):
     EXPIRING = "etrade.session.expiring"
     SIGN_IN_REQUIRED = "etrade.session.sign-in-required"
     FAILING = "etrade.session.failing"
+    KEY_LAPSING = "etrade.session.key-lapsing"
     SIGNED_IN = "etrade.session.signed-in"
     SIGNED_OUT = "etrade.session.signed-out"
 
@@ -38,6 +40,8 @@ class Cause(StrEnum):
     """The session ends sooner than `ETRADE_EXPIRING_BEFORE` from now."""
     TOO_SHORT = "too-short"
     """The session ends sooner than a pipeline needs it."""
+    KEY_AGE = "key-age"
+    """E*TRADE lets the consumer key lapse soon, by the date of issue that a person told."""
 
 
 class SessionNews(BaseModel):
@@ -92,6 +96,7 @@ def outcome_news(
     else:
         kind = type(outcome).__name__
         yield _error_news(credentials, SessionEvent.FAILING, kind, outcome, loaded, at=at)
+    yield from _key_news(credentials, loaded, at)
 
 
 def _session_news(
@@ -122,6 +127,27 @@ def _session_news(
                 "once": once_key(event, credentials, at, cause),
             }
         )
+
+
+def _key_news(credentials: str, loaded: ETradeCredentials | None, at: datetime) -> Iterator[SessionNews]:
+    """That the consumer key lapses soon, of which one alert a week is enough."""
+    if loaded is None or (said := key_warning(loaded.consumer_key_issued_on, at)) is None:
+        return
+    expires_at = loaded.expires_at(at) if loaded.signed_in_at else None
+    week = at.astimezone(EASTERN).strftime("%G-W%V")
+    yield SessionNews(
+        event=SessionEvent.KEY_LAPSING,
+        credentials=credentials,
+        environment=loaded.environment,
+        cause=Cause.KEY_AGE.value,
+        message=said,
+        advice=KEY_ADVICE,
+        session=_until(expires_at),
+        expires_at=expires_at,
+        eastern_date=_eastern_date(at),
+        once=f"{credentials}/{week}/key-lapsing",
+        fingerprint=loaded.fingerprint if loaded.access_token else None,
+    )
 
 
 def _why_over(loaded: ETradeCredentials, at: datetime, required_for: timedelta) -> tuple[SessionEvent, Cause]:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,6 +133,18 @@ def test_the_like_is_told_once_a_day(tell: Tell, heard: Any, noon: datetime) -> 
     assert [failing, failing, failing, "E*TRADE: sign in for once"] == subjects
 
 
+def test_key_that_is_about_to_lapse_is_told_once_a_week(
+    keys: ETradeCredentials, tell: Tell, heard: Any, noon: datetime
+) -> None:
+    """Of a week's renewals one tells of the key's age, and of the next week's another."""
+    keys.consumer_key_issued_on = date(2025, 7, 1)
+    for days in (0, 1, 5, 6):  # from Tuesday to Monday
+        tell("lapsing", session(noon), at=noon + timedelta(days=days))
+    tell("lapsing", RenewalFailed(OUTAGE), at=noon + timedelta(days=6))
+    told = "E*TRADE: the key of lapsing is about to lapse"
+    assert [told, told] == [subject for subject in heard("lapsing", 3) if "key" in subject]
+
+
 def test_accounts_are_told_apart(tell: Tell, heard: Any) -> None:
     """One account's alert does not silence that of another."""
     for name in ("first", "second", "first"):
@@ -171,7 +183,7 @@ def test_installing_again_changes_nothing(
     tell("again", RenewalFailed(OUTAGE))
     heard("again", 1)
     assert 0 == installed()
-    assert ["unchanged"] * 4 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert ["unchanged"] * 5 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert before == installed_automations(install_module)
     tell("again", RenewalFailed(OUTAGE))
     tell("again", SignInRequired("a marker, told after all that went before"))
@@ -205,9 +217,10 @@ def test_every_key_of_a_trigger_is_known_to_the_server(install_module: ModuleTyp
         for a in installed_automations(install_module)
         for event in a.trigger.expect
     }
-    meant = ({"prefect.resource.id": "etrade.session.*"}, {"etrade.once"}, 1, timedelta(hours=26))
-    alerts = ("expiring", "failing", "sign-in-required")
-    assert {f"etrade.session.{alert}": meant for alert in alerts} == kept
+    meant = ({"prefect.resource.id": "etrade.session.*"}, {"etrade.once"}, 1)
+    day, week = timedelta(hours=26), timedelta(days=8)
+    alerts = {"expiring": day, "failing": day, "sign-in-required": day, "key-lapsing": week}
+    assert {f"etrade.session.{alert}": (*meant, within) for alert, within in alerts.items()} == kept
 
 
 def test_a_sign_in_is_started(

@@ -11,7 +11,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TextIO
 from urllib.parse import parse_qs, urlsplit
 
@@ -133,6 +133,12 @@ def consumer(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Consumer:
 
 class TestLoginAtATerminal:
     """`etrade-session login` with a person."""
+
+    def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person) -> None:
+        """Once told, the date on which the key was issued stays in the block through later sign-ins."""
+        assert 0 == run("login", "--credentials", block, "--key-issued-on", "2025-07-15")
+        assert 0 == run("login", "--credentials", block)
+        assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
 
     def test_verifier_brings_a_new_token(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str]

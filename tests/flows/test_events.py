@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -108,6 +108,34 @@ class TestWhatThereIsToTell:
             news = outcome_news("main", renewed(late), None, late, expiring_before=before_end)
             counts.append(len(list(news)))
         assert [1, 1, 2] == counts
+
+    @pytest.mark.parametrize("outcome", [renewed, lambda at: RenewalFailed("It failed.")])
+    def test_consumer_key_about_to_lapse_is_told(
+        self, keys: ETradeCredentials, noon: datetime, outcome: Callable[[datetime], Any]
+    ) -> None:
+        """Whatever a renewal comes to, a key of nearly two years is told of beside it."""
+        aged = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 1)})
+        news = list(outcome_news("main", outcome(noon), aged, noon))
+        assert ("key-lapsing", "key-age") == told(news)[-1]
+        assert "main/2027-W24/key-lapsing" == news[-1].once
+        assert "in 16 days" in news[-1].message
+
+    def test_young_consumer_key_is_no_news(self, keys: ETradeCredentials, noon: datetime) -> None:
+        """Until thirty days before, the key's age is nobody's concern."""
+        young = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 16)})
+        assert [("renewed", None)] == told(list(outcome_news("main", renewed(noon), young, noon)))
+
+    def test_nobody_signed_in_is_told_as_that(self, keys: ETradeCredentials, noon: datetime) -> None:
+        """Credentials without a token are neither refused nor past midnight, and have no fingerprint."""
+        out = keys.model_copy(
+            update={"access_token": None, "access_token_secret": None, "signed_in_at": None}
+        )
+        (news,) = outcome_news("main", SignInRequired("Nobody is."), out, noon)
+        assert ("signed-out", "none, nobody is signed in", None) == (
+            news.cause,
+            news.session,
+            news.fingerprint,
+        )
 
     def test_negative_span_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A span that was mistyped is refused when it is read."""

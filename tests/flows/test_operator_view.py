@@ -21,7 +21,7 @@ from prefect.states import Scheduled, State
 from etrade_flows import renew_access_token
 from etrade_flows.operator_report import artifact_key
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import RenewalFailed, SignInRequired, TokenSession
+from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, TokenSession
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -73,6 +73,17 @@ def test_report_tells_how_the_session_stands(simulator: Simulator, block: str) -
     assert "renewed" in text
     picture = re.search(r"!\[[^\]]+\]\(data:image/svg\+xml;base64,([^)]+)\)", text)[1]
     assert base64.b64decode(picture).lstrip().startswith(b"<")
+
+
+def test_age_of_the_consumer_key_is_told(
+    simulator: Simulator, block: str, credentials: ETradeCredentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Thirty days before the key is two years old, the log and the report of a green run say so."""
+    issued = (simulator.now() - timedelta(days=705)).date()
+    credentials.model_copy(update={"consumer_key_issued_on": issued}).save(block, overwrite=True)
+    assert "Renewed" == renew_access_token(block, return_state=True).name
+    assert "The consumer key is two years old in" in shown(block)
+    assert "request a new consumer key" in caplog.text
 
 
 def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: str) -> None:

@@ -353,6 +353,13 @@ def test_an_address_in_the_advice_can_be_followed() -> None:
     assert f"Next: sign in at {address}. Then return." in rendered.text
 
 
+def test_notice_stands_above_the_tables() -> None:
+    """What has no hurry is told below the headline, letter for letter."""
+    report = render_report("main", dataclasses.replace(a_day(), notice="The key | lapses."), at("09:00"))
+    assert "⚠️ The key | lapses." in Rendered(report).text
+    assert "⚠️" not in render_report("main", a_day(attempt("08:30")), at("09:00"))
+
+
 def test_without_advice_nothing_is_to_be_done() -> None:
     """Where there is nothing to do, nothing is asked for."""
     assert "Next:" not in render_report("main", a_day(), at("09:00"))
