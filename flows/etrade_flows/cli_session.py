@@ -27,6 +27,7 @@ from etrade_flows.signing_in import (
     signed_out_credentials,
     stored_credentials,
 )
+from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.addresses import Environment
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys, VerifierRefused
 from etrade_tasks.credentials import ETradeCredentials
@@ -58,6 +59,7 @@ def login(
     oauth_url: Annotated[str, Parameter(env_var="ETRADE_OAUTH_URL")] = "",
     api_url: Annotated[str, Parameter(env_var="ETRADE_API_URL")] = "",
     key_issued_on: date | None = None,
+    rerun: bool = False,
 ) -> int:
     """Sign in at E*TRADE, and store the token once a first renewal has proven it.
 
@@ -78,6 +80,8 @@ def login(
         Where a new block's data calls go.
     key_issued_on
         When E*TRADE issued the consumer key, as in 2025-07-15: you are warned 30 days before it lapses.
+    rerun
+        Then run again what failed today for want of a sign-in, and resume what paused for that.
     """
 
     def act() -> TokenSession:
@@ -87,7 +91,10 @@ def login(
             stored = signed_out_credentials(environment or "live", keys, oauth_url, api_url)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
-        return _sign_in(credentials, stored, open_browser=browser and sys.stdin.isatty())
+        session = _sign_in(credentials, stored, open_browser=browser and sys.stdin.isatty())
+        if rerun:
+            _tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
+        return session
 
     return _exit_code(credentials, act)
 

@@ -134,6 +134,15 @@ def consumer(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Consumer:
 class TestLoginAtATerminal:
     """`etrade-session login` with a person."""
 
+    def test_what_waited_goes_on_if_asked(
+        self, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """With `--rerun` the command says which runs went on, and without it nothing of them."""
+        assert 0 == run("login", "--credentials", block)
+        assert "Going on" not in capsys.readouterr().err
+        assert 0 == run("login", "--credentials", block, "--rerun")
+        assert "Going on: nothing waited." in capsys.readouterr().err
+
     def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person) -> None:
         """Once told, the date on which the key was issued stays in the block through later sign-ins."""
         assert 0 == run("login", "--credentials", block, "--key-issued-on", "2025-07-15")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from importlib import import_module
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -23,12 +26,14 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
-from prefect.states import State
+from prefect.states import Paused, State
 
-from etrade_flows import renew_access_token
+from etrade_flows import renew_access_token, sign_in_form
 from etrade_flows.sign_in import artifact_key, sign_in
+from etrade_flows.sign_in_form import clear_leftovers
 from etrade_flows.sign_out import sign_out
 from etrade_flows.signing_in import ROUNDS, stored_credentials
+from etrade_flows.waiting_runs import pause_key
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
     ConfigurationRefused,
@@ -41,22 +46,26 @@ from etrade_tasks.authorization import VerifierRefused
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
-# By name, since a package may also have the flow under its module's name.
-MODULE = import_module("etrade_flows.sign_in")
 REQUEST, RENEW = "/request_token", "/oauth/renew_access_token"
 
 
 @pytest.fixture(autouse=True)
 def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiting run that looks for its answer often, and does not hold the tests up where none comes."""
-    monkeypatch.setattr(MODULE, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(MODULE, "PATIENCE", 30)
+    monkeypatch.setattr(sign_in_form, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(sign_in_form, "PATIENCE", 30)
 
 
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that waits for its person for a moment only."""
-    monkeypatch.setattr(MODULE, "PATIENCE", 0.2)
+    monkeypatch.setattr(sign_in_form, "PATIENCE", 0.2)
+
+
+@flow(flow_run_name="last word of {block}")
+def last_word(block: str) -> None:
+    """Leaves a line and an event by which a test knows that all before has been written."""
+    get_run_logger().info("fake-last-word of %s", block)
 
 
 class Person:
@@ -66,12 +75,14 @@ class Person:
         seen: Every address that stood behind a form's link.
         entered: Every verifier that was entered.
         forms: Every description that the form showed.
+        before_answering: What happens between the form's opening and the answer.
     """
 
     def __init__(self, simulator: Simulator, block: str, wait_until: Callable[..., None]) -> None:
         self.seen: list[str] = []
         self.entered: list[str] = []
         self.forms: list[str] = []
+        self.before_answering: Callable[[], object] = lambda: None
         self._simulator, self._block, self._wait_until = simulator, block, wait_until
         self._hands = ThreadPoolExecutor(max_workers=1)
         self._acts: list[Future[None]] = []
@@ -81,8 +92,9 @@ class Person:
         self._acts.append(self._hands.submit(self._answer, spoil))
 
     def _answer(self, spoil: Callable[[str], str]) -> None:
-        self._wait_until(lambda: self._paused_with_a_form() is not None, seconds=60)
-        run_id, form = self._paused_with_a_form()
+        self._wait_until(lambda: self.waits() is not None, seconds=60)
+        run_id, form = self.waits()
+        self.before_answering()
         assert str(run_id) in Artifact.get(artifact_key(self._block)).data
         address = re.search(r"\]\((.*?)\)", form)[1]
         verifier = spoil(self._simulator.approve(parse_qs(urlsplit(address).query)["token"][0]))
@@ -93,7 +105,8 @@ class Person:
             result = client.resume_flow_run(run_id, run_input={"verifier": verifier})
         assert SetStateStatus.ACCEPT == result.status
 
-    def _paused_with_a_form(self) -> tuple[UUID, str] | None:
+    def waits(self) -> tuple[UUID, str] | None:
+        """The run that waits, and what its form says; None while there is none."""
         paused = FlowRunFilter.model_validate(
             {"name": {"any_": [f"sign in {self._block}"]}, "state": {"type": {"any_": [StateType.PAUSED]}}}
         )
@@ -123,10 +136,11 @@ def token_of(block: str) -> str | None:
     return stored_credentials(block).signing_keys.token
 
 
-def inputs_of(state: State[Any]) -> list[str]:
+def inputs_of(run: State[Any] | UUID) -> list[str]:
     """The keys of all that the server keeps of what was asked and entered."""
+    run_id = run if isinstance(run, UUID) else run.state_details.flow_run_id
     with get_client(sync_client=True) as client:
-        found = client.filter_flow_run_input(state.state_details.flow_run_id, "", 50, set())
+        found = client.filter_flow_run_input(run_id, "", 50, set())
     return [each.key for each in found]
 
 
@@ -177,6 +191,81 @@ class TestAnswered:
         assert [] == inputs_of(state)
         assert "No run waits" in Artifact.get(artifact_key(block)).data
 
+    @pytest.mark.parametrize("rerun", [False, True])
+    def test_runs_that_waited_go_on_if_asked(
+        self, simulator: Simulator, block: str, person: Person, *, rerun: bool
+    ) -> None:
+        """A run that paused for want of a sign-in is resumed by one that is asked to, and by no other."""
+        with get_client(sync_client=True) as client:
+            waiting = client.create_flow_run(last_word)
+            paused = Paused(timeout_seconds=600, pause_key=pause_key(block))
+            client.set_flow_run_state(waiting.id, paused, force=True)
+            person.answers()
+            sign_in(block, rerun=rerun)
+            assert ("Running" if rerun else "Paused") == client.read_flow_run(waiting.id).state.name
+
+
+WAITING = """
+import sys
+from etrade_flows import sign_in_form
+from etrade_flows.sign_in import sign_in
+sign_in_form.PATIENCE = 3
+sign_in(sys.argv[1])
+"""
+
+
+class TestKilled:
+    """The process of a waiting run is killed."""
+
+    @pytest.fixture
+    def abandoned(self, simulator: Simulator, block: str, person: Person, wait_until: Any) -> UUID:
+        """A run whose process was killed while its form was open."""
+        simulator.timestamp_tolerance = timedelta(days=10_000)  # that process lives by the machine's clock
+        process = subprocess.Popen(
+            [sys.executable, "-c", WAITING, block],
+            env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: person.waits() is not None, seconds=60)
+            run_id, _ = person.waits()
+        finally:
+            process.kill()
+            process.wait()
+        return run_id
+
+    def test_old_token_stays(
+        self, simulator: Simulator, block: str, credentials: ETradeCredentials, abandoned: UUID
+    ) -> None:
+        """The block holds what it held, and E*TRADE serves it."""
+        assert credentials == stored_credentials(block)
+        with stored_credentials(block).get_client() as client:
+            assert 200 == client.get("/v1/accounts/list.json").status_code
+
+    def test_next_sign_in_clears_what_was_left(
+        self, simulator: Simulator, block: str, person: Person, abandoned: UUID, wait_until: Any
+    ) -> None:
+        """Once nobody can answer it any more, the open form is deleted and its run is ended."""
+
+        def cleared() -> bool:
+            clear_leftovers(block)
+            with get_client(sync_client=True) as client:
+                left = client.filter_flow_run_input(abandoned, "", 50, set())
+                return (client.read_flow_run(abandoned).state.is_crashed(), left) == (True, [])
+
+        assert [] != inputs_of(abandoned)
+        wait_until(cleared, seconds=30)
+
+    def test_run_that_still_waits_is_left_alone(
+        self, simulator: Simulator, block: str, person: Person
+    ) -> None:
+        """A second sign-in does not take the form away from under a first that waits."""
+        person.answers()
+        with ThreadPoolExecutor(max_workers=1) as other:
+            person.before_answering = lambda: other.submit(clear_leftovers, block).result()
+            assert "SignedIn" == sign_in(block, return_state=True).name
+
 
 class TestRefused:
     """The sign-in does not come off."""
@@ -222,7 +311,7 @@ class TestRefused:
     ) -> None:
         """Nothing of a run that waited in vain is in the way of the next."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(MODULE, "PATIENCE", 0.2)
+            patch.setattr(sign_in_form, "PATIENCE", 0.2)
             sign_in(block, return_state=True)
         person.answers()
         assert "SignedIn" == sign_in(block, return_state=True).name
@@ -265,14 +354,10 @@ def test_sweep_finds_no_secret(
     # httpcore writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
     caplog.set_level(logging.INFO, logger="httpcore")
 
-    @flow(flow_run_name=f"last word of {block}")
-    def last_word() -> None:
-        get_run_logger().info("fake-last-word of %s", block)
-
     person.answers(lambda verifier: "fake-wrong-verifier")
     person.answers()
     sign_in(block)
-    last_word()
+    last_word(block)
     keys = [each.signing_keys for each in (credentials, stored_credentials(block))]
     secrets = {s for k in keys for s in (k.consumer_key, k.consumer_secret, k.token, k.token_secret) if s}
     links = {parse_qs(urlsplit(address).query)["token"][0] for address in person.seen}

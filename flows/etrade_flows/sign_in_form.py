@@ -1,0 +1,110 @@
+"""What a person is asked in the Prefect UI when a `sign-in` waits, and that nothing of it is kept.
+
+The form that Resume opens holds E*TRADE's address, with the consumer key and the request token in it. That
+token is worthless without its secret, which the waiting process alone holds; so the address is shown while it
+is of use, where it can be deleted. A log, an artifact and a parameter are no such places: the server puts an
+artifact into an event, and keeps that. Form and input are stored in plain text, and deleted as soon as the
+input has been read; what a process leaves that is killed while it waits, the next sign-in deletes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from prefect.states import Crashed
+from pydantic import Field
+
+from etrade_flows.run_endings import current_run
+from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
+
+PATIENCE = int(REQUEST_TOKEN_LIFETIME.total_seconds())
+"""Seconds that a run waits for its person."""
+
+POLL_SECONDS = 2
+"""How often a waiting run looks for the answer."""
+
+LOOKED_AT = 20
+"""How many earlier sign-ins are looked at for what they may have left."""
+
+
+class Answer(RunInput):
+    """What the person enters when the run is resumed."""
+
+    verifier: str = Field(
+        title="Verifier",
+        description="The five characters that E*TRADE shows once you have accepted. They work once.",
+    )
+
+
+def run_name(credentials: str) -> str:
+    """What the runs of `sign-in` for these credentials are called."""
+    return f"sign in {credentials}"
+
+
+def ask(text: str) -> str:
+    """The verifier that a person enters into the form, under this text; nothing of either is kept.
+
+    Args:
+        text: What the form says above its field, as markdown.
+
+    Raises:
+        FlowPauseTimeout: Nobody answered within `PATIENCE` seconds.
+    """
+    with _inputs_deleted():
+        form = Answer.with_initial_data(description=text)
+        return pause_flow_run(form, timeout=PATIENCE, poll_interval=POLL_SECONDS).verifier
+
+
+@contextmanager
+def _inputs_deleted() -> Iterator[None]:
+    """Delete what the form held and what was entered, at the end of the `with` block."""
+    try:
+        yield
+    finally:
+        with get_client(sync_client=True) as client:
+            _delete_inputs(client, this_run())
+
+
+def clear_leftovers(credentials: str) -> None:
+    """Delete the forms of sign-ins whose process was killed while they waited, and end those runs.
+
+    Args:
+        credentials: The credentials' name.
+    """
+    abandoned = FlowRunFilter.model_validate(
+        {
+            "name": {"any_": [run_name(credentials)]},
+            "state": {"type": {"any_": [StateType.PAUSED, StateType.CRASHED, StateType.CANCELLED]}},
+        }
+    )
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            flow_run_filter=abandoned, sort=FlowRunSort.START_TIME_DESC, limit=LOOKED_AT
+        ):
+            if run.state and run.state.is_paused():
+                until = run.state.state_details.pause_timeout
+                if until and until > datetime.now(UTC):  # by the server's clock, which set it
+                    continue  # it may be waiting yet
+                client.set_flow_run_state(run.id, Crashed(message="Its process ended."), force=True)
+            _delete_inputs(client, run.id)
+
+
+def _delete_inputs(client: SyncPrefectClient, run_id: UUID) -> None:
+    for found in client.filter_flow_run_input(run_id, key_prefix="paused-", limit=10, exclude_keys=set()):
+        client.delete_flow_run_input(run_id, found.key)
+
+
+def this_run() -> UUID:
+    """The id of the current flow run."""
+    run = current_run()
+    assert run is not None  # noqa: S101  # for type checkers: a run alone can pause
+    return run.id

@@ -1,0 +1,139 @@
+"""The runs that a missing sign-in held up: which of them go on, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prefect import Flow, flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
+from prefect.flow_runs import suspend_flow_run
+from prefect.states import Paused
+
+from etrade_flows import renew_access_token
+from etrade_flows.signing_in import store, without_token
+from etrade_flows.waiting_runs import let_go_on, pause_key
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials, RenewalFailed
+from etrade_tasks.clock import use_clock
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """E*TRADE on real time, by which the server dates its runs."""
+    with Simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def signed_out(block: str, credentials: ETradeCredentials) -> str:
+    """The name of a block that nobody is signed in to."""
+    store(block, without_token(credentials))
+    return block
+
+
+@flow
+def pipeline(credentials: str) -> str:
+    """Needs a session."""
+    return renew_access_token(credentials).environment
+
+
+def deployed(what: Flow[..., Any], credentials: str) -> FlowRun:
+    """A run of a deployment of this flow, for a worker to take."""
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow(what), name=credentials)
+        return client.create_flow_run_from_deployment(deployment, parameters={"credentials": credentials})
+
+
+def current(run: FlowRun) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run.id)
+
+
+def run_as_a_worker(what: Flow[..., Any], run: FlowRun) -> FlowRun:
+    """The run, after what a worker does with it."""
+    with suppress(Pause):  # how a suspended run leaves its process
+        run_flow(what, flow_run=current(run), return_type="state")
+    return current(run)
+
+
+def test_failed_run_goes_on_once_somebody_has_signed_in(
+    signed_out: str, credentials: ETradeCredentials
+) -> None:
+    """The very run that failed for want of a sign-in runs again, and ends well."""
+    run = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    assert run.state.is_failed()
+    store(signed_out, credentials)
+    assert [run.name] == let_go_on(signed_out)
+    assert "AwaitingRetry" == current(run).state.name
+    assert run_as_a_worker(pipeline, run).state.is_completed()
+    assert [] == let_go_on(signed_out)
+
+
+def test_suspended_run_is_resumed(signed_out: str) -> None:
+    """A run that suspended itself under the sign-in's key is taken up by a worker again."""
+
+    @flow
+    def patient(credentials: str) -> None:
+        suspend_flow_run(timeout=3600, key=pause_key(credentials))
+
+    run = run_as_a_worker(patient, deployed(patient, signed_out))
+    assert run.state.is_paused()
+    assert [run.name] == let_go_on(signed_out)
+    assert run_as_a_worker(patient, run).state.is_completed()
+
+
+def test_other_runs_are_left_alone(signed_out: str) -> None:
+    """What failed otherwise, waits for something else, or is a renewal itself does not go on."""
+
+    @flow
+    def fails(credentials: str) -> None:
+        raise RenewalFailed(f"The session of {credentials!r} was not renewed.")
+
+    @flow
+    def waits(credentials: str) -> None:
+        suspend_flow_run(timeout=3600, key=f"another-{credentials}")
+
+    for what in (fails, waits, renew_access_token):
+        run_as_a_worker(what, deployed(what, signed_out))
+    assert [] == let_go_on(signed_out)
+
+
+def test_accounts_are_told_apart(signed_out: str) -> None:
+    """A sign-in to other credentials moves nothing."""
+    run = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    assert [] == let_go_on(f"{signed_out}-other")
+    assert [] == let_go_on(signed_out[:-1])
+    assert current(run).state.is_failed()
+
+
+def test_run_outside_of_a_deployment_is_left_alone(signed_out: str) -> None:
+    """Nobody could run it again: no worker knows its code."""
+    pipeline(signed_out, return_state=True)
+    assert [] == let_go_on(signed_out)
+
+
+def test_run_of_yesterday_is_left_alone(signed_out: str, simulator: Simulator) -> None:
+    """A run that failed on an earlier Eastern day has had its time."""
+    run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    with use_clock(lambda: simulator.now() + timedelta(days=1)):
+        assert [] == let_go_on(signed_out)
+
+
+def test_run_that_may_not_go_on_is_named(signed_out: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A pause that is over cannot be resumed; a warning names the run, and the others go on."""
+    failed = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    late = deployed(pipeline, signed_out)
+    with get_client(sync_client=True) as client:
+        over = Paused(timeout_seconds=-60, pause_key=pause_key(signed_out))
+        client.set_flow_run_state(late.id, over, force=True)
+    assert [failed.name] == let_go_on(signed_out)
+    assert f"The run {late.name!r} could not go on" in caplog.text
