@@ -43,7 +43,7 @@ def artifact_key(credentials: str) -> str:
 
 @flow(name="sign-in", flow_run_name=run_name("{credentials}"))
 def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
-    """Lets a person sign in at E*TRADE: press Resume, open the link, accept and enter the verifier.
+    """Lets a person sign in at E*TRADE: press Resume in the run's menu, open the link, enter the verifier.
 
     The artifact `etrade-sign-in-<credentials>` leads to the run that waits. The new token is proven by a
     first renewal before it replaces the old one in the block. A verifier that is refused leads to another
@@ -94,10 +94,13 @@ def _signed_in(name: str, stored: ETradeCredentials) -> TokenSession:
 
 def _one_round(waiting: SignIn, before: str) -> TokenSession:
     ends_at = clock(waiting.request_token.issued_at + REQUEST_TOKEN_LIFETIME)
-    run_logger().info("Sign in to %r before %s US Eastern: press Resume.", waiting.name, ends_at)
+    run_logger().info(
+        "Sign in to %r before %s US Eastern: press Resume in this run's menu.", waiting.name, ends_at
+    )
     verifier = ask(
         f"{before}[Log in to E*TRADE]({waiting.authorize_url}), accept, and enter the verifier that you are "
-        f"shown, before {ends_at} US Eastern."
+        f"shown, before {ends_at} US Eastern. The link leaves this page: open it in another tab, or come "
+        "back and press Resume again."
     )
     return complete(waiting, verifier)
 
@@ -109,7 +112,7 @@ def _announced(name: str) -> Iterator[None]:
     run = f"[the run that waits for you]({page})" if page else "the run that waits for you"
     made = create_markdown_artifact(
         key=artifact_key(name),
-        markdown=f"Open {run} and press **Resume**.",
+        markdown=f"Open {run} and press **Resume** in its menu ⋮ at the top right.",
         description=f"Where somebody signs in to {name}.",
     )
     try:

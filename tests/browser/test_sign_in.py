@@ -1,0 +1,89 @@
+"""A person signs in on a phone: Prefect's run page, E*TRADE's page, Prefect's form."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from prefect.client.schemas.filters import FlowRunFilter
+
+from etrade_flows import renew_access_token
+from etrade_flows.sign_in import artifact_key
+from etrade_flows.signing_in import stored_credentials
+from etrade_tasks import ETradeCredentials
+
+PHONE = {"width": 390, "height": 844}
+COMMAND = "import sys; from etrade_flows.sign_in import sign_in; sign_in(sys.argv[1])"
+PAUSED = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
+
+
+@pytest.fixture(scope="module")
+def before(stage: Any) -> ETradeCredentials:
+    """What the block `phone` holds: consumer keys, and a token that is to be replaced."""
+    return stage.save("phone", stage.credentials())
+
+
+@pytest.fixture(scope="module")
+def waiting(
+    stage: Any,
+    before: ETradeCredentials,
+    tmp_path_factory: pytest.TempPathFactory,
+    wait_until: Callable[..., None],
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The process of a sign-in that waits for its person."""
+    variables = os.environ | {"PREFECT_API_URL": f"{stage.url}/api", "PREFECT_UI_URL": f"{stage.url}/v2"}
+    folder = tmp_path_factory.mktemp("waiting")
+    process = subprocess.Popen([sys.executable, "-c", COMMAND, "phone"], cwd=folder, env=variables)
+    try:
+        wait_until(lambda: stage.ask(lambda c: c.read_flow_runs(flow_run_filter=PAUSED)), seconds=90)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def form(stage: Any, waiting: subprocess.Popen[bytes], page: Page) -> Locator:
+    """The form that Resume opens, reached from the artifact."""
+    page.set_viewport_size(PHONE)
+    page.goto(f"{stage.url}/v2/artifacts/key/{artifact_key('phone')}")
+    page.get_by_role("link", name="sign in phone").click()
+    return resume(page)
+
+
+def resume(page: Page) -> Locator:
+    """The form, opened on the run's page."""
+    page.get_by_role("button", name="Open menu").first.click()
+    page.get_by_role("menuitem", name="Resume").click()
+    return page.get_by_role("dialog", name="Resume Flow Run")
+
+
+def test_form_is_one_field_with_a_sentence_of_help(form: Locator) -> None:
+    """The form asks for the verifier alone, says where it comes from, and until when it is good."""
+    expect(form.get_by_role("textbox")).to_have_count(1)
+    expect(form.get_by_text("The five characters that E*TRADE shows once you have accepted.")).to_be_visible()
+    expect(form.get_by_text("US Eastern")).to_be_visible()
+
+
+def test_sign_in_from_a_phone(
+    stage: Any, before: ETradeCredentials, waiting: subprocess.Popen[bytes], form: Locator, page: Page
+) -> None:
+    """From the artifact to E*TRADE, and back to Prefect's form; then the token is new, its renewal green."""
+    run_page = page.url
+    form.get_by_role("link", name="Log in to E*TRADE").click()
+    page.get_by_role("button", name="Accept").click()
+    verifier = page.locator("#verifier").inner_text()
+    page.goto(run_page)
+    again = resume(page)
+    again.get_by_role("textbox", name="Verifier").fill(verifier)
+    again.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("SignedIn", exact=True)).to_be_visible()
+    assert 0 == waiting.wait(timeout=60)
+    assert before.fingerprint != stage.act(stored_credentials, "phone").fingerprint
+    page.goto(stage.page_of(stage.run(renew_access_token, credentials="phone", force=True)))
+    expect(page.get_by_text("Renewed", exact=True)).to_be_visible()
