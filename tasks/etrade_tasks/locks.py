@@ -115,6 +115,16 @@ class PatientLockManager(LockManager):
             return True
         return True
 
+    def probe(self) -> None:
+        """Take and free a lock that guards nothing, to see whether locks can be had.
+
+        Raises:
+            Exception: Whatever the lock's service raises where it does not serve.
+        """
+        held = self._try_lock("probe", 0)
+        if held is not None:  # else another probe holds it, which proves as much
+            held.release()
+
     async def aacquire_lock(
         self,
         key: str,

@@ -11,7 +11,6 @@ from prefect import Task, task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from prefect.locking.protocol import LockManager
 from prefect.tasks import exponential_backoff
 
 from etrade_tasks.call_renew import CALL_LIMIT, call_renew
@@ -19,7 +18,7 @@ from etrade_tasks.classify_response import classify_response
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ConfigurationRefused, ETradeError, RenewalFailed, SignInRequired
-from etrade_tasks.locks import FileLockManager, RedisLockManager
+from etrade_tasks.locks import FileLockManager, PatientLockManager, RedisLockManager
 from etrade_tasks.logs import run_logger
 from etrade_tasks.replies import Outcome, RenewalReply, Verdict, clock_advice
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW, TokenSession
@@ -203,7 +202,7 @@ def _vouches(session: object, credentials: ETradeCredentials) -> bool:
     )
 
 
-def lock_manager(effort: Effort) -> LockManager:
+def lock_manager(effort: Effort) -> PatientLockManager:
     """Where this effort's processes meet: in Redis if the settings name one, else in lock files."""
     settings = effort.settings
     if settings.lock_redis_url is None:

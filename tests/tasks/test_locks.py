@@ -73,6 +73,23 @@ def test_holder_is_known(make: Make) -> None:
     assert not manager.is_lock_holder("key", "a")
 
 
+def test_probe_takes_and_frees(make: Make) -> None:
+    """A probe leaves its lock free for the next one, and holds up no other lock."""
+    manager = make()
+    manager.acquire_lock("key", "a")
+    manager.probe()
+    manager.probe()
+    manager.release_lock("key", "a")
+
+
+def test_probe_raises_what_keeps_locks_from_being_had(tmp_path: Path) -> None:
+    """Where no lock can be had, the probe says why, and a renewal would go on without one."""
+    (tmp_path / "file").touch()
+    manager = FileLockManager(tmp_path / "file" / "locks", lambda: 0.0)
+    with pytest.raises(OSError, match="file"):
+        manager.probe()
+
+
 def test_only_the_holder_releases(make: Make) -> None:
     """A release by somebody else changes nothing and is no error."""
     manager = make()
