@@ -150,23 +150,28 @@ def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
         AuthorizationFailed: E*TRADE or the network did not answer well.
     """
-
-    def refusal(verdict: Verdict) -> ETradeError | None:
-        # No token takes part, so a 401 is about the consumer.
-        if verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
-            return _misconfigured(call.purpose, verdict)
-        return None
-
-    call = _Call(
-        purpose="to begin a sign-in",
-        url=f"{oauth_url}/request_token",
-        keys=SigningKeys(consumer.key, consumer.secret),
-        read=_token_pair,
-        refusal=refusal,
-        callback="oob",
-    )
+    call = _request_token_call(consumer, oauth_url)
     (token, secret), issued_at, offset = _perform(call, timedelta(0))
     return RequestToken(token, secret, issued_at, offset)
+
+
+def try_request_token(consumer: ConsumerKeys, oauth_url: str, limit: timedelta) -> RenewalReply:
+    """E*TRADE's answer to one request-token call, or what the network did instead. Never raises for either.
+
+    It shows whether E*TRADE takes the consumer key, and changes nothing: the token that it may give is
+    dropped, and no access token takes part.
+
+    Args:
+        consumer: The application's key pair.
+        oauth_url: Where OAuth calls go, without a trailing slash.
+        limit: The longest that the call may take.
+    """
+    return fetch(_signed(_request_token_call(consumer, oauth_url), timedelta(0)), limit)
+
+
+def granted(reply: RenewalReply) -> bool:
+    """Whether the answer to a request-token or access-token call is a token and its secret."""
+    return reply.status_code == _SUCCESS and _token_pair(reply.body) is not None
 
 
 def authorize_url(consumer: ConsumerKeys, token: RequestToken, oauth_url: str) -> str:
@@ -247,6 +252,24 @@ def revoke(credentials: ETradeCredentials) -> None:
         refusal=refusal,
     )
     _perform(call, timedelta(0))
+
+
+def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> _Call[tuple[str, str]]:
+    def refusal(verdict: Verdict) -> ETradeError | None:
+        # No token takes part, so a 401 is about the consumer.
+        if verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
+            return _misconfigured(call.purpose, verdict)
+        return None
+
+    call = _Call(
+        purpose="to begin a sign-in",
+        url=f"{oauth_url}/request_token",
+        keys=SigningKeys(consumer.key, consumer.secret),
+        read=_token_pair,
+        refusal=refusal,
+        callback="oob",
+    )
+    return call
 
 
 def _perform(call: _Call[T], offset: timedelta) -> tuple[T, datetime, timedelta]:

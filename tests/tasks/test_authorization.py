@@ -20,8 +20,10 @@ from etrade_tasks.authorization import (
     VerifierRefused,
     access_token,
     authorize_url,
+    granted,
     request_token,
     revoke,
+    try_request_token,
 )
 from etrade_tasks.clock import use_clock
 
@@ -47,6 +49,29 @@ def begun(simulator: Simulator, consumer: ConsumerKeys) -> RequestToken:
 
 def statuses(simulator: Simulator, path: str) -> list[int | None]:
     return [call.status for call in simulator.calls(path)]
+
+
+class TestTryRequestToken:
+    """`try_request_token` and `granted`."""
+
+    LIMIT = timedelta(seconds=5)
+
+    def test_good_key_is_granted_a_token(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
+        """A key that E*TRADE takes is granted a token, in one call."""
+        assert granted(try_request_token(consumer, simulator.oauth_url, self.LIMIT))
+        assert [200] == statuses(simulator, REQUEST)
+
+    def test_failure_is_tried_once_and_returned(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
+        """An answer that a sign-in would try again after comes back as it is."""
+        simulator.plant(Fault(status=503), path=REQUEST)
+        reply = try_request_token(consumer, simulator.oauth_url, self.LIMIT)
+        assert (503, False) == (reply.status_code, granted(reply))
+        assert [503] == statuses(simulator, REQUEST)
+
+    def test_page_of_status_200_grants_nothing(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
+        """A maintenance page is no token, whatever its status."""
+        simulator.plant(Fault(status=200, body="<html>Maintenance</html>"), path=REQUEST)
+        assert not granted(try_request_token(consumer, simulator.oauth_url, self.LIMIT))
 
 
 class TestRequestToken:
