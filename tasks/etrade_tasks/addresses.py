@@ -30,7 +30,7 @@ def safe_address(address: str) -> str:
     scheme, host = _scheme_and_host(address)
     if host is None:
         raise ValueError("must be an absolute address of scheme, host and path alone")
-    if scheme != "https" and not (scheme == "http" and _is_loopback(host)):
+    if scheme != "https" and not (scheme == "http" and is_loopback(host)):
         raise ValueError("must start with https:// (plain http is accepted for a loopback host only)")
     return address.rstrip("/")
 
@@ -48,7 +48,8 @@ def _scheme_and_host(address: str) -> tuple[str, str | None]:
     return parts.scheme, parts.hostname or None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or by number, is this machine as only it can reach itself."""
     if host == "localhost":
         return True
     try:

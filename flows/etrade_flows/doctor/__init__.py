@@ -1,0 +1,1 @@
+"""What `etrade-session doctor` looks at. `examination` holds the list of checks."""

@@ -1,0 +1,116 @@
+"""The Prefect server, and what it knows of this package."""
+
+from __future__ import annotations
+
+import prefect
+from packaging.version import Version
+from prefect.exceptions import ObjectNotFound
+from pydantic import ValidationError
+
+from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
+from etrade_flows.doctor.facts import Facts, Place
+from etrade_tasks.credentials import ETradeCredentials, named_problems
+from etrade_tasks.errors import ETradeError
+from etrade_tasks.settings import RenewalSettings
+
+_START = (
+    "run `prefect server start` and leave it running, and "
+    "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`."
+)
+_UNREACHED = {
+    Place.CLOUD: "check this machine's network, and `prefect config view` for PREFECT_API_URL.",
+    Place.HERE: "run `prefect server start`, or set the right port by `prefect config set PREFECT_API_URL=`.",
+    Place.ELSEWHERE: "check that it runs and can be reached, and `prefect config view` for PREFECT_API_URL.",
+    Place.TEMPORARY: "see to `versions` first; else run `prefect server start`, which shows why it fails.",
+}
+_REFUSED = "set PREFECT_API_AUTH_STRING to the server's own user:password."
+_REFUSED_BY_CLOUD = "run `prefect cloud login`."
+_REGISTER = "prefect block register -m etrade_tasks"
+
+
+def check_server(facts: Facts) -> Finding:
+    """Which server is used, and whether it answers."""
+    server = facts.server
+    place = server.place
+    if place is Place.NOWHERE:
+        return problem("No Prefect server is set, and none may be started for a while.", _START)
+    if server.refused:
+        remedy = _REFUSED_BY_CLOUD if place is Place.CLOUD else _REFUSED
+        return problem(_sentence(f"{place} does not let this machine in ({server.failure})."), remedy)
+    if server.failure is not None:
+        return problem(_sentence(f"{place} does not answer ({server.failure})."), _UNREACHED[place])
+    if place is Place.TEMPORARY:
+        return warning("No Prefect server is set: each process starts a temporary one.", _START)
+    return ok(_sentence(f"{place} answers."))
+
+
+def check_server_version(facts: Facts) -> Finding:
+    """Whether server and client are versions that go together."""
+    with facts.client() as client:
+        if facts.server.place is Place.CLOUD:
+            return ok("Prefect Cloud serves every version.")
+        return compare(client.api_version(), prefect.__version__)
+
+
+def compare(server: str, client: str) -> Finding:
+    """How a server of one version serves a client of another, as Prefect itself judges it."""
+    if Version(server).major != Version(client).major:
+        return problem(
+            f"The server is Prefect {server}, and this machine has {client}: flows do not start.",
+            f"pip install 'prefect=={server}' here, or upgrade the server to {client}.",
+        )
+    if Version(server) < Version(client):
+        return warning(
+            f"The server is Prefect {server}, older than the {client} of this machine.",
+            f"upgrade the server: pip install 'prefect=={client}' where it runs, and start it again.",
+        )
+    return ok(f"The server is Prefect {server}, and this machine has {client}.")
+
+
+def check_block_type(facts: Facts) -> Finding:
+    """Whether the server knows the block type, with the fields of the version installed here."""
+    slug = ETradeCredentials.get_block_type_slug()
+    checksum = ETradeCredentials._calculate_schema_checksum()  # noqa: SLF001  # what Prefect registers by
+    with facts.client() as client:
+        try:
+            client.read_block_type_by_slug(slug)
+        except ObjectNotFound:
+            return problem(f"The server does not know the block type {slug}.", _REGISTER)
+        try:
+            client.read_block_schema_by_checksum(checksum)
+        except ObjectNotFound:
+            return warning(f"The server knows the fields of {slug} from another version.", _REGISTER)
+    return ok(f"The block type {slug} is registered, with the fields of this version.")
+
+
+def check_credentials(facts: Facts) -> Finding:
+    """Whether there are credentials of that name, and every field is well formed."""
+    try:
+        credentials, from_block = facts.find_credentials()
+    except ETradeError as error:
+        return problem(error.message, error.advice)
+    source = f"The block {facts.name!r}" if from_block else "The ETRADE_* variables, in the place of a block,"
+    verb = "holds" if from_block else "hold"
+    return ok(f"{source} {verb} a {credentials.environment} key, well formed.")
+
+
+def check_settings(facts: Facts) -> Finding:
+    """Whether the `ETRADE_*` variables that tune a renewal can be read."""
+    try:
+        changed = sorted(facts.settings.model_fields_set)
+    except SkipCheck:
+        return problem(f"{'; '.join(_setting_problems())}.", "correct the variable, or unset it.")
+    told = ", ".join(f"ETRADE_{name.upper()}" for name in changed)
+    return ok(f"Set here: {told}." if changed else "All ETRADE_* settings are at their defaults.")
+
+
+def _setting_problems() -> list[str]:
+    try:
+        RenewalSettings()
+    except ValidationError as error:
+        return [f"ETRADE_{text}" for text in named_problems(error, str.upper)]
+    return []
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
