@@ -1,0 +1,117 @@
+"""What renews by schedule: the deployment, and something alive that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import DeploymentSchedule, WorkerStatus
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+
+from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem
+from etrade_flows.doctor.facts import Facts
+from etrade_flows.operator_report import FLOW_NAME
+
+DEFAULT_CREDENTIALS = "etrade"
+"""What the flow renews where neither the deployment nor the schedule names credentials."""
+
+_DEPLOY = "`prefect --no-prompt deploy --all` in the checkout, or `python deployments/serve.py`"
+
+
+def check_deployment(facts: Facts) -> Finding:
+    """Whether a deployment renews these credentials by schedule."""
+    if not facts.deployments:
+        return problem(f"The flow {FLOW_NAME} is not deployed.", f"run {_DEPLOY}.")
+    meant = [each for each in facts.deployments if _schedules(each, facts.name)]
+    if not meant:
+        return problem(
+            f"No deployment of {FLOW_NAME} has a schedule for {facts.name!r}.",
+            f"write `credentials: &credentials {facts.name}` in prefect.yaml, and run {_DEPLOY}.",
+        )
+    active = active_deployments(facts)
+    if active:
+        return ok(f"Renewed by schedule: {', '.join(map(_label, active))}.")
+    label = _label(meant[0])
+    what = "The deployment" if meant[0].paused else "Every schedule of"
+    return problem(
+        f"{what} {label} is paused.", f"switch it on in the Prefect UI (Deployments > {label} > Schedules)."
+    )
+
+
+def check_worker(facts: Facts) -> Finding:
+    """Whether something alive runs each deployment that renews by schedule."""
+    deployments = require_active(facts)
+    with facts.client() as client:
+        for deployment in deployments:
+            if lack := _lack(client, deployment):
+                return lack
+    return ok(f"Something alive runs {', '.join(map(_label, deployments))}.")
+
+
+def active_deployments(facts: Facts) -> list[DeploymentResponse]:
+    """The deployments that are on and have an active schedule for these credentials."""
+    return [
+        deployment
+        for deployment in facts.deployments
+        if not deployment.paused and any(active_schedules(deployment, facts.name))
+    ]
+
+
+def require_active(facts: Facts) -> list[DeploymentResponse]:
+    """As `active_deployments`, for the checks that need one.
+
+    Raises:
+        SkipCheck: There is none.
+    """
+    if found := active_deployments(facts):
+        return found
+    raise SkipCheck(f"Nothing renews {facts.name!r} by schedule.", first="deployment")
+
+
+def active_schedules(deployment: DeploymentResponse, name: str) -> Iterator[DeploymentSchedule]:
+    """The schedules of a deployment that are on and renew these credentials."""
+    return (schedule for schedule in _schedules(deployment, name) if schedule.active)
+
+
+def _schedules(deployment: DeploymentResponse, name: str) -> list[DeploymentSchedule]:
+    """The schedules that renew these credentials; a schedule's own parameters come first."""
+    default = {"credentials": DEFAULT_CREDENTIALS} | deployment.parameters
+    return [each for each in deployment.schedules if name == (default | each.parameters)["credentials"]]
+
+
+def _lack(client: SyncPrefectClient, deployment: DeploymentResponse) -> Finding | None:
+    """What keeps a deployment's runs from starting; None if nothing does."""
+    label, pool_name = _label(deployment), deployment.work_pool_name
+    if pool_name is None:
+        return _lack_of_process(deployment)
+    try:
+        pool = client.read_work_pool(pool_name)
+    except ObjectNotFound:
+        return problem(
+            f"{label} waits in the work pool {pool_name!r}, which does not exist.",
+            f"prefect work-pool create {pool_name} --type process",
+        )
+    if pool.is_paused:
+        return problem(f"The work pool {pool_name!r} is paused.", f"prefect work-pool resume {pool_name}")
+    if pool.is_push_pool or pool.is_managed_pool:
+        return None
+    workers = client.read_workers_for_work_pool(pool_name)
+    if any(worker.status is WorkerStatus.ONLINE for worker in workers):
+        return None
+    return problem(
+        f"No worker is alive in the work pool {pool_name!r}, so {label} does not run.",
+        f"prefect worker start --pool {pool_name}",
+    )
+
+
+def _lack_of_process(deployment: DeploymentResponse) -> Finding | None:
+    # The server counts a served deployment as ready for a minute after its process last asked for runs.
+    if deployment.status is not None and deployment.status.value == "READY":
+        return None
+    label = _label(deployment)
+    return problem(f"The process that serves {label} does not run.", "run `python deployments/serve.py`.")
+
+
+def _label(deployment: DeploymentResponse) -> str:
+    return f"{FLOW_NAME}/{deployment.name}"

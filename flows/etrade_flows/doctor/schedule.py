@@ -1,0 +1,126 @@
+"""Whether the schedule keeps the token from going idle, on every kind of day."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.server.schemas.schedules import SCHEDULE_TYPES
+from pydantic import TypeAdapter
+
+from etrade_flows.doctor.deployment import active_schedules, require_active
+from etrade_flows.doctor.diagnosis import Finding, ok, problem
+from etrade_flows.doctor.facts import Facts
+from etrade_tasks.clock import now
+from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, midnight_after
+
+DAYS_AHEAD = 8
+"""The days looked at: every day of the week comes once whole."""
+
+CLOCK_CHANGES = 2
+"""The days looked at beyond those: the next on which the clocks go forward and the next back."""
+
+_DATES_AT_ONCE = 1000  # more, Prefect does not give
+_SERVER_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Gap:
+    """The time between one run and the next.
+
+    Attributes:
+        length: How long, as elapsed time.
+        begins_at: The run that it follows, in UTC.
+    """
+
+    length: timedelta
+    begins_at: datetime
+
+
+def check_schedule(facts: Facts) -> Finding:
+    """Whether each run comes before the token of the one before it goes idle."""
+    deployments = require_active(facts)
+    schedules = [each for deployment in deployments for each in active_schedules(deployment, facts.name)]
+    return judge(worst_gap(schedules, days_to_look_at(now())), facts.settings.reuse_window)
+
+
+def judge(gap: Gap | None, reuse_window: timedelta) -> Finding:
+    """What the longest gap means.
+
+    A run that an earlier renewal answered does not renew. So the token may have gone without a request for
+    the reuse window already when the gap begins.
+
+    Args:
+        gap: The longest of a day's; None where no day has two runs.
+        reuse_window: How long a renewal answers for the next ones.
+    """
+    remedy = "take both schedules of the deployment `hourly` in prefect.yaml"
+    if gap is None:
+        return problem("It runs once a day at most, and the token goes idle after two hours.", f"{remedy}.")
+    when = f"{gap.begins_at.astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern"
+    told = (
+        f"The longest gap between two runs of a day is {_minutes(gap.length)} min, from {when}; with the "
+        f"reuse window of {_minutes(reuse_window)} min"
+    )
+    if gap.length + reuse_window >= IDLE_LIMIT:
+        return problem(
+            f"{told} the token can go idle, which takes {_minutes(IDLE_LIMIT)} min.",
+            f"{remedy}, or shorten ETRADE_REUSE_WINDOW.",
+        )
+    return ok(f"{told} it stays under the idle limit of {_minutes(IDLE_LIMIT)} min.")
+
+
+def days_to_look_at(at: datetime) -> list[date]:
+    """The Eastern days ahead, and the next ones that have 23 and 25 hours."""
+    first = day_begins(at).date()
+    year_ahead = [first + timedelta(days=n) for n in range(1, 400)]
+    changes = [day for day in year_ahead if _length(day) != timedelta(hours=24)][:CLOCK_CHANGES]
+    return sorted({*(first + timedelta(days=n) for n in range(DAYS_AHEAD)), *changes})
+
+
+def worst_gap(schedules: Iterable[DeploymentSchedule], days: Iterable[date]) -> Gap | None:
+    """The longest gap between two runs of one Eastern day; None where no day has two.
+
+    Midnight ends every session, so a gap across it harms none. All the schedules count together.
+    """
+    gaps = [gap for runs in asyncio.run(_runs_by_day(list(schedules), days)) for gap in _gaps(runs)]
+    return max(gaps, default=None, key=lambda gap: gap.length)
+
+
+async def _runs_by_day(schedules: list[DeploymentSchedule], days: Iterable[date]) -> list[list[datetime]]:
+    """The runs of each day in order, in UTC, as the server's scheduler would make them."""
+    # The client's schedules are data alone; the server's know their dates.
+    known = [_SERVER_SCHEDULE.validate_python(each.schedule.model_dump()) for each in schedules]
+    return [sorted({run for each in known for run in await _runs(each, day)}) for day in days]
+
+
+async def _runs(schedule: SCHEDULE_TYPES, day: date) -> list[datetime]:
+    start, end = _limits(day)
+    found: list[datetime] = []
+    while some := await schedule.get_dates(n=_DATES_AT_ONCE, start=start, end=end):
+        found += [run.astimezone(UTC) for run in some if run < end]
+        start = some[-1] + timedelta(minutes=1)
+    return found
+
+
+def _gaps(runs: list[datetime]) -> list[Gap]:
+    return [Gap(later - earlier, earlier) for earlier, later in pairwise(runs)]
+
+
+def _limits(day: date) -> tuple[datetime, datetime]:
+    """The midnights that begin and end a day, in UTC."""
+    start = datetime.combine(day, time(), tzinfo=EASTERN)
+    return start.astimezone(UTC), midnight_after(start).astimezone(UTC)
+
+
+def _length(day: date) -> timedelta:
+    start, end = _limits(day)
+    return end - start
+
+
+def _minutes(span: timedelta) -> str:
+    return f"{span.total_seconds() / 60:g}"
