@@ -1,0 +1,131 @@
+"""E*TRADE: whether it answers, whether it takes the consumer key, and how far the two clocks differ.
+
+One request-token call tells all of it. It is signed with the consumer key alone, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
+from etrade_flows.doctor.facts import Exchange, Facts
+from etrade_tasks.addresses import API_URLS, OAUTH_URL
+from etrade_tasks.authorization import granted
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.replies import Outcome, classify, clock_advice
+
+SKEW_WARNED = timedelta(seconds=60)
+"""How far off a clock may be before a person is told."""
+
+SKEW_REFUSED = timedelta(minutes=5)
+"""From here on E*TRADE refuses the timestamp."""
+
+_DATE_RESOLUTION = timedelta(seconds=1)  # of the HTTP header, which drops the rest
+_SANDBOX_OAUTH = f"{API_URLS['sandbox']}/oauth"
+_SECRET_ADVICE = "The consumer secret is mistyped, still percent-encoded, or another key's."  # noqa: S105
+_SET_CLOCK = "set this machine's clock by NTP: `timedatectl set-ntp true`."
+
+
+def check_etrade(facts: Facts) -> Finding:
+    """Whether E*TRADE answers a signed call."""
+    reply = facts.exchange.reply
+    if reply.transport_error is not None:
+        return problem(
+            f"E*TRADE gives no answer: {reply.transport_error}.",
+            "check this machine's network and proxy, and the OAuth address of the credentials.",
+        )
+    if granted(reply) or _refuses(facts.exchange):
+        return ok(f"E*TRADE answers (status {reply.status_code}).")
+    return warning(
+        f"E*TRADE answers, but not with what was asked for (status {reply.status_code}).",
+        "run `etrade-session doctor` again in some minutes; if it stays so, look at E*TRADE's status.",
+    )
+
+
+def check_consumer_key(facts: Facts) -> Finding:
+    """Whether E*TRADE takes the consumer key and its secret."""
+    environment, reply = facts.credentials.environment, facts.exchange.reply
+    if granted(reply):
+        return ok("E*TRADE accepts the consumer key and its secret.")
+    if not _refuses(facts.exchange):
+        raise SkipCheck("E*TRADE did not serve the call.", first="etrade")
+    verdict = classify(reply)
+    if verdict.outcome is Outcome.CLOCK_SKEWED:
+        raise SkipCheck("E*TRADE refused this machine's clock before it looked at the key.", first="clock")
+    # What is said of a refused renewal is about its token.
+    advice = verdict.advice if verdict.outcome is Outcome.MISCONFIGURED else "It does not say why."
+    advice = _SECRET_ADVICE if verdict.problem == "signature_invalid" else advice
+    return problem(
+        f"E*TRADE refuses the consumer key ({verdict.problem or f'status {reply.status_code}'}). {advice}",
+        f"compare key, secret and environment ({environment}) with what E*TRADE issued, and correct them "
+        f"(Prefect UI > Blocks > {facts.name} > Edit, or the ETRADE_* variables).",
+    )
+
+
+def check_addresses(facts: Facts) -> Finding:
+    """Whether the addresses are those of the key's environment."""
+    credentials = facts.credentials
+    environment = credentials.environment
+    where = f"(Prefect UI > Blocks > {facts.name} > Edit, or ETRADE_OAUTH_URL and ETRADE_API_URL)"
+    if mismatched := _mismatched(credentials):
+        return problem(
+            f"The key is said to be a {environment} one, and {mismatched} is that of the other environment.",
+            f"empty the address, or correct the environment {where}.",
+        )
+    known = {OAUTH_URL, _SANDBOX_OAUTH, *API_URLS.values()}
+    others = {credentials.oauth_base_url, credentials.api_base_url} - known
+    if others:
+        return warning(
+            "Calls go to an address that is not E*TRADE's own, such as a simulator's.",
+            f"if that is not meant, empty the addresses {where}.",
+        )
+    return ok(f"The addresses are E*TRADE's own for {environment} keys.")
+
+
+def check_clock(facts: Facts) -> Finding:
+    """How far this machine's clock is from E*TRADE's."""
+    offset = clock_offset(facts.exchange)
+    if offset is None:
+        raise SkipCheck("E*TRADE's answer carries no date.", first="etrade")
+    if abs(offset) < SKEW_WARNED:
+        return ok(f"This machine's clock is within {SKEW_WARNED.seconds} s of E*TRADE's.")
+    says = clock_advice(offset).removesuffix(" Set it by NTP.")
+    if abs(offset) < SKEW_REFUSED:
+        return warning(f"{says} E*TRADE refuses it from {SKEW_REFUSED.seconds} s on.", _SET_CLOCK)
+    return problem(f"{says} E*TRADE refuses it.", _SET_CLOCK)
+
+
+def clock_offset(exchange: Exchange) -> timedelta | None:
+    """What to add to this machine's clock to get E*TRADE's, give or take half the round trip and a second.
+
+    None where no answer came, or none with a readable `Date`.
+    """
+    try:
+        date = parsedate_to_datetime(exchange.reply.header("Date"))
+    except (ValueError, OverflowError):
+        return None
+    date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    return date + _DATE_RESOLUTION / 2 - _middle(exchange.sent_at, exchange.reply.received_at)
+
+
+def _middle(start: datetime, end: datetime) -> datetime:
+    return start + (end - start) / 2
+
+
+def _refuses(exchange: Exchange) -> bool:
+    """Whether the answer is E*TRADE's own no, and not a page in its place."""
+    # No token takes part, so where a renewal would need a sign-in, here the key is meant.
+    refusals = (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED, Outcome.CLOCK_SKEWED)
+    return classify(exchange.reply).outcome in refusals
+
+
+def _mismatched(credentials: ETradeCredentials) -> str | None:
+    """The field whose address is the other environment's."""
+    other = API_URLS["sandbox" if credentials.environment == "live" else "live"]
+    if credentials.api_base_url == other:
+        return "the API address"
+    # The other way round is no mistake: E*TRADE's live OAuth address serves both kinds of key.
+    if credentials.environment == "live" and credentials.oauth_base_url == _SANDBOX_OAUTH:
+        return "the OAuth address"
+    return None

@@ -1,0 +1,163 @@
+"""What the doctor learns from one request-token call."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from etrade_flows.doctor.diagnosis import Finding, Health, SkipCheck
+from etrade_flows.doctor.etrade import check_addresses, check_clock, check_consumer_key, check_etrade
+from etrade_flows.doctor.facts import Facts
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import ETradeCredentials
+from etrade_tasks.clock import use_clock
+
+REQUEST = "/oauth/request_token"
+CredentialsFor = Callable[..., ETradeCredentials]
+
+
+@pytest.fixture
+def facts(block: str) -> Facts:
+    """Facts of a block whose token was just issued."""
+    return Facts(block)
+
+
+def with_credentials(credentials: ETradeCredentials) -> Facts:
+    facts = Facts("main")
+    facts.credentials = credentials
+    return facts
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_key_that_etrade_takes_is_ok(simulator: Simulator, facts: Facts) -> None:
+    """With the right key and secret all is well, and one call has told it."""
+    found = [check_etrade(facts), check_consumer_key(facts), check_clock(facts)]
+    assert [Health.OK] * 3 == [finding.verdict for finding in found]
+    assert [REQUEST] == [call.path for call in simulator.calls()]
+
+
+def test_key_of_the_other_environment_is_named(simulator: Simulator, credentials_for: CredentialsFor) -> None:
+    """A live key at the sandbox's own address is refused, and the cause is among those told."""
+    sandbox = f"{simulator.api_url('sandbox')}/oauth"
+    facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url=sandbox))
+    finding = check_consumer_key(facts)
+    assert Health.PROBLEM is finding.verdict
+    assert "consumer_key_rejected" in finding.says
+    assert "a sandbox key used as live or the reverse" in finding.says
+    assert "Prefect UI > Blocks > main > Edit" in finding.remedy
+
+
+def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFor) -> None:
+    """A key that is past its two years is refused, and that cause is told too."""
+    token = simulator.sign_in(
+        "live", consumer=simulator.add_consumer("live", issued_at=simulator.now() - timedelta(days=729))
+    )
+    simulator.advance(timedelta(days=2))
+    finding = check_consumer_key(with_credentials(credentials_for(token)))
+    assert Health.PROBLEM is finding.verdict
+    assert "past the two years" in finding.says
+
+
+def test_wrong_secret_is_told_from_a_wrong_key(simulator: Simulator, credentials_for: CredentialsFor) -> None:
+    """A signature that E*TRADE does not find right points to the consumer secret."""
+    credentials = credentials_for(simulator.sign_in("live"), consumer_secret="fake-mistyped-secret")
+    finding = check_consumer_key(with_credentials(credentials))
+    assert Health.PROBLEM is finding.verdict
+    assert "signature_invalid" in finding.says
+    assert "The consumer secret is mistyped" in finding.says
+
+
+def test_refusal_without_a_reason_speaks_of_no_token(simulator: Simulator, facts: Facts) -> None:
+    """A bare 401 is about the key, since no token takes part."""
+    simulator.plant(Fault(status=401, body=""), path=REQUEST)
+    finding = check_consumer_key(facts)
+    assert (Health.PROBLEM, False) == (finding.verdict, "token" in finding.says)
+
+
+@pytest.mark.parametrize("fault", [Fault(status=503), Fault(status=200, body="<html>Maintenance</html>")])
+def test_etrade_that_does_not_serve_is_a_warning(simulator: Simulator, facts: Facts, fault: Fault) -> None:
+    """A maintenance page says nothing of the key, whatever its status."""
+    simulator.plant(fault, path=REQUEST)
+    assert Health.WARNING is check_etrade(facts).verdict
+    with pytest.raises(SkipCheck):
+        check_consumer_key(facts)
+    assert 1 == len(simulator.calls(REQUEST))
+
+
+def test_no_answer_is_a_problem(simulator: Simulator, credentials_for: CredentialsFor) -> None:
+    """Where nobody listens, the doctor says so once; the key and the clock are left open."""
+    nowhere = f"http://127.0.0.1:{closed_port()}/oauth"
+    facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url=nowhere))
+    finding = check_etrade(facts)
+    assert Health.PROBLEM is finding.verdict
+    assert "Connection refused" in finding.says
+    for check in (check_consumer_key, check_clock):
+        with pytest.raises(SkipCheck):
+            check(facts)
+
+
+@pytest.mark.parametrize(
+    ("behind", "verdict"),
+    [(0, Health.OK), (50, Health.OK), (70, Health.WARNING), (-70, Health.WARNING), (-285, Health.WARNING)],
+)
+def test_clock_is_compared(simulator: Simulator, facts: Facts, behind: int, verdict: Health) -> None:
+    """Up to a minute is no matter; from there to five a person is warned, whichever clock is ahead."""
+    with use_clock(lambda: simulator.now() - timedelta(seconds=behind)):
+        assert verdict is check_clock(facts).verdict
+
+
+@pytest.mark.parametrize(("behind", "told"), [(400, "behind"), (-400, "ahead of")])
+def test_clock_that_etrade_refuses_is_a_problem(
+    simulator: Simulator, facts: Facts, behind: int, told: str
+) -> None:
+    """Past five minutes E*TRADE refuses the call; the doctor says by how much, and judges no key by it."""
+    with use_clock(lambda: simulator.now() - timedelta(seconds=behind)):
+        finding = check_clock(facts)
+        assert Health.OK is check_etrade(facts).verdict
+        with pytest.raises(SkipCheck):
+            check_consumer_key(facts)
+    assert Health.PROBLEM is finding.verdict
+    assert f"s {told} E*TRADE's" in finding.says
+    assert "NTP" in finding.remedy
+
+
+LIVE, SANDBOX = "https://api.etrade.com", "https://apisb.etrade.com"
+
+
+@pytest.mark.parametrize(
+    ("environment", "oauth", "api", "verdict"),
+    [
+        ("live", "", "", Health.OK),
+        ("sandbox", "", "", Health.OK),
+        ("sandbox", f"{LIVE}/oauth", SANDBOX, Health.OK),
+        ("sandbox", f"{SANDBOX}/oauth", "", Health.OK),
+        ("live", f"{SANDBOX}/oauth", "", Health.PROBLEM),
+        ("live", "", SANDBOX, Health.PROBLEM),
+        ("sandbox", "", LIVE, Health.PROBLEM),
+        ("live", "https://etrade.example/oauth", "", Health.WARNING),
+    ],
+)
+def test_addresses_fit_the_environment(
+    simulator: Simulator,
+    credentials_for: CredentialsFor,
+    *,
+    environment: str,
+    oauth: str,
+    api: str,
+    verdict: Health,
+) -> None:
+    """The other environment's address is a problem, one not E*TRADE's a warning without its name."""
+    token = simulator.sign_in("live")
+    credentials = credentials_for(token, environment=environment, oauth_url=oauth, api_url=api)
+    finding: Finding = check_addresses(with_credentials(credentials))
+    assert verdict is finding.verdict
+    assert "example" not in finding.says + finding.remedy
+    assert [] == simulator.calls(REQUEST)
