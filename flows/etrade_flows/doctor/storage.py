@@ -1,0 +1,116 @@
+"""Where renewals are remembered and where they wait for each other: writable, and shared."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultStore
+
+from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
+from etrade_flows.doctor.facts import Facts, Place
+from etrade_tasks.renew_session import Effort, lock_manager
+
+PROBE = "etrade-session-doctor"
+"""The key of the record that is written and read back. One that cannot be deleted is replaced by the next."""
+
+_LOCAL_FOLDER = "the folder of PREFECT_LOCAL_STORAGE_PATH (`prefect config view --show-defaults`)"
+_OPEN_RESULTS = (
+    "check that the block of PREFECT_DEFAULT_RESULT_STORAGE_BLOCK (`prefect config view`) exists, and that "
+    "the package of its type is installed."
+)
+_REACH_REDIS = (
+    "check that the Redis server of ETRADE_LOCK_REDIS_URL runs, can be reached and takes the password."
+)
+_WRITE_LOCKS = (
+    "make the folder of ETRADE_LOCK_DIRECTORY (default: etrade-locks in the Prefect home) writable for "
+    "this user."
+)
+_SHARE_RESULTS = (
+    "create a storage block that all of them reach, and set PREFECT_DEFAULT_RESULT_STORAGE_BLOCK to it"
+)
+_SHARE_LOCKS = "set ETRADE_LOCK_REDIS_URL and pip install 'prefect-etrade[redis]'"
+
+
+def check_result_storage(facts: Facts) -> Finding:
+    """Whether the record of a renewal can be written and read back."""
+    facts.require_server()
+    try:
+        store = facts.result_store
+    except SkipCheck as unopened:
+        return problem(unopened.says, _OPEN_RESULTS)
+    local = _is_folder_of_this_machine(store)
+    kept = "files on this machine" if local else "a storage block"
+    try:
+        _write_and_read_back(store)
+    except Exception as error:  # noqa: BLE001  # every kind of storage fails in its own way
+        whose = _LOCAL_FOLDER if local else "the storage block (Prefect UI > Blocks)"
+        return problem(
+            f"No renewal can be remembered: {kept}, which cannot be written ({type(error).__name__}).",
+            f"make {whose} writable for this user.",
+        )
+    return ok(f"Renewals are remembered in {kept}, which can be written and read.")
+
+
+def check_locks(facts: Facts) -> Finding:
+    """Whether a lock can be taken and freed."""
+    in_redis = facts.settings.lock_redis_url is not None
+    kept = "Redis" if in_redis else "files on this machine"
+    try:
+        lock_manager(Effort(facts.name, facts.settings)).probe()
+    except ModuleNotFoundError:
+        return problem(
+            "ETRADE_LOCK_REDIS_URL is set, and the package redis is missing.",
+            "pip install 'prefect-etrade[redis]'",
+        )
+    except Exception as error:  # noqa: BLE001  # the operating system and Redis fail in many ways
+        remedy = _REACH_REDIS if in_redis else _WRITE_LOCKS
+        return problem(f"No lock can be had in {kept} ({type(error).__name__}).", remedy)
+    return ok(f"Locks are kept in {kept}, and one was taken and freed.")
+
+
+def check_sharing(facts: Facts) -> Finding:
+    """Whether the machines that may renew remember the same renewals and wait for the same locks."""
+    settings = facts.settings
+    if facts.server.place not in (Place.CLOUD, Place.ELSEWHERE):
+        return ok("The Prefect server is on this machine, and all who renew here share results and locks.")
+    lacks = [("what was renewed", _SHARE_RESULTS)] if _is_folder_of_this_machine(facts.result_store) else []
+    lacks += [("who goes first", _SHARE_LOCKS)] if settings.lock_redis_url is None else []
+    if not lacks:
+        return ok("Results and locks are kept where several machines can share them.")
+    return warning(
+        f"Other machines may use the same Prefect server, and only the processes of this one share "
+        f"{' and '.join(what for what, _ in lacks)}.",
+        f"nothing, if only this machine renews; else {'; '.join(remedy for _, remedy in lacks)}.",
+    )
+
+
+def _write_and_read_back(store: ResultStore) -> None:
+    """Leave nothing behind where Prefect's storage knows how to delete.
+
+    Raises:
+        Exception: Whatever the storage raises, and OSError if another record comes back.
+    """
+    # Without its memory: a record that comes back must come from the storage.
+    store = store.model_copy(update={"cache_result_in_memory": False})
+    mark = uuid4().hex
+    try:
+        store.write(mark, key=PROBE)
+        if store.read(PROBE).result != mark:
+            raise OSError
+    finally:
+        _delete(store)
+
+
+def _delete(store: ResultStore) -> None:
+    storage = store.result_storage
+    if isinstance(storage, LocalFileSystem) and storage.basepath is not None:
+        with suppress(OSError):
+            (Path(storage.basepath).expanduser() / PROBE).unlink(missing_ok=True)
+
+
+def _is_folder_of_this_machine(store: ResultStore) -> bool:
+    """Whether results stay here. A folder that somebody made a block of is taken to be a shared one."""
+    return isinstance(store.result_storage, LocalFileSystem) and store.result_storage_block_id is None

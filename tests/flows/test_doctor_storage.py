@@ -1,0 +1,139 @@
+"""Whether the doctor sees results and locks that cannot be kept, or are not shared."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.filesystems import LocalFileSystem
+from prefect.settings import (
+    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
+    PREFECT_LOCAL_STORAGE_PATH,
+    temporary_settings,
+)
+
+from etrade_flows.doctor.diagnosis import Health, SkipCheck
+from etrade_flows.doctor.facts import Facts, Place, Server
+from etrade_flows.doctor.storage import check_locks, check_result_storage, check_sharing
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture
+def facts() -> Facts:
+    """Facts of credentials that nobody asks for."""
+    return Facts("nobody")
+
+
+@pytest.fixture
+def unusable(tmp_path: Path) -> Path:
+    """A folder that nobody can make, not even root: a file stands in its way."""
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "folder"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Path]:
+    """Prefect's result storage, in a folder of its own."""
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"}):
+        yield tmp_path / "results"
+
+
+def test_result_is_written_read_and_deleted(facts: Facts, storage: Path) -> None:
+    """A record is written where Prefect keeps results and read back, and no file is left behind."""
+    assert Health.OK is check_result_storage(facts).verdict
+    assert storage.exists()
+    assert [] == [path for path in storage.rglob("*") if path.is_file()]
+
+
+def test_unwritable_result_storage_is_a_problem(facts: Facts, unusable: Path) -> None:
+    """A folder that cannot be written is a problem, told by its setting and not by its path."""
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: unusable}):
+        finding = check_result_storage(facts)
+    assert Health.PROBLEM is finding.verdict
+    assert "PREFECT_LOCAL_STORAGE_PATH" in finding.remedy
+    assert str(unusable) not in finding.says + finding.remedy
+
+
+def test_missing_storage_block_is_a_problem(facts: Facts) -> None:
+    """A storage block that does not exist is a problem, and what is shared by it is left open."""
+    with temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/nobody-made-it"}):
+        finding = check_result_storage(facts)
+        facts.server = Server(Place.ELSEWHERE)
+        with pytest.raises(SkipCheck):
+            check_sharing(facts)
+    assert Health.PROBLEM is finding.verdict
+    assert "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK" in finding.remedy
+
+
+def test_locks_in_files_are_tried(
+    facts: Facts, tmp_path: Path, unusable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock is taken and freed in the folder that is set; one that cannot be made is a problem."""
+    monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(tmp_path / "locks"))
+    assert Health.OK is check_locks(facts).verdict
+    assert (tmp_path / "locks").is_dir()
+    monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(unusable))
+    finding = check_locks(Facts("nobody"))
+    assert Health.PROBLEM is finding.verdict
+    assert "ETRADE_LOCK_DIRECTORY" in finding.remedy
+
+
+def test_locks_in_redis_are_tried(facts: Facts, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a Redis server is set, the lock is taken and freed there."""
+    monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", redis_url)
+    finding = check_locks(facts)
+    assert Health.OK is finding.verdict
+    assert "Redis" in finding.says
+
+
+def test_unreachable_redis_is_a_problem(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that does not answer is a problem, told without its address and password."""
+    monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://:fake-canary@127.0.0.1:9/0")
+    finding = check_locks(facts)
+    assert Health.PROBLEM is finding.verdict
+    assert "ConnectionError" in finding.says
+    assert "ETRADE_LOCK_REDIS_URL" in finding.remedy
+    assert "fake-canary" not in finding.says + finding.remedy
+
+
+def test_missing_redis_package_is_named(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, the command that installs it is the remedy."""
+    monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://127.0.0.1:9/0")
+    monkeypatch.setitem(sys.modules, "redis", None)
+    assert "pip install 'prefect-etrade[redis]'" == check_locks(facts).remedy
+
+
+def test_one_machine_shares_all(facts: Facts) -> None:
+    """With the server on this machine, files are shared by all who renew."""
+    assert Health.OK is check_sharing(facts).verdict
+
+
+@pytest.mark.parametrize("place", [Place.CLOUD, Place.ELSEWHERE])
+def test_files_beside_a_distant_server_are_a_warning(facts: Facts, place: Place) -> None:
+    """Where other machines may use the server, files that only this one sees are told with both remedies."""
+    facts.server = Server(place)
+    finding = check_sharing(facts)
+    assert Health.WARNING is finding.verdict
+    assert "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK" in finding.remedy
+    assert "ETRADE_LOCK_REDIS_URL" in finding.remedy
+
+
+def test_shared_storage_and_locks_are_ok(
+    facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage block and a Redis server are what several machines share; each alone is half of it."""
+    facts.server = Server(Place.ELSEWHERE)
+    LocalFileSystem(basepath=str(tmp_path / "shared")).save("doctor-shared", overwrite=True)
+    with temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/doctor-shared"}):
+        half = check_sharing(facts)
+        monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://127.0.0.1:9/0")
+        other = Facts("nobody")
+        other.server = facts.server
+        whole = check_sharing(other)
+        written = check_result_storage(other)
+    assert (Health.WARNING, False) == (half.verdict, "RESULT_STORAGE" in half.remedy)
+    assert (Health.OK, Health.OK) == (whole.verdict, written.verdict)
+    assert "a storage block" in written.says
