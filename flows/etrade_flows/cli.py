@@ -16,6 +16,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
+from etrade_flows import cli_doctor
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
 from etrade_flows.cli_session import register
 from etrade_flows.renew_access_token import renew_access_token
@@ -31,6 +32,7 @@ app = App(
     help_epilogue="Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.",
 )
 register(app)
+cli_doctor.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

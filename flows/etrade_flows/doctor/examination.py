@@ -1,0 +1,59 @@
+"""All that the doctor looks at, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from etrade_flows.doctor.deployment import check_deployment, check_worker
+from etrade_flows.doctor.diagnosis import Finding, find
+from etrade_flows.doctor.etrade import check_addresses, check_clock, check_consumer_key, check_etrade
+from etrade_flows.doctor.facts import Facts
+from etrade_flows.doctor.schedule import check_schedule
+from etrade_flows.doctor.server import (
+    check_block_type,
+    check_credentials,
+    check_server,
+    check_server_version,
+    check_settings,
+)
+from etrade_flows.doctor.storage import check_locks, check_result_storage, check_sharing
+from etrade_flows.doctor.versions import check_httpx2, check_versions
+
+SERVER_SECONDS = 10.0
+"""How long one answer of the Prefect server is waited for."""
+
+CHECKS: dict[str, Callable[[Facts], Finding]] = {
+    "versions": check_versions,
+    "httpx2": check_httpx2,
+    "settings": check_settings,
+    "server": check_server,
+    "server-version": check_server_version,
+    "block-type": check_block_type,
+    "credentials": check_credentials,
+    "deployment": check_deployment,
+    "worker": check_worker,
+    "schedule": check_schedule,
+    "etrade": check_etrade,
+    "consumer-key": check_consumer_key,
+    "addresses": check_addresses,
+    "clock": check_clock,
+    "result-storage": check_result_storage,
+    "locks": check_locks,
+    "sharing": check_sharing,
+}
+"""Each check by its name, which stays as it is: other programs read it."""
+
+
+def examine(name: str) -> list[Finding]:
+    """What every check found for the credentials of that name. Never raises.
+
+    Args:
+        name: The credentials' name.
+    """
+    facts = Facts(name)
+    # Prefect's client would try for minutes; the doctor says at once that nobody answers.
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: SERVER_SECONDS}):
+        return [find(check, partial(look, facts)) for check, look in CHECKS.items()]
