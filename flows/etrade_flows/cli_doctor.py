@@ -35,8 +35,8 @@ def doctor(
 ) -> int:
     """Look at all that a renewal needs, and say what to mend. The report is safe to show in public.
 
-    It makes one call to E*TRADE, which the access token takes no part in, and tries the result storage and
-    the locks with a probe. Exits with 1 if there is a problem.
+    It makes two calls to E*TRADE, one of them for data if somebody is signed in, and tries the result storage
+    and the locks with a probe. Exits with 1 if there is a problem.
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ from prefect.settings import (
 
 from etrade_flows import cli
 from etrade_flows.doctor import examination
+from etrade_flows.doctor.data_call import PATH
 from etrade_flows.doctor.diagnosis import Finding, Health, SkipCheck, find, ok, problem, summary, warning
 from etrade_flows.doctor.examination import CHECKS, examine
 from etrade_flows.doctor.facts import Facts
@@ -140,6 +141,8 @@ def test_names_of_the_checks_stay() -> None:
         "schedule",
         "etrade",
         "consumer-key",
+        "key-age",
+        "data-call",
         "addresses",
         "clock",
         "result-storage",
@@ -185,6 +188,8 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
         "schedule",
         "etrade",
         "consumer-key",
+        "key-age",
+        "data-call",
         "addresses",
         "clock",
         "result-storage",
@@ -193,9 +198,9 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
 
 
 def test_session_is_left_alone(simulator: Simulator, block: str) -> None:
-    """A whole examination makes one call to E*TRADE, and none of it with the access token."""
+    """A whole examination asks for a request token and for data, and neither renews nor ends the token."""
     examine(block)
-    assert [REQUEST] == [call.path for call in simulator.calls()]
+    assert [REQUEST, PATH] == [call.path for call in simulator.calls()]
 
 
 def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:

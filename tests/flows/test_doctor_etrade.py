@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from etrade_flows.doctor.diagnosis import Finding, Health, SkipCheck
-from etrade_flows.doctor.etrade import check_addresses, check_clock, check_consumer_key, check_etrade
+from etrade_flows.doctor.etrade import (
+    check_addresses,
+    check_clock,
+    check_consumer_key,
+    check_etrade,
+    check_key_age,
+)
 from etrade_flows.doctor.facts import Facts
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials
@@ -64,6 +70,25 @@ def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFo
     finding = check_consumer_key(with_credentials(credentials_for(token)))
     assert Health.PROBLEM is finding.verdict
     assert "past the two years" in finding.says
+
+
+@pytest.mark.parametrize(
+    ("age", "verdict", "says"),
+    [
+        (None, Health.OK, "Nobody told when"),
+        (600, Health.OK, "serves until 2027-10-23"),
+        (705, Health.WARNING, "two years old in 25 days"),
+    ],
+)
+def test_age_of_the_key_is_judged(
+    credentials: ETradeCredentials, noon: datetime, age: int | None, verdict: Health, says: str
+) -> None:
+    """Where its date is known, a key within thirty days of its two years is a warning."""
+    issued_on = None if age is None else noon.date() - timedelta(days=age)
+    aged = credentials.model_copy(update={"consumer_key_issued_on": issued_on})
+    with use_clock(lambda: noon):
+        finding = check_key_age(with_credentials(aged))
+    assert (verdict, True) == (finding.verdict, says in finding.says)
 
 
 def test_wrong_secret_is_told_from_a_wrong_key(simulator: Simulator, credentials_for: CredentialsFor) -> None:

@@ -12,7 +12,9 @@ from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warni
 from etrade_flows.doctor.facts import Exchange, Facts
 from etrade_tasks.addresses import API_URLS, OAUTH_URL
 from etrade_tasks.authorization import granted
+from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.key_age import KEY_ADVICE, key_warning, lapses_on
 from etrade_tasks.replies import Outcome, classify, clock_advice
 
 SKEW_WARNED = timedelta(seconds=60)
@@ -61,6 +63,18 @@ def check_consumer_key(facts: Facts) -> Finding:
         f"compare key, secret and environment ({environment}) with what E*TRADE issued, and correct them "
         f"(Prefect UI > Blocks > {facts.name} > Edit, or the ETRADE_* variables).",
     )
+
+
+def check_key_age(facts: Facts) -> Finding:
+    """Whether the consumer key lapses soon, by the date that a person told."""
+    issued_on = facts.credentials.consumer_key_issued_on
+    if said := key_warning(issued_on, now()):
+        return warning(said, KEY_ADVICE)
+    if issued_on is None:
+        return ok(
+            "Nobody told when the consumer key was issued (`etrade-session login --key-issued-on DATE`)."
+        )
+    return ok(f"The consumer key serves until {lapses_on(issued_on)} or so.")
 
 
 def check_addresses(facts: Facts) -> Finding:

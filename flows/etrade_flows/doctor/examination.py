@@ -7,9 +7,16 @@ from functools import partial
 
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from etrade_flows.doctor.data_call import check_data_call
 from etrade_flows.doctor.deployment import check_deployment, check_worker
 from etrade_flows.doctor.diagnosis import Finding, find
-from etrade_flows.doctor.etrade import check_addresses, check_clock, check_consumer_key, check_etrade
+from etrade_flows.doctor.etrade import (
+    check_addresses,
+    check_clock,
+    check_consumer_key,
+    check_etrade,
+    check_key_age,
+)
 from etrade_flows.doctor.facts import Facts
 from etrade_flows.doctor.schedule import check_schedule
 from etrade_flows.doctor.server import (
@@ -38,6 +45,8 @@ CHECKS: dict[str, Callable[[Facts], Finding]] = {
     "schedule": check_schedule,
     "etrade": check_etrade,
     "consumer-key": check_consumer_key,
+    "key-age": check_key_age,
+    "data-call": check_data_call,
     "addresses": check_addresses,
     "clock": check_clock,
     "result-storage": check_result_storage,

@@ -1,0 +1,54 @@
+"""Whether E*TRADE's API serves the key in the environment that it is said to be of.
+
+OAuth calls do not tell: E*TRADE takes both kinds of key at one address there. Only a data call does, and it
+needs a token; so it is tried where somebody is signed in. To the token it is a use like any other.
+"""
+
+from __future__ import annotations
+
+import httpx
+
+from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
+from etrade_flows.doctor.facts import Facts
+from etrade_tasks.clock import now
+from etrade_tasks.replies import Outcome, RenewalReply, classify
+
+PATH = "/v1/accounts/list.json"
+"""What is asked for; what comes back is looked at no further than its status and its problem."""
+
+
+def check_data_call(facts: Facts) -> Finding:
+    """Whether a data call is served."""
+    credentials = facts.credentials
+    if credentials.access_token is None:
+        raise SkipCheck(
+            "Nobody is signed in, so that no data call can be tried.", first="etrade-session login"
+        )
+    api = f"E*TRADE's {credentials.environment} API"
+    try:
+        with credentials.get_client() as client:
+            response = client.get(PATH)
+    except httpx.TransportError as error:
+        return problem(
+            f"{api} gives no answer ({type(error).__name__}).",
+            "check this machine's network and proxy, and the API address of the credentials.",
+        )
+    if response.is_success:
+        return ok(f"{api} serves the key and the token.")
+    verdict = classify(RenewalReply(response.status_code, response.headers, response.text, received_at=now()))
+    if (verdict.problem or "").startswith("consumer_key"):
+        return problem(
+            f"{api} refuses the consumer key ({verdict.problem}): it is of the other environment, or it has "
+            "lapsed.",
+            f"correct the environment of the credentials (Prefect UI > Blocks > {facts.name} > Edit, or "
+            "ETRADE_ENVIRONMENT), or get a new key from E*TRADE.",
+        )
+    if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
+        return warning(
+            f"{api} does not serve the token now ({verdict.problem or f'status {response.status_code}'}).",
+            f"run `etrade-session renew --credentials {facts.name}`, which says whether a sign-in is due.",
+        )
+    return warning(
+        f"{api} did not serve the call (status {response.status_code}).",
+        "run `etrade-session doctor` again in some minutes; if it stays so, look at E*TRADE's status.",
+    )
