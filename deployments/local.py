@@ -329,7 +329,9 @@ def _welcome(trial: Trial, issued_at: datetime) -> str:
                Runs appear there by themselves, one a minute; the first takes up to a minute.
   E*TRADE      {trial.simulator_url} (a simulator; nothing here reaches E*TRADE)
   Signed in    until {eastern} US Eastern ({local}). The first run after that fails
-               with SignInRequired and says what a person must do; `make up` signs in again.
+               with SignInRequired and says what a person must do; `make up` signs in again,
+               and so can you: run `sign-in` in the UI, or
+               PREFECT_API_URL={trial.server_url}/api .venv/bin/etrade-session login
   Logs         {trial.state}
   To end it    make down
 """
