@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import pytest
 from hypothesis import settings
@@ -147,6 +153,102 @@ def redis_url() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def database(prefect_server: None) -> Callable[[], str]:
+    """Dumps every table of the server's database as text."""
+    from prefect.settings import get_current_settings
+
+    def dump() -> str:
+        url = get_current_settings().server.database.connection_url.get_secret_value()
+        with closing(sqlite3.connect(url.partition("///")[2])) as connection:
+            return "\n".join(connection.iterdump())
+
+    return dump
+
+
+@pytest.fixture
+def files_at_rest() -> Callable[[], dict[str, bytes]]:
+    """Reads every file of the result storage, and of the Prefect home but the database."""
+    from prefect.settings import get_current_settings
+
+    def read() -> dict[str, bytes]:
+        settings = get_current_settings()
+        places = [settings.home, Path(settings.results.local_storage_path)]
+        files = {path for place in places for path in place.rglob("*") if path.is_file()}
+        return {str(path): path.read_bytes() for path in files if ".db" not in path.name}
+
+    return read
+
+
+class Person:
+    """Somebody elsewhere who goes where the artifact leads, opens the form's link and resumes the run.
+
+    Attributes:
+        seen: Every address that stood behind a form's link.
+        entered: Every verifier that was entered.
+        forms: Every description that the form showed.
+        before_answering: What happens between the form's opening and the answer.
+    """
+
+    def __init__(self, simulator: Simulator, block: str) -> None:
+        self.seen: list[str] = []
+        self.entered: list[str] = []
+        self.forms: list[str] = []
+        self.before_answering: Callable[[], object] = lambda: None
+        self._simulator, self._block = simulator, block
+        self._hands = ThreadPoolExecutor(max_workers=1)
+        self._acts: list[Future[None]] = []
+
+    def answers(self, spoil: Callable[[str], str] = lambda verifier: verifier) -> None:
+        """Answer the next pause, with the verifier or what `spoil` makes of it."""
+        self._acts.append(self._hands.submit(self._answer, spoil))
+
+    def _answer(self, spoil: Callable[[str], str]) -> None:
+        from prefect.artifacts import Artifact
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.responses import SetStateStatus
+
+        _wait_until(lambda: self.waits() is not None, seconds=60)
+        run_id, form = self.waits()
+        self.before_answering()
+        assert str(run_id) in Artifact.get(f"etrade-sign-in-{self._block}").data
+        address = re.search(r"\]\((.*?)\)", form)[1]
+        verifier = spoil(self._simulator.approve(parse_qs(urlsplit(address).query)["token"][0]))
+        self.seen.append(address)
+        self.entered.append(verifier)
+        self.forms.append(form)
+        with get_client(sync_client=True) as client:
+            result = client.resume_flow_run(run_id, run_input={"verifier": verifier})
+        assert SetStateStatus.ACCEPT == result.status
+
+    def waits(self) -> tuple[UUID, str] | None:
+        """The run that waits, and what its form says; None while there is none."""
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.filters import FlowRunFilter
+
+        wanted = {"name": {"any_": [f"sign in {self._block}"]}, "state": {"type": {"any_": ["PAUSED"]}}}
+        with get_client(sync_client=True) as client:
+            for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted)):
+                for found in client.filter_flow_run_input(run.id, "paused-", 10, set()):
+                    if found.key.endswith("-description"):
+                        return run.id, found.value
+        return None
+
+    def leave(self) -> None:
+        """Wait for every answer to have been given."""
+        self._hands.shutdown()
+        for act in self._acts:
+            act.result()
+
+
+@pytest.fixture
+def person(simulator: Simulator, block: str) -> Iterator[Person]:
+    """A person who answers a waiting sign-in through the API, as the Prefect UI does it."""
+    someone = Person(simulator, block)
+    yield someone
+    someone.leave()
 
 
 def _answers(port: int) -> bool:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
@@ -21,9 +18,7 @@ import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.responses import SetStateStatus
 from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 from prefect.states import Paused, State
@@ -68,70 +63,6 @@ def last_word(block: str) -> None:
     get_run_logger().info("fake-last-word of %s", block)
 
 
-class Person:
-    """Somebody elsewhere who goes where the artifact leads, opens the form's link and resumes the run.
-
-    Attributes:
-        seen: Every address that stood behind a form's link.
-        entered: Every verifier that was entered.
-        forms: Every description that the form showed.
-        before_answering: What happens between the form's opening and the answer.
-    """
-
-    def __init__(self, simulator: Simulator, block: str, wait_until: Callable[..., None]) -> None:
-        self.seen: list[str] = []
-        self.entered: list[str] = []
-        self.forms: list[str] = []
-        self.before_answering: Callable[[], object] = lambda: None
-        self._simulator, self._block, self._wait_until = simulator, block, wait_until
-        self._hands = ThreadPoolExecutor(max_workers=1)
-        self._acts: list[Future[None]] = []
-
-    def answers(self, spoil: Callable[[str], str] = lambda verifier: verifier) -> None:
-        """Answer the next pause, with the verifier or what `spoil` makes of it."""
-        self._acts.append(self._hands.submit(self._answer, spoil))
-
-    def _answer(self, spoil: Callable[[str], str]) -> None:
-        self._wait_until(lambda: self.waits() is not None, seconds=60)
-        run_id, form = self.waits()
-        self.before_answering()
-        assert str(run_id) in Artifact.get(artifact_key(self._block)).data
-        address = re.search(r"\]\((.*?)\)", form)[1]
-        verifier = spoil(self._simulator.approve(parse_qs(urlsplit(address).query)["token"][0]))
-        self.seen.append(address)
-        self.entered.append(verifier)
-        self.forms.append(form)
-        with get_client(sync_client=True) as client:
-            result = client.resume_flow_run(run_id, run_input={"verifier": verifier})
-        assert SetStateStatus.ACCEPT == result.status
-
-    def waits(self) -> tuple[UUID, str] | None:
-        """The run that waits, and what its form says; None while there is none."""
-        paused = FlowRunFilter.model_validate(
-            {"name": {"any_": [f"sign in {self._block}"]}, "state": {"type": {"any_": [StateType.PAUSED]}}}
-        )
-        with get_client(sync_client=True) as client:
-            for run in client.read_flow_runs(flow_run_filter=paused):
-                for found in client.filter_flow_run_input(run.id, "paused-", 10, set()):
-                    if found.key.endswith("-description"):
-                        return run.id, found.value
-        return None
-
-    def leave(self) -> None:
-        """Wait for every answer to have been given."""
-        self._hands.shutdown()
-        for act in self._acts:
-            act.result()
-
-
-@pytest.fixture
-def person(simulator: Simulator, block: str, wait_until: Callable[..., None]) -> Iterator[Person]:
-    """A person who can be asked to answer."""
-    someone = Person(simulator, block, wait_until)
-    yield someone
-    someone.leave()
-
-
 def token_of(block: str) -> str | None:
     return stored_credentials(block).signing_keys.token
 
@@ -147,7 +78,7 @@ def inputs_of(run: State[Any] | UUID) -> list[str]:
 class TestAnswered:
     """A person answers."""
 
-    def test_run_ends_signed_in(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_run_ends_signed_in(self, simulator: Simulator, block: str, person: Any) -> None:
         """The run completes as `SignedIn`, and the block holds a token that E*TRADE serves."""
         before = token_of(block)
         person.answers()
@@ -157,26 +88,26 @@ class TestAnswered:
         with stored_credentials(block).get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code
 
-    def test_caller_gets_the_session(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_caller_gets_the_session(self, simulator: Simulator, block: str, person: Any) -> None:
         """Called as a function, the flow returns the session, and the next renewal reuses its proof."""
         person.answers()
         assert isinstance(sign_in(block), TokenSession)
         assert True is renew_access_token(block).reused
         assert 1 == len(simulator.calls(RENEW))
 
-    def test_sign_out_and_in_again(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_sign_out_and_in_again(self, simulator: Simulator, block: str, person: Any) -> None:
         """A block that was signed out is signed in again with a verifier alone."""
         sign_out(block)
         person.answers()
         assert "SignedIn" == sign_in(block, return_state=True).name
 
-    def test_form_says_until_when(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_form_says_until_when(self, simulator: Simulator, block: str, person: Any) -> None:
         """The form that Resume opens says until when its link is good."""
         person.answers()
         sign_in(block)
         assert "before 12:05 US Eastern" in person.forms[0]
 
-    def test_run_is_named_and_tagged(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_run_is_named_and_tagged(self, simulator: Simulator, block: str, person: Any) -> None:
         """The run says in its name and its tags whom it signs in."""
         person.answers()
         state = sign_in(block, return_state=True)
@@ -184,7 +115,7 @@ class TestAnswered:
             run = client.read_flow_run(state.state_details.flow_run_id)
         assert (f"sign in {block}", {"etrade", "live", block}) == (run.name, set(run.tags))
 
-    def test_nothing_asked_or_entered_is_kept(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_nothing_asked_or_entered_is_kept(self, simulator: Simulator, block: str, person: Any) -> None:
         """What the form held and what was entered is gone, and no artifact calls for anybody."""
         person.answers()
         state = sign_in(block, return_state=True)
@@ -193,7 +124,7 @@ class TestAnswered:
 
     @pytest.mark.parametrize("rerun", [False, True])
     def test_runs_that_waited_go_on_if_asked(
-        self, simulator: Simulator, block: str, person: Person, *, rerun: bool
+        self, simulator: Simulator, block: str, person: Any, *, rerun: bool
     ) -> None:
         """A run that paused for want of a sign-in is resumed by one that is asked to, and by no other."""
         with get_client(sync_client=True) as client:
@@ -218,7 +149,7 @@ class TestKilled:
     """The process of a waiting run is killed."""
 
     @pytest.fixture
-    def abandoned(self, simulator: Simulator, block: str, person: Person, wait_until: Any) -> UUID:
+    def abandoned(self, simulator: Simulator, block: str, person: Any, wait_until: Any) -> UUID:
         """A run whose process was killed while its form was open."""
         simulator.timestamp_tolerance = timedelta(days=10_000)  # that process lives by the machine's clock
         process = subprocess.Popen(
@@ -244,7 +175,7 @@ class TestKilled:
             assert 200 == client.get("/v1/accounts/list.json").status_code
 
     def test_next_sign_in_clears_what_was_left(
-        self, simulator: Simulator, block: str, person: Person, abandoned: UUID, wait_until: Any
+        self, simulator: Simulator, block: str, person: Any, abandoned: UUID, wait_until: Any
     ) -> None:
         """Once nobody can answer it any more, the open form is deleted and its run is ended."""
 
@@ -257,9 +188,7 @@ class TestKilled:
         assert [] != inputs_of(abandoned)
         wait_until(cleared, seconds=30)
 
-    def test_run_that_still_waits_is_left_alone(
-        self, simulator: Simulator, block: str, person: Person
-    ) -> None:
+    def test_run_that_still_waits_is_left_alone(self, simulator: Simulator, block: str, person: Any) -> None:
         """A second sign-in does not take the form away from under a first that waits."""
         person.answers()
         with ThreadPoolExecutor(max_workers=1) as other:
@@ -270,9 +199,7 @@ class TestKilled:
 class TestRefused:
     """The sign-in does not come off."""
 
-    def test_wrong_verifier_is_asked_for_again(
-        self, simulator: Simulator, block: str, person: Person
-    ) -> None:
+    def test_wrong_verifier_is_asked_for_again(self, simulator: Simulator, block: str, person: Any) -> None:
         """A wrong verifier is told in the next form, whose link is another, and the right one signs in."""
         person.answers(lambda verifier: "wrong")
         person.answers()
@@ -280,7 +207,7 @@ class TestRefused:
         assert 2 == len(set(person.seen))
         assert [False, True] == ["The verifier is not the one" in form for form in person.forms]
 
-    def test_wrong_verifiers_come_to_an_end(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_wrong_verifiers_come_to_an_end(self, simulator: Simulator, block: str, person: Any) -> None:
         """After three the run fails, and the old token is still there."""
         before = token_of(block)
         for _ in range(ROUNDS):
@@ -307,7 +234,7 @@ class TestRefused:
         assert ("NobodyAnswered", StateType.FAILED) == (run.state.name, run.state.type)
 
     def test_run_after_an_unanswered_one_succeeds(
-        self, simulator: Simulator, block: str, person: Person
+        self, simulator: Simulator, block: str, person: Any
     ) -> None:
         """Nothing of a run that waited in vain is in the way of the next."""
         with pytest.MonkeyPatch.context() as patch:
@@ -317,7 +244,7 @@ class TestRefused:
         assert "SignedIn" == sign_in(block, return_state=True).name
 
     def test_unproven_token_is_not_stored(
-        self, simulator: Simulator, block: str, person: Person, monkeypatch: pytest.MonkeyPatch
+        self, simulator: Simulator, block: str, person: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A new token that cannot be renewed fails the run and leaves the old one where it was."""
         monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
@@ -344,9 +271,11 @@ def test_sweep_finds_no_secret(
     *,
     simulator: Simulator,
     block: str,
-    person: Person,
+    person: Any,
     credentials: ETradeCredentials,
     caplog: pytest.LogCaptureFixture,
+    database: Callable[[], str],
+    files_at_rest: Callable[[], dict[str, bytes]],
     wait_until: Callable[..., None],
 ) -> None:
     """After a refused and a good verifier, database, files and logs hold no secret, link or verifier."""
@@ -363,25 +292,10 @@ def test_sweep_finds_no_secret(
     links = {parse_qs(urlsplit(address).query)["token"][0] for address in person.seen}
     spellings = {s for each in secrets | links | {*person.entered} for s in (each, quote(each, safe=""))}
     # Logs and events are written after the run.
-    wait_until(lambda: f"fake-last-word of {block}".encode() in _database(), seconds=60)
+    wait_until(lambda: f"fake-last-word of {block}" in database(), seconds=60)
     ended = f'INSERT INTO "events".*flow-run.Completed.*last word of {block}'
-    wait_until(lambda: re.search(ended, _database().decode()) is not None, seconds=60)
-    content = _database() + caplog.text.encode() + _files()
+    wait_until(lambda: re.search(ended, database()) is not None, seconds=60)
+    content = b"\n".join([database().encode(), caplog.text.encode(), *files_at_rest().values()])
     assert {2} == {len(links), len(person.entered)}
     assert artifact_key(block).encode() in content
     assert [] == [spelling for spelling in spellings if spelling.encode() in content]
-
-
-def _database() -> bytes:
-    """Every table of the server's database, dumped as text."""
-    url = get_current_settings().server.database.connection_url.get_secret_value()
-    with closing(sqlite3.connect(url.partition("///")[2])) as database:
-        return "\n".join(database.iterdump()).encode()
-
-
-def _files() -> bytes:
-    """Every file of the result storage, and of the Prefect home but the database."""
-    settings = get_current_settings()
-    places = [settings.home, Path(settings.results.local_storage_path)]
-    files = {path for place in places for path in place.rglob("*") if path.is_file()}
-    return b"\n".join(path.read_bytes() for path in files if ".db" not in path.name)

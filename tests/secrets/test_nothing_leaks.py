@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from prefect import flow
 from prefect.logging import get_run_logger
-from prefect.settings import get_current_settings
 
 from etrade_flows import renew_access_token
 from etrade_simulator import Fault, Simulator
@@ -69,7 +65,7 @@ def full_day(
     return caplog.text + "".join(told)
 
 
-def test_sweep_would_find_a_leak(prefect_server: None, wait_until: Callable[..., None]) -> None:
+def test_sweep_would_find_a_leak(database: Callable[[], str], wait_until: Callable[..., None]) -> None:
     """The sweep can fail: what is logged in a flow run does turn up in the database."""
 
     @flow
@@ -77,7 +73,7 @@ def test_sweep_would_find_a_leak(prefect_server: None, wait_until: Callable[...,
         get_run_logger().info("fake-canary-that-was-logged")
 
     careless()
-    wait_until(lambda: b"fake-canary-that-was-logged" in _database(), seconds=30)
+    wait_until(lambda: "fake-canary-that-was-logged" in database(), seconds=30)
 
 
 def test_logs_and_errors_hold_no_secret(full_day: str, canaries: list[str]) -> None:
@@ -87,28 +83,21 @@ def test_logs_and_errors_hold_no_secret(full_day: str, canaries: list[str]) -> N
 
 
 def test_database_holds_no_secret(
-    full_day: str, canaries: list[str], wait_until: Callable[..., None]
+    full_day: str, canaries: list[str], database: Callable[[], str], wait_until: Callable[..., None]
 ) -> None:
     """The server's database, its events, logs, states, parameters and encrypted blocks, shows no secret."""
     # Logs and events are written after the run; the last that this day logs tells that they have arrived.
-    wait_until(lambda: b"ended at 2027-06-16 00:00 US Eastern" in _database(), seconds=60)
-    content = _database()
-    assert b"Attempt 7 to renew" in content
-    assert [] == [canary for canary in canaries if canary.encode() in content]
+    wait_until(lambda: "ended at 2027-06-16 00:00 US Eastern" in database(), seconds=60)
+    content = database()
+    assert "Attempt 7 to renew" in content
+    assert [] == [canary for canary in canaries if canary in content]
 
 
-def test_result_files_hold_no_secret(full_day: str, canaries: list[str]) -> None:
+def test_result_files_hold_no_secret(
+    full_day: str, canaries: list[str], files_at_rest: Callable[[], dict[str, bytes]]
+) -> None:
     """No file under the result storage or the Prefect home shows a secret."""
-    settings = get_current_settings()
-    places = [settings.home, Path(settings.results.local_storage_path)]
-    files = {path for place in places for path in place.rglob("*") if path.is_file()}
-    leaks = [(p.name, c) for p in files for c in canaries if c.encode() in p.read_bytes()]
-    assert any("etrade-session-live-" in path.name for path in files)
+    files = files_at_rest()
+    leaks = [(name, c) for name, content in files.items() for c in canaries if c.encode() in content]
+    assert any("etrade-session-live-" in name for name in files)
     assert [] == leaks
-
-
-def _database() -> bytes:
-    """Every table of the server's database, dumped as text, once what is under way has been written."""
-    url = get_current_settings().server.database.connection_url.get_secret_value()
-    with closing(sqlite3.connect(url.partition("///")[2])) as database:
-        return "\n".join(database.iterdump()).encode()
