@@ -5,36 +5,24 @@ Nothing here may stop a renewal: where the server does not take a tag or a repor
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.objects import FlowRun
 
 from etrade_flows.report import render_report
-from etrade_flows.run_endings import RENEWED, REUSED, SIGN_IN_REQUIRED, current_run, describe
+from etrade_flows.run_endings import current_run, describe
+from etrade_flows.run_history import days_attempts
 from etrade_flows.session_day import Attempt, AttemptOutcome, SessionDay
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.key_age import key_warning
 from etrade_tasks.logs import run_logger
-from etrade_tasks.session import TokenSession, day_begins
-
-FLOW_NAME = "renew-access-token"
-HISTORY = 60
-"""How many of the day's earlier runs are looked at; an hourly schedule makes 23."""
-
-_OUTCOMES = {
-    RENEWED: AttemptOutcome.RENEWED,
-    REUSED: AttemptOutcome.REUSED,
-    SIGN_IN_REQUIRED: AttemptOutcome.SIGN_IN_REQUIRED,
-}
+from etrade_tasks.session import TokenSession
 
 
 def artifact_key(credentials: str) -> str:
@@ -100,41 +88,10 @@ def _this_attempt(outcome: TokenSession | ETradeError, at: datetime, took: timed
     )
 
 
-def _earlier_attempts(run: FlowRun, moment: datetime) -> Iterator[Attempt]:
+def _earlier_attempts(run: FlowRun, moment: datetime) -> tuple[Attempt, ...]:
     """The day's earlier runs for the same credentials, the latest first."""
-    earlier = FlowRunFilter.model_validate(
-        {
-            "name": {"any_": [run.name]},
-            "state": {"type": {"any_": [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]}},
-            "end_time": {"after_": day_begins(moment)},
-        }
-    )
-    flow = FlowFilter.model_validate({"name": {"any_": [FLOW_NAME]}})
     with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(
-            flow_filter=flow, flow_run_filter=earlier, sort=FlowRunSort.END_TIME_DESC, limit=HISTORY
-        )
-    for found in runs:
-        if found.end_time and found.state and found.id != run.id:
-            # Prefect's times are pendulum's, which do not divide by the standard library's.
-            ended_at = datetime.fromtimestamp(found.end_time.timestamp(), UTC)
-            took = timedelta(seconds=found.total_run_time.total_seconds())
-            yield Attempt(ended_at, _outcome(found), _detail(found), took)
-
-
-def _outcome(run: FlowRun) -> AttemptOutcome:
-    assert run.state is not None  # noqa: S101  # for type checkers; the caller has looked
-    if SIGN_IN_REQUIRED in (run.state.message or ""):
-        return AttemptOutcome.SIGN_IN_REQUIRED
-    return _OUTCOMES.get(run.state.name or "", AttemptOutcome.FAILED)
-
-
-def _detail(run: FlowRun) -> str:
-    """What the run said, without the words that Prefect puts before an exception, and without the advice."""
-    said = (run.state.message if run.state else None) or ""
-    # Before an exception's text Prefect puts these words and the name of its class.
-    said = re.sub(r"^Flow run encountered an exception: \w+: ", "", said)
-    return said.partition(" Next: ")[0]
+        return tuple(days_attempts(client, run.name, moment, but=run.id))
 
 
 @contextmanager

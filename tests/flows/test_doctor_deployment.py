@@ -17,7 +17,7 @@ from etrade_flows.doctor.deployment import check_deployment, check_worker
 from etrade_flows.doctor.diagnosis import Health, SkipCheck
 from etrade_flows.doctor.facts import Facts
 from etrade_flows.doctor.schedule import check_schedule
-from etrade_flows.operator_report import FLOW_NAME
+from etrade_flows.run_history import FLOW_NAME
 
 HOURLY = CronSchedule(cron="0 1-23 * * *", timezone="America/New_York")
 REPEATED_HOUR = CronSchedule(cron="0 6 1-7 11 0", day_or=False, timezone="UTC")

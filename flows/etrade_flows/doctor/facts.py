@@ -21,7 +21,7 @@ from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
 from etrade_flows.doctor.diagnosis import SkipCheck
-from etrade_flows.operator_report import FLOW_NAME
+from etrade_flows.run_history import FLOW_NAME
 from etrade_tasks.addresses import is_loopback
 from etrade_tasks.authorization import ConsumerKeys, try_request_token
 from etrade_tasks.clock import now
