@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from etrade_flows.session_day import clock
+from etrade_flows.session_day import TOO_SHORT, clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SignInRequired
@@ -66,7 +66,7 @@ def require_lasting(name: str, expires_at: datetime, at: datetime, required_for:
     if at + required_for > expires_at:
         raise SignInRequired(
             f"The E*TRADE session of {name!r} ends at {clock(expires_at)} US Eastern, in "
-            f"{_hours(expires_at - at)}, and {_hours(required_for)} are needed.",
+            f"{_hours(expires_at - at)}, and {_hours(required_for)} {TOO_SHORT}",
             advice="run the pipeline after the next sign-in, or split it so that each part fits.",
         )
 

@@ -14,6 +14,9 @@ from itertools import pairwise
 
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, in_utc, midnight_after
 
+TOO_SHORT = "are needed."
+"""How the message ends of an attempt for which the session does not last long enough."""
+
 
 class AttemptOutcome(StrEnum):
     """What one attempt to renew came to."""
@@ -135,6 +138,11 @@ def in_order(day: SessionDay) -> list[Attempt]:
     return sorted(day.attempts, key=lambda attempt: in_utc(attempt.at))
 
 
+def is_refusal(attempt: Attempt) -> bool:
+    """Whether the attempt found the token over. A session that is too short for its pipeline goes on."""
+    return attempt.outcome is AttemptOutcome.SIGN_IN_REQUIRED and not attempt.detail.endswith(TOO_SHORT)
+
+
 def known_session(day: SessionDay) -> KnownSession | None:
     """The latest session that anything is known of; None if there is no trace of one."""
     uses = _uses(day)
@@ -145,7 +153,7 @@ def known_session(day: SessionDay) -> KnownSession | None:
     opened, _ = day_bounds(midnight - timedelta.resolution)
     uses = [use for use in uses if opened <= use < midnight] or uses[-1:]
     last = uses[-1]
-    refusals = [in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.SIGN_IN_REQUIRED]
+    refusals = [in_utc(a.at) for a in day.attempts if is_refusal(a)]
     over_at = min((at for at in refusals if last < at < midnight), default=midnight)
     idle_at = in_utc(day.idle_at) if day.idle_at else last + IDLE_LIMIT
     active = tuple(_active(uses, idle_at, over_at))
