@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -17,27 +16,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from etrade_flows.cli import main
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import TokenSession
 
+Run = Callable[..., int]
+
 RENEW = "/oauth/renew_access_token"
-
-
-@pytest.fixture(autouse=True)
-def console_handlers() -> Iterator[None]:
-    """Undo what the command does to the console's log lines."""
-    handlers = logging.getLogger().handlers
-    filters = {id(handler): list(handler.filters) for handler in handlers}
-    yield
-    for handler in handlers:
-        handler.filters[:] = filters.get(id(handler), handler.filters)
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    return ended.value.code
 
 
 @pytest.mark.usefixtures("quick_flows")
@@ -45,7 +29,7 @@ class TestRenew:
     """`etrade-session renew`."""
 
     def test_active_session_exits_0_and_shows_its_clocks(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """A renewed session exits with 0, and both its limits are shown in Eastern time."""
         assert 0 == run("renew", "--credentials", block)
@@ -55,7 +39,7 @@ class TestRenew:
         assert "2027-06-16 00:00 US Eastern" in shown
 
     def test_json_is_one_object_and_nothing_else(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """With --json, standard output is one object from which the session can be read back."""
         assert 0 == run("renew", "--credentials", block, "--json")
@@ -63,7 +47,7 @@ class TestRenew:
         assert ("active", block) == (said.pop("state"), said.pop("credentials"))
         assert TokenSession.model_validate(said).reused is False
 
-    def test_force_renews_again(self, simulator: Simulator, block: str) -> None:
+    def test_force_renews_again(self, simulator: Simulator, block: str, run: Run) -> None:
         """With --force, E*TRADE is called although an earlier renewal vouches."""
         run("renew", "--credentials", block)
         run("renew", "--credentials", block)
@@ -71,7 +55,7 @@ class TestRenew:
         assert 2 == len(simulator.calls(RENEW))
 
     def test_sign_in_required_exits_4_with_advice(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """A session past midnight exits with 4 and tells the person what to do, without a traceback."""
         simulator.advance(timedelta(hours=12))
@@ -82,7 +66,7 @@ class TestRenew:
         assert "Traceback" not in told
 
     def test_sign_in_required_as_json(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """With --json, a failure is an object too, with state, error, message and advice."""
         simulator.advance(timedelta(hours=12))
@@ -91,25 +75,27 @@ class TestRenew:
         assert ("sign-in-required", "SignInRequired") == (said["state"], said["error"])
         assert {"state", "error", "message", "advice"} == set(said)
 
-    def test_failure_exits_1(self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failure_exits_1(
+        self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
         """A renewal that E*TRADE does not serve exits with 1."""
         monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
         simulator.plant(Fault(status=500), path=RENEW, times=10)
         assert 1 == run("renew", "--credentials", block)
 
-    def test_unknown_credentials_exit_1(self, prefect_server: None) -> None:
+    def test_unknown_credentials_exit_1(self, prefect_server: None, run: Run) -> None:
         """A name that nothing goes by exits with 1."""
         assert 1 == run("renew", "--credentials", "nobody")
 
 
 @pytest.mark.parametrize("arguments", [["renew", "--foo"], ["no-such-command"], ["simulator", "--port", "x"]])
-def test_misuse_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_misuse_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str], run: Run) -> None:
     """A command line that cannot be understood exits with 2 and is explained."""
     assert 2 == run(*arguments)
     assert "" != "".join(capsys.readouterr())
 
 
-def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str], run: Run) -> None:
     """Without arguments the command explains itself, exit codes included."""
     assert 0 == run()
     shown = capsys.readouterr().out
@@ -120,13 +106,13 @@ def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
-def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str], run: Run) -> None:
     """The command tells the installed distribution's version."""
     assert 0 == run("--version")
     assert version("prefect-etrade") == capsys.readouterr().out.strip()
 
 
-def test_interrupt_exits_as_shells_expect(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_exits_as_shells_expect(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     """Ctrl+C ends a command with 130 and no traceback."""
 
     def interrupted(*_: object, **__: object) -> None:
@@ -138,7 +124,7 @@ def test_interrupt_exits_as_shells_expect(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("command", ["demo", "simulator"])
 def test_missing_simulator_says_what_to_install(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
 ) -> None:
     """Without the simulator's extra, the command that installs it is named."""
     for module in [name for name in sys.modules if name.startswith("etrade_simulator.server")]:
@@ -148,7 +134,7 @@ def test_missing_simulator_says_what_to_install(
     assert "pip install 'prefect-etrade[simulator]'" in capsys.readouterr().err
 
 
-def test_taken_port_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_taken_port_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[str], run: Run) -> None:
     """A port that is taken is named, with the option that chooses another."""
     port = simulator.url.rpartition(":")[2]
     assert 1 == run("simulator", "--port", port)

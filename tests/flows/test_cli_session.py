@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pty
 import re
@@ -26,28 +25,14 @@ from etrade_tasks import ETradeCredentials
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
+Run = Callable[..., int]
+
 REQUEST, REVOKE = "/request_token", "/revoke_access_token"
 END_OF_INPUT = b"\x04"
 INTERRUPT = b"\x03"
 
 if "login" not in cli.app:
     register(cli.app)
-
-
-@pytest.fixture(autouse=True)
-def console_handlers() -> Iterator[None]:
-    """Undo what the command does to the console's log lines."""
-    handlers = logging.getLogger().handlers
-    filters = {id(handler): list(handler.filters) for handler in handlers}
-    yield
-    for handler in handlers:
-        handler.filters[:] = filters.get(id(handler), handler.filters)
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    return ended.value.code
 
 
 def request_token_in(address: str) -> str:
@@ -135,7 +120,7 @@ class TestLoginAtATerminal:
     """`etrade-session login` with a person."""
 
     def test_what_waited_goes_on_if_asked(
-        self, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+        self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """With `--rerun` the command says which runs went on, and without it nothing of them."""
         assert 0 == run("login", "--credentials", block)
@@ -143,14 +128,14 @@ class TestLoginAtATerminal:
         assert 0 == run("login", "--credentials", block, "--rerun")
         assert "Going on: nothing waited." in capsys.readouterr().err
 
-    def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person) -> None:
+    def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person, run: Run) -> None:
         """Once told, the date on which the key was issued stays in the block through later sign-ins."""
         assert 0 == run("login", "--credentials", block, "--key-issued-on", "2025-07-15")
         assert 0 == run("login", "--credentials", block)
         assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
 
     def test_verifier_brings_a_new_token(
-        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """The page opens, the verifier is typed, and the block holds a token that E*TRADE serves."""
         before = token_of(block)
@@ -161,7 +146,7 @@ class TestLoginAtATerminal:
             assert 200 == client.get("/v1/accounts/list.json").status_code
 
     def test_address_is_printed_and_time_counts_down(
-        self, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+        self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """The address is the first line of standard output, whole; the minutes left stand at the prompt."""
         run("login", "--credentials", block)
@@ -169,13 +154,13 @@ class TestLoginAtATerminal:
         assert person.opened == said.out.splitlines()[:1]
         assert re.search(r"Verifier \(stays hidden\), (5:00|4:5\d) left: ", said.err)
 
-    def test_terminal_is_as_it_was(self, block: str, person: Person) -> None:
+    def test_terminal_is_as_it_was(self, block: str, person: Person, run: Run) -> None:
         """What was hidden while the verifier was typed is shown again afterwards."""
         run("login", "--credentials", block)
         assert True is person.echo()
 
     def test_wrong_verifier_starts_over(
-        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """A mistyped verifier is told, and a new page leads to the sign-in all the same."""
         person.reads_off = lambda page: (
@@ -186,7 +171,7 @@ class TestLoginAtATerminal:
         assert "The verifier is not the one" in capsys.readouterr().err
 
     def test_wrong_verifiers_come_to_an_end(
-        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """After the last round the command exits with 4 and advice, and the old token is still there."""
         before = token_of(block)
@@ -203,6 +188,7 @@ class TestLoginAtATerminal:
         person: Person,
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
+        run: Run,
     ) -> None:
         """When the time of a request token is over, another is got; a person who is away ends it all."""
         monkeypatch.setattr("etrade_flows.cli_session.REQUEST_TOKEN_LIFETIME", timedelta(seconds=0.1))
@@ -211,26 +197,33 @@ class TestLoginAtATerminal:
         assert ROUNDS == len(simulator.calls(REQUEST))
         assert "Five minutes have passed" in capsys.readouterr().err
 
-    def test_empty_line_costs_nothing(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_empty_line_costs_nothing(
+        self, simulator: Simulator, block: str, person: Person, run: Run
+    ) -> None:
         """The Enter key alone asks again for the verifier of the same sign-in."""
         person.reads_off = lambda page: b"\n" + person.verifier_of(page)
         assert 0 == run("login", "--credentials", block)
         assert 1 == len(simulator.calls(REQUEST))
 
-    def test_end_of_input_ends_it(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_end_of_input_ends_it(self, simulator: Simulator, block: str, person: Person, run: Run) -> None:
         """Ctrl+D exits with 4, and no further sign-in is begun."""
         person.reads_off = lambda page: END_OF_INPUT
         assert 4 == run("login", "--credentials", block)
         assert 1 == len(simulator.calls(REQUEST))
 
-    def test_browser_is_left_alone_if_asked(self, block: str, person: Person) -> None:
+    def test_browser_is_left_alone_if_asked(self, block: str, person: Person, run: Run) -> None:
         """With --no-browser no page opens."""
         person.type(END_OF_INPUT)
         run("login", "--credentials", block, "--no-browser")
         assert [] == person.opened
 
     def test_secrets_are_not_shown(
-        self, block: str, person: Person, credentials: ETradeCredentials, capsys: pytest.CaptureFixture[str]
+        self,
+        block: str,
+        person: Person,
+        credentials: ETradeCredentials,
+        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
         """Neither a secret nor the verifier nor the new token is printed."""
         typed: list[str] = []
@@ -248,7 +241,7 @@ class TestLoginRefused:
     """`etrade-session login` where it cannot begin."""
 
     def test_other_environment_is_refused(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """A live block is not signed in to as a sandbox one: its key is good in one environment."""
         assert 1 == run("login", "--credentials", block, "--environment", "sandbox")
@@ -256,14 +249,14 @@ class TestLoginRefused:
         assert [] == simulator.calls()
 
     def test_name_that_no_block_can_have_is_misuse(
-        self, simulator: Simulator, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """A name that Prefect would refuse at the end is refused at the beginning, with 2."""
         assert 2 == run("login", "--credentials", "My Account")
         assert "small letters" in "".join(capsys.readouterr())
 
     def test_refused_consumer_key_exits_1(
-        self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch
+        self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         """A consumer key that E*TRADE does not know is no matter of another verifier."""
         monkeypatch.setenv("ETRADE_CONSUMER_KEY", "fake-key")
@@ -272,7 +265,7 @@ class TestLoginRefused:
         assert [] == person.opened
 
     def test_missing_keys_in_a_script_exit_1(
-        self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """Where there is nobody to ask, the variables that are needed are named."""
         reading, writing = os.pipe()
@@ -283,7 +276,7 @@ class TestLoginRefused:
         assert "ETRADE_CONSUMER_SECRET" in capsys.readouterr().err
 
     def test_missing_verifier_in_a_script_exits_4(
-        self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+        self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         """A script that ends without a verifier begins one sign-in and no more."""
         reading, writing = os.pipe()
@@ -404,7 +397,7 @@ class TestLogout:
     """`etrade-session logout`."""
 
     def test_token_is_revoked_and_forgotten(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """E*TRADE serves the token no more, and the next renewal asks for a sign-in."""
         assert 0 == run("logout", "--credentials", block)
@@ -412,13 +405,15 @@ class TestLogout:
         assert [200] == [call.status for call in simulator.calls(REVOKE)]
         assert 4 == run("renew", "--credentials", block)
 
-    def test_next_login_needs_no_keys(self, simulator: Simulator, block: str, person: Person) -> None:
+    def test_next_login_needs_no_keys(
+        self, simulator: Simulator, block: str, person: Person, run: Run
+    ) -> None:
         """The consumer keys stay, so that a verifier is all that the next sign-in takes."""
         run("logout", "--credentials", block)
         assert 0 == run("login", "--credentials", block)
 
     def test_failed_revocation_keeps_the_token(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str]
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """Where E*TRADE does not confirm it, the command exits with 1, says so, and forgets nothing."""
         before = token_of(block)
@@ -427,12 +422,12 @@ class TestLogout:
         assert before == token_of(block)
         assert "The token stays in the block" in " ".join(capsys.readouterr().err.split())
 
-    def test_unknown_credentials_exit_1(self, prefect_server: None) -> None:
+    def test_unknown_credentials_exit_1(self, prefect_server: None, run: Run) -> None:
         """A name that no block goes by exits with 1."""
         assert 1 == run("logout", "--credentials", "nobody")
 
 
-def test_help_names_both_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_both_commands(capsys: pytest.CaptureFixture[str], run: Run) -> None:
     """The command's own help lists login and logout."""
     assert 0 == run()
     shown = capsys.readouterr().out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -32,16 +31,6 @@ from etrade_tasks import ETradeCredentials
 
 REQUEST = "/oauth/request_token"
 ACCOUNT = "fake0000-acc0-4000-8000-00000000cafe"
-
-
-@pytest.fixture(autouse=True)
-def console_handlers() -> Iterator[None]:
-    """Undo what the command does to the console's log lines."""
-    handlers = logging.getLogger().handlers
-    filters = {id(handler): list(handler.filters) for handler in handlers}
-    yield
-    for handler in handlers:
-        handler.filters[:] = filters.get(id(handler), handler.filters)
 
 
 def run(*arguments: str) -> int:
