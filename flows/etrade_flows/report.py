@@ -86,9 +86,14 @@ def escape(text: str) -> str:
     Markup becomes character references, which no viewer takes for markup. Addresses are kept from becoming
     links: the text may be a stranger's. Characters that cannot be seen become spaces.
     """
-    visible = "".join(character if character.isprintable() else " " for character in text)
-    inert = _MARKUP.sub(lambda match: f"&#{ord(match[0])};", " ".join(visible.split()))
+    inert = _MARKUP.sub(lambda match: f"&#{ord(match[0])};", visible(text))
     return _AUTOLINK.sub(_WORD_JOINER, inert)
+
+
+def visible(text: str) -> str:
+    """The text on one line, with a space for what cannot be seen: a terminal obeys such characters."""
+    seen = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(seen.split())
 
 
 def _with_links(advice: str) -> str:
@@ -136,7 +141,7 @@ def _limits(day: SessionDay, now: datetime, local: tzinfo | None) -> Iterator[st
     yield from _table(
         ["", *names, "how long"],
         (
-            (word, *(_moment(at, now, zone) for zone in zones), _distance(at, now) or none)
+            (word, *(moment(at, now, zone) for zone in zones), distance(at, now) or none)
             for word, at, none in rows
         ),
     )
@@ -159,14 +164,14 @@ def _cells(attempt: Attempt, now: datetime) -> tuple[str, str, str, str]:
     if len(detail) > DETAIL_LENGTH:
         detail = detail[: DETAIL_LENGTH - 1] + "…"
     outcome = f"{_MARKS[attempt.outcome]} {attempt.outcome}"
-    return _moment(attempt.at, now, EASTERN), outcome, escape(detail) or _NONE, _duration(attempt.took)
+    return moment(attempt.at, now, EASTERN), outcome, escape(detail) or _NONE, _duration(attempt.took)
 
 
 # Times --------------------------------------------------------------------------------------------------
 
 
-def _moment(at: datetime | None, now: datetime, zone: tzinfo) -> str:
-    """The wall-clock time in a zone, with the date where it is not that zone's today."""
+def moment(at: datetime | None, now: datetime, zone: tzinfo | None) -> str:
+    """The wall-clock time, with the date where it is not today; in this machine's zone if `zone` is None."""
     if at is None:
         return _NONE
     there = in_utc(at).astimezone(zone)
@@ -175,7 +180,7 @@ def _moment(at: datetime | None, now: datetime, zone: tzinfo) -> str:
     return f"{there:%H:%M}, {there:%a} {there.day} {there:%b}"
 
 
-def _distance(at: datetime | None, now: datetime) -> str:
+def distance(at: datetime | None, now: datetime) -> str:
     """How far `at` is from `now`, as in `in 1 h 55 min` or `5 min ago`; nothing for no time."""
     if at is None:
         return ""
