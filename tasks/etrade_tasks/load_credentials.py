@@ -58,8 +58,14 @@ def load_block(name: str) -> ETradeCredentials | None:
     except RuntimeError as error:  # what Prefect raises for one that does not fit the fields
         if not isinstance(error.__cause__, ValidationError):
             raise
-        problems = "; ".join(named_problems(error.__cause__))
-    raise CredentialsInvalid(
+        refused = unusable_block(name, error.__cause__)
+    raise refused
+
+
+def unusable_block(name: str, error: ValidationError) -> CredentialsInvalid:
+    """What to say of a block that does not fit the fields: it names them and never their values."""
+    problems = "; ".join(named_problems(error))
+    return CredentialsInvalid(
         f"The block {ETradeCredentials.get_block_type_slug()}/{name} is not usable: {problems}.",
         advice=f"correct it in the Prefect UI (Blocks > {name} > Edit).",
     )

@@ -68,13 +68,17 @@ class Effort:
 
 
 def cache_key(_: TaskRunContext | None, parameters: dict[str, Any]) -> str:
-    """What one renewal vouches for: this token, in this environment, on this Eastern day.
+    """The key of the record that a renewal leaves, as Prefect asks for it."""
+    return record_key(parameters["credentials"], now())
+
+
+def record_key(credentials: ETradeCredentials, at: datetime) -> str:
+    """What one renewal vouches for: this token, in this environment, on the Eastern day of `at`.
 
     The day makes midnight end the record exactly. Prefect stores the key in its database, its events and the
     record's file name, and it hashes every `SecretStr` alike, so the key is made from the fingerprint.
     """
-    credentials: ETradeCredentials = parameters["credentials"]
-    day = now().astimezone(EASTERN).date()
+    day = at.astimezone(EASTERN).date()
     return f"etrade-session-{credentials.environment}-{credentials.fingerprint}-{day}"
 
 
