@@ -16,7 +16,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from etrade_flows import cli_doctor
+from etrade_flows import cli_doctor, cli_status
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
 from etrade_flows.cli_session import register
 from etrade_flows.renew_access_token import renew_access_token
@@ -33,6 +33,7 @@ app = App(
 )
 register(app)
 cli_doctor.register(app)
+cli_status.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -101,7 +101,7 @@ def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str], 
     shown = capsys.readouterr().out
     assert [] == [
         word
-        for word in ("demo", "login", "logout", "renew", "simulator", "4 sign-in required")
+        for word in ("demo", "login", "logout", "renew", "simulator", "status", "4 sign-in required")
         if word not in shown
     ]
 

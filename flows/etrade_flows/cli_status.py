@@ -1,0 +1,92 @@
+"""The command `etrade-session status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from pydantic import ValidationError
+from rich.console import Console
+
+from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error
+from etrade_flows.session_status import SessionStatus, State, StatusReport
+from etrade_flows.status_judgement import judge
+from etrade_flows.status_screen import show
+from etrade_flows.status_sources import session_facts
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import named_problems
+from etrade_tasks.errors import CredentialsInvalid, ETradeError
+from etrade_tasks.settings import RenewalSettings
+
+
+def register(app: App) -> None:
+    """Add `status` to the command."""
+    app.command(status)
+
+
+def status(
+    *,
+    credentials: str | None = None,
+    check: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Tell how each session stands, until when, and what the schedule will do next.
+
+    What is told comes from the credentials, from result storage and from the Prefect server; E*TRADE is
+    called with --check alone.
+
+    Parameters
+    ----------
+    credentials
+        The name of the credentials block; without such a block the ETRADE_... variables are used. Unless
+        given, every block is told of.
+    check
+        Ask E*TRADE. That takes a renewal, so each session is renewed, though an earlier renewal vouches.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    quiet_console_logs()
+    try:
+        window = _reuse_window()
+        facts = session_facts(credentials, check=check)
+    except ETradeError as error:
+        report_error(error, as_json=as_json)
+        return ExitCode.FAILED
+    moment = now()
+    sessions = tuple(judge(one, moment, window) for one in facts)
+    if as_json:
+        print(StatusReport(sessions=sessions).model_dump_json(indent=2))
+    else:
+        _show(sessions)
+    return _exit_code(one.state for one in sessions)
+
+
+def _reuse_window() -> timedelta:
+    """How long one renewal answers for the next ones.
+
+    Raises:
+        CredentialsInvalid: A variable is malformed; names it and not its value.
+    """
+    try:
+        return RenewalSettings().reuse_window
+    except ValidationError as error:
+        problems = "; ".join(named_problems(error, lambda name: f"ETRADE_{name.upper()}"))
+    raise CredentialsInvalid(f"A setting cannot be used: {problems}.", advice="correct it, or unset it.")
+
+
+def _show(sessions: tuple[SessionStatus, ...]) -> None:
+    console = Console()
+    for number, one in enumerate(sessions):
+        if number:
+            console.print()
+        show(one, console)
+
+
+def _exit_code(states: Iterable[State]) -> ExitCode:
+    """The gravest of what the sessions call for."""
+    found = set(states)
+    if any(state.needs_sign_in for state in found):
+        return ExitCode.SIGN_IN_REQUIRED
+    return ExitCode.ACTIVE if found == {State.ACTIVE} else ExitCode.FAILED

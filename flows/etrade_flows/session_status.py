@@ -1,0 +1,115 @@
+"""What `etrade-session status` tells of a session; its JSON is these models, whose keys stay as they are."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from etrade_flows.schedule_forecast import NextRun
+from etrade_flows.session_day import AttemptOutcome
+from etrade_tasks.session import Instant
+
+
+class State(StrEnum):
+    """How a session stands, as far as anybody but E*TRADE can say."""
+
+    ACTIVE = "active"
+    """Good by both clocks."""
+    INACTIVE = "inactive"
+    """Idle for two hours or more: a renewal revives it."""
+    EXPIRED = "expired"
+    """Past its midnight: a person signs in."""
+    SIGNED_OUT = "signed-out"
+    """The credentials hold no token: a person signs in."""
+    SIGN_IN_REQUIRED = "sign-in-required"
+    """The token was refused before its midnight: a person signs in."""
+    FAILED = "failed"
+    """The credentials cannot be used, or the last renewal failed and none is known to have worked."""
+    UNKNOWN = "unknown"
+    """No renewal is known, though the day is not over."""
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether nothing but a person's sign-in helps."""
+        return self in (State.EXPIRED, State.SIGNED_OUT, State.SIGN_IN_REQUIRED)
+
+
+class Source(StrEnum):
+    """Where credentials come from."""
+
+    BLOCK = "block"
+    """The Prefect block of that name."""
+    ENVIRONMENT = "environment"
+    """The `ETRADE_*` variables."""
+
+
+class Store(StrEnum):
+    """Where a renewal is known from."""
+
+    RESULT_STORAGE = "result storage"
+    """The record that vouches for the token within the reuse window, which Prefect keeps as a result."""
+    PREFECT_SERVER = "Prefect server"
+    """The runs of the flow `renew-access-token`."""
+    ETRADE = "E*TRADE"
+    """The renewal that `--check` made."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Renewal(_Model):
+    """One attempt to renew, and who remembers it."""
+
+    at: Instant = Field(description="When it ended (UTC).")
+    outcome: AttemptOutcome = Field(description="`renewed`, `reused`, `sign-in required` or `failed`.")
+    message: str = Field(description="How it went, in words.")
+    store: Store = Field(description="`result storage`, `Prefect server` or, after --check, `E*TRADE`.")
+
+
+class Problem(_Model):
+    """What went wrong while the status was looked up."""
+
+    error: str = Field(description="The name of the error, as in the README.")
+    message: str = Field(description="What happened.")
+    advice: str = Field(description="What a person does next.")
+
+
+class SessionStatus(_Model):
+    """How the session of one credentials name stands, what comes next, and what a person has to do."""
+
+    credentials: str = Field(description="The credentials' name.")
+    environment: str | None = Field(description="`live` or `sandbox`; null if the credentials are unusable.")
+    source: Source = Field(description="Where the credentials come from: `block` or `environment`.")
+    as_of: Instant = Field(description="The moment that all this is judged by (UTC).")
+    state: State = Field(
+        description="`active`, `inactive`, `expired`, `signed-out`, `sign-in-required`, `failed`, `unknown`."
+    )
+    message: str = Field(description="Why the state is so, in words.")
+    signed_in_at: Instant | None = Field(description="When the token was issued (UTC); null if not known.")
+    idle_at: Instant | None = Field(
+        description="When the token goes inactive unless it is renewed, or went (UTC); null if not known."
+    )
+    idle_in_seconds: int | None = Field(description="Seconds until `idle_at`; negative once it has passed.")
+    expires_at: Instant | None = Field(
+        description="The midnight US Eastern that ends the session, or did (UTC); null if not known."
+    )
+    expires_in_seconds: int | None = Field(
+        description="Seconds until `expires_at`; negative once it has passed."
+    )
+    renewals: tuple[Renewal, ...] = Field(description="The last renewals, at most five, newest first.")
+    next_runs: tuple[NextRun, ...] = Field(
+        description="The next scheduled runs of `renew-access-token`, at most three, in order."
+    )
+    key_warning: str | None = Field(description="What is to be told of the consumer key's age; else null.")
+    error: Problem | None = Field(
+        description="Why the credentials cannot be used, or what --check met; else null."
+    )
+    next: str | None = Field(description="What a person does next; null if there is nothing to do.")
+
+
+class StatusReport(_Model):
+    """Every session that was asked for, by name: what `--json` prints."""
+
+    sessions: tuple[SessionStatus, ...] = Field(description="One for each credentials name.")

@@ -1,0 +1,113 @@
+"""One screen for each session: what a person reads of it at a glance. Pure: `now` is in the status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from etrade_flows.report import DETAIL_LENGTH, distance, moment, visible
+from etrade_flows.schedule_forecast import NextRun
+from etrade_flows.session_status import Renewal, SessionStatus, Source, State
+from etrade_tasks.session import EASTERN
+
+_STYLES = {State.ACTIVE: "bold green", State.INACTIVE: "bold yellow", State.UNKNOWN: "bold yellow"}
+_BAD = "bold red"
+_LABEL_WIDTH = 10
+_ORIGINS = {Source.BLOCK: "Prefect block", Source.ENVIRONMENT: "ETRADE_* variables"}
+
+Row = tuple[str, Text]
+"""A label and what it says; a row without one goes on with the row before."""
+
+
+def show(status: SessionStatus, console: Console) -> None:
+    """Print the screen: as a grid in a terminal, else in lines that are never cut."""
+    if console.is_terminal:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True, style="dim")
+        grid.add_column(overflow="fold")
+        for row in screen(status):
+            grid.add_row(*row)
+        console.print(grid)
+        return
+    for label, said in screen(status):
+        line = f"{label:<{_LABEL_WIDTH}}{said.plain}"
+        console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def screen(status: SessionStatus) -> Iterator[Row]:
+    """The rows of one session, the most urgent first."""
+    now = status.as_of
+    origin = ", ".join(filter(None, (status.environment, _ORIGINS[status.source])))
+    yield "session", Text.assemble((status.credentials, "bold"), f" ({origin})")
+    state = (status.state.value, _STYLES.get(status.state, _BAD))
+    yield "state", Text.assemble(state, f": {_shortened(status.message)}")
+    if status.next:
+        yield "Next:", Text(visible(status.next), style="bold")
+    if status.idle_at and status.expires_at:
+        stays = status.idle_at >= status.expires_at
+        yield "idle", Text("not before it is over" if stays else _when(status.idle_at, now))
+    if status.expires_at:
+        yield "over", Text(_when(status.expires_at, now))
+    yield from _labelled("renewals", _renewals(status))
+    yield from _labelled("schedule", _schedule(status))
+    if status.key_warning:
+        yield "key", Text(status.key_warning, style="yellow")
+
+
+def _labelled(label: str, lines: Iterator[str]) -> Iterator[Row]:
+    for line in lines:
+        yield label, Text(line)
+        label = ""
+
+
+def _renewals(status: SessionStatus) -> Iterator[str]:
+    if not status.renewals:
+        yield "none is known today"
+        return
+    rows = [(_moment(one, status.as_of), one) for one in status.renewals]
+    widths = (
+        max(len(at) for at, _ in rows),
+        max(len(one.outcome) for _, one in rows),
+        max(len(one.store) for _, one in rows),
+    )
+    for at, one in rows:
+        cells = (at, one.outcome, one.store)
+        padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+        yield f"{padded}  {_shortened(one.message)}".rstrip()
+
+
+def _moment(renewal: Renewal, now: datetime) -> str:
+    return moment(renewal.at, now, EASTERN)
+
+
+def _schedule(status: SessionStatus) -> Iterator[str]:
+    for run in status.next_runs:
+        yield f"{_when(run.at, status.as_of)}: {_run(run)}"
+    if not status.next_runs:
+        yield (
+            "nothing is scheduled: deploy `renew-access-token/hourly` for these credentials, or resume its "
+            "schedule in the Prefect UI (Deployments)"
+        )
+
+
+def _run(run: NextRun) -> str:
+    named = f"`{visible(run.deployment)}`" if run.deployment else "a run of no deployment"
+    return f"{named} is late, nothing has taken it" if run.late else f"{named} {run.message}"
+
+
+def _when(at: datetime, now: datetime) -> str:
+    """How far off it is, and when: US Eastern, and on this machine where that differs."""
+    local = at.astimezone()
+    said = f"{distance(at, now)}, {moment(at, now, EASTERN)} US Eastern"
+    if local.utcoffset() == at.astimezone(EASTERN).utcoffset():
+        return said
+    return f"{said} ({moment(at, now, None)} {local:%Z})"
+
+
+def _shortened(text: str) -> str:
+    seen = visible(text)
+    return seen if len(seen) <= DETAIL_LENGTH else seen[: DETAIL_LENGTH - 1] + "…"

@@ -1,0 +1,196 @@
+"""What the Prefect server, result storage and, if it is to be asked, E*TRADE say of the sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectException
+from prefect.results import ResultStore
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from pydantic import ValidationError
+
+from etrade_flows.renewal import renew_loaded
+from etrade_flows.run_history import RUN_NAME, days_attempts, renewal_flow
+from etrade_flows.schedule_forecast import ScheduledRun
+from etrade_flows.session_status import Source
+from etrade_flows.status_judgement import SessionFacts
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import CredentialsNotFound, ETradeError
+from etrade_tasks.load_credentials import load_credentials, unusable_block
+from etrade_tasks.renew_session import record_key, renew_session
+from etrade_tasks.session import TokenSession
+
+DEFAULT_NAME = "etrade"
+"""Whom the environment's credentials go by, as in every flow."""
+
+MOST_RUNS = 200
+"""How many scheduled runs the server tells of in one answer."""
+
+
+class PrefectUnavailable(ETradeError):
+    """The Prefect server cannot be reached, or answers with an error."""
+
+    default_advice = (
+        "compare PREFECT_API_URL (`prefect config view`) with the address of your Prefect server, and see "
+        "that it runs; where it asks for a key, set PREFECT_API_KEY or PREFECT_API_AUTH_STRING."
+    )
+
+
+def session_facts(credentials: str | None, *, check: bool = False) -> tuple[SessionFacts, ...]:
+    """What is known of the sessions, sorted by name.
+
+    Args:
+        credentials: The one to look up; None for every block or, where there is none, the environment.
+        check: Ask E*TRADE too, by renewing each session.
+
+    Raises:
+        CredentialsNotFound: There is nothing of that name, or nothing at all.
+        PrefectUnavailable: The Prefect server does not answer as it should.
+    """
+    with _prefect(), get_client(sync_client=True) as client:
+        blocks = dict(_blocks(client))
+        names = [credentials] if credentials else sorted(blocks) or [DEFAULT_NAME]
+        scheduled = dict(_scheduled(client, names))
+        return tuple(_facts(client, name, blocks, scheduled[name], check=check) for name in names)
+
+
+def last_record(credentials: ETradeCredentials, at: datetime) -> TokenSession | None:
+    """The renewal of this token that result storage holds; None if none can be read there.
+
+    It is read as the task `renew-session` would, but although its reuse window may have passed. Where the
+    time of sign-in is not known, the day before is looked at too: a token of that day is over.
+    """
+    days = (at,) if credentials.signed_in_at else (at, at - timedelta(days=1))
+    found = (_read(record_key(credentials, day)) for day in days)
+    ours = (r for r in found if isinstance(r, TokenSession) and r.fingerprint == credentials.fingerprint)
+    return next(ours, None)
+
+
+def _read(key: str) -> object:
+    """What result storage holds under the key; None where it holds nothing or cannot be read."""
+    try:
+        # Named sync: Prefect would hand back a coroutine inside a running event loop.
+        found = ResultStore().update_for_task(renew_session, _sync=True)  # type: ignore[call-arg]
+        return cast("ResultStore", found).read(key).result
+    except Exception:  # noqa: BLE001  # each storage has its own way to say that there is none
+        return None
+
+
+def _facts(
+    client: SyncPrefectClient,
+    name: str,
+    blocks: Mapping[str, ETradeCredentials | ETradeError],
+    scheduled: tuple[ScheduledRun, ...],
+    *,
+    check: bool,
+) -> SessionFacts:
+    source = Source.BLOCK if name in blocks else Source.ENVIRONMENT
+    loaded = blocks[name] if name in blocks else _from_environment(name)
+    checked: TokenSession | ETradeError | None = None
+    record = None
+    if isinstance(loaded, ETradeCredentials) and loaded.access_token is not None:
+        if check:
+            checked = _check(name, loaded)
+        record = last_record(loaded, now())
+    return SessionFacts(
+        credentials=name,
+        source=source,
+        loaded=loaded,
+        record=record,
+        attempts=tuple(days_attempts(client, RUN_NAME.format(credentials=name), now())),
+        scheduled=scheduled,
+        checked=checked,
+    )
+
+
+def _from_environment(name: str) -> ETradeCredentials | ETradeError:
+    """The credentials that stand in for a block, or why they cannot be used.
+
+    Raises:
+        CredentialsNotFound: There are none.
+    """
+    try:
+        return load_credentials.fn(name)  # the function itself: this is no run, and shall leave none
+    except CredentialsNotFound:
+        raise
+    except ETradeError as error:
+        return error
+
+
+def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
+    """What E*TRADE says to a renewal just now."""
+    try:
+        return renew_loaded(name, loaded, force=True, required_for=timedelta(0))
+    except ETradeError as error:
+        return error
+
+
+def _blocks(client: SyncPrefectClient) -> Iterator[tuple[str, ETradeCredentials | ETradeError]]:
+    """Every credentials block by name, or why it cannot be used."""
+    for document in client.read_block_documents_by_type(ETradeCredentials.get_block_type_slug()):
+        if document.name is None or document.is_anonymous:
+            continue
+        # `load` would tell the server of each look, and keep the command from ending for a second.
+        try:
+            yield document.name, ETradeCredentials.model_validate(document.data)
+        except ValidationError as error:
+            yield document.name, unusable_block(document.name, error)
+
+
+def _scheduled(client: SyncPrefectClient, names: list[str]) -> Iterator[tuple[str, tuple[ScheduledRun, ...]]]:
+    """The runs of each name that have not begun."""
+    waiting = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.SCHEDULED]}}})
+    runs = client.read_flow_runs(
+        flow_filter=renewal_flow(),
+        flow_run_filter=waiting,
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+        limit=MOST_RUNS,
+    )
+    deployments = _deployment_names(client, {run.deployment_id for run in runs if run.deployment_id})
+    for name in names:
+        # A parameter cannot be filtered by; one that is left out has its default.
+        theirs = (run for run in runs if run.parameters.get("credentials", DEFAULT_NAME) == name)
+        yield name, tuple(_waiting(run, deployments) for run in theirs if run.expected_start_time)
+
+
+def _waiting(run: FlowRun, deployments: dict[UUID, str]) -> ScheduledRun:
+    assert run.expected_start_time is not None  # noqa: S101  # for type checkers; the caller has looked
+    return ScheduledRun(
+        at=datetime.fromtimestamp(run.expected_start_time.timestamp(), UTC),
+        deployment=deployments.get(run.deployment_id) if run.deployment_id else None,
+        late=run.state is not None and run.state.name == "Late",
+        work_pool=run.work_pool_name,
+        force=run.parameters.get("force") is True,
+    )
+
+
+def _deployment_names(client: SyncPrefectClient, ids: set[UUID]) -> dict[UUID, str]:
+    if not ids:
+        return {}
+    theirs = DeploymentFilter.model_validate({"id": {"any_": sorted(ids)}})
+    return {found.id: found.name for found in client.read_deployments(deployment_filter=theirs)}
+
+
+@contextmanager
+def _prefect() -> Iterator[None]:
+    """Turn what Prefect's client raises into one error that says what to do."""
+    try:
+        # One more try and no more: a person waits, and a server that is down should be told of.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+            yield
+    except httpx.HTTPStatusError as error:
+        raise PrefectUnavailable(
+            f"The Prefect server answers with status {error.response.status_code}."
+        ) from None
+    except (httpx.HTTPError, PrefectException, RuntimeError, ValueError) as error:
+        raise PrefectUnavailable(f"No Prefect server answers ({type(error).__name__}).") from None
