@@ -59,7 +59,7 @@ def renew(
     Parameters
     ----------
     credentials
-        The name of the E*TRADE Credentials block; without such a block the ETRADE_* variables are used.
+        The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
     force
         Renew even though an earlier renewal still vouches for the token.
     as_json

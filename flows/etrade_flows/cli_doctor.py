@@ -41,7 +41,7 @@ def doctor(
     Parameters
     ----------
     credentials
-        The name of the E*TRADE Credentials block; without such a block the ETRADE_* variables are used.
+        The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
     as_json
         Print one JSON object and nothing else.
     """

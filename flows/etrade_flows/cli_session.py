@@ -155,7 +155,7 @@ def _consumer_keys(name: str) -> ConsumerKeys:
             f"There is no block named {name!r} and no consumer key to make it with.",
             advice="set ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or run the command in a terminal.",
         )
-    key = key or _read_line("Consumer key", hidden=False)
+    key = key or _read_line("Consumer key (stays hidden)")
     secret = secret or _read_line("Consumer secret (stays hidden)")
     return ConsumerKeys(key, secret)
 
@@ -188,8 +188,8 @@ def _one_round(sign_in: SignIn, *, open_browser: bool) -> TokenSession:
     return complete(sign_in, verifier)
 
 
-def _read_line(label: str, ends_at: float = inf, *, hidden: bool = True) -> str:
-    """A line that the person types, unseen if hidden, while the time that is left counts down.
+def _read_line(label: str, ends_at: float = inf) -> str:
+    """A line that the person types unseen, while the time that is left counts down.
 
     Raises:
         VerifierRefused: The time ran out.
@@ -197,11 +197,8 @@ def _read_line(label: str, ends_at: float = inf, *, hidden: bool = True) -> str:
     """
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
-    echo = 0 if hidden else termios.ECHO
     try:
-        termios.tcsetattr(
-            terminal, termios.TCSAFLUSH, [*before[:3], before[3] & ~termios.ECHO | echo, *before[4:]]
-        )
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, [*before[:3], before[3] & ~termios.ECHO, *before[4:]])
         while (left := ends_at - time.monotonic()) > 0:
             _show(f"\r{label}{_countdown(left)}: ")
             if not select.select([terminal], [], [], min(1.0, left))[0]:

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error
-from etrade_flows.session_status import SessionStatus, State, StatusReport
-from etrade_flows.status_judgement import judge
-from etrade_flows.status_screen import show
-from etrade_flows.status_sources import session_facts
+from etrade_flows.status.judgement import judge
+from etrade_flows.status.model import SessionStatus, State, StatusReport
+from etrade_flows.status.screen import show
+from etrade_flows.status.sources import session_facts
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import named_problems
 from etrade_tasks.errors import CredentialsInvalid, ETradeError
@@ -40,7 +40,7 @@ def status(
     Parameters
     ----------
     credentials
-        The name of the credentials block; without such a block the ETRADE_... variables are used. Unless
+        The name of the credentials block; without such a block the `ETRADE_*` variables are used. Unless
         given, every block is told of.
     check
         Ask E*TRADE. That takes a renewal, so each session is renewed, though an earlier renewal vouches.

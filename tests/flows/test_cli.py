@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from etrade_flows import cli
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import TokenSession
 
@@ -101,9 +102,26 @@ def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str], 
     shown = capsys.readouterr().out
     assert [] == [
         word
-        for word in ("demo", "login", "logout", "renew", "simulator", "status", "4 sign-in required")
+        for word in (
+            "demo",
+            "doctor",
+            "login",
+            "logout",
+            "renew",
+            "simulator",
+            "status",
+            "4 sign-in required",
+        )
         if word not in shown
     ]
+
+
+@pytest.mark.parametrize("command", sorted(name for name in cli.app if not name.startswith("-")))
+def test_help_keeps_its_stars(command: str, capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    """The help of no command loses the stars of E*TRADE or of ETRADE_* to its markup."""
+    documented = cli.app[command].default_command.__doc__
+    assert 0 == run(command, "--help")
+    assert documented.count("*") == capsys.readouterr().out.count("*")
 
 
 def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str], run: Run) -> None:

@@ -25,10 +25,10 @@ from prefect.states import Late
 
 from etrade_flows import active_session, renew_access_token
 from etrade_flows.active_session import forget_sessions
-from etrade_flows.session_status import SessionStatus
 from etrade_flows.sign_out import end_session
 from etrade_flows.signing_in import stored_credentials
-from etrade_flows.status_sources import last_record
+from etrade_flows.status.model import SessionStatus
+from etrade_flows.status.sources import last_record
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
 from etrade_tasks.clock import now

@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from etrade_flows.run_endings import describe
-from etrade_flows.schedule_forecast import ScheduledRun
 from etrade_flows.session_day import TOO_SHORT, Attempt, AttemptOutcome
-from etrade_flows.session_status import SessionStatus, Source, State, Store
-from etrade_flows.status_judgement import SessionFacts, judge
+from etrade_flows.status.forecast import ScheduledRun
+from etrade_flows.status.judgement import SessionFacts, judge
+from etrade_flows.status.model import SessionStatus, Source, State, Store
 from etrade_tasks import (
     ConfigurationRefused,
     CredentialsInvalid,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from etrade_flows.run_endings import describe
-from etrade_flows.schedule_forecast import NextRun, ScheduledRun, forecast
 from etrade_flows.session_day import (
     Attempt,
     AttemptOutcome,
@@ -22,8 +21,9 @@ from etrade_flows.session_day import (
     is_refusal,
     known_session,
 )
-from etrade_flows.session_status import Problem, Renewal, SessionStatus, Source, State, Store
-from etrade_flows.status_advice import advice_on
+from etrade_flows.status.advice import advice_on
+from etrade_flows.status.forecast import NextRun, ScheduledRun, forecast
+from etrade_flows.status.model import Problem, Renewal, SessionStatus, Source, State, Store
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ConfigurationRefused, CredentialsInvalid, ETradeError, SignInRequired
 from etrade_tasks.key_age import key_warning

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from etrade_flows.report import DETAIL_LENGTH, distance, moment, visible
-from etrade_flows.schedule_forecast import NextRun
-from etrade_flows.session_status import Renewal, SessionStatus, Source, State
+from etrade_flows.status.forecast import NextRun
+from etrade_flows.status.model import Renewal, SessionStatus, Source, State
 from etrade_tasks.session import EASTERN
 
 _STYLES = {State.ACTIVE: "bold green", State.INACTIVE: "bold yellow", State.UNKNOWN: "bold yellow"}

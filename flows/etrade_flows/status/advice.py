@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from etrade_flows.schedule_forecast import NextRun
-from etrade_flows.session_status import SessionStatus, Source, State
+from etrade_flows.status.forecast import NextRun
+from etrade_flows.status.model import SessionStatus, Source, State
 from etrade_tasks.key_age import KEY_ADVICE
 
 

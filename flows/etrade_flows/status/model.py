@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from etrade_flows.schedule_forecast import NextRun
 from etrade_flows.session_day import AttemptOutcome
+from etrade_flows.status.forecast import NextRun
 from etrade_tasks.session import Instant
 
 

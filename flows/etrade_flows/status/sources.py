@@ -20,9 +20,9 @@ from pydantic import ValidationError
 
 from etrade_flows.renewal import renew_loaded
 from etrade_flows.run_history import RUN_NAME, days_attempts, renewal_flow
-from etrade_flows.schedule_forecast import ScheduledRun
-from etrade_flows.session_status import Source
-from etrade_flows.status_judgement import SessionFacts
+from etrade_flows.status.forecast import ScheduledRun
+from etrade_flows.status.judgement import SessionFacts
+from etrade_flows.status.model import Source
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsNotFound, ETradeError

@@ -1,0 +1,1 @@
+"""What `etrade-session status` tells of each session. `judgement` brings it together."""
