@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import re
 import shutil
@@ -10,11 +11,13 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -155,7 +158,7 @@ def redis_url() -> Iterator[str]:
         process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def database(prefect_server: None) -> Callable[[], str]:
     """Dumps every table of the server's database as text."""
     from prefect.settings import get_current_settings
@@ -168,7 +171,7 @@ def database(prefect_server: None) -> Callable[[], str]:
     return dump
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def files_at_rest() -> Callable[[], dict[str, bytes]]:
     """Reads every file of the result storage, and of the Prefect home but the database."""
     from prefect.settings import get_current_settings
@@ -243,12 +246,59 @@ class Person:
             act.result()
 
 
+@pytest.fixture(scope="session")
+def person_for(prefect_server: None) -> type[Person]:
+    """Makes a person who signs in to the block of a name."""
+    return Person
+
+
 @pytest.fixture
-def person(simulator: Simulator, block: str) -> Iterator[Person]:
+def person(simulator: Simulator, block: str, person_for: type[Person]) -> Iterator[Person]:
     """A person who answers a waiting sign-in through the API, as the Prefect UI does it."""
-    someone = Person(simulator, block)
+    someone = person_for(simulator, block)
     yield someone
     someone.leave()
+
+
+class Inbox:
+    """A webhook on the loopback interface that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, str]] = []
+        inbox = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                size = int(self.headers["Content-Length"])
+                inbox.received.append(json.loads(self.rfile.read(size)))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+
+    def about(self, credentials: str) -> list[str]:
+        """The subjects of what was received about these credentials, in order of arrival."""
+        return [sent["subject"] for sent in self.received if f"Credentials: {credentials} " in sent["body"]]
+
+    def body(self, credentials: str) -> str:
+        """The text of the first that was received about these credentials."""
+        return next(sent["body"] for sent in self.received if f"Credentials: {credentials} " in sent["body"])
+
+
+@pytest.fixture(scope="module")
+def inbox() -> Iterator[Inbox]:
+    """Somebody to notify."""
+    box = Inbox()
+    thread = threading.Thread(target=box.server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield box
+    box.server.shutdown()
+    box.server.server_close()
+    thread.join()
 
 
 def _answers(port: int) -> bool:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -17,35 +15,6 @@ UI = "http://prefect.example/v2"
 """What the server takes for the address of its UI."""
 
 INSTALL = Path(__file__).resolve().parents[2] / "deployments" / "automations" / "install.py"
-
-
-class Inbox:
-    """A webhook on the loopback interface that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.received: list[dict[str, str]] = []
-        inbox = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                size = int(self.headers["Content-Length"])
-                inbox.received.append(json.loads(self.rfile.read(size)))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Print nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
-
-    def about(self, credentials: str) -> list[str]:
-        """The subjects of what was received about these credentials, in order of arrival."""
-        return [sent["subject"] for sent in self.received if f"Credentials: {credentials} " in sent["body"]]
-
-    def body(self, credentials: str) -> str:
-        """The text of the first that was received about these credentials."""
-        return next(sent["body"] for sent in self.received if f"Credentials: {credentials} " in sent["body"])
 
 
 @pytest.fixture(scope="session")
@@ -56,18 +25,6 @@ def install_module() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def inbox() -> Iterator[Inbox]:
-    """Somebody to notify."""
-    box = Inbox()
-    thread = threading.Thread(target=box.server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield box
-    box.server.shutdown()
-    box.server.server_close()
-    thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +48,7 @@ def server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def notify(server: None, inbox: Inbox) -> str:
+def notify(server: None, inbox: Any) -> str:
     """The name of the block by which the inbox is notified."""
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 

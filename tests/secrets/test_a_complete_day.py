@@ -1,0 +1,377 @@
+"""A sweep over a whole day of everything that a person and a schedule can do: no canary is found anywhere.
+
+Real commands at a recorded terminal, flows, automations with a webhook, and an E*TRADE that echoes what it is
+sent. The one place where a key may be seen is the address that a person has to open in order to sign in; it
+is cut out of the recordings, and the tests count how often.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from prefect import flow
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+
+from etrade_flows import etrade_client, renew_access_token
+from etrade_flows.sign_in import sign_in
+from etrade_flows.sign_out import sign_out
+from etrade_simulator import Fault, Simulator, SimulatorClock
+from etrade_tasks import ETradeError
+from etrade_tasks.clock import use_clock
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "complete-day"
+RENEW, ACCOUNTS = "/oauth/renew_access_token", "/v1/accounts/list.json"
+ADDRESS = re.compile(r"http://\S*/e/t/etws/authorize\?\S+")
+REDIS_PASSWORD = "fake-canary-redis-password"
+WEBHOOK_KEY = "fake-canary-webhook-key"
+WRONG_VERIFIER = "fake-canary-wrong-verifier"
+
+
+@dataclass
+class Canaries:
+    """What must be found nowhere, by what it is."""
+
+    found: dict[str, set[str]] = field(default_factory=dict, repr=False)
+
+    def plant(self, kind: str, *values: str) -> None:
+        """Look for these values from now on."""
+        self.found.setdefault(kind, set()).update(values)
+
+    def seen_in(self, text: str) -> list[str]:
+        """The kinds of which one shows in a text, as it is or percent-encoded."""
+        return [
+            kind
+            for kind, values in self.found.items()
+            if any(spelling in text for value in values for spelling in (value, quote(value, safe="")))
+        ]
+
+
+@dataclass
+class Day:
+    """What a day left behind: of the terminal, of the logs, with those who are notified, and the canaries."""
+
+    canaries: Canaries
+    screens: dict[str, str] = field(default_factory=dict, repr=False)
+    addresses: int = 0
+    log: io.StringIO = field(default_factory=io.StringIO)
+    raised: list[str] = field(default_factory=list, repr=False)
+    told: list[str] = field(default_factory=list, repr=False)
+
+
+class Terminal:
+    """A command at a terminal of its own, all of which is recorded."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.recording = ""
+        self._seen = 0
+        self._master, terminal = pty.openpty()
+        settings = {"PREFECT_API_URL": get_current_settings().api.url, "COLUMNS": "500", "TERM": "xterm"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "etrade_flows.cli", *arguments],
+            env=os.environ | settings,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+
+    def until(self, text: str, seconds: float = 90) -> None:
+        """Read on until this has come, after what was waited for before."""
+        while (found := self.recording.find(text, self._seen)) < 0:
+            assert select.select([self._master], [], [], seconds)[0], self.recording
+            self._read()
+        self._seen = found + len(text)
+
+    def answer(self, prompt: str, typed: str) -> None:
+        """Type a line once the prompt is there."""
+        self.until(prompt)
+        self.type(typed)
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._master, line.encode() + b"\n")
+
+    def end(self) -> int:
+        """Read to the end, and give the exit code."""
+        with suppress(OSError):  # how a terminal tells that nobody writes to it any more
+            while True:
+                self._read()
+        os.close(self._master)
+        return self._process.wait(timeout=30)
+
+    def _read(self) -> None:
+        self.recording += os.read(self._master, 65_536).decode(errors="replace")
+
+
+@contextmanager
+def spied(simulator: Simulator, canaries: Canaries) -> Iterator[None]:
+    """Learn every token, secret and signature that passes through the simulator."""
+    service, registry = simulator._service, simulator._service.registry
+    handle, add_request, add_granted = (
+        service.handle,
+        registry.add_request_token,
+        registry.add_granted_token,
+    )
+
+    def request(token: Any) -> Any:
+        canaries.plant("request token", token.token)
+        canaries.plant("request token secret", token.secret)
+        return add_request(token)
+
+    def granted(token: Any) -> Any:
+        canaries.plant("access token", token.token)
+        canaries.plant("access token secret", token.secret)
+        return add_granted(token)
+
+    def handled(operation: Any, call: Any, environment: Any) -> Any:
+        canaries.plant("signature", call.oauth["oauth_signature"])
+        headers = {name.lower(): value for name, value in call.headers.items()}
+        canaries.plant("authorization header", headers["authorization"])
+        return handle(operation, call, environment)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "handle", handled)
+        patch.setattr(registry, "add_request_token", request)
+        patch.setattr(registry, "add_granted_token", granted)
+        # Five characters would turn up by chance among so many.
+        patch.setattr("etrade_simulator.tokens.VERIFIER_LENGTH", 24)
+        yield
+
+
+@flow(flow_run_name=f"pipeline of {NAME}")
+def pipeline(*, force: bool = False) -> None:
+    """Renews, and asks for data, through an idle token if it is one."""
+    renew_access_token(NAME, force=force)
+    with etrade_client(NAME) as client:
+        client.get(ACCOUNTS).raise_for_status()
+
+
+@flow(flow_run_name="last word of the day")
+def last_word() -> None:
+    """Leaves an event by which one knows that all before has been written."""
+
+
+def approved(simulator: Simulator, canaries: Canaries, address: str) -> str:
+    verifier = simulator.approve(parse_qs(urlsplit(address).query)["token"][0])
+    canaries.plant("verifier", verifier)
+    return verifier
+
+
+def command(day: Day, *arguments: str) -> None:
+    """Run a command that asks nothing."""
+    terminal = Terminal(*arguments)
+    terminal.end()
+    day.screens[" ".join(arguments)] = terminal.recording
+
+
+def login(day: Day, simulator: Simulator) -> None:
+    """The first sign-in: the keys typed, one verifier mistyped, the next right."""
+    consumer = simulator.consumer("live")
+    day.canaries.plant("consumer key", consumer.key)
+    day.canaries.plant("consumer secret", consumer.secret)
+    issued = (datetime.now(UTC) - timedelta(days=710)).date().isoformat()
+    terminal = Terminal("login", "--credentials", NAME, "--no-browser", "--key-issued-on", issued)
+    terminal.answer("Consumer key (stays hidden): ", consumer.key)
+    terminal.answer("Consumer secret (stays hidden): ", consumer.secret)
+    terminal.answer("left: ", WRONG_VERIFIER)
+    terminal.until("Here is a new sign-in")
+    terminal.until("left: ")
+    addresses = ADDRESS.findall(terminal.recording)
+    terminal.type(approved(simulator, day.canaries, addresses[-1]))
+    assert 0 == terminal.end(), terminal.recording
+    day.addresses = len(addresses)
+    day.screens["login"] = ADDRESS.sub("", terminal.recording)
+
+
+def faulty_renewals(day: Day, simulator: Simulator) -> None:
+    """Every kind of failure, each with an answer that echoes what it was sent."""
+    echo = " ".join(value for values in day.canaries.found.values() for value in sorted(values))[:4000]
+    for fault in (
+        Fault(status=200, body=f"maintenance {echo}"),
+        Fault(status=401, body=f"oauth_problem=consumer_key_rejected {echo}"),
+        Fault(status=500, body=f"<pre>{echo}</pre>"),
+        Fault(status=401, body=f"oauth_problem=token_rejected&echo={echo}"),
+    ):
+        simulator.plant(fault, path=RENEW, times=9)
+        run_badly(day)
+        simulator.clear_faults()
+
+
+def run_badly(day: Day) -> None:
+    with pytest.raises(ETradeError) as caught:
+        pipeline(force=True)
+    error = caught.value
+    day.raised.append(repr(error) + str(error) + repr(error.__cause__) + repr(error.__context__))
+
+
+def sign_in_through_the_ui(day: Day, person: Any) -> None:
+    """A sign-in by the flow: one wrong verifier, one right, and what waited goes on."""
+
+    def noted(verifier: str) -> str:
+        day.canaries.plant("verifier", verifier)
+        return verifier
+
+    person.answers(lambda verifier: noted(verifier) and WRONG_VERIFIER)
+    person.answers(noted)
+    sign_in(NAME, rerun=True)
+    person.leave()
+
+
+@contextmanager
+def notified(inbox: Any) -> Iterator[None]:
+    """The automations, installed by their command, and taken away at the end."""
+    text = {"subject": "{{subject}}", "body": "{{body}}"}
+    url, secrets = f"{inbox.url}?key={{{{key}}}}", {"key": WEBHOOK_KEY}
+    webhook = CustomWebhookNotificationBlock(name="day", url=url, secrets=secrets, json_data=text)
+    webhook.save("day", overwrite=True)
+    program = ROOT / "deployments" / "automations" / "install.py"
+    environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
+    installing = [sys.executable, program, "--notify", "custom-webhook/day"]
+    subprocess.run(installing, env=environment, check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        with get_client(sync_client=True) as client:
+            for automation in client.read_automations():
+                client.delete_automation(automation.id)
+
+
+@contextmanager
+def logged(day: Day) -> Iterator[None]:
+    """Keep what this process logs, at every level."""
+    handler, root = logging.StreamHandler(day.log), logging.getLogger()
+    levels = {root: root.level, logging.getLogger("httpcore"): logging.getLogger("httpcore").level}
+    root.setLevel(logging.DEBUG)
+    # It writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
+    logging.getLogger("httpcore").setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def day(
+    prefect_server: None, person_for: Any, inbox: Any, database: Callable[[], str], wait_until: Any
+) -> Iterator[Day]:
+    """The whole day, from the first sign-in to the sign-out after midnight."""
+    canaries = Canaries()
+    canaries.plant("Redis password", REDIS_PASSWORD)
+    canaries.plant("webhook key", WEBHOOK_KEY)
+    canaries.plant("wrong verifier", WRONG_VERIFIER)
+    day = Day(canaries)
+    clock = SimulatorClock(datetime(2027, 6, 15, 16, tzinfo=UTC))
+    with Simulator(clock=clock) as simulator, pytest.MonkeyPatch.context() as patch:
+        simulator.timestamp_tolerance = timedelta(days=10_000)  # all but the simulator live by real time
+        patch.setenv("ETRADE_OAUTH_URL", simulator.oauth_url)
+        patch.setenv("ETRADE_API_URL", simulator.api_url("live"))
+        patch.setenv("ETRADE_FIRST_BACKOFF", "0.001")
+        # Nobody answers there: every renewal tells that it goes on without a lock.
+        patch.setenv("ETRADE_LOCK_REDIS_URL", f"redis://:{REDIS_PASSWORD}@127.0.0.1:1/0")
+        with spied(simulator, canaries), notified(inbox), logged(day):
+            login(day, simulator)
+            pipeline()
+            simulator.advance(timedelta(hours=3))  # idle, though the renewal before still vouches
+            pipeline()
+            for arguments in (
+                ("renew", "--force"),
+                ("renew", "--json"),
+                ("status",),
+                ("status", "--json"),
+                ("status", "--check"),
+                ("doctor",),
+                ("doctor", "--json"),
+            ):
+                command(day, *arguments, "--credentials", NAME)
+            faulty_renewals(day, simulator)
+            sign_in_through_the_ui(day, person_for(simulator, NAME))
+            with use_clock(lambda: datetime.now(UTC) + timedelta(days=1)):
+                run_badly(day)
+            command(day, "logout", "--credentials", NAME)
+            sign_out(NAME)
+            last_word()
+            written = 'INSERT INTO "events".*Completed.*last word of the day'
+            wait_until(lambda: re.search(written, database()) is not None, 90)
+            wait_until(lambda: len(inbox.about(NAME)) >= 4, 60)
+        day.told = [sent["subject"] + sent["body"] for sent in inbox.received]
+        yield day
+
+
+def test_twelve_kinds_of_canary_were_planted(day: Day) -> None:
+    """Each kind of secret that the day knows is looked for."""
+    assert 12 <= len(day.canaries.found), sorted(day.canaries.found)
+
+
+def test_terminal_shows_none(day: Day) -> None:
+    """No screen of a command shows a secret; the addresses that were opened are left out, one a sign-in."""
+    assert 2 == day.addresses
+    assert {name: [] for name in day.screens} == {
+        name: day.canaries.seen_in(screen) for name, screen in day.screens.items()
+    }
+
+
+def test_every_command_said_something(day: Day) -> None:
+    """The screens that were swept are those of commands that did their work."""
+    silent = [name for name, screen in day.screens.items() if len(screen) < 30 or "Traceback" in screen]
+    assert [] == silent
+
+
+def test_database_holds_none(day: Day, database: Callable[[], str]) -> None:
+    """Neither events, logs, states, artifacts, parameters, inputs nor blocks show a secret."""
+    content = database()
+    for part in ("etrade.session.signed-in", f"etrade-sign-in-{NAME}", "etrade.session.key-lapsing"):
+        assert part in content
+    assert [] == day.canaries.seen_in(content)
+
+
+def test_files_hold_none(day: Day, files_at_rest: Callable[[], dict[str, bytes]]) -> None:
+    """No file of the result storage or of the Prefect home shows a secret."""
+    shown = {
+        name: day.canaries.seen_in(content.decode(errors="replace"))
+        for name, content in files_at_rest().items()
+    }
+    assert {name: [] for name in shown} == shown
+    assert [name for name in shown if "etrade-session-live-" in name]
+
+
+def test_logs_and_errors_hold_none(day: Day) -> None:
+    """Nothing logged at any level, and nothing raised, shows a secret."""
+    log = day.log.getvalue()
+    assert "goes on without it" in log
+    assert [] == day.canaries.seen_in(log)
+    assert [] == day.canaries.seen_in("".join(day.raised))
+
+
+def test_notifications_hold_none(day: Day) -> None:
+    """What people are told by the automations shows no secret, not even the webhook's own."""
+    assert "sign in for" in "".join(day.told)
+    assert [] == day.canaries.seen_in("".join(day.told))
+
+
+@pytest.mark.parametrize("kind", ["access token", "verifier", "signature"])
+def test_sweep_would_find_one(day: Day, kind: str) -> None:
+    """The sweep can fail: of each kind, what was learned is found where it is, encoded or not."""
+    value = next(iter(day.canaries.found[kind]))
+    assert [kind] == day.canaries.seen_in(f"something {quote(value, safe='')} something")
