@@ -63,8 +63,8 @@ def login(
 ) -> int:
     """Sign in at E*TRADE, and store the token once a first renewal has proven it.
 
-    Where standard input is no terminal, the verifier is read from it, and the consumer key and secret of a
-    new block from ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET.
+    The consumer key and secret of a new block are taken from ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET,
+    or asked for. Where standard input is no terminal, each answer is a line of it.
 
     Parameters
     ----------
@@ -144,20 +144,19 @@ def _existing(name: str, environment: Environment | None) -> ETradeCredentials |
 
 
 def _consumer_keys(name: str) -> ConsumerKeys:
-    """The key pair of a block that does not exist yet, from the environment or the person.
+    """The key pair of a block that does not exist yet, from the environment or from standard input.
 
     Raises:
-        CredentialsNotFound: The environment lacks one, and there is no terminal to ask at.
+        CredentialsNotFound: The environment lacks one, and the input ended.
     """
     key, secret = (os.environ.get(f"ETRADE_CONSUMER_{part}", "") for part in ("KEY", "SECRET"))
-    if not (key and secret) and not sys.stdin.isatty():
+    try:
+        return ConsumerKeys(key or _answer("Consumer key"), secret or _answer("Consumer secret"))
+    except SignInRequired:
         raise CredentialsNotFound(
             f"There is no block named {name!r} and no consumer key to make it with.",
             advice="set ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or run the command in a terminal.",
-        )
-    key = key or _read_line("Consumer key (stays hidden)")
-    secret = secret or _read_line("Consumer secret (stays hidden)")
-    return ConsumerKeys(key, secret)
+        ) from None
 
 
 def _sign_in(name: str, stored: ETradeCredentials, *, open_browser: bool) -> TokenSession:
@@ -180,15 +179,24 @@ def _one_round(sign_in: SignIn, *, open_browser: bool) -> TokenSession:
     print(sign_in.authorize_url, flush=True)  # alone on standard output, for scripts
     if open_browser:
         webbrowser.open(sign_in.authorize_url)
+    return complete(sign_in, _answer("Verifier", ends_at))
+
+
+def _answer(label: str, ends_at: float = inf) -> str:
+    """A line of standard input: at a terminal what the person types unseen, in a script the next line.
+
+    Raises:
+        VerifierRefused: The time ran out at a terminal.
+        SignInRequired: The input ended.
+    """
     if sys.stdin.isatty():
-        return complete(sign_in, _read_line("Verifier (stays hidden)", ends_at))
-    verifier = sys.stdin.readline()
-    if not verifier:
-        raise _input_ended()
-    return complete(sign_in, verifier)
+        return _read_line(f"{label} (stays hidden)", ends_at)
+    if line := sys.stdin.readline():
+        return line.strip()
+    raise _input_ended()
 
 
-def _read_line(label: str, ends_at: float = inf) -> str:
+def _read_line(label: str, ends_at: float) -> str:
     """A line that the person types unseen, while the time that is left counts down.
 
     Raises:

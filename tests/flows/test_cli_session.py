@@ -18,8 +18,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from prefect.settings import get_current_settings
 
-from etrade_flows import cli
-from etrade_flows.cli_session import register
 from etrade_flows.signing_in import ROUNDS, stored_credentials
 from etrade_simulator import Consumer, Fault, Simulator
 from etrade_tasks import ETradeCredentials
@@ -31,9 +29,6 @@ Run = Callable[..., int]
 REQUEST, REVOKE = "/request_token", "/revoke_access_token"
 END_OF_INPUT = b"\x04"
 INTERRUPT = b"\x03"
-
-if "login" not in cli.app:
-    register(cli.app)
 
 
 def request_token_in(address: str) -> str:
@@ -290,12 +285,8 @@ class TestLoginRefused:
 
 COMMAND = """
 import os
-from etrade_flows import cli
-from etrade_flows.cli_session import register
 if os.isatty(0):
     os.close(os.open(os.ttyname(0), os.O_RDWR))  # the terminal is this process's own, Ctrl+C and all
-if "login" not in cli.app:
-    register(cli.app)
 cli.main()
 """
 
@@ -336,6 +327,20 @@ def test_script_signs_in_by_pipes(
         ETRADE_CONSUMER_KEY=consumer.key,
         ETRADE_CONSUMER_SECRET=consumer.secret,
     )
+    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
+    _, errors = process.communicate(f"{verifier}\n", timeout=60)
+    assert 0 == process.returncode, errors
+    assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
+
+
+def test_script_may_give_the_keys_on_standard_input(
+    simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Keys that are not in the environment are the first lines of the input, the verifier is the third."""
+    new = ("login", "--credentials", f"{block}-new", "--environment", "sandbox")
+    process = start(*new, stdin=subprocess.PIPE)
+    process.stdin.write(f"{consumer.key}\n{consumer.secret}\n")
+    process.stdin.flush()
     verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
     _, errors = process.communicate(f"{verifier}\n", timeout=60)
     assert 0 == process.returncode, errors
