@@ -48,6 +48,8 @@ _MARKS = {
 }
 _NONE = "–"  # noqa: RUF001  # what stands in a cell that has nothing to tell
 
+_JUST_NOW = timedelta(seconds=10)
+
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$!&]")
 _AUTOLINK = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 _ADDRESS = re.compile(r"(https?://[^\s<>\"'|`\\]*[\w/=])")
@@ -135,7 +137,7 @@ def _limits(day: SessionDay, now: datetime, local: tzinfo | None) -> Iterator[st
     stays = session.idle_at >= session.over_at
     rows = (
         ("renewed", day.renewed_at, "not since the sign-in"),
-        ("idle", None if stays else session.idle_at, "not before the session is over"),
+        ("goes idle", None if stays else session.idle_at, "not before the session is over"),
         ("refused" if session.refused else "expires", session.over_at, ""),
     )
     yield from _table(
@@ -163,7 +165,8 @@ def _cells(attempt: Attempt, now: datetime) -> tuple[str, str, str, str]:
     detail = attempt.detail.strip()
     if len(detail) > DETAIL_LENGTH:
         detail = detail[: DETAIL_LENGTH - 1] + "…"
-    outcome = f"{_MARKS[attempt.outcome]} {attempt.outcome}"
+    # Not broken into two lines, however narrow the table is shown.
+    outcome = f"{_MARKS[attempt.outcome]} {attempt.outcome}".replace(" ", "\u00a0")
     return moment(attempt.at, now, EASTERN), outcome, escape(detail) or _NONE, _duration(attempt.took)
 
 
@@ -181,11 +184,13 @@ def moment(at: datetime | None, now: datetime, zone: tzinfo | None) -> str:
 
 
 def distance(at: datetime | None, now: datetime) -> str:
-    """How far `at` is from `now`, as in `in 1 h 55 min` or `5 min ago`; nothing for no time."""
+    """How far `at` is from `now`, as in `in 1 h 55 min`, `5 min ago` or `just now`; nothing for no time."""
     if at is None:
         return ""
     span = in_utc(at) - in_utc(now)
-    return f"in {_span(span)}" if span > timedelta(0) else f"{_span(-span)} ago"
+    if span > timedelta(0):
+        return f"in {_span(span)}"
+    return f"{_span(-span)} ago" if span <= -_JUST_NOW else "just now"
 
 
 def _duration(took: timedelta | None) -> str:

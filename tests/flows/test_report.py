@@ -83,7 +83,7 @@ class Rendered(HTMLParser):
         """Keep the text."""
         self.text += data
         if self._in_cell:
-            self.rows[-1][-1] += data
+            self.rows[-1][-1] += data.replace("\u00a0", " ")
 
 
 def attempts_in(report: str) -> list[list[str]]:
@@ -95,7 +95,9 @@ def attempts_in(report: str) -> list[list[str]]:
 
 def limits_in(report: str) -> list[list[str]]:
     """The rows of the table of limits, its head included."""
-    return [row for row in Rendered(report).rows if row[0] in ("", "renewed", "idle", "expires", "refused")]
+    return [
+        row for row in Rendered(report).rows if row[0] in ("", "renewed", "goes idle", "expires", "refused")
+    ]
 
 
 @st.composite
@@ -232,7 +234,7 @@ def test_the_limits_are_told_in_both_zones_and_by_distance() -> None:
     expected = [
         ["", "Eastern", "local (CET)", "how long"],
         ["renewed", "14:05", "20:05", "5 min ago"],
-        ["idle", "16:05", "22:05", "in 1 h 55 min"],
+        ["goes idle", "16:05", "22:05", "in 1 h 55 min"],
         ["expires", "00:00, Sat 16 Jan", "06:00, Sat 16 Jan", "in 9 h 50 min"],
     ]
     assert expected == limits_in(render_report("main", day, at("14:10"), BERLIN))
@@ -257,7 +259,7 @@ def test_a_session_never_renewed_says_so() -> None:
 @pytest.mark.parametrize("renewed", ["22:00", "22:30"])
 def test_a_session_that_stays_active_to_its_end_has_no_idle_time(renewed: str) -> None:
     """An idle limit at midnight or past it is none."""
-    expected = ["idle", "–", "not before the session is over"]  # noqa: RUF001
+    expected = ["goes idle", "–", "not before the session is over"]  # noqa: RUF001
     assert expected == limits_in(render_report("main", a_day(attempt(renewed)), at("23:00")))[2]
 
 
@@ -307,6 +309,21 @@ def test_the_last_ten_attempts_are_listed_newest_first() -> None:
     )
     assert [f"10:{m:02}" for m in range(14, 4, -1)] == [row[0] for row in attempts_in(report)]
     assert "10 of 15" in report
+
+
+def test_an_outcome_stays_on_one_line() -> None:
+    """However narrow a table is shown, an outcome is not parted from its mark."""
+    assert "◆\u00a0sign-in\u00a0required" in render_report(
+        "main", a_day(attempt("09:00", SIGN_IN_REQUIRED)), at("10:00")
+    )
+
+
+def test_a_moment_ago_is_just_now() -> None:
+    """Seconds after a renewal nobody is told of seconds."""
+    report = render_report(
+        "main", dataclasses.replace(a_day(attempt("09:00")), renewed_at=at("09:00")), at("09:00:09")
+    )
+    assert "just now" in limits_in(report)[1]
 
 
 @pytest.mark.parametrize(
