@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
+from prefect.blocks.core import Block, schema_extra
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -55,6 +56,17 @@ def _nothing_if_blank(value: object) -> object:
     return None if shown == "" else value
 
 
+def _form(schema: dict[str, Any], model: type[Block]) -> None:
+    """What Prefect's form is made of: its own schema without our defaults.
+
+    The form that edits a block shows the default of a field that has one in the place of what is stored, and
+    saves that: it would turn a sandbox key into a live one, and forget the token.
+    """
+    schema_extra(schema, model)
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 Secret = Annotated[SecretStr, AfterValidator(_trimmed)]
 # One password field in the UI's form, where a union would show as two tabs.
 OptionalSecret = Annotated[
@@ -92,12 +104,15 @@ class ETradeCredentials(CredentialsBlock):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://developer.etrade.com/getting-started")
 
     # A field's name that is mistyped would keep a secret in plain text; a refused value would be printed.
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra=_form)
 
     environment: Environment = Field(
         default="live",
         title="Environment",
-        description="Which of E*TRADE's environments issued the consumer key. Keys are good for one only.",
+        description=(
+            "Which of E*TRADE's environments issued the consumer key; live unless chosen. Keys are good for "
+            "one only."
+        ),
     )
     consumer_key: Secret = Field(title="Consumer key", description="Issued by E*TRADE to your application.")
     consumer_secret: Secret = Field(title="Consumer secret", description="Comes with the consumer key.")
