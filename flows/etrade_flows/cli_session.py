@@ -29,9 +29,15 @@ from etrade_flows.signing_in import (
 )
 from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.addresses import Environment
-from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys, VerifierRefused
+from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, ETradeError, SignInRequired
+from etrade_tasks.errors import (
+    CredentialsInvalid,
+    CredentialsNotFound,
+    ETradeError,
+    SignInRequired,
+    VerifierRefused,
+)
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.session import TokenSession
 

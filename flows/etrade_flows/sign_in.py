@@ -25,8 +25,9 @@ from etrade_flows.session_day import clock
 from etrade_flows.sign_in_form import ask, clear_leftovers, run_name, this_run
 from etrade_flows.signing_in import ROUNDS, SignIn, begin, complete, stored_credentials
 from etrade_flows.waiting_runs import let_go_on
-from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME, VerifierRefused
+from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
 from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import VerifierRefused
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
 

@@ -13,10 +13,10 @@ from etrade_flows.events import emit_signed_out
 from etrade_flows.operator_report import tag_run
 from etrade_flows.renewal import require_signed_in
 from etrade_flows.signing_in import store, stored_credentials, without_token
-from etrade_tasks.authorization import AuthorizationFailed, revoke
+from etrade_tasks.authorization import revoke
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import ConfigurationRefused, SignInRequired
+from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, SignInRequired
 from etrade_tasks.logs import run_logger
 
 SIGNED_OUT = "SignedOut"

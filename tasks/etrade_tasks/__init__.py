@@ -1,16 +1,17 @@
 """What one renewal of an E*TRADE access token is made of: credentials, signing, calling, judging."""
 
-from etrade_tasks.authorization import AuthorizationFailed, VerifierRefused
 from etrade_tasks.call_renew import call_renew
 from etrade_tasks.classify_response import classify_response
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import (
+    AuthorizationFailed,
     ConfigurationRefused,
     CredentialsInvalid,
     CredentialsNotFound,
     ETradeError,
     RenewalFailed,
     SignInRequired,
+    VerifierRefused,
 )
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.renew_session import renew_session

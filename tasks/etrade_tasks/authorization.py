@@ -4,45 +4,30 @@
 `revoke` ends what they began. Source: E*TRADE's "Get Request Token", "Authorize Application", "Get Access
 Token" and "Revoke Access Token" pages.
 
-The calls are made and judged as a renewal is; here stands only what is particular to each.
+How a call is made and judged is in `oauth_call`; here stands only what is particular to each.
 """
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
-
-from pydantic import SecretStr
 
 from etrade_tasks.call_renew import fetch
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import ConfigurationRefused, ETradeError, SignInRequired
-from etrade_tasks.redaction import scrub
-from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify
-from etrade_tasks.settings import RenewalSettings
-from etrade_tasks.sign_request import SignedRequest
-from etrade_tasks.signing import SigningKeys, authorization_header
+from etrade_tasks.errors import AuthorizationFailed, ETradeError, SignInRequired, VerifierRefused
+from etrade_tasks.oauth_call import SUCCESS, OAuthCall, misconfigured, perform, signed
+from etrade_tasks.replies import Outcome, RenewalReply, Verdict
+from etrade_tasks.signing import SigningKeys
 
 REQUEST_TOKEN_LIFETIME = timedelta(minutes=5)
 """How long a person has from the request token to the exchange of the verifier."""
-
-ATTEMPTS = 4
-"""How often one call is made before it is given up."""
-
-LONGEST_PAUSE = 10.0
-"""Seconds between two attempts beyond which a waiting person is told to come back instead."""
 
 AUTHORIZE_PATH = "/e/t/etws/authorize"
 _ETRADE_PAGES = "https://us.etrade.com"
 _ETRADE_HOSTS = frozenset({"api.etrade.com", "apisb.etrade.com"})
 
-_SUCCESS = 200
 _UNSPECIFIC = (
     "E*TRADE does not accept the verifier: it is mistyped, used already or late, or nobody accepted."
 )
@@ -56,21 +41,6 @@ _VERIFIER_PROBLEMS = {
     "token_rejected": _UNSPECIFIC,
     "token_revoked": _UNSPECIFIC,
 }
-
-T = TypeVar("T")
-
-
-class VerifierRefused(ETradeError):
-    """The verifier buys no token: it is wrong, late or used already, or nobody accepted."""
-
-    default_advice = "start the sign-in again, and enter the new verifier within five minutes."
-
-
-class AuthorizationFailed(ETradeError):
-    """A call for a sign-in or a sign-out failed every time, and no answer says that a person must act."""
-
-    default_advice = "try again in some minutes; if it keeps failing, look at E*TRADE's status."
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,27 +88,6 @@ class AccessToken:
     issued_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Call(Generic[T]):
-    """One OAuth call, and how its answers are read.
-
-    Attributes:
-        purpose: What it is for, to finish the sentence "E*TRADE refused ...".
-        url: The address to GET.
-        keys: Who signs.
-        read: What a body of status 200 gives; None if it is not the answer that was asked for.
-        refusal: The error that ends the call at a verdict; None where another attempt may help.
-    """
-
-    purpose: str
-    url: str
-    keys: SigningKeys = field(repr=False)
-    read: Callable[[str], T | None]
-    refusal: Callable[[Verdict], ETradeError | None]
-    callback: str | None = None
-    verifier: str | None = field(default=None, repr=False)
-
-
 def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
     """A new sign-in for a person to accept within five minutes.
 
@@ -151,7 +100,7 @@ def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
         AuthorizationFailed: E*TRADE or the network did not answer well.
     """
     call = _request_token_call(consumer, oauth_url)
-    (token, secret), issued_at, offset = _perform(call, timedelta(0))
+    (token, secret), issued_at, offset = perform(call, timedelta(0))
     return RequestToken(token, secret, issued_at, offset)
 
 
@@ -166,12 +115,12 @@ def try_request_token(consumer: ConsumerKeys, oauth_url: str, limit: timedelta) 
         oauth_url: Where OAuth calls go, without a trailing slash.
         limit: The longest that the call may take.
     """
-    return fetch(_signed(_request_token_call(consumer, oauth_url), timedelta(0)), limit)
+    return fetch(signed(_request_token_call(consumer, oauth_url), timedelta(0)), limit)
 
 
 def granted(reply: RenewalReply) -> bool:
     """Whether the answer to a request-token or access-token call is a token and its secret."""
-    return reply.status_code == _SUCCESS and _token_pair(reply.body) is not None
+    return reply.status_code == SUCCESS and _token_pair(reply.body) is not None
 
 
 def authorize_url(consumer: ConsumerKeys, token: RequestToken, oauth_url: str) -> str:
@@ -211,10 +160,10 @@ def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oau
             late = now() + token.clock_offset >= token.issued_at + REQUEST_TOKEN_LIFETIME
             return VerifierRefused(_LATE if late else said)
         if verdict.outcome is Outcome.MISCONFIGURED:
-            return _misconfigured(call.purpose, verdict)
+            return misconfigured(call.purpose, verdict)
         return None
 
-    call = _Call(
+    call = OAuthCall(
         purpose="to complete the sign-in",
         url=f"{oauth_url}/access_token",
         keys=SigningKeys(consumer.key, consumer.secret, token.token, token.secret),
@@ -222,7 +171,7 @@ def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oau
         refusal=refusal,
         verifier=verifier,
     )
-    (access, secret), issued_at, _ = _perform(call, token.clock_offset)
+    (access, secret), issued_at, _ = perform(call, token.clock_offset)
     return AccessToken(access, secret, issued_at)
 
 
@@ -237,31 +186,31 @@ def revoke(credentials: ETradeCredentials) -> None:
 
     def refusal(verdict: Verdict) -> ETradeError | None:
         if verdict.outcome is Outcome.MISCONFIGURED:
-            return _misconfigured(call.purpose, verdict)
+            return misconfigured(call.purpose, verdict)
         if verdict.outcome is not Outcome.SIGN_IN_REQUIRED:
             return None
         if verdict.problem is None:  # a bare 401 does not prove that the token is dead
             return AuthorizationFailed(f"E*TRADE refused {call.purpose} and gave no reason.")
         return SignInRequired(f"The access token was over before it was revoked ({verdict.problem}).")
 
-    call = _Call(
+    call = OAuthCall(
         purpose="to revoke the access token",
         url=f"{credentials.oauth_base_url}/revoke_access_token",
         keys=credentials.signing_keys,
         read=_revocation,
         refusal=refusal,
     )
-    _perform(call, timedelta(0))
+    perform(call, timedelta(0))
 
 
-def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> _Call[tuple[str, str]]:
+def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> OAuthCall[tuple[str, str]]:
     def refusal(verdict: Verdict) -> ETradeError | None:
         # No token takes part, so a 401 is about the consumer.
         if verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
-            return _misconfigured(call.purpose, verdict)
+            return misconfigured(call.purpose, verdict)
         return None
 
-    call = _Call(
+    call = OAuthCall(
         purpose="to begin a sign-in",
         url=f"{oauth_url}/request_token",
         keys=SigningKeys(consumer.key, consumer.secret),
@@ -270,65 +219,6 @@ def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> _Call[tuple[s
         callback="oob",
     )
     return call
-
-
-def _perform(call: _Call[T], offset: timedelta) -> tuple[T, datetime, timedelta]:
-    """What was asked for, when it came by E*TRADE's clock, and how far this machine's clock is off."""
-    pause = RenewalSettings().first_backoff.total_seconds()
-    for attempt in itertools.count(1):
-        reply = fetch(_signed(call, offset))
-        found = call.read(reply.body) if reply.status_code == _SUCCESS else None
-        if found is not None:
-            return found, reply.received_at + offset, offset
-        verdict = classify(reply)
-        if refused := call.refusal(verdict):
-            raise refused
-        delay = _delay(verdict, pause * 2 ** (attempt - 1))
-        if attempt == ATTEMPTS or delay > LONGEST_PAUSE:
-            raise AuthorizationFailed(
-                f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}"
-            )
-        offset = verdict.clock_offset or offset
-        time.sleep(delay)
-    raise AssertionError  # for type checkers: the loop has no end of its own
-
-
-def _signed(call: _Call[T], offset: timedelta) -> SignedRequest:
-    """The call with a fresh nonce and timestamp: a repeated one would be refused as a replay."""
-    header = authorization_header(
-        "GET",
-        call.url,
-        call.keys,
-        timestamp=int((now() + offset).timestamp()),
-        callback=call.callback,
-        verifier=call.verifier,
-    )
-    keys = call.keys
-    known = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
-    return SignedRequest(
-        url=call.url,
-        authorization=SecretStr(header),
-        secrets=tuple(SecretStr(secret) for secret in known if secret),
-    )
-
-
-def _delay(verdict: Verdict, backoff: float) -> float:
-    if verdict.outcome in (Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED):
-        return 0.0
-    return backoff if verdict.retry_after is None else verdict.retry_after.total_seconds()
-
-
-def _described(call: _Call[T], reply: RenewalReply, verdict: Verdict) -> str:
-    """The last answer in words; the verifier, too short to be known for a secret, is taken out by name."""
-    if reply.status_code is None or not verdict.excerpt:
-        return verdict.advice
-    said = scrub(verdict.excerpt, [call.verifier or ""])
-    return f"{verdict.advice} It answered: status {reply.status_code}: {said!r}."
-
-
-def _misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:
-    named = f" ({verdict.problem})" if verdict.problem else ""
-    return ConfigurationRefused(f"E*TRADE refused {purpose}{named}. {verdict.advice}")
 
 
 def _token_pair(body: str) -> tuple[str, str] | None:

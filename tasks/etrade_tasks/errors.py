@@ -6,8 +6,8 @@
     ├── SignInRequired          a person signs in at E*TRADE again
     ├── ConfigurationRefused    correct the key, the secret or the address
     ├── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
-    ├── VerifierRefused         start the sign-in again (in `authorization`)
-    └── AuthorizationFailed     try the sign-in or sign-out again later (in `authorization`)
+    ├── VerifierRefused         start the sign-in again, and enter the new verifier
+    └── AuthorizationFailed     try the sign-in or sign-out again later
 
 Messages are stored by the Prefect server and shown to anybody who may see a run, so they never hold a token,
 a key, a signature, a header or an unredacted body.
@@ -97,3 +97,16 @@ class RenewalFailed(ETradeError):
     ) -> None:
         super().__init__(message, advice=advice)
         self.retry_after = retry_after
+
+
+class VerifierRefused(ETradeError):
+    """The verifier buys no token: it is wrong, late or used already, or nobody accepted."""
+
+    default_advice = "start the sign-in again, and enter the new verifier within five minutes."
+
+
+class AuthorizationFailed(ETradeError):
+    """A call for a sign-in or a sign-out failed every time, and no answer says that a person must act."""
+
+    default_advice = "try again in some minutes; if it keeps failing, look at E*TRADE's status."
+    retryable = True

@@ -37,7 +37,7 @@ from etrade_tasks import (
     RenewalFailed,
     TokenSession,
 )
-from etrade_tasks.authorization import VerifierRefused
+from etrade_tasks.errors import VerifierRefused
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 

@@ -18,7 +18,7 @@ from etrade_tasks import (
     ETradeError,
     SignInRequired,
 )
-from etrade_tasks.authorization import AuthorizationFailed
+from etrade_tasks.errors import AuthorizationFailed
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 

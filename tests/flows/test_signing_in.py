@@ -24,8 +24,8 @@ from etrade_flows.signing_in import (
 )
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import CredentialsInvalid, CredentialsNotFound, ETradeCredentials, SignInRequired
-from etrade_tasks.authorization import AuthorizationFailed, ConsumerKeys, VerifierRefused
-from etrade_tasks.errors import RenewalFailed
+from etrade_tasks.authorization import ConsumerKeys
+from etrade_tasks.errors import AuthorizationFailed, RenewalFailed, VerifierRefused
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 

@@ -13,11 +13,8 @@ import pytest
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ConfigurationRefused, ETradeCredentials, ETradeError, SignInRequired
 from etrade_tasks.authorization import (
-    ATTEMPTS,
-    AuthorizationFailed,
     ConsumerKeys,
     RequestToken,
-    VerifierRefused,
     access_token,
     authorize_url,
     granted,
@@ -26,6 +23,8 @@ from etrade_tasks.authorization import (
     try_request_token,
 )
 from etrade_tasks.clock import use_clock
+from etrade_tasks.errors import AuthorizationFailed, VerifierRefused
+from etrade_tasks.oauth_call import ATTEMPTS
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 

@@ -14,11 +14,13 @@ from etrade_tasks import errors
 from etrade_tasks.errors import ETradeError, RenewalFailed
 
 CLASSES = [
+    errors.AuthorizationFailed,
     errors.CredentialsInvalid,
     errors.CredentialsNotFound,
     errors.ConfigurationRefused,
     errors.RenewalFailed,
     errors.SignInRequired,
+    errors.VerifierRefused,
 ]
 every_class = pytest.mark.parametrize("kind", CLASSES)
 advices = pytest.mark.parametrize("advice", [None, "ask somebody else."], ids=["usual advice", "own advice"])
@@ -64,11 +66,10 @@ def test_every_error_has_advice_of_its_own(kind: type[ETradeError]) -> None:
     assert kind("it went wrong").advice not in others
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"), [(kind, kind is RenewalFailed) for kind in [ETradeError, *CLASSES]]
-)
-def test_a_failed_renewal_alone_is_worth_trying_again(kind: type[ETradeError], expected: bool) -> None:
-    """Every other error waits for a person."""
+@pytest.mark.parametrize("kind", [ETradeError, *CLASSES])
+def test_what_nobody_is_to_blame_for_is_worth_trying_again(kind: type[ETradeError]) -> None:
+    """A renewal or a sign-in that E*TRADE did not serve may be tried again; all else waits for a person."""
+    expected = kind in (RenewalFailed, errors.AuthorizationFailed)
     assert expected is kind("it went wrong").retryable
 
 

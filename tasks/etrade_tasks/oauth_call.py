@@ -1,0 +1,125 @@
+"""One OAuth call of a sign-in or sign-out: signed, made, judged, and made again where that can help.
+
+As a renewal is, but without Prefect's retries: a person waits for the answer, and no run need exist.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from pydantic import SecretStr
+
+from etrade_tasks.call_renew import fetch
+from etrade_tasks.clock import now
+from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETradeError
+from etrade_tasks.redaction import scrub
+from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify
+from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.sign_request import SignedRequest
+from etrade_tasks.signing import SigningKeys, authorization_header
+
+ATTEMPTS = 4
+"""How often one call is made before it is given up."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds between two attempts beyond which a waiting person is told to come back instead."""
+
+SUCCESS = 200
+"""The status of an answer that gives what was asked for."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthCall(Generic[T]):
+    """One OAuth call, and how its answers are read.
+
+    Attributes:
+        purpose: What it is for, to finish the sentence "E*TRADE refused ...".
+        url: The address to GET.
+        keys: Who signs.
+        read: What a body of status 200 gives; None if it is not the answer that was asked for.
+        refusal: The error that ends the call at a verdict; None where another attempt may help.
+    """
+
+    purpose: str
+    url: str
+    keys: SigningKeys = field(repr=False)
+    read: Callable[[str], T | None]
+    refusal: Callable[[Verdict], ETradeError | None]
+    callback: str | None = None
+    verifier: str | None = field(default=None, repr=False)
+
+
+def perform(call: OAuthCall[T], offset: timedelta) -> tuple[T, datetime, timedelta]:
+    """What was asked for, when it came by E*TRADE's clock, and how far this machine's clock is off.
+
+    Args:
+        call: What to ask for.
+        offset: What to add to this machine's clock, as far as that is known.
+
+    Raises:
+        AuthorizationFailed: `ATTEMPTS` calls failed, or E*TRADE asks to wait for longer than `LONGEST_PAUSE`.
+        ETradeError: What the call's own `refusal` makes of an answer.
+    """
+    pause = RenewalSettings().first_backoff.total_seconds()
+    for attempt in itertools.count(1):
+        reply = fetch(signed(call, offset))
+        found = call.read(reply.body) if reply.status_code == SUCCESS else None
+        if found is not None:
+            return found, reply.received_at + offset, offset
+        verdict = classify(reply)
+        if refused := call.refusal(verdict):
+            raise refused
+        delay = _delay(verdict, pause * 2 ** (attempt - 1))
+        if attempt == ATTEMPTS or delay > LONGEST_PAUSE:
+            raise AuthorizationFailed(
+                f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}"
+            )
+        offset = verdict.clock_offset or offset
+        time.sleep(delay)
+    raise AssertionError  # for type checkers: the loop has no end of its own
+
+
+def signed(call: OAuthCall[T], offset: timedelta) -> SignedRequest:
+    """The call with a fresh nonce and timestamp: a repeated one would be refused as a replay."""
+    header = authorization_header(
+        "GET",
+        call.url,
+        call.keys,
+        timestamp=int((now() + offset).timestamp()),
+        callback=call.callback,
+        verifier=call.verifier,
+    )
+    keys = call.keys
+    known = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+    return SignedRequest(
+        url=call.url,
+        authorization=SecretStr(header),
+        secrets=tuple(SecretStr(secret) for secret in known if secret),
+    )
+
+
+def _delay(verdict: Verdict, backoff: float) -> float:
+    if verdict.outcome in (Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED):
+        return 0.0
+    return backoff if verdict.retry_after is None else verdict.retry_after.total_seconds()
+
+
+def _described(call: OAuthCall[T], reply: RenewalReply, verdict: Verdict) -> str:
+    """The last answer in words; the verifier, too short to be known for a secret, is taken out by name."""
+    if reply.status_code is None or not verdict.excerpt:
+        return verdict.advice
+    said = scrub(verdict.excerpt, [call.verifier or ""])
+    return f"{verdict.advice} It answered: status {reply.status_code}: {said!r}."
+
+
+def misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:
+    """The error for a call that E*TRADE refused for its key, its secret or its address."""
+    named = f" ({verdict.problem})" if verdict.problem else ""
+    return ConfigurationRefused(f"E*TRADE refused {purpose}{named}. {verdict.advice}")
