@@ -285,6 +285,7 @@ class TestLoginRefused:
 
 COMMAND = """
 import os
+from etrade_flows import cli
 if os.isatty(0):
     os.close(os.open(os.ttyname(0), os.O_RDWR))  # the terminal is this process's own, Ctrl+C and all
 cli.main()

@@ -93,7 +93,7 @@ def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: 
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
     with pytest.raises(SignInRequired):
         renew_access_token(block, force=True)
-    text = shown(block)
+    text = shown(block).replace("\u00a0", " ")
     assert "sign-in required" in text.splitlines()[0]
     assert "**Next:** sign in at E" in text
     rows = [line for line in text.splitlines() if re.match(r"\|\s*\S*\d\d:\d\d", line)]
