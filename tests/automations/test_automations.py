@@ -139,7 +139,7 @@ def test_key_that_is_about_to_lapse_is_told_once_a_week(
     """Of a week's renewals one tells of the key's age, and of the next week's another."""
     keys.consumer_key_issued_on = date(2025, 7, 1)
     for days in (0, 1, 5, 6):  # from Tuesday to Monday
-        tell("lapsing", session(noon), at=noon + timedelta(days=days))
+        tell("lapsing", session(noon + timedelta(days=days)), at=noon + timedelta(days=days))
     tell("lapsing", RenewalFailed(OUTAGE), at=noon + timedelta(days=6))
     told = "E*TRADE: the key of lapsing is about to lapse"
     assert [told, told] == [subject for subject in heard("lapsing", 3) if "key" in subject]

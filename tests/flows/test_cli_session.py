@@ -285,9 +285,11 @@ class TestLoginRefused:
 
 COMMAND = """
 import os
+import signal
 from etrade_flows import cli
 if os.isatty(0):
     os.close(os.open(os.ttyname(0), os.O_RDWR))  # the terminal is this process's own, Ctrl+C and all
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the tests' own parent may ignore
 cli.main()
 """
 
