@@ -11,6 +11,7 @@ import time
 import webbrowser
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from math import inf
 from typing import Annotated
 
@@ -20,10 +21,8 @@ from rich.console import Console
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
 from etrade_flows.sign_out import end_session
 from etrade_flows.signing_in import (
-    ROUNDS,
     SignIn,
-    begin,
-    complete,
+    in_rounds,
     signed_out_credentials,
     stored_credentials,
 )
@@ -97,7 +96,12 @@ def login(
             stored = signed_out_credentials(environment or "live", keys, oauth_url, api_url)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
-        session = _sign_in(credentials, stored, open_browser=browser and sys.stdin.isatty())
+        session = in_rounds(
+            credentials,
+            stored,
+            ask=partial(_ask, open_browser=browser and sys.stdin.isatty()),
+            again=lambda refused: _tell(f"{refused.message} Here is a new sign-in."),
+        )
         if rerun:
             _tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
         return session
@@ -165,27 +169,14 @@ def _consumer_keys(name: str) -> ConsumerKeys:
         ) from None
 
 
-def _sign_in(name: str, stored: ETradeCredentials, *, open_browser: bool) -> TokenSession:
-    """The session after at most `ROUNDS` verifiers, each of a request token of its own.
-
-    Raises:
-        ETradeError: What the last round came to; a refused verifier before it is told and forgiven.
-    """
-    for _ in range(ROUNDS - 1):
-        try:
-            return _one_round(begin(name, stored), open_browser=open_browser)
-        except VerifierRefused as refused:
-            _tell(f"{refused.message} Here is a new sign-in.")
-    return _one_round(begin(name, stored), open_browser=open_browser)
-
-
-def _one_round(sign_in: SignIn, *, open_browser: bool) -> TokenSession:
+def _ask(sign_in: SignIn, *, open_browser: bool) -> str:
+    """The verifier that the person was shown at the address that is printed, and opened if asked to."""
     ends_at = time.monotonic() + REQUEST_TOKEN_LIFETIME.total_seconds()
     _tell("Log in to E*TRADE at this address, accept, and enter the verifier that you are shown:")
     print(sign_in.authorize_url, flush=True)  # alone on standard output, for scripts
     if open_browser:
         webbrowser.open(sign_in.authorize_url)
-    return complete(sign_in, _answer("Verifier", ends_at))
+    return _answer("Verifier", ends_at)
 
 
 def _answer(label: str, ends_at: float = inf) -> str:

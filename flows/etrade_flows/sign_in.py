@@ -23,7 +23,7 @@ from etrade_flows.operator_report import tag_run
 from etrade_flows.run_endings import describe
 from etrade_flows.session_day import clock
 from etrade_flows.sign_in_form import ask, clear_leftovers, run_name, this_run
-from etrade_flows.signing_in import ROUNDS, SignIn, begin, complete, stored_credentials
+from etrade_flows.signing_in import SignIn, in_rounds, stored_credentials
 from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
 from etrade_tasks.credentials import ETradeCredentials
@@ -82,28 +82,28 @@ def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
 
 
 def _signed_in(name: str, stored: ETradeCredentials) -> TokenSession:
-    """The session after at most `ROUNDS` verifiers, each of a request token of its own."""
+    """The session, after as many verifiers as it takes; a refused one is told of in the next form."""
     before = ""
-    for _ in range(ROUNDS - 1):
-        try:
-            return _one_round(begin(name, stored), before)
-        except VerifierRefused as refused:
-            before = f"{refused.message} Here is a new link. "
-            run_logger().warning("%s The run pauses again, with a new link.", refused.message)
-    return _one_round(begin(name, stored), before)
+
+    def again(refused: VerifierRefused) -> None:
+        nonlocal before
+        before = f"{refused.message} Here is a new link. "
+        run_logger().warning("%s The run pauses again, with a new link.", refused.message)
+
+    return in_rounds(name, stored, ask=lambda waiting: _ask(waiting, before), again=again)
 
 
-def _one_round(waiting: SignIn, before: str) -> TokenSession:
+def _ask(waiting: SignIn, before: str) -> str:
+    """The verifier that a person enters into the form that Resume opens."""
     ends_at = clock(waiting.request_token.issued_at + REQUEST_TOKEN_LIFETIME)
     run_logger().info(
         "Sign in to %r before %s US Eastern: press Resume in this run's menu.", waiting.name, ends_at
     )
-    verifier = ask(
+    return ask(
         f"{before}[Log in to E*TRADE]({waiting.authorize_url}), accept, and enter the verifier that you are "
         f"shown, before {ends_at} US Eastern. The link leaves this page: open it in another tab, or come "
         "back and press Resume again."
     )
-    return complete(waiting, verifier)
 
 
 @contextmanager

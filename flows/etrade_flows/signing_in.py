@@ -6,6 +6,7 @@ it. Whenever the process dies, the block holds the old token or the new one, who
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -24,7 +25,7 @@ from etrade_tasks.authorization import (
     request_token,
 )
 from etrade_tasks.credentials import ETradeCredentials, named_problems
-from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound
+from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, VerifierRefused
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.session import TokenSession
 
@@ -56,7 +57,7 @@ def begin(name: str, credentials: ETradeCredentials) -> SignIn:
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
         AuthorizationFailed: E*TRADE or the network did not answer well.
     """
-    consumer = _consumer(credentials)
+    consumer = ConsumerKeys.of(credentials)
     token = request_token(consumer, credentials.oauth_base_url)
     return SignIn(name, authorize_url(consumer, token, credentials.oauth_base_url), credentials, token)
 
@@ -73,12 +74,39 @@ def complete(sign_in: SignIn, verifier: str) -> TokenSession:
         ETradeError: What a renewal raises. The block is as it was.
     """
     stored, oauth_url = sign_in.credentials, sign_in.credentials.oauth_base_url
-    bought = access_token(_consumer(stored), sign_in.request_token, verifier, oauth_url)
+    bought = access_token(ConsumerKeys.of(stored), sign_in.request_token, verifier, oauth_url)
     renewed = _with_token(stored, bought)
     session = renew_loaded(sign_in.name, renewed, force=True, required_for=timedelta(0))
     store(sign_in.name, renewed)
     emit_signed_in(sign_in.name, renewed)
     return remember(sign_in.name, session)
+
+
+def in_rounds(
+    name: str,
+    credentials: ETradeCredentials,
+    ask: Callable[[SignIn], str],
+    again: Callable[[VerifierRefused], None],
+) -> TokenSession:
+    """The session after at most `ROUNDS` verifiers, each of a request token of its own.
+
+    Args:
+        name: The credentials' name.
+        credentials: What is signed in to, as it is stored.
+        ask: Gives the verifier of a sign-in, from a person.
+        again: Told of a verifier that was refused, before the next round begins.
+
+    Raises:
+        ETradeError: What the last round came to, or what no other verifier could mend.
+    """
+    for _ in range(ROUNDS - 1):
+        try:
+            sign_in = begin(name, credentials)
+            return complete(sign_in, ask(sign_in))
+        except VerifierRefused as refused:
+            again(refused)
+    sign_in = begin(name, credentials)
+    return complete(sign_in, ask(sign_in))
 
 
 def stored_credentials(name: str) -> ETradeCredentials:
@@ -136,12 +164,6 @@ def store(name: str, credentials: ETradeCredentials) -> None:
     """Write the block in one update, or create it."""
     # Named sync: Prefect would hand back a coroutine where the calling flow is async.
     credentials.save(name, overwrite=True, _sync=True)  # type: ignore[call-arg]
-
-
-def _consumer(credentials: ETradeCredentials) -> ConsumerKeys:
-    return ConsumerKeys(
-        credentials.consumer_key.get_secret_value(), credentials.consumer_secret.get_secret_value()
-    )
 
 
 def _with_token(credentials: ETradeCredentials, bought: AccessToken) -> ETradeCredentials:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Self
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from etrade_tasks.call_renew import fetch
@@ -54,6 +55,13 @@ class ConsumerKeys:
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
+
+    @classmethod
+    def of(cls, credentials: ETradeCredentials) -> Self:
+        """The key pair that the credentials hold, whether or not anybody is signed in."""
+        return cls(
+            credentials.consumer_key.get_secret_value(), credentials.consumer_secret.get_secret_value()
+        )
 
 
 @dataclass(frozen=True, slots=True)
