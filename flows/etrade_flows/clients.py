@@ -85,7 +85,7 @@ class RevivingAuth(httpx.Auth):
         sent_at = now()
         response = yield self._signed(request)
         response.read()
-        verdict = _judge(response)
+        verdict = judge_answer(response)
         if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
             revived_session(self._name, sent_at)
             self._keys = load_credentials.fn(self._name).signing_keys
@@ -98,7 +98,7 @@ class RevivingAuth(httpx.Auth):
         sent_at = now()
         response = yield self._signed(request)
         await response.aread()
-        verdict = _judge(response)
+        verdict = judge_answer(response)
         if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
             await asyncio.to_thread(revived_session, self._name, sent_at)
             self._keys = (await asyncio.to_thread(load_credentials.fn, self._name)).signing_keys
@@ -114,7 +114,7 @@ class RevivingAuth(httpx.Auth):
         return verdict.outcome in {Outcome.SIGN_IN_REQUIRED, Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED}
 
 
-def _judge(response: httpx.Response) -> Verdict:
+def judge_answer(response: httpx.Response) -> Verdict:
     """The verdict on a data call's answer; one that is no 4xx says nothing of the session."""
     if not response.is_client_error:
         return Verdict(Outcome.RENEWED, advice="The call was not refused.")

@@ -11,7 +11,7 @@ from etrade_flows.events import emit_outcome
 from etrade_flows.operator_report import report, tag_run
 from etrade_flows.renewal import renew_loaded
 from etrade_flows.run_endings import current_run, describe, end_scheduled_run, end_well, is_scheduled
-from etrade_flows.run_history import FLOW_NAME, RUN_NAME
+from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME, RUN_NAME
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.load_credentials import load_credentials
@@ -21,7 +21,7 @@ from etrade_tasks.session import TokenSession
 
 @flow(name=FLOW_NAME, flow_run_name=RUN_NAME)
 def renew_access_token(
-    credentials: str = "etrade", force: bool = False, required_for: timedelta = timedelta(0)
+    credentials: str = DEFAULT_CREDENTIALS, force: bool = False, required_for: timedelta = timedelta(0)
 ) -> TokenSession:
     """Makes sure that the E*TRADE access token is active, or says what a person must do.
 

@@ -18,6 +18,9 @@ from etrade_tasks.session import day_begins
 
 FLOW_NAME = "renew-access-token"
 
+DEFAULT_CREDENTIALS = "etrade"
+"""Whom a run renews where neither its parameters nor its schedule say so."""
+
 RUN_NAME = "renew {credentials}"
 """What a run is called once it has begun."""
 

@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import Scheduled
 
+from etrade_flows.run_history import RUN_NAME
 from etrade_tasks.clock import now
 from etrade_tasks.errors import SignInRequired
 from etrade_tasks.logs import run_logger
@@ -72,7 +73,7 @@ def _failed(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
         said = (run.state and run.state.message) or ""
         # Prefect puts the error's name and text into the message; the text names the credentials.
         held_up = f"{SignInRequired.__name__}: " in said and repr(credentials) in said
-        if held_up and run.name != f"renew {credentials}":
+        if held_up and run.name != RUN_NAME.format(credentials=credentials):
             yield run
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import httpx
 
+from etrade_flows.clients import judge_answer
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.doctor.facts import Facts
-from etrade_tasks.clock import now
-from etrade_tasks.replies import Outcome, RenewalReply, classify
+from etrade_tasks.replies import Outcome
 
 PATH = "/v1/accounts/list.json"
 """What is asked for; what comes back is looked at no further than its status and its problem."""
@@ -35,7 +35,7 @@ def check_data_call(facts: Facts) -> Finding:
         )
     if response.is_success:
         return ok(f"{api} serves the key and the token.")
-    verdict = classify(RenewalReply(response.status_code, response.headers, response.text, received_at=now()))
+    verdict = judge_answer(response)
     if (verdict.problem or "").startswith("consumer_key"):
         return problem(
             f"{api} refuses the consumer key ({verdict.problem}): it is of the other environment, or it has "

@@ -11,10 +11,7 @@ from prefect.exceptions import ObjectNotFound
 
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem
 from etrade_flows.doctor.facts import Facts
-from etrade_flows.run_history import FLOW_NAME
-
-DEFAULT_CREDENTIALS = "etrade"
-"""What the flow renews where neither the deployment nor the schedule names credentials."""
+from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME
 
 _DEPLOY = "`prefect --no-prompt deploy --all` in the checkout, or `python deployments/serve.py`"
 

@@ -13,7 +13,6 @@ from typing import cast
 import httpx
 from prefect.client.base import ServerType, determine_server_type
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.results import ResultStore, get_result_store
@@ -21,7 +20,7 @@ from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
 from etrade_flows.doctor.diagnosis import SkipCheck
-from etrade_flows.run_history import FLOW_NAME
+from etrade_flows.run_history import renewal_flow
 from etrade_tasks.addresses import is_loopback
 from etrade_tasks.authorization import ConsumerKeys, try_request_token
 from etrade_tasks.clock import now
@@ -131,7 +130,7 @@ class Facts:
         if self.server.place is Place.TEMPORARY:
             raise SkipCheck("A temporary Prefect server runs no deployment.", first="server")
         with self.client() as client:
-            return client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW_NAME])))
+            return client.read_deployments(flow_filter=renewal_flow())
 
     def find_credentials(self) -> tuple[ETradeCredentials, bool]:
         """The credentials, and whether they are a block.
@@ -181,8 +180,7 @@ class Facts:
         Raises:
             SkipCheck: There are no usable credentials.
         """
-        key, secret = self.credentials.consumer_key, self.credentials.consumer_secret
-        consumer = ConsumerKeys(key.get_secret_value(), secret.get_secret_value())
+        consumer = ConsumerKeys.of(self.credentials)
         sent_at = now()
         return Exchange(sent_at, try_request_token(consumer, self.credentials.oauth_base_url, CALL_LIMIT))
 

@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import ValidationError
 
 from etrade_flows.renewal import renew_loaded
-from etrade_flows.run_history import RUN_NAME, days_attempts, renewal_flow
+from etrade_flows.run_history import DEFAULT_CREDENTIALS, RUN_NAME, days_attempts, renewal_flow
 from etrade_flows.status.forecast import ScheduledRun
 from etrade_flows.status.judgement import SessionFacts
 from etrade_flows.status.model import Source
@@ -29,9 +29,6 @@ from etrade_tasks.errors import CredentialsNotFound, ETradeError
 from etrade_tasks.load_credentials import load_credentials, unusable_block
 from etrade_tasks.renew_session import record_key, renew_session
 from etrade_tasks.session import TokenSession
-
-DEFAULT_NAME = "etrade"
-"""Whom the environment's credentials go by, as in every flow."""
 
 MOST_RUNS = 200
 """How many scheduled runs the server tells of in one answer."""
@@ -59,7 +56,7 @@ def session_facts(credentials: str | None, *, check: bool = False) -> tuple[Sess
     """
     with _prefect(), get_client(sync_client=True) as client:
         blocks = dict(_blocks(client))
-        names = [credentials] if credentials else sorted(blocks) or [DEFAULT_NAME]
+        names = [credentials] if credentials else sorted(blocks) or [DEFAULT_CREDENTIALS]
         scheduled = dict(_scheduled(client, names))
         return tuple(_facts(client, name, blocks, scheduled[name], check=check) for name in names)
 
@@ -159,7 +156,7 @@ def _scheduled(client: SyncPrefectClient, names: list[str]) -> Iterator[tuple[st
     deployments = _deployment_names(client, {run.deployment_id for run in runs if run.deployment_id})
     for name in names:
         # A parameter cannot be filtered by; one that is left out has its default.
-        theirs = (run for run in runs if run.parameters.get("credentials", DEFAULT_NAME) == name)
+        theirs = (run for run in runs if run.parameters.get("credentials", DEFAULT_CREDENTIALS) == name)
         yield name, tuple(_waiting(run, deployments) for run in theirs if run.expected_start_time)
 
 
