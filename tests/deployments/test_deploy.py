@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectHTTPStatusError
 
-from etrade_simulator import Simulator
+from etrade_simulator import Fault, Simulator
 
 RENEW = "/oauth/renew_access_token"
 NAMES = [
@@ -124,6 +124,8 @@ def test_a_second_renewal_at_once_is_cancelled_and_callers_are_all_served(
     run_now: RunNow, end_state: EndState, simulator: Simulator, block: str
 ) -> None:
     """Of two hourly runs one is cancelled, two runs on demand complete, and E*TRADE is called once."""
+    # So long that the runs do meet, on a busy machine too.
+    simulator.plant(Fault(delay=5, when="after"), path=RENEW)
     hourly = [run_now("renew-access-token/hourly", credentials=block) for _ in range(2)]
     on_demand = [run_now("renew-access-token/on-demand", credentials=block) for _ in range(2)]
     assert ["CANCELLED", "COMPLETED"] == sorted(end_state(run).type.value for run in hourly)
