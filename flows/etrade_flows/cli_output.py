@@ -12,7 +12,7 @@ from rich.table import Table
 
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SignInRequired
-from etrade_tasks.session import EASTERN, SessionState, TokenSession
+from etrade_tasks.session import SessionState, TokenSession, eastern_words
 
 
 class ExitCode(IntEnum):
@@ -43,7 +43,7 @@ def report_session(credentials: str, session: TokenSession, *, as_json: bool = F
     table.add_row("renewed", "vouched for by an earlier renewal" if session.reused else "just now")
     for label, instant in (("idle from", session.idle_at), ("over at", session.expires_at)):
         local = f"{instant.astimezone():%Y-%m-%d %H:%M %Z}"
-        table.add_row(label, f"{instant.astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern ({local})")
+        table.add_row(label, f"{eastern_words(instant)} ({local})")
     Console().print(table)
 
 

@@ -12,7 +12,7 @@ from etrade_flows.run_endings import describe
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
-from etrade_tasks.session import EASTERN, Instant, TokenSession
+from etrade_tasks.session import Instant, TokenSession, eastern_date, eastern_words
 
 
 class SessionEvent(StrEnum):
@@ -110,7 +110,7 @@ def _session_news(
         session=_until(session.expires_at),
         expires_at=session.expires_at,
         idle_at=session.idle_at,
-        eastern_date=_eastern_date(at),
+        eastern_date=eastern_date(at).isoformat(),
         once=once_key(SessionEvent.RENEWED, credentials, at),
         fingerprint=session.fingerprint,
     )
@@ -134,7 +134,7 @@ def _key_news(credentials: str, loaded: ETradeCredentials | None, at: datetime) 
     if loaded is None or (said := key_warning(loaded.consumer_key_issued_on, at)) is None:
         return
     expires_at = loaded.expires_at(at) if loaded.signed_in_at else None
-    week = at.astimezone(EASTERN).strftime("%G-W%V")
+    week = eastern_date(at).strftime("%G-W%V")
     yield SessionNews(
         event=SessionEvent.KEY_LAPSING,
         credentials=credentials,
@@ -144,7 +144,7 @@ def _key_news(credentials: str, loaded: ETradeCredentials | None, at: datetime) 
         advice=KEY_ADVICE,
         session=_until(expires_at),
         expires_at=expires_at,
-        eastern_date=_eastern_date(at),
+        eastern_date=eastern_date(at).isoformat(),
         once=f"{credentials}/{week}/key-lapsing",
         fingerprint=loaded.fingerprint if loaded.access_token else None,
     )
@@ -182,7 +182,7 @@ def _error_news(
         advice=error.advice,
         session=_over(cause, expires_at) if event is SessionEvent.SIGN_IN_REQUIRED else _until(expires_at),
         expires_at=expires_at,
-        eastern_date=_eastern_date(at),
+        eastern_date=eastern_date(at).isoformat(),
         once=once_key(event, credentials, at, cause),
         fingerprint=loaded.fingerprint if loaded and loaded.access_token else None,
     )
@@ -191,7 +191,7 @@ def _error_news(
 def once_key(event: SessionEvent, credentials: str, at: datetime, cause: str | None = None) -> str:
     """The text that stands for one alert: whose, on which Eastern day, what and why."""
     told = event.removeprefix("etrade.session.")
-    return "/".join((credentials, _eastern_date(at), told, *([cause] if cause else [])))
+    return "/".join((credentials, eastern_date(at).isoformat(), told, *([cause] if cause else [])))
 
 
 def sign_news(
@@ -206,18 +206,14 @@ def sign_news(
         message=message,
         session=_until(expires_at) if event is SessionEvent.SIGNED_IN else "over, signed out",
         expires_at=expires_at,
-        eastern_date=_eastern_date(at),
+        eastern_date=eastern_date(at).isoformat(),
         once=once_key(event, credentials, at),
         fingerprint=loaded.fingerprint,
     )
 
 
 def _until(expires_at: datetime | None) -> str:
-    return f"until {_clock(expires_at)}" if expires_at else "not known"
-
-
-def _clock(instant: datetime) -> str:
-    return f"{instant.astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern"
+    return f"until {eastern_words(expires_at)}" if expires_at else "not known"
 
 
 def _over(cause: str, expires_at: datetime | None) -> str:
@@ -225,8 +221,4 @@ def _over(cause: str, expires_at: datetime | None) -> str:
         return "over, refused by E*TRADE"
     if cause == Cause.SIGNED_OUT:
         return "none, nobody is signed in"
-    return f"over since {_clock(expires_at)}" if expires_at else "over"
-
-
-def _eastern_date(at: datetime) -> str:
-    return at.astimezone(EASTERN).date().isoformat()
+    return f"over since {eastern_words(expires_at)}" if expires_at else "over"

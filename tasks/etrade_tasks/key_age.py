@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from etrade_tasks.session import EASTERN
+from etrade_tasks.session import eastern_date
 
 KEY_YEARS = 2
 """How many years after its issue a consumer key has been seen to stop working."""
@@ -35,7 +35,7 @@ def key_warning(issued_on: date | None, at: datetime) -> str | None:
     if issued_on is None:
         return None
     lapses = lapses_on(issued_on)
-    left = lapses - at.astimezone(EASTERN).date()
+    left = lapses - eastern_date(at)
     if left > WARNING_PERIOD:
         return None
     if left.days <= 0:

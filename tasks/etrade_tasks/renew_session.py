@@ -21,7 +21,7 @@ from etrade_tasks.errors import ConfigurationRefused, ETradeError, RenewalFailed
 from etrade_tasks.locks import FileLockManager, PatientLockManager, RedisLockManager
 from etrade_tasks.logs import run_logger
 from etrade_tasks.replies import Outcome, RenewalReply, Verdict, clock_advice
-from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW, TokenSession
+from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW, TokenSession, eastern_date, eastern_words
 from etrade_tasks.settings import RenewalSettings
 from etrade_tasks.sign_request import sign_request
 
@@ -78,8 +78,7 @@ def record_key(credentials: ETradeCredentials, at: datetime) -> str:
     The day makes midnight end the record exactly. Prefect stores the key in its database, its events and the
     record's file name, and it hashes every `SecretStr` alike, so the key is made from the fingerprint.
     """
-    day = at.astimezone(EASTERN).date()
-    return f"etrade-session-{credentials.environment}-{credentials.fingerprint}-{day}"
+    return f"etrade-session-{credentials.environment}-{credentials.fingerprint}-{eastern_date(at)}"
 
 
 @task(
@@ -191,8 +190,8 @@ def require_unexpired(name: str, expires_at: datetime, at: datetime) -> None:
     """
     if at >= expires_at:
         raise SignInRequired(
-            f"The E*TRADE session of {name!r} ended at {expires_at.astimezone(EASTERN):%Y-%m-%d %H:%M} "
-            "US Eastern, and a renewal cannot extend it."
+            f"The E*TRADE session of {name!r} ended at {eastern_words(expires_at)}, "
+            "and a renewal cannot extend it."
         )
 
 

@@ -10,7 +10,7 @@ Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -47,8 +47,7 @@ def midnight_after(instant: datetime) -> datetime:
     Raises:
         ValueError: `instant` is naive.
     """
-    tomorrow = in_utc(instant).astimezone(EASTERN).date() + timedelta(days=1)
-    return datetime.combine(tomorrow, time(), tzinfo=EASTERN)
+    return datetime.combine(eastern_date(instant) + timedelta(days=1), time(), tzinfo=EASTERN)
 
 
 def day_begins(instant: datetime) -> datetime:
@@ -57,7 +56,25 @@ def day_begins(instant: datetime) -> datetime:
     Raises:
         ValueError: `instant` is naive.
     """
-    return datetime.combine(in_utc(instant).astimezone(EASTERN).date(), time(), tzinfo=EASTERN)
+    return datetime.combine(eastern_date(instant), time(), tzinfo=EASTERN)
+
+
+def eastern_date(instant: datetime) -> date:
+    """The day of America/New_York on which `instant` falls.
+
+    Raises:
+        ValueError: `instant` is naive.
+    """
+    return in_utc(instant).astimezone(EASTERN).date()
+
+
+def eastern_words(instant: datetime) -> str:
+    """The date and time for a person, as in `2027-06-15 09:00 US Eastern`.
+
+    Raises:
+        ValueError: `instant` is naive.
+    """
+    return f"{in_utc(instant).astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern"
 
 
 def in_utc(instant: datetime) -> datetime:

@@ -17,6 +17,8 @@ from etrade_tasks.session import (
     SessionClocks,
     SessionState,
     TokenSession,
+    eastern_date,
+    eastern_words,
     in_utc,
     midnight_after,
 )
@@ -267,6 +269,8 @@ def test_a_use_before_the_issue_is_refused_in_the_repeated_hour_too() -> None:
     [
         pytest.param(in_utc, id="in_utc"),
         pytest.param(midnight_after, id="midnight_after"),
+        pytest.param(eastern_date, id="eastern_date"),
+        pytest.param(eastern_words, id="eastern_words"),
         pytest.param(lambda naive: SessionClocks(naive, NOON), id="issued_at"),
         pytest.param(lambda naive: SessionClocks(NOON, naive), id="last_used_at"),
         pytest.param(lambda naive: SessionClocks(naive, naive), id="both"),
@@ -278,6 +282,12 @@ def test_a_datetime_without_a_zone_is_refused(use, naive: datetime) -> None:
     """Nobody can say which midnight a naive datetime means, so none is taken."""
     with pytest.raises(ValueError, match="without a time zone"):
         use(naive)
+
+
+def test_a_moment_is_told_by_the_clocks_of_new_york() -> None:
+    """A person reads the Eastern date and time, the year included, wherever the machine stands."""
+    assert eastern_words(utc("2028-01-01 03:30")) == "2027-12-31 22:30 US Eastern"
+    assert eastern_words(utc("2027-07-01 03:59")) == "2027-06-30 23:59 US Eastern"
 
 
 def test_an_aware_datetime_comes_back_in_utc() -> None:

@@ -16,7 +16,7 @@ from etrade_flows.doctor.deployment import active_schedules, require_active
 from etrade_flows.doctor.diagnosis import Finding, ok, problem
 from etrade_flows.doctor.facts import Facts
 from etrade_tasks.clock import now
-from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, midnight_after
+from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, eastern_words, midnight_after
 
 DAYS_AHEAD = 8
 """The days looked at: every day of the week comes once whole."""
@@ -61,10 +61,9 @@ def judge(gap: Gap | None, reuse_window: timedelta) -> Finding:
     remedy = "take both schedules of the deployment `hourly` in prefect.yaml"
     if gap is None:
         return problem("It runs once a day at most, and the token goes idle after two hours.", f"{remedy}.")
-    when = f"{gap.begins_at.astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern"
     told = (
-        f"The longest gap between two runs of a day is {_minutes(gap.length)} min, from {when}; with the "
-        f"reuse window of {_minutes(reuse_window)} min"
+        f"The longest gap between two runs of a day is {_minutes(gap.length)} min, "
+        f"from {eastern_words(gap.begins_at)}; with the reuse window of {_minutes(reuse_window)} min"
     )
     if gap.length + reuse_window >= IDLE_LIMIT:
         return problem(
