@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
-import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from urllib.parse import unquote
 
+import anyio
 import httpx
+from anyio.from_thread import start_blocking_portal
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -25,10 +26,6 @@ BODY_LIMIT = 64 * 1024
 
 CALL_LIMIT = timedelta(seconds=15)
 """The longest that one call may take, however slowly the answer drips in."""
-
-
-class _TooSlow(Exception):
-    """The answer did not end within the time for one call."""
 
 
 # A reply is of one moment: a cached one would say that a token lives which has died since.
@@ -48,21 +45,11 @@ def call_renew(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> Renewal
 
 def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply:
     """As `call_renew`, for any of E*TRADE's OAuth calls and outside of any task."""
-    ends_at = time.monotonic() + limit.total_seconds()
-    seconds = limit.total_seconds()
-    timeout = httpx.Timeout(min(READ_TIMEOUT, seconds), connect=min(CONNECT_TIMEOUT, seconds))
-    headers = {
-        "Authorization": request.authorization.get_secret_value(),
-        # An answer that is not compressed cannot unpack to more than the limit.
-        "Accept-Encoding": "identity",
-    }
     try:
-        with (
-            httpx.Client(follow_redirects=False, timeout=timeout) as client,
-            client.stream("GET", request.url, headers=headers) as response,
-        ):
-            body = _read(response.iter_raw(), ends_at)
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, _TooSlow) as error:
+        # An event loop of its own thread, since only async code can be stopped between two bytes of a header.
+        with start_blocking_portal() as portal:
+            response, body = portal.call(_exchange, request, limit.total_seconds())
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
         return RenewalReply(None, {}, "", received_at=now(), transport_error=_describe(error))
     known = _known_secrets(request)
     return RenewalReply(
@@ -73,14 +60,32 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
     )
 
 
-def _read(chunks: Iterable[bytes], ends_at: float) -> bytes:
+async def _exchange(request: SignedRequest, seconds: float) -> tuple[httpx.Response, bytes]:
+    """The answer and the start of its body.
+
+    Raises:
+        TimeoutError: It did not end in time, however steadily it drips in.
+    """
+    timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+    headers = {
+        "Authorization": request.authorization.get_secret_value(),
+        # An answer that is not compressed cannot unpack to more than the limit.
+        "Accept-Encoding": "identity",
+    }
+    with anyio.fail_after(seconds):
+        async with (
+            httpx.AsyncClient(follow_redirects=False, timeout=timeout) as client,
+            client.stream("GET", request.url, headers=headers) as response,
+        ):
+            return response, await _start_of(response.aiter_raw())
+
+
+async def _start_of(chunks: AsyncIterator[bytes]) -> bytes:
     body = bytearray()
-    for chunk in chunks:
+    async for chunk in chunks:
         body += chunk
         if len(body) >= BODY_LIMIT:
             break
-        if time.monotonic() > ends_at:
-            raise _TooSlow
     return bytes(body[:BODY_LIMIT])
 
 
@@ -93,12 +98,14 @@ def _known_secrets(request: SignedRequest) -> list[str]:
 
 def _describe(error: Exception) -> str:
     """What the network did, without the error's own text: that may quote the header it choked on."""
-    name = "ReadTimeout" if isinstance(error, _TooSlow) else type(error).__name__
+    name = "ReadTimeout" if isinstance(error, TimeoutError) else type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, socket.gaierror):
             return f"{name} (the host's name cannot be resolved)"
         if isinstance(cause, OSError) and cause.errno:
             return f"{name} ({os.strerror(cause.errno)})"
-        cause = cause.__cause__ or cause.__context__
+        # Where a host has several addresses, the failures to reach them come as a group.
+        group = cause if isinstance(cause, BaseExceptionGroup) else None
+        cause = group.exceptions[0] if group else cause.__cause__ or cause.__context__
     return name

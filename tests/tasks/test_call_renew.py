@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
+from socket import create_server
 from urllib.parse import quote, unquote
 
 import httpx
@@ -11,7 +16,7 @@ import pytest
 import respx
 
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import ETradeCredentials, call_renew, sign_request
+from etrade_tasks import ETradeCredentials, RenewalReply, call_renew, sign_request
 from etrade_tasks.call_renew import BODY_LIMIT
 
 RENEW = "/oauth/renew_access_token"
@@ -97,10 +102,55 @@ def test_dripping_answer_is_left_in_time(simulator: Simulator, credentials: ETra
     assert "ReadTimeout" in reply.transport_error
 
 
-def test_refused_connection_says_so() -> None:
-    """Where nobody listens, the reply says that the connection was refused."""
-    nobody = OFFLINE.model_copy(update={"oauth_url": "http://127.0.0.1:9"})
+@contextmanager
+def header_without_end() -> Iterator[tuple[str, threading.Event]]:
+    """The address of a server whose answer's header drips in for ever; set when its client has left."""
+    left = threading.Event()
+
+    def drip() -> None:
+        with closing(listener.accept()[0]) as client:
+            client.sendall(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+            try:
+                while not left.wait(0.05):
+                    client.sendall(b"x")
+            except OSError:
+                left.set()
+
+    with closing(create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", left
+        finally:
+            left.set()
+            thread.join()
+
+
+def test_dripping_header_is_left_in_time() -> None:
+    """The limit holds for the header too, and the connection is closed at it."""
+    with header_without_end() as (url, left):
+        dripping = OFFLINE.model_copy(update={"oauth_url": url})
+        reply = call_renew.fn(sign_request.fn(dripping), limit=timedelta(seconds=0.3))
+        assert "ReadTimeout" in reply.transport_error
+        assert left.wait(10)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_refused_connection_says_so(host: str) -> None:
+    """Where nobody listens, the reply says that the connection was refused, at each of its addresses."""
+    nobody = OFFLINE.model_copy(update={"oauth_url": f"http://{host}:9"})
     assert "Connection refused" in call_renew.fn(sign_request.fn(nobody)).transport_error
+
+
+def test_an_event_loop_that_runs_is_no_hindrance(
+    simulator: Simulator, credentials: ETradeCredentials
+) -> None:
+    """From async code, where a sync flow may be called too, the call is made all the same."""
+
+    async def call() -> RenewalReply:
+        return call_renew.fn(sign_request.fn(credentials))
+
+    assert 200 == asyncio.run(call()).status_code
 
 
 def test_unknown_host_says_so() -> None:
