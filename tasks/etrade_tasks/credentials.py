@@ -205,12 +205,14 @@ class ETradeCredentials(CredentialsBlock):
     def expires_at(self, now: datetime) -> datetime:
         """The midnight US Eastern that ends the session.
 
-        Where the time of sign-in is unknown, a token that is good `now` can only be of today.
+        Where the time of sign-in is unknown, a token that is good `now` can only be of today. One that is
+        said to be of a day to come ends today all the same.
 
         Raises:
             ValueError: `now` is naive.
         """
-        return midnight_after(self.signed_in_at or now)
+        today_ends = midnight_after(now)
+        return min(midnight_after(self.signed_in_at), today_ends) if self.signed_in_at else today_ends
 
     def get_client(self) -> httpx.Client:
         """A client whose base is E*TRADE's API and whose every request is signed. Close it after use.

@@ -151,6 +151,14 @@ def test_expiry_follows_the_sign_in() -> None:
     assert datetime(2027, 6, 16, 4, tzinfo=UTC) == credentials.expires_at(datetime(2027, 6, 20, tzinfo=UTC))
 
 
+def test_expiry_is_never_later_than_today() -> None:
+    """A token that is said to be of a day to come ends today all the same: none outlives a midnight."""
+    credentials = make(signed_in_at="2027-06-17T09:00:00-04:00")
+    assert datetime(2027, 6, 16, 4, tzinfo=UTC) == credentials.expires_at(
+        datetime(2027, 6, 15, 12, tzinfo=UTC)
+    )
+
+
 def test_expiry_without_a_known_sign_in_is_the_next_midnight() -> None:
     """A token that is good now can only be of today, so its session ends at the next midnight."""
     assert datetime(2027, 6, 20, 4, tzinfo=UTC) == make().expires_at(datetime(2027, 6, 20, tzinfo=UTC))
