@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from etrade_flows.session_day import TOO_SHORT, clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import SignInRequired
+from etrade_tasks.effort import Effort
+from etrade_tasks.errors import SignInRequired, sign_in_advice
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
-from etrade_tasks.renew_session import Effort, renew_shared, require_unexpired
+from etrade_tasks.renew_session import renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
 
 
@@ -30,17 +31,30 @@ def renew(credentials: str, *, force: bool = False, required_for: timedelta = ti
 
 
 def renew_loaded(
-    name: str, credentials: ETradeCredentials, *, force: bool, required_for: timedelta
+    name: str,
+    credentials: ETradeCredentials,
+    *,
+    force: bool = False,
+    required_for: timedelta = timedelta(0),
+    clock_offset: timedelta = timedelta(0),
 ) -> TokenSession:
     """As `renew`, with credentials that are loaded already.
+
+    Args:
+        name: The credentials' name.
+        credentials: Whose token to renew.
+        force: Renew although an earlier renewal still vouches.
+        required_for: How long the session must last yet.
+        clock_offset: What to add to this machine's clock to get E*TRADE's, as far as that is known.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
     require_signed_in(name, credentials)
-    moment = now()
+    effort = Effort(name, clock_offset=clock_offset)
+    moment = effort.now()
     require_lasting(name, credentials.expires_at(moment), moment, required_for)
-    session = renew_shared(credentials, Effort(name), force=force)
+    session = renew_shared(credentials, effort, force=force)
     if said := key_warning(credentials.consumer_key_issued_on, now()):
         run_logger().warning("%s Next: %s", said, KEY_ADVICE)
     return session
@@ -53,7 +67,7 @@ def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
         SignInRequired: Nobody is signed in.
     """
     if credentials.access_token is None:
-        raise SignInRequired(f"Nobody is signed in to {name!r}.")
+        raise SignInRequired(f"Nobody is signed in to {name!r}.", advice=sign_in_advice(name))
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:

@@ -24,6 +24,9 @@ _NEXT = " Next: "
 class ETradeError(Exception):
     """The base of every error that this package raises on purpose.
 
+    A message that quotes an answer must be given with its `advice`: without, the end of the message could
+    pass for it.
+
     Attributes:
         message: What happened.
         advice: What to do next: the command to run or the screen to open.
@@ -38,9 +41,11 @@ class ETradeError(Exception):
 
     def __init__(self, message: str, *, advice: str | None = None) -> None:
         # Prefect's JSON serializer rebuilds an exception from its text alone, so the text carries both parts.
-        message, _, carried = message.partition(_NEXT)
+        # The last mark counts: a message may quote a stranger who wrote it too, and our advice never does.
+        if advice is None and _NEXT in message:
+            message, _, advice = message.rpartition(_NEXT)
         self.message = message
-        self.advice = advice or carried or self.default_advice
+        self.advice = advice or self.default_advice
         super().__init__(f"{self.message}{_NEXT}{self.advice}")
 
     def __reduce__(self) -> tuple[type[ETradeError], tuple[str], dict[str, Any]]:
@@ -67,8 +72,16 @@ class SignInRequired(ETradeError):
     """The session is over. No machine can renew it; a person signs in."""
 
     default_advice = (
-        "sign in at E*TRADE: run `etrade-session login`, or start `sign-in` in the Prefect UI (Deployments). "
-        "Where the ETRADE_* variables stand in for a block, set the new token there."
+        "sign in at E*TRADE: run `etrade-session login`, or start `sign-in` in the Prefect UI (Deployments)."
+    )
+
+
+def sign_in_advice(credentials: str) -> str:
+    """What a person does to open the next session of the credentials of that name."""
+    return (
+        f"sign in at E*TRADE: run `etrade-session login --credentials {credentials}`, or start `sign-in` in "
+        "the Prefect UI (Deployments). A token that is set by hand, in a block or the ETRADE_* variables, "
+        "needs a new `Signed in at` too, or none."
     )
 
 

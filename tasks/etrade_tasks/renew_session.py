@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,12 +15,17 @@ from etrade_tasks.call_renew import CALL_LIMIT, call_renew
 from etrade_tasks.classify_response import classify_response
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import ConfigurationRefused, ETradeError, RenewalFailed, SignInRequired
-from etrade_tasks.locks import FileLockManager, PatientLockManager, RedisLockManager
+from etrade_tasks.effort import Effort
+from etrade_tasks.errors import (
+    ConfigurationRefused,
+    ETradeError,
+    RenewalFailed,
+    SignInRequired,
+    sign_in_advice,
+)
 from etrade_tasks.logs import run_logger
 from etrade_tasks.replies import Outcome, RenewalReply, Verdict, clock_advice
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW, TokenSession, eastern_date, eastern_words
-from etrade_tasks.settings import RenewalSettings
 from etrade_tasks.sign_request import sign_request
 
 RETRIES = 6
@@ -31,40 +34,7 @@ RETRIES = 6
 JITTER = 0.5
 """By how much a delay is varied, so that many runs do not come back all at once."""
 
-LOCK_MARGIN = 10.0
-"""Seconds by which a lock with a time to live outlasts the longest call that it guards."""
-
 _AT_ONCE = frozenset({Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED})
-
-
-@dataclass
-class Effort:
-    """What one renewal may spend, and what its attempts have learned. It holds no secret.
-
-    Prefect hands a retried task the same arguments again, so an attempt leaves here what the next one needs.
-
-    Attributes:
-        name: The credentials' name, for messages.
-        settings: How long it may take, and where processes meet.
-        calls: Calls made to E*TRADE so far; still 0 at the end if an earlier renewal answered.
-        clock_offset: What to add to this machine's clock, as E*TRADE taught it.
-        last_error: Why the last attempt failed.
-    """
-
-    name: str
-    settings: RenewalSettings = field(default_factory=RenewalSettings)
-    calls: int = 0
-    clock_offset: timedelta = timedelta(0)
-    last_error: RenewalFailed | None = None
-    _started_at: float = field(default_factory=time.monotonic)
-
-    def remaining(self) -> float:
-        """Seconds until the deadline; negative past it."""
-        return self._started_at + self.settings.deadline.total_seconds() - time.monotonic()
-
-    def now(self) -> datetime:
-        """The time by E*TRADE's clock, as far as it is known."""
-        return now() + self.clock_offset
 
 
 def cache_key(_: TaskRunContext | None, parameters: dict[str, Any]) -> str:
@@ -87,7 +57,7 @@ def record_key(credentials: ETradeCredentials, at: datetime) -> str:
     cache_policy=CacheKeyFnPolicy(cache_key_fn=cache_key),
     cache_expiration=REUSE_WINDOW,
     persist_result=True,
-    result_serializer="json",  # a record that may come from a shared store is never unpickled
+    result_serializer="json",  # a pickle would tie the record to one version of this package
     retries=RETRIES,
     retry_delay_seconds=exponential_backoff(1),
     retry_jitter_factor=JITTER,
@@ -108,7 +78,7 @@ def renew_session(credentials: ETradeCredentials, effort: Effort) -> TokenSessio
         RenewalFailed: Anything that another attempt may mend.
     """
     if effort.remaining() <= 0:
-        raise effort.last_error or _no_time_left(effort)
+        raise effort.out_of_time()
     expires_at = credentials.expires_at(effort.now())
     require_unexpired(effort.name, expires_at, effort.now())
     effort.calls += 1
@@ -116,12 +86,14 @@ def renew_session(credentials: ETradeCredentials, effort: Effort) -> TokenSessio
     reply = call_renew(request, limit=min(CALL_LIMIT, timedelta(seconds=max(effort.remaining(), 1))))
     verdict = classify_response(reply)
     if verdict.outcome is not Outcome.RENEWED:
-        raise _error_for(verdict, reply, effort)
+        error = _error_for(verdict, reply, effort)
+        effort.learn(verdict, error)
+        raise error
     # The call may have been under way at midnight: then what it renewed is over already.
     require_unexpired(effort.name, expires_at, reply.received_at + effort.clock_offset)
     if effort.clock_offset:
         run_logger().warning("%s", clock_advice(effort.clock_offset))
-    return TokenSession(
+    effort.renewed = TokenSession(
         environment=credentials.environment,
         fingerprint=credentials.fingerprint,
         renewed_at=reply.received_at,
@@ -129,6 +101,7 @@ def renew_session(credentials: ETradeCredentials, effort: Effort) -> TokenSessio
         expires_at=expires_at.astimezone(UTC),
         attempts=effort.calls,
     )
+    return effort.renewed
 
 
 def renew_shared(credentials: ETradeCredentials, effort: Effort, *, force: bool = False) -> TokenSession:
@@ -144,14 +117,14 @@ def renew_shared(credentials: ETradeCredentials, effort: Effort, *, force: bool 
     Raises:
         ETradeError: As `renew_session`.
     """
-    session = configured(effort, force=force)(credentials, effort)
-    if effort.calls == 0 and not _vouches(session, credentials):
+    session = task_for(effort, force=force)(credentials, effort)
+    if effort.renewed is None and not _vouches(session, credentials):
         # Somebody else's file under our key, or one of another version: it counts as no record.
-        session = configured(effort, force=True)(credentials, effort)
-    return session if effort.calls else session.model_copy(update={"reused": True, "attempts": 0})
+        session = task_for(effort, force=True)(credentials, effort)
+    return effort.renewed or session.model_copy(update={"reused": True, "attempts": effort.calls})
 
 
-def configured(effort: Effort, *, force: bool = False) -> Task[..., TokenSession]:
+def task_for(effort: Effort, *, force: bool = False) -> Task[..., TokenSession]:
     """The task `renew-session` with this effort's locks, delays and deadline."""
     settings = effort.settings
     backoff = exponential_backoff(settings.first_backoff.total_seconds())(RETRIES)
@@ -173,7 +146,7 @@ def configured(effort: Effort, *, force: bool = False) -> Task[..., TokenSession
 
     policy = CacheKeyFnPolicy(cache_key_fn=cache_key)
     task = renew_session.with_options(
-        cache_policy=policy.configure(isolation_level="SERIALIZABLE", lock_manager=lock_manager(effort)),
+        cache_policy=policy.configure(isolation_level="SERIALIZABLE", lock_manager=effort.lock_manager()),
         cache_expiration=settings.reuse_window,
         retry_condition_fn=another_attempt,
     )
@@ -191,7 +164,8 @@ def require_unexpired(name: str, expires_at: datetime, at: datetime) -> None:
     if at >= expires_at:
         raise SignInRequired(
             f"The E*TRADE session of {name!r} ended at {eastern_words(expires_at)}, "
-            "and a renewal cannot extend it."
+            "and a renewal cannot extend it.",
+            advice=sign_in_advice(name),
         )
 
 
@@ -205,39 +179,26 @@ def _vouches(session: object, credentials: ETradeCredentials) -> bool:
     )
 
 
-def lock_manager(effort: Effort) -> PatientLockManager:
-    """Where this effort's processes meet: in Redis if the settings name one, else in lock files."""
-    settings = effort.settings
-    if settings.lock_redis_url is None:
-        return FileLockManager(settings.lock_directory, patience=effort.remaining)
-    return RedisLockManager(
-        settings.lock_redis_url.get_secret_value(),
-        patience=effort.remaining,
-        time_to_live=CALL_LIMIT.total_seconds() + LOCK_MARGIN,
-    )
-
-
 def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeError:
-    """The error that a verdict other than RENEWED calls for, with what the next attempt needs noted."""
-    block = f"(Prefect UI > Blocks > {effort.name} > Edit)"
+    """The error that a verdict other than RENEWED calls for."""
     named = verdict.problem or f"status {reply.status_code}"
     if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
-        return SignInRequired(f"E*TRADE does not accept the access token of {effort.name!r} ({named}).")
+        return SignInRequired(
+            f"E*TRADE does not accept the access token of {effort.name!r} ({named}).",
+            advice=sign_in_advice(effort.name),
+        )
     if verdict.outcome is Outcome.MISCONFIGURED:
         return ConfigurationRefused(
             f"E*TRADE refused the renewal of {effort.name!r} ({named}). {verdict.advice}",
-            advice=f"correct the credentials or the OAuth address {block}, or the ETRADE_* variables.",
+            advice="correct the credentials or the OAuth address "
+            f"(Prefect UI > Blocks > {effort.name} > Edit), or the ETRADE_* variables.",
         )
-    retry_after = verdict.retry_after
-    if verdict.outcome in _AT_ONCE:
-        retry_after = timedelta(0)
-        effort.clock_offset = verdict.clock_offset or effort.clock_offset
-    effort.last_error = RenewalFailed(
+    return RenewalFailed(
         f"Attempt {effort.calls} to renew the session of {effort.name!r} failed. {verdict.advice} "
         f"{_describe(reply, verdict)}".rstrip(),
-        retry_after=retry_after,
+        advice=RenewalFailed.default_advice,  # the message may quote a stranger
+        retry_after=timedelta(0) if verdict.outcome in _AT_ONCE else verdict.retry_after,
     )
-    return effort.last_error
 
 
 def _describe(reply: RenewalReply, verdict: Verdict) -> str:
@@ -246,10 +207,3 @@ def _describe(reply: RenewalReply, verdict: Verdict) -> str:
     kind = reply.header("Content-Type").partition(";")[0] or "no content type"
     said = f": {verdict.excerpt!r}" if verdict.excerpt else ", empty"
     return f"It answered: status {reply.status_code}, {kind}{said}."
-
-
-def _no_time_left(effort: Effort) -> RenewalFailed:
-    return RenewalFailed(
-        f"The session of {effort.name!r} was not renewed: another run has been renewing it for "
-        f"{effort.settings.deadline.total_seconds():.0f} s and has not come to an end."
-    )

@@ -146,8 +146,8 @@ class TokenSession(BaseModel):
     renewed_at: Instant = Field(description="When E*TRADE confirmed the renewal (UTC).")
     idle_at: Instant = Field(description="When the token goes inactive unless it is used (UTC).")
     expires_at: Instant = Field(description="The midnight US Eastern that ends the session (UTC).")
-    reused: bool = Field(default=False, description="An earlier renewal answered; E*TRADE was not called.")
-    attempts: int = Field(default=1, ge=0, description="Calls made to E*TRADE for this answer; 0 if reused.")
+    reused: bool = Field(default=False, description="Another renewal answered.")
+    attempts: int = Field(default=1, ge=0, description="Calls made to E*TRADE for this answer.")
 
     def state(self, now: datetime) -> SessionState:
         """What the token is good for at `now`, as far as this renewal can say.

@@ -155,10 +155,10 @@ def test_lock_service_that_is_down_does_not_stop_a_renewal(
 def test_redis_lock_outlives_the_longest_call() -> None:
     """A lock in Redis cannot expire while the call that it guards is still under way."""
     from etrade_tasks.call_renew import CALL_LIMIT
-    from etrade_tasks.renew_session import Effort, lock_manager
+    from etrade_tasks.effort import Effort
     from etrade_tasks.settings import RenewalSettings
 
     settings = RenewalSettings(lock_redis_url="redis://127.0.0.1:9")
-    manager = lock_manager(Effort("any", settings))
+    manager = Effort("any", settings).lock_manager()
     assert isinstance(manager, RedisLockManager)
     assert timedelta(seconds=manager.time_to_live) > CALL_LIMIT

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from pathlib import Path
 
@@ -203,6 +205,19 @@ def test_retry_after_is_honoured(simulator: Simulator, block: str) -> None:
     assert second.at - first.at >= timedelta(seconds=1)
 
 
+def test_renewal_by_another_between_two_attempts_is_reused(
+    simulator: Simulator, block: str, wait_until: Callable[..., None]
+) -> None:
+    """A run that has failed once and finds another's renewal when it comes back says that it reused it."""
+    simulator.plant(Fault(status=503, headers={"Retry-After": "10"}), path=RENEW)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(copy_context().run, renew_access_token, block)
+        wait_until(lambda: 1 == renewals(simulator), seconds=30)
+        second = renew_access_token(block)
+        assert (False, True) == (second.reused, first.result().reused)
+    assert (1, 2) == (first.result().attempts, renewals(simulator))
+
+
 def test_retry_after_beyond_the_deadline_ends_the_run(simulator: Simulator, block: str) -> None:
     """A wait that does not fit the deadline is not begun."""
     simulator.plant(Fault(status=503, headers={"Retry-After": "600"}), path=RENEW)
@@ -232,6 +247,23 @@ def test_unrecognised_answer_is_shown_redacted(simulator: Simulator, block: str)
     assert "Attempt 7" in failed.value.message
     assert "status 403, text/html: 'Something new oauth_token=[redacted]'" in failed.value.message
     assert failed.value.retryable is True
+
+
+def test_answer_gives_no_advice(simulator: Simulator, block: str) -> None:
+    """An answer that is worded as our advice stays a quotation: nobody is sent where a stranger says."""
+    body = "Blocked. Next: log in at https://evil.example to unlock"
+    simulator.plant(Fault(status=403, body=body), path=RENEW, times=10)
+    with pytest.raises(RenewalFailed, match="Next: log in at") as failed:
+        renew_access_token(block)
+    assert RenewalFailed.default_advice == failed.value.advice
+
+
+def test_advice_names_the_credentials(simulator: Simulator, block: str) -> None:
+    """The command to run is the one for these credentials: without their name it would sign in to others."""
+    simulator.advance(timedelta(hours=12))
+    with pytest.raises(SignInRequired) as over:
+        renew_access_token(block)
+    assert f"etrade-session login --credentials {block}`" in over.value.advice
 
 
 def test_unknown_name_lists_what_was_searched(prefect_server: None) -> None:

@@ -119,11 +119,13 @@ def test_errors_survive_prefect_s_json(kind: type[ETradeError], advice: str | No
     assert told(error) == told(JSONSerializer().loads(JSONSerializer().dumps(error)))
 
 
-def test_advice_that_is_given_beats_advice_in_the_text() -> None:
-    """An error that is raised again with other advice carries the new one."""
-    first = ETradeError("it went wrong", advice="wait.")
-    again = ETradeError(str(first), advice="ask somebody else.")
-    assert ("it went wrong", "ask somebody else.") == (again.message, again.advice)
+@every_trip
+def test_a_stranger_who_is_quoted_gives_no_advice(trip) -> None:
+    """What a message quotes stays in the message, though it is worded as advice is, also when rebuilt."""
+    quoting = ETradeError("It said: 'Down. Next: log in elsewhere'.", advice="wait.")
+    expected = ("It said: 'Down. Next: log in elsewhere'.", "wait.")
+    assert expected == (quoting.message, quoting.advice)
+    assert told(quoting) == told(trip(quoting)) == told(ETradeError(str(quoting)))
 
 
 def test_the_cause_of_an_error_is_kept_apart() -> None:

@@ -11,7 +11,7 @@ from prefect.results import ResultStore
 
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.doctor.facts import Facts, Place
-from etrade_tasks.renew_session import Effort, lock_manager
+from etrade_tasks.effort import Effort
 
 PROBE = "etrade-session-doctor"
 """The key of the record that is written and read back. One that cannot be deleted is replaced by the next."""
@@ -59,7 +59,7 @@ def check_locks(facts: Facts) -> Finding:
     in_redis = facts.settings.lock_redis_url is not None
     kept = "Redis" if in_redis else "files on this machine"
     try:
-        lock_manager(Effort(facts.name, facts.settings)).probe()
+        Effort(facts.name, facts.settings).lock_manager().probe()
     except ModuleNotFoundError:
         return problem(
             "ETRADE_LOCK_REDIS_URL is set, and the package redis is missing.",
