@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from pydantic import SecretStr, ValidationError
 
@@ -76,7 +75,7 @@ def complete(sign_in: SignIn, verifier: str) -> TokenSession:
     stored, oauth_url = sign_in.credentials, sign_in.credentials.oauth_base_url
     bought = access_token(ConsumerKeys.of(stored), sign_in.request_token, verifier, oauth_url)
     renewed = _with_token(stored, bought)
-    session = renew_loaded(sign_in.name, renewed, force=True, required_for=timedelta(0))
+    session = renew_loaded(sign_in.name, renewed, force=True, clock_offset=bought.clock_offset)
     store(sign_in.name, renewed)
     emit_signed_in(sign_in.name, renewed)
     return remember(sign_in.name, session)

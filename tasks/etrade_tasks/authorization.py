@@ -29,6 +29,10 @@ AUTHORIZE_PATH = "/e/t/etws/authorize"
 _ETRADE_PAGES = "https://us.etrade.com"
 _ETRADE_HOSTS = frozenset({"api.etrade.com", "apisb.etrade.com"})
 
+_BEGINNING = "to begin a sign-in"
+_EXCHANGE = "to complete the sign-in"
+_REVOCATION = "to revoke the access token"
+
 _UNSPECIFIC = (
     "E*TRADE does not accept the verifier: it is mistyped, used already or late, or nobody accepted."
 )
@@ -71,8 +75,8 @@ class RequestToken:
     Attributes:
         token: Part of the address that a person opens.
         secret: Signs the exchange.
-        issued_at: When it was received, by E*TRADE's clock as far as that is known.
-        clock_offset: What to add to this machine's clock, as E*TRADE taught it on the way.
+        issued_at: When it was received, by E*TRADE's clock.
+        clock_offset: What to add to this machine's clock to get E*TRADE's.
     """
 
     token: str = field(repr=False)
@@ -88,12 +92,15 @@ class AccessToken:
     Attributes:
         token: The access token, decoded.
         secret: Its secret, decoded.
-        issued_at: When it was received, by E*TRADE's clock as far as that is known.
+        issued_at: When it was received, by E*TRADE's clock: a machine that is some minutes behind would put
+            a sign-in just after midnight into the day that is over.
+        clock_offset: What to add to this machine's clock to get E*TRADE's.
     """
 
     token: str = field(repr=False)
     secret: str = field(repr=False)
     issued_at: datetime
+    clock_offset: timedelta = timedelta(0)
 
 
 def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
@@ -108,8 +115,8 @@ def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
         AuthorizationFailed: E*TRADE or the network did not answer well.
     """
     call = _request_token_call(consumer, oauth_url)
-    (token, secret), issued_at, offset = perform(call, timedelta(0))
-    return RequestToken(token, secret, issued_at, offset)
+    served = perform(call, timedelta(0))
+    return RequestToken(*served.found, served.at, served.clock_offset)
 
 
 def try_request_token(consumer: ConsumerKeys, oauth_url: str, limit: timedelta) -> RenewalReply:
@@ -168,19 +175,19 @@ def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oau
             late = now() + token.clock_offset >= token.issued_at + REQUEST_TOKEN_LIFETIME
             return VerifierRefused(_LATE if late else said)
         if verdict.outcome is Outcome.MISCONFIGURED:
-            return misconfigured(call.purpose, verdict)
+            return misconfigured(_EXCHANGE, verdict)
         return None
 
     call = OAuthCall(
-        purpose="to complete the sign-in",
+        purpose=_EXCHANGE,
         url=f"{oauth_url}/access_token",
         keys=SigningKeys(consumer.key, consumer.secret, token.token, token.secret),
         read=_token_pair,
         refusal=refusal,
         verifier=verifier,
     )
-    (access, secret), issued_at, _ = perform(call, token.clock_offset)
-    return AccessToken(access, secret, issued_at)
+    served = perform(call, token.clock_offset)
+    return AccessToken(*served.found, served.at, served.clock_offset)
 
 
 def revoke(credentials: ETradeCredentials) -> None:
@@ -194,15 +201,15 @@ def revoke(credentials: ETradeCredentials) -> None:
 
     def refusal(verdict: Verdict) -> ETradeError | None:
         if verdict.outcome is Outcome.MISCONFIGURED:
-            return misconfigured(call.purpose, verdict)
+            return misconfigured(_REVOCATION, verdict)
         if verdict.outcome is not Outcome.SIGN_IN_REQUIRED:
             return None
         if verdict.problem is None:  # a bare 401 does not prove that the token is dead
-            return AuthorizationFailed(f"E*TRADE refused {call.purpose} and gave no reason.")
+            return AuthorizationFailed(f"E*TRADE refused {_REVOCATION} and gave no reason.")
         return SignInRequired(f"The access token was over before it was revoked ({verdict.problem}).")
 
     call = OAuthCall(
-        purpose="to revoke the access token",
+        purpose=_REVOCATION,
         url=f"{credentials.oauth_base_url}/revoke_access_token",
         keys=credentials.signing_keys,
         read=_revocation,
@@ -215,18 +222,17 @@ def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> OAuthCall[tup
     def refusal(verdict: Verdict) -> ETradeError | None:
         # No token takes part, so a 401 is about the consumer.
         if verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
-            return misconfigured(call.purpose, verdict)
+            return misconfigured(_BEGINNING, verdict)
         return None
 
-    call = OAuthCall(
-        purpose="to begin a sign-in",
+    return OAuthCall(
+        purpose=_BEGINNING,
         url=f"{oauth_url}/request_token",
         keys=SigningKeys(consumer.key, consumer.secret),
         read=_token_pair,
         refusal=refusal,
         callback="oob",
     )
-    return call
 
 
 def _token_pair(body: str) -> tuple[str, str] | None:

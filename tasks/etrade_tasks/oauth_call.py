@@ -12,16 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from pydantic import SecretStr
-
 from etrade_tasks.call_renew import fetch
-from etrade_tasks.clock import now
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETradeError
 from etrade_tasks.redaction import scrub
-from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify
+from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify, learned_offset
 from etrade_tasks.settings import RenewalSettings
-from etrade_tasks.sign_request import SignedRequest
-from etrade_tasks.signing import SigningKeys, authorization_header
+from etrade_tasks.sign_request import SignedRequest, signed_get
+from etrade_tasks.signing import SigningKeys
 
 ATTEMPTS = 4
 """How often one call is made before it is given up."""
@@ -45,6 +42,8 @@ class OAuthCall(Generic[T]):
         keys: Who signs.
         read: What a body of status 200 gives; None if it is not the answer that was asked for.
         refusal: The error that ends the call at a verdict; None where another attempt may help.
+        callback: Where E*TRADE sends the person; for a request token alone.
+        verifier: What the person was shown; for an access token alone.
     """
 
     purpose: str
@@ -56,8 +55,23 @@ class OAuthCall(Generic[T]):
     verifier: str | None = field(default=None, repr=False)
 
 
-def perform(call: OAuthCall[T], offset: timedelta) -> tuple[T, datetime, timedelta]:
-    """What was asked for, when it came by E*TRADE's clock, and how far this machine's clock is off.
+@dataclass(frozen=True, slots=True)
+class Served(Generic[T]):
+    """What a call gave.
+
+    Attributes:
+        found: What was asked for.
+        at: When it came, by E*TRADE's clock.
+        clock_offset: What to add to this machine's clock to get E*TRADE's.
+    """
+
+    found: T = field(repr=False)
+    at: datetime
+    clock_offset: timedelta
+
+
+def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
+    """What was asked for, after as many attempts as it takes.
 
     Args:
         call: What to ask for.
@@ -72,14 +86,16 @@ def perform(call: OAuthCall[T], offset: timedelta) -> tuple[T, datetime, timedel
         reply = fetch(signed(call, offset))
         found = call.read(reply.body) if reply.status_code == SUCCESS else None
         if found is not None:
-            return found, reply.received_at + offset, offset
+            offset = learned_offset(reply, offset)
+            return Served(found, reply.received_at + offset, offset)
         verdict = classify(reply)
         if refused := call.refusal(verdict):
             raise refused
         delay = _delay(verdict, pause * 2 ** (attempt - 1))
         if attempt == ATTEMPTS or delay > LONGEST_PAUSE:
             raise AuthorizationFailed(
-                f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}"
+                f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}",
+                advice=AuthorizationFailed.default_advice,  # the message may quote a stranger
             )
         offset = verdict.clock_offset or offset
         time.sleep(delay)
@@ -88,21 +104,7 @@ def perform(call: OAuthCall[T], offset: timedelta) -> tuple[T, datetime, timedel
 
 def signed(call: OAuthCall[T], offset: timedelta) -> SignedRequest:
     """The call with a fresh nonce and timestamp: a repeated one would be refused as a replay."""
-    header = authorization_header(
-        "GET",
-        call.url,
-        call.keys,
-        timestamp=int((now() + offset).timestamp()),
-        callback=call.callback,
-        verifier=call.verifier,
-    )
-    keys = call.keys
-    known = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
-    return SignedRequest(
-        url=call.url,
-        authorization=SecretStr(header),
-        secrets=tuple(SecretStr(secret) for secret in known if secret),
-    )
+    return signed_get(call.url, call.keys, offset, callback=call.callback, verifier=call.verifier)
 
 
 def _delay(verdict: Verdict, backoff: float) -> float:

@@ -24,7 +24,7 @@ from etrade_tasks.errors import (
     sign_in_advice,
 )
 from etrade_tasks.logs import run_logger
-from etrade_tasks.replies import Outcome, RenewalReply, Verdict, clock_advice
+from etrade_tasks.replies import SKEW_WARNED, Outcome, RenewalReply, Verdict, clock_advice
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW, TokenSession, eastern_date, eastern_words
 from etrade_tasks.sign_request import sign_request
 
@@ -91,7 +91,7 @@ def renew_session(credentials: ETradeCredentials, effort: Effort) -> TokenSessio
         raise error
     # The call may have been under way at midnight: then what it renewed is over already.
     require_unexpired(effort.name, expires_at, reply.received_at + effort.clock_offset)
-    if effort.clock_offset:
+    if abs(effort.clock_offset) >= SKEW_WARNED:
         run_logger().warning("%s", clock_advice(effort.clock_offset))
     effort.renewed = TokenSession(
         environment=credentials.environment,

@@ -26,6 +26,12 @@ from urllib.parse import unquote
 from etrade_tasks.redaction import excerpt as redacted_excerpt
 from etrade_tasks.redaction import undo_html_escapes, undo_json_escapes
 
+SKEW_WARNED = timedelta(seconds=60)
+"""How far off a clock may be before a person is told."""
+
+SKEW_REFUSED = timedelta(minutes=5)
+"""How far a timestamp may be from E*TRADE's clock before it is refused."""
+
 _SUCCESS = "access token has been renewed"
 _RATE_LIMIT = "number of requests exceeded the rate limit"
 _INVALID_TOKEN = "invalid access token used"  # noqa: S105  # E*TRADE's sentence, not a token
@@ -230,6 +236,23 @@ def _clock_offset(reply: RenewalReply, text: str) -> timedelta | None:
         return datetime.fromtimestamp(middle, UTC) - _aware(reply.received_at)
     date = _http_date(reply.header("Date"))
     return None if date is None else date - _aware(reply.received_at)
+
+
+def learned_offset(reply: RenewalReply, offset: timedelta) -> timedelta:
+    """What to add to this machine's clock to get E*TRADE's, after an answer that took a signed timestamp.
+
+    The answer's `Date` tells to the second. E*TRADE took the timestamp, so a `Date` further from it than
+    `SKEW_REFUSED` is not of E*TRADE's clock, and `offset` is kept.
+
+    Args:
+        reply: The answer.
+        offset: What the timestamp was corrected by.
+    """
+    date = _http_date(reply.header("Date"))
+    if date is None:
+        return offset
+    learned = date - _aware(reply.received_at)
+    return learned if abs(learned - offset) <= SKEW_REFUSED else offset
 
 
 def _http_date(value: str) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The task `sign-request`."""
+"""The task `sign-request`, and what every signed call has in common."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import SecretStr
 
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.signing import authorization_header
+from etrade_tasks.signing import SigningKeys, authorization_header
 
 RENEW_PATH = "/renew_access_token"
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """One renewal call, signed and good for a single use within five minutes.
+    """One call, signed and good for a single use within five minutes.
 
     Attributes:
         url: The address to GET.
@@ -46,9 +46,37 @@ def sign_request(
     Source: E*TRADE's "Renew Access Token" page.
     """
     url = credentials.oauth_base_url + RENEW_PATH
-    keys = credentials.signing_keys
-    timestamp = int((now() + clock_offset).timestamp())
-    header = authorization_header("GET", url, keys, nonce=nonce, timestamp=timestamp)
+    return signed_get(url, credentials.signing_keys, clock_offset, nonce=nonce)
+
+
+def signed_get(
+    url: str,
+    keys: SigningKeys,
+    clock_offset: timedelta,
+    *,
+    nonce: str | None = None,
+    callback: str | None = None,
+    verifier: str | None = None,
+) -> SignedRequest:
+    """A GET of this address, signed with a fresh nonce and timestamp, and what to remove from its answer.
+
+    Args:
+        url: The address.
+        keys: Who signs.
+        clock_offset: What to add to this machine's time to get E*TRADE's.
+        nonce: Never used before; made if not given.
+        callback: Where E*TRADE sends the person, for a request token (RFC 5849, section 2.1).
+        verifier: What the person was shown, for an access token (section 2.3).
+    """
+    header = authorization_header(
+        "GET",
+        url,
+        keys,
+        nonce=nonce,
+        timestamp=int((now() + clock_offset).timestamp()),
+        callback=callback,
+        verifier=verifier,
+    )
     known = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
     return SignedRequest(
         url=url,

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prefect.settings import get_current_settings
@@ -23,8 +23,15 @@ from etrade_flows.signing_in import (
     without_token,
 )
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import CredentialsInvalid, CredentialsNotFound, ETradeCredentials, SignInRequired
+from etrade_tasks import (
+    CredentialsInvalid,
+    CredentialsNotFound,
+    ETradeCredentials,
+    SessionState,
+    SignInRequired,
+)
 from etrade_tasks.authorization import ConsumerKeys
+from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import AuthorizationFailed, RenewalFailed, VerifierRefused
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
@@ -73,6 +80,16 @@ class TestComplete:
         session = complete(sign_in, approved(simulator, sign_in))
         assert stored_credentials(block).expires_at(simulator.now()) == session.expires_at
         assert abs(simulator.now() - stored_credentials(block).signed_in_at) < timedelta(minutes=1)
+
+    @pytest.mark.parametrize("behind", [timedelta(minutes=3), timedelta(hours=1), timedelta(hours=-5)])
+    def test_wrong_clock_costs_no_verifier(self, simulator: Simulator, block: str, behind: timedelta) -> None:
+        """A sign-in just after midnight opens the new day's session, whatever this machine's clock says."""
+        simulator.advance(timedelta(hours=12, minutes=1))
+        with use_clock(lambda: simulator.now() - behind):
+            sign_in = begin(block, stored_credentials(block))
+            session = complete(sign_in, approved(simulator, sign_in))
+        assert datetime(2027, 6, 17, 4, tzinfo=UTC) == session.expires_at
+        assert SessionState.ACTIVE is renew_access_token(block).state(simulator.now())
 
     def test_proof_vouches_for_the_next_run(self, simulator: Simulator, block: str) -> None:
         """The first renewal is E*TRADE's own word, and the next run makes use of it without a call."""

@@ -158,6 +158,30 @@ class TestAttempts:
         with pytest.raises(AuthorizationFailed, match="Connection refused"):
             request_token(consumer, "http://127.0.0.1:9/oauth")
 
+    @pytest.mark.parametrize("behind", [timedelta(minutes=3), timedelta(minutes=-3), timedelta(hours=5)])
+    def test_sign_in_after_midnight_is_of_the_new_day(
+        self, simulator: Simulator, consumer: ConsumerKeys, behind: timedelta
+    ) -> None:
+        """The token is dated by E*TRADE's clock, also where this machine's is off by less than is refused."""
+        simulator.advance(timedelta(hours=12, minutes=1))
+        with use_clock(lambda: simulator.now() - behind):
+            begun = request_token(consumer, simulator.oauth_url)
+            bought = access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
+        for found in (begun, bought):
+            assert abs(simulator.now() - found.issued_at) < timedelta(seconds=10)
+            assert abs(behind - found.clock_offset) < timedelta(seconds=10)
+
+    def test_date_of_another_clock_is_not_believed(
+        self, simulator: Simulator, consumer: ConsumerKeys
+    ) -> None:
+        """E*TRADE took the timestamp, so a `Date` of another day is a proxy's fancy."""
+        body = "oauth_token=fake&oauth_token_secret=fake"
+        headers = {"Date": "Fri, 15 Jan 1999 12:00:00 GMT"}
+        simulator.plant(Fault(status=200, body=body, content_type=FORM, headers=headers), path=REQUEST)
+        begun = request_token(consumer, simulator.oauth_url)
+        assert timedelta(0) == begun.clock_offset
+        assert abs(simulator.now() - begun.issued_at) < MINUTE
+
     def test_wrong_clock_is_healed_once_for_both_calls(
         self, simulator: Simulator, consumer: ConsumerKeys
     ) -> None:

@@ -15,13 +15,7 @@ from etrade_tasks.authorization import granted
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.key_age import KEY_ADVICE, key_warning, lapses_on
-from etrade_tasks.replies import Outcome, classify, clock_advice
-
-SKEW_WARNED = timedelta(seconds=60)
-"""How far off a clock may be before a person is told."""
-
-SKEW_REFUSED = timedelta(minutes=5)
-"""From here on E*TRADE refuses the timestamp."""
+from etrade_tasks.replies import SKEW_REFUSED, SKEW_WARNED, Outcome, classify, clock_advice
 
 _DATE_RESOLUTION = timedelta(seconds=1)  # of the HTTP header, which drops the rest
 _SANDBOX_OAUTH = f"{API_URLS['sandbox']}/oauth"
