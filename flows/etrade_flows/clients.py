@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx
 
-from etrade_flows.active_session import active_session, revived_session
+from etrade_flows.active_session import active_session, revived_session, vouched_for
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.load_credentials import load_credentials
@@ -71,9 +71,6 @@ class RevivingAuth(httpx.Auth):
             in anew meanwhile.
     """
 
-    requires_request_body = True
-    requires_response_body = True
-
     def __init__(self, name: str, credentials: ETradeCredentials) -> None:
         self._name = name
         self._keys = credentials.signing_keys
@@ -84,12 +81,15 @@ class RevivingAuth(httpx.Auth):
         request.read()
         sent_at = now()
         response = yield self._signed(request)
+        if not response.is_client_error:  # its body is the caller's, who may want to stream it
+            return
         response.read()
         verdict = judge_answer(response)
-        if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
+        if self._revival_helps(verdict, sent_at):
             revived_session(self._name, sent_at)
             self._keys = load_credentials.fn(self._name).signing_keys
-        if self._second_try_helps(verdict):
+            yield self._signed(request)
+        elif self._signature_was_refused(verdict):
             yield self._signed(request)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -97,21 +97,29 @@ class RevivingAuth(httpx.Auth):
         await request.aread()
         sent_at = now()
         response = yield self._signed(request)
+        if not response.is_client_error:
+            return
         await response.aread()
         verdict = judge_answer(response)
-        if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
+        if self._revival_helps(verdict, sent_at):
             await asyncio.to_thread(revived_session, self._name, sent_at)
             self._keys = (await asyncio.to_thread(load_credentials.fn, self._name)).signing_keys
-        if self._second_try_helps(verdict):
+            yield self._signed(request)
+        elif self._signature_was_refused(verdict):
             yield self._signed(request)
 
     def _signed(self, request: httpx.Request) -> httpx.Request:
         auth = ETradeAuth(self._keys, clock_offset=self._clock_offset)
         return next(auth.auth_flow(request))
 
-    def _second_try_helps(self, verdict: Verdict) -> bool:
+    def _revival_helps(self, verdict: Verdict, sent_at: datetime) -> bool:
+        """Whether the token may be inactive; while a renewal vouches, a bare 401 means something else."""
+        refused = verdict.outcome is Outcome.SIGN_IN_REQUIRED
+        return refused and (verdict.problem is not None or vouched_for(self._name, sent_at) is None)
+
+    def _signature_was_refused(self, verdict: Verdict) -> bool:
         self._clock_offset = verdict.clock_offset or self._clock_offset
-        return verdict.outcome in {Outcome.SIGN_IN_REQUIRED, Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED}
+        return verdict.outcome in {Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED}
 
 
 def judge_answer(response: httpx.Response) -> Verdict:

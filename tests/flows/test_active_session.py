@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import TaskRunFilter
 
 from etrade_flows import active_session
 from etrade_flows.active_session import forget_sessions
-from etrade_simulator import Simulator
-from etrade_tasks import SignInRequired, TokenSession
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import RenewalFailed, SignInRequired, TokenSession
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -103,6 +103,41 @@ def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
         sessions = [future.result(timeout=60) for future in futures]
     assert 1 == len({session.renewed_at for session in sessions})
     assert 1 == len(simulator.calls(RENEW))
+
+
+def test_threads_share_a_failure(simulator: Simulator, block: str) -> None:
+    """Eight threads that ask at once make one call also where it is refused, and each is told why."""
+    simulator.plant(Fault(status=401, body="oauth_problem=token_rejected", delay=1), path=RENEW, times=8)
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(copy_context().run, active_session, block) for _ in range(8)]
+        told = [future.exception(timeout=60) for future in futures]
+    assert [SignInRequired] * 8 == [type(error) for error in told]
+    assert (8, 1) == (len({id(error) for error in told}), len(simulator.calls(RENEW)))
+
+
+def test_who_asks_after_a_failure_tries_anew(simulator: Simulator, block: str) -> None:
+    """A failure is shared by those who waited for it, and by nobody who comes later."""
+    simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
+    with pytest.raises(SignInRequired):
+        active_session(block)
+    assert active_session(block).reused is False
+
+
+def test_nobody_waits_longer_than_the_deadline(
+    simulator: Simulator,
+    block: str,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Callable[..., None],
+) -> None:
+    """A thread whose turn does not come within the deadline is told so."""
+    simulator.plant(Fault(delay=3), path=RENEW)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(copy_context().run, active_session, block)
+        wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=30)
+        monkeypatch.setenv("ETRADE_DEADLINE", "0.1")
+        with pytest.raises(RenewalFailed, match="another run has been renewing it"):
+            active_session(block)
+        assert first.result(timeout=60).reused is False
 
 
 def test_mapped_tasks_share_one_renewal(simulator: Simulator, block: str) -> None:

@@ -94,6 +94,28 @@ def test_second_refusal_is_handed_on(simulator: Simulator, block: str) -> None:
     assert [401, 401] == statuses(simulator, ACCOUNTS)
 
 
+def test_bare_refusal_while_a_renewal_vouches_is_handed_on(simulator: Simulator, block: str) -> None:
+    """E*TRADE has just confirmed the token, so a 401 without a reason is about the call, not the session."""
+    simulator.plant(Fault(status=401), path=ACCOUNTS, times=3)
+    with etrade_client(block) as client:
+        assert [401] * 3 == [client.get(ACCOUNTS).status_code for _ in range(3)]
+    assert (1, 3) == (len(statuses(simulator, RENEW)), len(statuses(simulator, ACCOUNTS)))
+
+
+def test_bare_refusal_later_renews(simulator: Simulator, block: str) -> None:
+    """Past the reuse window a 401 without a reason may mean an inactive token, and is tried again."""
+    with etrade_client(block) as client:
+        simulator.advance(timedelta(minutes=51))
+        simulator.plant(Fault(status=401), path=ACCOUNTS)
+        assert 200 == client.get(ACCOUNTS).status_code
+
+
+def test_served_answer_can_be_streamed(simulator: Simulator, block: str) -> None:
+    """The body of an answer that was served is left to the caller, who may not want it whole."""
+    with etrade_client(block) as client, client.stream("GET", ACCOUNTS) as answer:
+        assert False is answer.is_stream_consumed
+
+
 def test_midnight_in_the_middle_asks_for_a_sign_in(simulator: Simulator, block: str) -> None:
     """A call after midnight raises what a person must do."""
     with etrade_client(block) as client:
