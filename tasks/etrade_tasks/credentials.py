@@ -134,7 +134,8 @@ class ETradeCredentials(CredentialsBlock):
         title="Signed in at",
         description=(
             "When the access token was issued, with the hour and the time zone: it expires at the next "
-            "midnight US Eastern. Leave it at None if you are not sure: E*TRADE is then asked."
+            "midnight US Eastern. Leave it at None if you are not sure, and when you paste a token: E*TRADE "
+            "is then asked."
         ),
     )
     consumer_key_issued_on: Annotated[date | None, BeforeValidator(_nothing_if_blank)] = Field(

@@ -44,5 +44,8 @@ def key_warning(issued_on: date | None, at: datetime) -> str | None:
     return f"The consumer key is two years old in {days}, on {lapses}; then E*TRADE lets it lapse."
 
 
-KEY_ADVICE = "request a new consumer key from E*TRADE, and put it into the block before the old one lapses."
+KEY_ADVICE = (
+    "request a new consumer key from E*TRADE, and put it into the block, with its date of issue, before the "
+    "old one lapses."
+)
 """What a person does about a consumer key that is about to lapse."""
