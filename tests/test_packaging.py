@@ -38,6 +38,7 @@ TASKS_NAMES = [
     "RenewalFailed",
     "RenewalReply",
     "SessionState",
+    "SessionTooShort",
     "SignInRequired",
     "SignedRequest",
     "TokenSession",

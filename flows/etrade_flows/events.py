@@ -22,8 +22,6 @@ Nothing here may stop a renewal, and nothing told is a secret.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from prefect.events import emit_event
 
 from etrade_flows.run_endings import current_run, is_scheduled
@@ -46,8 +44,6 @@ def emit_outcome(
     credentials: str,
     outcome: TokenSession | ETradeError,
     loaded: ETradeCredentials | None,
-    *,
-    required_for: timedelta = timedelta(0),
 ) -> None:
     """Tell what a renewal came to. Outside of a run, and where the server takes no event, nothing is told.
 
@@ -57,7 +53,6 @@ def emit_outcome(
         credentials: The credentials' name.
         outcome: What the renewal came to.
         loaded: The credentials themselves; None if they could not be loaded.
-        required_for: How long the pipeline needs the session.
     """
     run = current_run()
     if run is None:
@@ -66,14 +61,8 @@ def emit_outcome(
         at = now()
         settings = RenewalSettings()
         early = at.astimezone(EASTERN).time() < settings.sign_in_by
-        for news in outcome_news(
-            credentials,
-            outcome,
-            loaded,
-            at,
-            required_for=required_for,
-            expiring_before=settings.expiring_before,
-        ):
+        told = outcome_news(credentials, outcome, loaded, at, expiring_before=settings.expiring_before)
+        for news in told:
             if news.event is not SessionEvent.SIGN_IN_REQUIRED or not (early and is_scheduled(run)):
                 _emit(news, loaded)
     except Exception as error:  # noqa: BLE001  # a renewal that worked must not fail for its echo

@@ -19,7 +19,7 @@ from etrade_flows.run_history import days_attempts
 from etrade_flows.session_day import Attempt, AttemptOutcome, SessionDay
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
 from etrade_tasks.key_age import key_warning
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
@@ -82,10 +82,17 @@ def _this_attempt(outcome: TokenSession | ETradeError, at: datetime, took: timed
     if isinstance(outcome, TokenSession):
         done = AttemptOutcome.REUSED if outcome.reused else AttemptOutcome.RENEWED
         return Attempt(at, done, describe(outcome), took)
-    refused = isinstance(outcome, SignInRequired)
-    return Attempt(
-        at, AttemptOutcome.SIGN_IN_REQUIRED if refused else AttemptOutcome.FAILED, outcome.message, took
-    )
+    return Attempt(at, _why_not(outcome), outcome.message, took)
+
+
+def _why_not(error: ETradeError) -> AttemptOutcome:
+    match error:
+        case SessionTooShort():
+            return AttemptOutcome.TOO_SHORT
+        case SignInRequired():
+            return AttemptOutcome.SIGN_IN_REQUIRED
+        case _:
+            return AttemptOutcome.FAILED
 
 
 def _earlier_attempts(run: FlowRun, moment: datetime) -> tuple[Attempt, ...]:

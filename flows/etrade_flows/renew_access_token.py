@@ -10,7 +10,7 @@ from etrade_flows.active_session import remember
 from etrade_flows.events import emit_outcome
 from etrade_flows.operator_report import report, tag_run
 from etrade_flows.renewal import renew_loaded
-from etrade_flows.run_endings import current_run, describe, end_scheduled_run, end_well, is_scheduled
+from etrade_flows.run_endings import describe, end_scheduled_run, end_well, ends_by_state
 from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME, RUN_NAME
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SignInRequired
@@ -30,7 +30,7 @@ def renew_access_token(
 
     It cannot carry a session past midnight US Eastern: then a person signs in again. A *scheduled* run that
     finds nobody signed in fails once a day and after that completes quietly, both as `SignInRequired`; as a
-    subflow it always raises.
+    subflow it always raises, and so does one for which the session is only too short.
 
     Args:
         credentials: The name of the E*TRADE Credentials block. Where there is no such block, the environment
@@ -43,7 +43,8 @@ def renew_access_token(
         The session, without any secret: when it was renewed, when it goes inactive, when it expires.
 
     Raises:
-        SignInRequired: A person must sign in, or the session ends sooner than the pipeline needs.
+        SignInRequired: A person must sign in.
+        SessionTooShort: The session ends sooner than `required_for` from now; it is a `SignInRequired` too.
         ConfigurationRefused: A key, a secret or an address is wrong.
         CredentialsNotFound: There is neither a block of that name nor a complete environment.
         CredentialsInvalid: The credentials cannot be used as they stand.
@@ -56,12 +57,12 @@ def renew_access_token(
         session = renew_loaded(credentials, loaded, force=force, required_for=required_for)
     except ETradeError as error:
         report(credentials, began_at, error, loaded)
-        emit_outcome(credentials, error, loaded, required_for=required_for)
-        if isinstance(error, SignInRequired) and is_scheduled(current_run()):
+        emit_outcome(credentials, error, loaded)
+        if isinstance(error, SignInRequired) and ends_by_state(error):
             return end_scheduled_run(error)
         raise
     remember(credentials, session)
     report(credentials, began_at, session, loaded)
-    emit_outcome(credentials, session, loaded, required_for=required_for)
+    emit_outcome(credentials, session, loaded)
     run_logger().info("The E*TRADE session of %r is active. %s", credentials, describe(session))
     return end_well(session)

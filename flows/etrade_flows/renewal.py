@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from etrade_flows.session_day import TOO_SHORT, clock
+from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.effort import Effort
-from etrade_tasks.errors import SignInRequired, sign_in_advice
+from etrade_tasks.errors import SessionTooShort, SignInRequired, sign_in_advice
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
@@ -74,14 +74,14 @@ def require_lasting(name: str, expires_at: datetime, at: datetime, required_for:
     """Refuse, before any call, a session that is over or ends sooner than it is needed.
 
     Raises:
-        SignInRequired: Says when it ends and how long it is needed.
+        SignInRequired: It is over.
+        SessionTooShort: Says when it ends and how long it is needed.
     """
     require_unexpired(name, expires_at, at)
     if at + required_for > expires_at:
-        raise SignInRequired(
+        raise SessionTooShort(
             f"The E*TRADE session of {name!r} ends at {clock(expires_at)} US Eastern, in "
-            f"{_hours(expires_at - at)}, and {_hours(required_for)} {TOO_SHORT}",
-            advice="run the pipeline after the next sign-in, or split it so that each part fits.",
+            f"{_hours(expires_at - at)}, and {_hours(required_for)} are needed."
         )
 
 

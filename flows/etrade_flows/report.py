@@ -45,6 +45,7 @@ _MARKS = {
     AttemptOutcome.REUSED: "•",
     AttemptOutcome.FAILED: "✕",
     AttemptOutcome.SIGN_IN_REQUIRED: "◆",
+    AttemptOutcome.TOO_SHORT: "◇",
 }
 _NONE = "–"  # noqa: RUF001  # what stands in a cell that has nothing to tell
 

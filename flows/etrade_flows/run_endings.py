@@ -12,14 +12,14 @@ from prefect.states import Completed, Failed
 
 from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
-from etrade_tasks.errors import SignInRequired
+from etrade_tasks.errors import SessionTooShort, SignInRequired
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import EASTERN, TokenSession, day_begins
 from etrade_tasks.settings import RenewalSettings
 
 RENEWED = "Renewed"
 REUSED = "Reused"
-SIGN_IN_REQUIRED = "SignInRequired"
+SIGN_IN_REQUIRED = SignInRequired.__name__
 
 
 def current_run() -> FlowRun | None:
@@ -44,6 +44,14 @@ def describe(session: TokenSession) -> str:
     calls = "1 call" if session.attempts == 1 else f"{session.attempts} calls"
     done = "Vouched for by an earlier renewal" if session.reused else f"Renewed in {calls}"
     return f"{done}; idle from {clock(session.idle_at)}, over at {clock(session.expires_at)} US Eastern."
+
+
+def ends_by_state(error: SignInRequired) -> bool:
+    """Whether the current run ends as `end_scheduled_run` says; else it raises.
+
+    A session that is only too short has somebody signed in, and what needs it longer shall not seem done.
+    """
+    return is_scheduled(current_run()) and not isinstance(error, SessionTooShort)
 
 
 def end_scheduled_run(error: SignInRequired) -> TokenSession:

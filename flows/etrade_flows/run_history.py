@@ -14,6 +14,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from etrade_flows.run_endings import RENEWED, REUSED, SIGN_IN_REQUIRED
 from etrade_flows.session_day import Attempt, AttemptOutcome
+from etrade_tasks.errors import SessionTooShort
 from etrade_tasks.session import day_begins
 
 FLOW_NAME = "renew-access-token"
@@ -31,7 +32,12 @@ _OUTCOMES = {
     RENEWED: AttemptOutcome.RENEWED,
     REUSED: AttemptOutcome.REUSED,
     SIGN_IN_REQUIRED: AttemptOutcome.SIGN_IN_REQUIRED,
+    SessionTooShort.__name__: AttemptOutcome.TOO_SHORT,
 }
+"""By the state's name or, of a run that raised, the error's."""
+
+_RAISED = re.compile(r"^Flow run encountered an exception: (\w+): ")
+"""What Prefect puts before an exception's text: these words and the name of its class."""
 
 
 def days_attempts(
@@ -70,14 +76,11 @@ def renewal_flow() -> FlowFilter:
 
 def _outcome(run: FlowRun) -> AttemptOutcome:
     assert run.state is not None  # noqa: S101  # for type checkers; the caller has looked
-    if SIGN_IN_REQUIRED in (run.state.message or ""):
-        return AttemptOutcome.SIGN_IN_REQUIRED
-    return _OUTCOMES.get(run.state.name or "", AttemptOutcome.FAILED)
+    raised = _RAISED.match(run.state.message or "")
+    return _OUTCOMES.get(raised[1] if raised else run.state.name or "", AttemptOutcome.FAILED)
 
 
 def _detail(run: FlowRun) -> str:
     """What the run said, without the words that Prefect puts before an exception, and without the advice."""
     said = (run.state.message if run.state else None) or ""
-    # Before an exception's text Prefect puts these words and the name of its class.
-    said = re.sub(r"^Flow run encountered an exception: \w+: ", "", said)
-    return said.partition(" Next: ")[0]
+    return _RAISED.sub("", said).partition(" Next: ")[0]

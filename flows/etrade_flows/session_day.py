@@ -14,9 +14,6 @@ from itertools import pairwise
 
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, in_utc, midnight_after
 
-TOO_SHORT = "are needed."
-"""How the message ends of an attempt for which the session does not last long enough."""
-
 
 class AttemptOutcome(StrEnum):
     """What one attempt to renew came to."""
@@ -29,6 +26,8 @@ class AttemptOutcome(StrEnum):
     """The token is over; a person signs in."""
     FAILED = "failed"
     """E*TRADE or the network did not answer well, or a setting is wrong."""
+    TOO_SHORT = "too short"
+    """The session is good, and ends sooner than the pipeline needs it; E*TRADE was not called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +138,8 @@ def in_order(day: SessionDay) -> list[Attempt]:
 
 
 def is_refusal(attempt: Attempt) -> bool:
-    """Whether the attempt found the token over. A session that is too short for its pipeline goes on."""
-    return attempt.outcome is AttemptOutcome.SIGN_IN_REQUIRED and not attempt.detail.endswith(TOO_SHORT)
+    """Whether the attempt found the token over."""
+    return attempt.outcome is AttemptOutcome.SIGN_IN_REQUIRED
 
 
 def known_session(day: SessionDay) -> KnownSession | None:

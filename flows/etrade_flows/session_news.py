@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from etrade_flows.run_endings import describe
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.session import Instant, TokenSession, eastern_date, eastern_words
 
@@ -75,7 +75,6 @@ def outcome_news(
     loaded: ETradeCredentials | None,
     at: datetime,
     *,
-    required_for: timedelta = timedelta(0),
     expiring_before: timedelta,
 ) -> Iterator[SessionNews]:
     """What there is to tell of a renewal's outcome at `at`; a reused session alone is no news.
@@ -85,14 +84,16 @@ def outcome_news(
         outcome: What the renewal came to.
         loaded: The credentials themselves; None if they could not be loaded.
         at: The moment to judge by.
-        required_for: How long the pipeline needs the session.
         expiring_before: How long before its end a session counts as expiring.
     """
     if isinstance(outcome, TokenSession):
         yield from _session_news(credentials, outcome, at, expiring_before)
+    elif isinstance(outcome, SessionTooShort):
+        # It needs no sign-in yet: a new token would end at the same midnight.
+        yield _error_news(credentials, SessionEvent.EXPIRING, Cause.TOO_SHORT.value, outcome, loaded, at=at)
     elif isinstance(outcome, SignInRequired) and loaded is not None:
-        event, cause = _why_over(loaded, at, required_for)
-        yield _error_news(credentials, event, cause.value, outcome, loaded, at=at)
+        cause = _why_over(loaded, at).value
+        yield _error_news(credentials, SessionEvent.SIGN_IN_REQUIRED, cause, outcome, loaded, at=at)
     else:
         kind = type(outcome).__name__
         yield _error_news(credentials, SessionEvent.FAILING, kind, outcome, loaded, at=at)
@@ -150,16 +151,10 @@ def _key_news(credentials: str, loaded: ETradeCredentials | None, at: datetime) 
     )
 
 
-def _why_over(loaded: ETradeCredentials, at: datetime, required_for: timedelta) -> tuple[SessionEvent, Cause]:
-    """What a `SignInRequired` means: a session that is only too short needs no sign-in yet."""
+def _why_over(loaded: ETradeCredentials, at: datetime) -> Cause:
     if loaded.access_token is None:
-        return SessionEvent.SIGN_IN_REQUIRED, Cause.SIGNED_OUT
-    expires_at = loaded.expires_at(at)
-    if at >= expires_at:
-        return SessionEvent.SIGN_IN_REQUIRED, Cause.MIDNIGHT
-    if at + required_for > expires_at:
-        return SessionEvent.EXPIRING, Cause.TOO_SHORT
-    return SessionEvent.SIGN_IN_REQUIRED, Cause.REFUSED
+        return Cause.SIGNED_OUT
+    return Cause.MIDNIGHT if at >= loaded.expires_at(at) else Cause.REFUSED
 
 
 def _error_news(

@@ -172,7 +172,7 @@ def _marks(attempts: Sequence[Attempt], scale: Scale) -> Iterator[svg.DrawingEle
     """What went well in one row, what did not in the next; in each row the weightier mark stays."""
     rows = (
         (GOOD_MARKS, (AttemptOutcome.RENEWED, AttemptOutcome.REUSED)),
-        (BAD_MARKS, (AttemptOutcome.SIGN_IN_REQUIRED, AttemptOutcome.FAILED)),
+        (BAD_MARKS, (AttemptOutcome.SIGN_IN_REQUIRED, AttemptOutcome.FAILED, AttemptOutcome.TOO_SHORT)),
     )
     for y, outcomes in rows:
         taken: list[float] = []

@@ -55,6 +55,10 @@ _MARKS: dict[AttemptOutcome, tuple[str, dict[str, Any]]] = {
         {"class_": "mark line", "fill": "none", "stroke": RED, "stroke_width": 2.4},
     ),
     AttemptOutcome.SIGN_IN_REQUIRED: (DIAMOND, {"class_": "mark", "fill": RED}),
+    AttemptOutcome.TOO_SHORT: (
+        DIAMOND,
+        {"class_": "mark", "fill": "none", "stroke": MUTED, "stroke_width": 2},
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from etrade_tasks.errors import (
     CredentialsNotFound,
     ETradeError,
     RenewalFailed,
+    SessionTooShort,
     SignInRequired,
     VerifierRefused,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "RenewalFailed",
     "RenewalReply",
     "SessionState",
+    "SessionTooShort",
     "SignInRequired",
     "SignedRequest",
     "TokenSession",

@@ -4,6 +4,7 @@
     ├── CredentialsNotFound     create the credentials block, or set the environment variables
     ├── CredentialsInvalid      correct the field that is named
     ├── SignInRequired          a person signs in at E*TRADE again
+    │   └── SessionTooShort     run the pipeline earlier in the session, or split it
     ├── ConfigurationRefused    correct the key, the secret or the address
     ├── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
     ├── VerifierRefused         start the sign-in again, and enter the new verifier
@@ -83,6 +84,12 @@ def sign_in_advice(credentials: str) -> str:
         "the Prefect UI (Deployments). A token that is set by hand, in a block or the ETRADE_* variables, "
         "needs a new `Signed in at` too, or none."
     )
+
+
+class SessionTooShort(SignInRequired):
+    """The session is good, and ends sooner than the pipeline needs it: only the next one is long enough."""
+
+    default_advice = "run the pipeline after the next sign-in, or split it so that each part fits."
 
 
 class ConfigurationRefused(ETradeError):

@@ -21,7 +21,14 @@ from prefect.settings import get_current_settings
 
 from etrade_flows.events import emit_outcome
 from etrade_flows.session_news import SessionEvent, SessionNews
-from etrade_tasks import ConfigurationRefused, ETradeCredentials, RenewalFailed, SignInRequired, TokenSession
+from etrade_tasks import (
+    ConfigurationRefused,
+    ETradeCredentials,
+    RenewalFailed,
+    SessionTooShort,
+    SignInRequired,
+    TokenSession,
+)
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import ETradeError
 
@@ -57,11 +64,10 @@ def tell(keys: ETradeCredentials, noon: datetime) -> Tell:
         credentials: str,
         outcome: TokenSession | ETradeError,
         at: datetime = noon,
-        required_for: timedelta = timedelta(0),
     ) -> None:
         @flow(name="renews", flow_run_name=f"renew {credentials}")
         def renews() -> None:
-            emit_outcome(credentials, outcome, keys, required_for=required_for)
+            emit_outcome(credentials, outcome, keys)
 
         with use_clock(lambda: at):
             renews()
@@ -110,7 +116,7 @@ def test_midnight_that_is_near_is_told(tell: Tell, heard: Any, inbox: Any, noon:
 
 def test_pipeline_that_midnight_would_cut_off_is_told(tell: Tell, heard: Any) -> None:
     """A session too short for a pipeline asks nobody to sign in: a new one would end at the same midnight."""
-    tell("cut", SignInRequired("13 h are needed."), required_for=timedelta(hours=13))
+    tell("cut", SessionTooShort("13 h are needed."))
     assert ["E*TRADE: the session of cut is about to end"] == heard("cut", 1)
 
 

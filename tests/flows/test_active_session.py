@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import TaskRunFilter
 from etrade_flows import active_session
 from etrade_flows.active_session import forget_sessions
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import RenewalFailed, SignInRequired, TokenSession
+from etrade_tasks import RenewalFailed, SessionTooShort, SignInRequired, TokenSession
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -92,7 +92,7 @@ def test_memory_ends_at_midnight(simulator: Simulator, block: str) -> None:
 def test_memory_heeds_what_is_required(simulator: Simulator, block: str) -> None:
     """A remembered session that ends sooner than it is needed is refused."""
     active_session(block)
-    with pytest.raises(SignInRequired, match="13 h 00 min are needed"):
+    with pytest.raises(SessionTooShort, match="13 h 00 min are needed"):
         active_session(block, required_for=timedelta(hours=13))
 
 

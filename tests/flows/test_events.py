@@ -26,6 +26,7 @@ from etrade_tasks import (
     CredentialsNotFound,
     ETradeCredentials,
     RenewalFailed,
+    SessionTooShort,
     SignInRequired,
     TokenSession,
 )
@@ -144,13 +145,11 @@ class TestWhatThereIsToTell:
             RenewalSettings()
 
     @pytest.mark.parametrize(
-        ("hours_later", "required_for", "expected"),
+        ("hours_later", "kind", "expected"),
         [
-            (12, 0, ("sign-in-required", "midnight")),
-            (0, 0, ("sign-in-required", "refused")),
-            (0, 12, ("sign-in-required", "refused")),
-            (0, 13, ("expiring", "too-short")),
-            (12, 13, ("sign-in-required", "midnight")),
+            (12, SignInRequired, ("sign-in-required", "midnight")),
+            (0, SignInRequired, ("sign-in-required", "refused")),
+            (0, SessionTooShort, ("expiring", "too-short")),
         ],
     )
     def test_sign_in_that_is_due_has_a_cause(
@@ -158,17 +157,11 @@ class TestWhatThereIsToTell:
         noon: datetime,
         keys: ETradeCredentials,
         hours_later: int,
-        required_for: int,
+        kind: type[SignInRequired],
         expected: tuple[str, str],
     ) -> None:
-        """The clocks tell a session that is over from one that was refused, or that is only too short."""
-        news = outcome_news(
-            "main",
-            SignInRequired("It is over."),
-            keys,
-            noon + timedelta(hours=hours_later),
-            required_for=timedelta(hours=required_for),
-        )
+        """Its clock tells a session that is over from a refused one, its class one that is too short."""
+        news = outcome_news("main", kind("It is so."), keys, noon + timedelta(hours=hours_later))
         assert [expected] == told(list(news))
 
     @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from prefect.states import Scheduled, State
 from etrade_flows import renew_access_token
 from etrade_flows.operator_report import artifact_key
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, TokenSession
+from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -43,6 +43,11 @@ def run_of(state: State[Any]) -> FlowRun:
 def shown(block: str) -> str:
     """The latest report on the credentials of that name."""
     return Artifact.get(artifact_key(block)).data
+
+
+def outcomes_in(report: str) -> list[str]:
+    """The outcomes in the attempts' table, the latest attempt first."""
+    return re.findall(r"^\| \d\d:\d\d \| \S (.*?) \|", report.replace("\u00a0", " "), re.MULTILINE)
 
 
 def test_states_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
@@ -96,9 +101,19 @@ def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: 
     text = shown(block).replace("\u00a0", " ")
     assert "sign-in required" in text.splitlines()[0]
     assert "**Next:** sign in at E" in text
-    rows = [line for line in text.splitlines() if re.match(r"\|\s*\S*\d\d:\d\d", line)]
-    words = ["sign-in required", "reused", "renewed"]
-    assert words == [next(word for word in words if word in row) for row in rows]
+    assert ["sign-in required", "reused", "renewed"] == outcomes_in(text)
+
+
+def test_session_too_short_for_a_pipeline_is_told_as_that(simulator: Simulator, block: str) -> None:
+    """In its own run's report and in the next one's, a session that was too short stays active."""
+    renew_access_token(block)
+    with pytest.raises(SessionTooShort):
+        renew_access_token(block, required_for=timedelta(hours=30))
+    own = shown(block)
+    renew_access_token(block)
+    assert ["too short", "renewed"] == outcomes_in(own)
+    assert ["reused", "too short", "renewed"] == outcomes_in(shown(block))
+    assert [True, True] == ["✅ active" in report.splitlines()[0] for report in (own, shown(block))]
 
 
 def test_failure_is_reported_with_what_was_answered(
@@ -139,7 +154,7 @@ class TestScheduledRuns:
         credentials_for(token).save(block, overwrite=True)
         return block
 
-    def scheduled(self, name: str) -> State[Any]:
+    def scheduled(self, name: str, **parameters: object) -> State[Any]:
         """The end of a run that a schedule started."""
         from prefect.flow_engine import run_flow
 
@@ -149,7 +164,7 @@ class TestScheduledRuns:
             deployment = client.create_deployment(
                 flow_id,
                 name=f"hourly-{name}",
-                parameters={"credentials": name},
+                parameters={"credentials": name} | parameters,
                 schedules=[hourly],
             )
             client._client.post(f"/deployments/{deployment}/schedule", json={"min_runs": 5})
@@ -194,6 +209,12 @@ class TestScheduledRuns:
         for _ in range(2):
             with pytest.raises(SignInRequired):
                 pipeline()
+
+    def test_session_that_is_only_too_short_always_fails(self, simulator: Simulator, block: str) -> None:
+        """With somebody signed in no run is quiet, however often it finds the session too short."""
+        states = [self.scheduled(block, required_for="PT30H") for _ in range(2)]
+        assert [True, True] == [state.is_failed() for state in states]
+        assert all("exception: SessionTooShort: " in state.message for state in states)
 
     def test_a_person_who_starts_it_is_told(self, simulator: Simulator, dead: str) -> None:
         """A run that no schedule started fails as such, so that its starter sees why."""

@@ -25,6 +25,7 @@ from etrade_tasks import (
     ETradeCredentials,
     RenewalFailed,
     SessionState,
+    SessionTooShort,
     SignInRequired,
     TokenSession,
 )
@@ -136,7 +137,7 @@ def test_required_for_is_checked_before_any_call(
 ) -> None:
     """A session that ends before the pipeline would is refused without a call; one that lasts is renewed."""
     if refused:
-        with pytest.raises(SignInRequired, match="12 h 06 min are needed"):
+        with pytest.raises(SessionTooShort, match=r"12 h 06 min are needed\. Next: run the pipeline after"):
             renew_access_token(block, required_for=timedelta(hours=hours))
     else:
         renew_access_token(block, required_for=timedelta(hours=hours))

@@ -14,16 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from etrade_flows.renewal import require_lasting
 from etrade_flows.report import DETAIL_LENGTH, escape, render_report
 from etrade_flows.session_day import Attempt, AttemptOutcome, SessionDay
 from etrade_flows.timeline import draw_timeline
-from etrade_tasks import SignInRequired
 from etrade_tasks.session import EASTERN, midnight_after
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED = AttemptOutcome
+RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, TOO_SHORT = AttemptOutcome
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -199,12 +197,9 @@ def test_a_session_is_over_at_midnight(now: datetime, expected: str) -> None:
 
 def test_a_session_too_short_for_a_pipeline_goes_on() -> None:
     """A pipeline that needs the session past its midnight is refused; the token is not."""
-    expires_at = midnight_after(at("09:00"))
-    with pytest.raises(SignInRequired) as refused:
-        require_lasting("main", expires_at, at("09:00"), timedelta(hours=20))
-    day = a_day(attempt("09:00", SIGN_IN_REQUIRED, refused.value.message))
-    first_line = render_report("main", day, at("09:30")).splitlines()[0]
-    assert "## ✅ active: idle from 10:00 unless a renewal comes first" == first_line
+    report = render_report("main", a_day(attempt("09:00", TOO_SHORT)), at("09:30"))
+    assert "## ✅ active: idle from 10:00 unless a renewal comes first" == report.splitlines()[0]
+    assert ["◇ too short"] == [row[1] for row in attempts_in(report)]
 
 
 def test_a_refusal_of_another_day_is_told_by_its_day() -> None:

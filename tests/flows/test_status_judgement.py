@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from etrade_flows.run_endings import describe
-from etrade_flows.session_day import TOO_SHORT, Attempt, AttemptOutcome
+from etrade_flows.session_day import Attempt, AttemptOutcome
 from etrade_flows.status.forecast import ScheduledRun
 from etrade_flows.status.judgement import SessionFacts, judge
 from etrade_flows.status.model import SessionStatus, Source, State, Store
@@ -24,7 +24,7 @@ from etrade_tasks.key_age import KEY_ADVICE
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW, midnight_after
 
 DAY = "2027-06-15"
-RENEWED, REUSED, REFUSED, FAILED = AttemptOutcome
+RENEWED, REUSED, REFUSED, FAILED, TOO_SHORT = AttemptOutcome
 
 
 def at(time: str, day: str = DAY) -> datetime:
@@ -116,7 +116,7 @@ UNDATED = keys(signed_in=None)
             id="renewed after a refusal",
         ),
         pytest.param(
-            facts(attempt("09:00"), attempt("09:30", REFUSED, f"20 h {TOO_SHORT}")),
+            facts(attempt("09:00"), attempt("09:30", TOO_SHORT)),
             "10:05",
             State.ACTIVE,
             id="too short for a pipeline",

@@ -18,7 +18,7 @@ from etrade_tasks.session import EASTERN, midnight_after
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED = AttemptOutcome
+RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, _ = AttemptOutcome
 DATE = "2027-01-15"
 SVG = "{http://www.w3.org/2000/svg}"
 MARGIN = 28

@@ -19,6 +19,7 @@ CLASSES = [
     errors.CredentialsNotFound,
     errors.ConfigurationRefused,
     errors.RenewalFailed,
+    errors.SessionTooShort,
     errors.SignInRequired,
     errors.VerifierRefused,
 ]
@@ -46,9 +47,14 @@ def told(error: ETradeError) -> tuple[object, ...]:
 
 
 def test_the_tree_has_these_classes() -> None:
-    """There is one class for each thing a person must do, all directly under one base."""
-    here = {kind for kind in ETradeError.__subclasses__() if kind.__module__ == ETradeError.__module__}
-    assert set(CLASSES) == here
+    """There is one class for each thing a person must do, all under one base, and one under another."""
+    here = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ETradeError)
+    ]
+    assert {ETradeError, *CLASSES} == set(here)
+    assert {errors.SessionTooShort: errors.SignInRequired} == {
+        kind: kind.__base__ for kind in CLASSES if kind.__base__ is not ETradeError
+    }
 
 
 @every_class

@@ -63,7 +63,9 @@ class Renewal(_Model):
     """One attempt to renew, and who remembers it."""
 
     at: Instant = Field(description="When it ended (UTC).")
-    outcome: AttemptOutcome = Field(description="`renewed`, `reused`, `sign-in required` or `failed`.")
+    outcome: AttemptOutcome = Field(
+        description="`renewed`, `reused`, `sign-in required`, `failed` or `too short`."
+    )
     message: str = Field(description="How it went, in words.")
     store: Store = Field(description="`result storage`, `Prefect server` or, after --check, `E*TRADE`.")
 
