@@ -137,7 +137,7 @@ def _limits(day: SessionDay, now: datetime, local: tzinfo | None) -> Iterator[st
         names.append(f"local ({escape(now.astimezone(local).tzname() or '')})")
     stays = session.idle_at >= session.over_at
     rows = (
-        ("renewed", day.renewed_at, "not since the sign-in"),
+        ("renewed", session.renewed_at, "not since the sign-in"),
         ("goes idle", None if stays else session.idle_at, "not before the session is over"),
         ("refused" if session.refused else "expires", session.over_at, ""),
     )

@@ -53,7 +53,7 @@ class SessionDay:
 
     Attributes:
         signed_in_at: When the person signed in; None if nobody did or nobody knows.
-        renewed_at: When E*TRADE last renewed the token.
+        renewed_at: When E*TRADE last renewed the token, as the latest attempt tells; None if that failed.
         idle_at: When the token goes inactive unless it is used; None to count from its last known use.
         expires_at: The midnight US Eastern that ends the session; None to count from its last known use.
         attempts: The attempts to renew, in any order.
@@ -108,6 +108,7 @@ class KnownSession:
     Attributes:
         began_at: The sign-in, or else the token's first known use.
         last_used_at: The sign-in or the last renewal.
+        renewed_at: The last renewal; None if none is known since the sign-in.
         idle_at: When the token goes, or went, inactive.
         expires_at: Its midnight.
         over_at: Its midnight, or the earlier moment at which E*TRADE refused the token for good.
@@ -116,6 +117,7 @@ class KnownSession:
 
     began_at: datetime
     last_used_at: datetime
+    renewed_at: datetime | None
     idle_at: datetime
     expires_at: datetime
     over_at: datetime
@@ -156,7 +158,8 @@ def known_session(day: SessionDay) -> KnownSession | None:
     over_at = min((at for at in refusals if last < at < midnight), default=midnight)
     idle_at = in_utc(day.idle_at) if day.idle_at else last + IDLE_LIMIT
     active = tuple(_active(uses, idle_at, over_at))
-    return KnownSession(uses[0], last, idle_at, midnight, over_at, active)
+    renewed_at = None if day.signed_in_at and last == in_utc(day.signed_in_at) else last
+    return KnownSession(uses[0], last, renewed_at, idle_at, midnight, over_at, active)
 
 
 def _uses(day: SessionDay) -> list[datetime]:

@@ -130,6 +130,18 @@ def test_failure_is_reported_with_what_was_answered(
     assert "status 500" in text
 
 
+def test_failure_denies_no_renewal(simulator: Simulator, block: str, monkeypatch: Any) -> None:
+    """A failing renewal's report still says when the token was last renewed."""
+    renew_access_token(block)
+    monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
+    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "5")
+    simulator.plant(Fault(status=500), path=RENEW)
+    with pytest.raises(RenewalFailed):
+        renew_access_token(block, force=True)
+    assert "❌ failing" in shown(block).splitlines()[0]
+    assert re.search(r"^\| renewed \| \d\d:\d\d \|", shown(block), re.MULTILINE)
+
+
 def test_report_that_cannot_be_written_stops_nothing(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -251,6 +251,21 @@ def test_a_session_never_renewed_says_so() -> None:
     assert expected == limits_in(render_report("main", a_day(), at("09:00")))[1]
 
 
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        pytest.param(a_day(attempt("10:00"), attempt("11:00", FAILED)), "10:00", id="then failed"),
+        pytest.param(a_day(attempt("10:00"), renewed_at=at("09:00")), "10:00", id="later by the attempts"),
+        pytest.param(a_day(attempt("09:00"), renewed_at=at("10:00")), "10:00", id="later by the session"),
+        pytest.param(a_day(attempt("10:00"), signed_in=None), "10:00", id="no sign-in known"),
+        pytest.param(a_day(attempt("07:00")), "–", id="before the sign-in"),  # noqa: RUF001
+    ],
+)
+def test_the_last_renewal_is_told_whoever_knows_of_it(day: SessionDay, expected: str) -> None:
+    """The limits name the last renewal since the sign-in, as the list of attempts does."""
+    assert ["renewed", expected] == limits_in(render_report("main", day, at("11:30")))[1][:2]
+
+
 @pytest.mark.parametrize("renewed", ["22:00", "22:30"])
 def test_a_session_that_stays_active_to_its_end_has_no_idle_time(renewed: str) -> None:
     """An idle limit at midnight or past it is none."""
