@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from etrade_flows.renewal import renew, require_lasting
 from etrade_tasks.clock import now
 from etrade_tasks.effort import Effort
-from etrade_tasks.errors import ETradeError
+from etrade_tasks.errors import ETradeError, SessionTooShort
 from etrade_tasks.session import TokenSession
 from etrade_tasks.settings import RenewalSettings
 
@@ -121,6 +121,8 @@ def _in_turn(
             raise copy.copy(turn.failure)  # an exception of its own for each thread
         try:
             return remember(credentials, renewed())
+        except SessionTooShort:  # for this one alone, who needs it for longer
+            raise
         except ETradeError as error:
             turn.failure, turn.failed_at = copy.copy(error), time.monotonic()
             raise

@@ -78,7 +78,7 @@ def require_lasting(name: str, expires_at: datetime, at: datetime, required_for:
         SessionTooShort: Says when it ends and how long it is needed.
     """
     require_unexpired(name, expires_at, at)
-    if at + required_for > expires_at:
+    if required_for > expires_at - at:
         raise SessionTooShort(
             f"The E*TRADE session of {name!r} ends at {clock(expires_at)} US Eastern, in "
             f"{_hours(expires_at - at)}, and {_hours(required_for)} are needed."

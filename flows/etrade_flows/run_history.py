@@ -83,4 +83,4 @@ def _outcome(run: FlowRun) -> AttemptOutcome:
 def _detail(run: FlowRun) -> str:
     """What the run said, without the words that Prefect puts before an exception, and without the advice."""
     said = (run.state.message if run.state else None) or ""
-    return _RAISED.sub("", said).partition(" Next: ")[0]
+    return _RAISED.sub("", said).rsplit(" Next: ", 1)[0]

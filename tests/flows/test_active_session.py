@@ -115,6 +115,18 @@ def test_threads_share_a_failure(simulator: Simulator, block: str) -> None:
     assert (8, 1) == (len({id(error) for error in told}), len(simulator.calls(RENEW)))
 
 
+def test_need_of_one_thread_fails_no_other(simulator: Simulator, block: str) -> None:
+    """A thread that needs the session for too long fails alone, however many ask at once."""
+    spans = [timedelta(hours=13), timedelta(0)] * 4
+    with ThreadPoolExecutor(8) as pool:
+        futures = [
+            pool.submit(copy_context().run, lambda span=span: active_session(block, required_for=span))
+            for span in spans
+        ]
+        failed = [future.exception(timeout=60) is not None for future in futures]
+    assert [True, False] * 4 == failed
+
+
 def test_who_asks_after_a_failure_tries_anew(simulator: Simulator, block: str) -> None:
     """A failure is shared by those who waited for it, and by nobody who comes later."""
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)

@@ -144,6 +144,12 @@ def test_required_for_is_checked_before_any_call(
     assert (0 if refused else 1) == renewals(simulator)
 
 
+def test_endless_need_is_too_long_for_any_session(simulator: Simulator, block: str) -> None:
+    """However long a pipeline says it needs the session, it is told so."""
+    with pytest.raises(SessionTooShort):
+        renew_access_token(block, required_for=timedelta.max)
+
+
 def test_revoked_token_asks_for_a_sign_in_at_once(simulator: Simulator, block: str) -> None:
     """A token that E*TRADE refuses is not tried again, and the advice says where to put the new one."""
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
