@@ -24,6 +24,7 @@ from etrade_flows.signing_in import (
     SignIn,
     in_rounds,
     signed_out_credentials,
+    store,
     stored_credentials,
 )
 from etrade_flows.waiting_runs import let_go_on
@@ -90,12 +91,14 @@ def login(
     """
 
     def act() -> TokenSession:
-        stored = _existing(credentials, environment)
+        existing = stored = _existing(credentials, environment)
         if stored is None:
             keys = _consumer_keys(credentials)
             stored = signed_out_credentials(environment or "live", keys, oauth_url, api_url)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
+            if existing:  # the date is true whatever becomes of the sign-in
+                store(credentials, stored)
         session = in_rounds(
             credentials,
             stored,

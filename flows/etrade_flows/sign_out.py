@@ -17,6 +17,7 @@ from etrade_tasks.authorization import revoke
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, SignInRequired
+from etrade_tasks.load_credentials import load_block
 from etrade_tasks.logs import run_logger
 
 SIGNED_OUT = "SignedOut"
@@ -49,11 +50,11 @@ def sign_out(credentials: str = "etrade") -> State[Any]:
 
 
 def end_session(name: str, credentials: ETradeCredentials) -> str:
-    """How the token ended, as a sentence; after it the block holds none.
+    """How the token ended, as a sentence; after it the block holds none, or that of a later sign-in.
 
     Args:
         name: The block's name.
-        credentials: What the block holds.
+        credentials: What the block held when it was loaded; what was edited since then stays.
 
     Raises:
         ConfigurationRefused: A key, a secret or an address is wrong. The block is as it was.
@@ -64,8 +65,12 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
     except SignInRequired as nobody:
         return nobody.message
     said = _end_token(name, credentials)
-    store(name, without_token(credentials))
     forget_sessions()
+    block = load_block(name)
+    if block and block.access_token not in (None, credentials.access_token):
+        return f"{said} Somebody has signed in meanwhile: that token stays."
+    if block:
+        store(name, without_token(block))
     emit_signed_out(name, credentials)
     return said
 

@@ -1,7 +1,8 @@
 """Signing in, the same for the terminal and the flow: a verifier becomes a proven token in the block.
 
 The stored token stays until the new one has stood its first renewal; then one update of the block replaces
-it. Whenever the process dies, the block holds the old token or the new one, whole.
+it. Whenever the process dies, the block holds the old token or the new one, whole. What somebody has edited
+in the block meanwhile stays as well.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ from etrade_tasks.authorization import (
     request_token,
 )
 from etrade_tasks.credentials import ETradeCredentials, named_problems
-from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, VerifierRefused
+from etrade_tasks.errors import (
+    ConfigurationRefused,
+    CredentialsInvalid,
+    CredentialsNotFound,
+    VerifierRefused,
+)
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.session import TokenSession
 
@@ -70,14 +76,16 @@ def complete(sign_in: SignIn, verifier: str) -> TokenSession:
 
     Raises:
         VerifierRefused: The verifier is wrong, late or used already; begin anew.
+        ConfigurationRefused: As of a renewal; or somebody has put another key into the block meanwhile.
         ETradeError: What a renewal raises. The block is as it was.
     """
-    stored, oauth_url = sign_in.credentials, sign_in.credentials.oauth_base_url
-    bought = access_token(ConsumerKeys.of(stored), sign_in.request_token, verifier, oauth_url)
-    renewed = _with_token(stored, bought)
-    session = renew_loaded(sign_in.name, renewed, force=True, clock_offset=bought.clock_offset)
-    store(sign_in.name, renewed)
-    emit_signed_in(sign_in.name, renewed)
+    held, oauth_url = sign_in.credentials, sign_in.credentials.oauth_base_url
+    bought = access_token(ConsumerKeys.of(held), sign_in.request_token, verifier, oauth_url)
+    proven = _with_token(held, bought)
+    session = renew_loaded(sign_in.name, proven, force=True, clock_offset=bought.clock_offset)
+    signed_in = _with_token(_as_edited(sign_in), bought)
+    store(sign_in.name, signed_in)
+    emit_signed_in(sign_in.name, signed_in)
     return remember(sign_in.name, session)
 
 
@@ -163,6 +171,29 @@ def store(name: str, credentials: ETradeCredentials) -> None:
     """Write the block in one update, or create it."""
     # Named sync: Prefect would hand back a coroutine where the calling flow is async.
     credentials.save(name, overwrite=True, _sync=True)  # type: ignore[call-arg]
+
+
+def _as_edited(sign_in: SignIn) -> ETradeCredentials:
+    """The block as it stands now, after all that others may have stored while the person was away.
+
+    Raises:
+        ConfigurationRefused: A token that was bought with what the sign-in holds does not belong to it.
+    """
+    block = load_block(sign_in.name)
+    if block is None:
+        return sign_in.credentials
+    if _bought_with(block) != _bought_with(sign_in.credentials):
+        raise ConfigurationRefused(
+            f"The consumer key, the environment or the address of {sign_in.name!r} was changed while the "
+            "sign-in waited, so the new token does not belong to it. The block stays as it is.",
+            advice="sign in again.",
+        )
+    return block
+
+
+def _bought_with(credentials: ETradeCredentials) -> tuple[Environment, ConsumerKeys, str]:
+    """What an access token is good with, and with nothing else."""
+    return credentials.environment, ConsumerKeys.of(credentials), credentials.oauth_base_url
 
 
 def _with_token(credentials: ETradeCredentials, bought: AccessToken) -> ETradeCredentials:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import date, timedelta
 
 import pytest
 from prefect.client.orchestration import get_client
 
 from etrade_flows import active_session, renew_access_token
-from etrade_flows.sign_out import sign_out
-from etrade_flows.signing_in import stored_credentials
+from etrade_flows.sign_out import end_session, sign_out
+from etrade_flows.signing_in import store, stored_credentials
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
     ConfigurationRefused,
@@ -19,6 +20,7 @@ from etrade_tasks import (
     SignInRequired,
 )
 from etrade_tasks.errors import AuthorizationFailed
+from etrade_tasks.load_credentials import load_block
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -89,6 +91,36 @@ def test_lost_answer_is_made_up_for(simulator: Simulator, block: str) -> None:
     assert "token_rejected" in sign_out(block, return_state=True).message
     with pytest.raises(SignInRequired):
         renew_access_token(block)
+
+
+class TestEditedMeanwhile:
+    """Somebody stores something in the block between its loading and the revocation."""
+
+    def test_edit_is_kept(self, simulator: Simulator, block: str) -> None:
+        """What was edited stands, and the token is forgotten."""
+        before = stored_credentials(block)
+        store(block, before.model_copy(update={"consumer_key_issued_on": date(2025, 7, 15)}))
+        assert "revoked and forgotten" in end_session(block, before)
+        after = stored_credentials(block)
+        assert (date(2025, 7, 15), None) == (after.consumer_key_issued_on, after.access_token)
+
+    def test_new_token_is_kept(
+        self, simulator: Simulator, block: str, credentials_for: Callable[..., ETradeCredentials]
+    ) -> None:
+        """The token of a sign-in that came meanwhile stays, and is told of."""
+        before, newer = stored_credentials(block), credentials_for(simulator.sign_in("live"))
+        store(block, newer)
+        assert "Somebody has signed in meanwhile" in end_session(block, before)
+        assert newer == stored_credentials(block)
+        with before.get_client() as client:
+            assert 401 == client.get("/v1/accounts/list.json").status_code
+
+    def test_deleted_block_stays_deleted(self, simulator: Simulator, block: str) -> None:
+        """A block that was deleted meanwhile is not made again."""
+        before = stored_credentials(block)
+        ETradeCredentials.delete(block)
+        end_session(block, before)
+        assert None is load_block(block)
 
 
 def test_session_of_yesterday_needs_no_call(simulator: Simulator, block: str) -> None:

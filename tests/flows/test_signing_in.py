@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from prefect.settings import get_current_settings
+from pydantic import SecretStr
 
 from etrade_flows import renew_access_token
 from etrade_flows.signing_in import (
@@ -24,6 +25,7 @@ from etrade_flows.signing_in import (
 )
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
+    ConfigurationRefused,
     CredentialsInvalid,
     CredentialsNotFound,
     ETradeCredentials,
@@ -140,6 +142,52 @@ class TestComplete:
     def test_nothing_printed_of_a_sign_in_is_secret(self, simulator: Simulator, block: str) -> None:
         """What Python prints of it is the credentials' name."""
         assert f"SignIn(name={block!r})" == repr(begin(block, stored_credentials(block)))
+
+
+def edited(block: str, **changes: object) -> ETradeCredentials:
+    """The block, after somebody else has stored these changes."""
+    credentials = stored_credentials(block).model_copy(update=changes)
+    store(block, credentials)
+    return credentials
+
+
+class TestEditedMeanwhile:
+    """Somebody stores something in the block while the sign-in waits for its person."""
+
+    def test_edit_is_kept(self, simulator: Simulator, block: str) -> None:
+        """What was edited stands beside the new token."""
+        sign_in = begin(block, stored_credentials(block))
+        edited(block, consumer_key_issued_on=date(2025, 7, 15))
+        complete(sign_in, approved(simulator, sign_in))
+        assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
+        assert secrets_of(sign_in.credentials) != secrets_of(stored_credentials(block))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"consumer_key": SecretStr("fake-other-key")},
+            {"consumer_secret": SecretStr("fake-other-secret")},
+            {"environment": "sandbox"},
+            {"oauth_url": "http://127.0.0.1:9/oauth"},
+        ],
+        ids=lambda changes: next(iter(changes)),
+    )
+    def test_token_of_another_key_is_not_stored(
+        self, simulator: Simulator, block: str, changes: dict[str, object]
+    ) -> None:
+        """A token that was bought with another key, or elsewhere, is refused and the edited block stays."""
+        sign_in = begin(block, stored_credentials(block))
+        after = edited(block, **changes)
+        with pytest.raises(ConfigurationRefused, match=r"changed while the sign-in waited.*sign in again"):
+            complete(sign_in, approved(simulator, sign_in))
+        assert after == stored_credentials(block)
+
+    def test_deleted_block_is_made_again(self, simulator: Simulator, block: str) -> None:
+        """A block that was deleted meanwhile is made from what the sign-in holds."""
+        sign_in = begin(block, stored_credentials(block))
+        ETradeCredentials.delete(block)
+        complete(sign_in, approved(simulator, sign_in))
+        assert renew_access_token(block).reused
 
 
 class TestNobodySignedIn:
