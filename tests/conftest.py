@@ -193,6 +193,7 @@ class Person:
         entered: Every verifier that was entered.
         forms: Every description that the form showed.
         before_answering: What happens between the form's opening and the answer.
+        before_resuming: What happens after the person was at E*TRADE's page, and before the answer.
     """
 
     def __init__(self, simulator: Simulator, block: str) -> None:
@@ -200,6 +201,7 @@ class Person:
         self.entered: list[str] = []
         self.forms: list[str] = []
         self.before_answering: Callable[[], object] = lambda: None
+        self.before_resuming: Callable[[], object] = lambda: None
         self._simulator, self._block = simulator, block
         self._hands = ThreadPoolExecutor(max_workers=1)
         self._acts: list[Future[None]] = []
@@ -222,6 +224,7 @@ class Person:
         self.seen.append(address)
         self.entered.append(verifier)
         self.forms.append(form)
+        self.before_resuming()
         with get_client(sync_client=True) as client:
             result = client.resume_flow_run(run_id, run_input={"verifier": verifier})
         assert SetStateStatus.ACCEPT == result.status

@@ -18,6 +18,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from etrade_flows.best_effort import best_effort
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
 from etrade_flows.sign_out import end_session
 from etrade_flows.signing_in import (
@@ -106,7 +107,8 @@ def login(
             again=lambda refused: _tell(f"{refused.message} Here is a new sign-in."),
         )
         if rerun:
-            _tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
+            with best_effort("The runs that waited could not be looked for"):
+                _tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
         return session
 
     return _exit_code(credentials, act)

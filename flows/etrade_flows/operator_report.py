@@ -5,14 +5,13 @@ Nothing here may stop a renewal: where the server does not take a tag or a repor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
+from etrade_flows.best_effort import best_effort
 from etrade_flows.report import render_report
 from etrade_flows.run_endings import current_run, describe
 from etrade_flows.run_history import days_attempts
@@ -21,7 +20,6 @@ from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
 from etrade_tasks.key_age import key_warning
-from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
 
 
@@ -36,7 +34,7 @@ def tag_run(credentials: str, environment: str) -> None:
     if run is None:
         return
     tags = {*run.tags, "etrade", environment, credentials}
-    with _best_effort("tag"), get_client(sync_client=True) as client:
+    with best_effort("The tag could not be written"), get_client(sync_client=True) as client:
         client.update_flow_run(run.id, tags=sorted(tags))
 
 
@@ -57,7 +55,7 @@ def report(
     run = current_run()
     if run is None:
         return
-    with _best_effort("report"):
+    with best_effort("The report could not be written"):
         moment = now()
         attempts = (_this_attempt(outcome, moment, moment - began_at), *_earlier_attempts(run, moment))
         session = outcome if isinstance(outcome, TokenSession) else None
@@ -99,11 +97,3 @@ def _earlier_attempts(run: FlowRun, moment: datetime) -> tuple[Attempt, ...]:
     """The day's earlier runs for the same credentials, the latest first."""
     with get_client(sync_client=True) as client:
         return tuple(days_attempts(client, run.name, moment, but=run.id))
-
-
-@contextmanager
-def _best_effort(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001  # a renewal that worked must not fail for its picture
-        run_logger().warning("The %s could not be written (%s).", what, type(error).__name__)

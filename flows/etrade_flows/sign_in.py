@@ -19,6 +19,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.states import Completed, Failed, Running
 from prefect.utilities.urls import url_for
 
+from etrade_flows.best_effort import best_effort
 from etrade_flows.operator_report import tag_run
 from etrade_flows.run_endings import describe
 from etrade_flows.session_day import clock
@@ -66,7 +67,8 @@ def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
         AuthorizationFailed: E*TRADE or the network did not answer well.
         RenewalFailed: The new token could not be proven; the block is as it was.
     """
-    clear_leftovers(credentials)
+    with best_effort("What earlier sign-ins left could not be cleared"):
+        clear_leftovers(credentials)
     stored = stored_credentials(credentials)
     tag_run(credentials, stored.environment)
     try:
@@ -77,7 +79,8 @@ def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
     said = describe(session)
     run_logger().info("%r is signed in. %s", credentials, said)
     if rerun:
-        run_logger().info("Going on: %s.", ", ".join(let_go_on(credentials)) or "nothing waited")
+        with best_effort("The runs that waited could not be looked for"):
+            run_logger().info("Going on: %s.", ", ".join(let_go_on(credentials)) or "nothing waited")
     return cast("TokenSession", Completed(name=SIGNED_IN, message=said, data=session))
 
 
@@ -119,7 +122,8 @@ def _announced(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with get_client(sync_client=True) as client:
+        gone = f"The artifact {artifact_key(name)!r} could not be brought up to date"
+        with best_effort(gone), get_client(sync_client=True) as client:
             client.update_artifact(cast("UUID", made), ArtifactUpdate(data=_OVER))
 
 

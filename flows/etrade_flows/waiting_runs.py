@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import Scheduled
 
+from etrade_flows.best_effort import best_effort
 from etrade_flows.run_history import RUN_NAME
 from etrade_tasks.clock import now
 from etrade_tasks.errors import SignInRequired
@@ -52,10 +53,11 @@ def let_go_on(credentials: str) -> list[str]:
     gone_on = []
     with get_client(sync_client=True) as client:
         for run in [*_failed(client, credentials), *_paused(client, credentials)]:
-            if _goes_on(client, run):
-                gone_on.append(run.name)
-            else:
-                run_logger().warning("The run %r could not go on; look at it in the UI.", run.name)
+            with best_effort(f"The run {run.name!r} could not go on; look at it in the UI"):
+                if _goes_on(client, run):
+                    gone_on.append(run.name)
+                else:
+                    run_logger().warning("The run %r could not go on; look at it in the UI.", run.name)
     return gone_on
 
 

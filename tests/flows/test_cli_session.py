@@ -124,6 +124,24 @@ class TestLoginAtATerminal:
         assert 0 == run("login", "--credentials", block, "--rerun")
         assert "Going on: nothing waited." in capsys.readouterr().err
 
+    def test_server_that_is_gone_afterwards_fails_nothing(
+        self,
+        block: str,
+        person: Person,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        run: Run,
+    ) -> None:
+        """Where nobody can tell what waited, the sign-in has come off all the same, and exits with 0."""
+
+        def fail(credentials: str) -> list[str]:
+            raise ConnectionError
+
+        monkeypatch.setattr("etrade_flows.cli_session.let_go_on", fail)
+        assert 0 == run("login", "--credentials", block, "--rerun")
+        said = capsys.readouterr()
+        assert ("Going on" in said.err, "over at" in said.out) == (False, True)
+
     def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person, run: Run) -> None:
         """Once told, the date on which the key was issued stays in the block through later sign-ins."""
         assert 0 == run("login", "--credentials", block, "--key-issued-on", "2025-07-15")

@@ -136,6 +136,52 @@ class TestAnswered:
             assert ("Running" if rerun else "Paused") == client.read_flow_run(waiting.id).state.name
 
 
+class TestServerFails:
+    """The Prefect server does not do all that it is asked, and the person has signed in all the same."""
+
+    def test_deleted_artifact(
+        self, simulator: Simulator, block: str, person: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A run whose artifact somebody deletes while it waits completes, and warns of it."""
+
+        def delete_artifact() -> None:
+            with get_client(sync_client=True) as client:
+                client.delete_artifact(Artifact.get(artifact_key(block)).id)
+
+        person.before_resuming = delete_artifact
+        person.answers()
+        assert "SignedIn" == sign_in(block, return_state=True).name
+        assert f"The artifact '{artifact_key(block)}' could not be brought up to date" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("call", "lost"),
+        [
+            ("clear_leftovers", "What earlier sign-ins left could not be cleared (ConnectionError)."),
+            ("let_go_on", "The runs that waited could not be looked for (ConnectionError)."),
+        ],
+    )
+    def test_lost_connection(
+        self,
+        *,
+        simulator: Simulator,
+        block: str,
+        person: Any,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        call: str,
+        lost: str,
+    ) -> None:
+        """Neither what goes before a sign-in nor what follows fails it."""
+
+        def fail(credentials: str) -> None:
+            raise ConnectionError
+
+        monkeypatch.setattr(sys.modules[sign_in.fn.__module__], call, fail)
+        person.answers()
+        assert "SignedIn" == sign_in(block, rerun=True, return_state=True).name
+        assert lost in caplog.text
+
+
 WAITING = """
 import sys
 from etrade_flows import sign_in_form

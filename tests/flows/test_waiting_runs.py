@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import Flow, flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
@@ -126,6 +127,23 @@ def test_run_of_yesterday_is_left_alone(signed_out: str, simulator: Simulator) -
     run_as_a_worker(pipeline, deployed(pipeline, signed_out))
     with use_clock(lambda: simulator.now() + timedelta(days=1)):
         assert [] == let_go_on(signed_out)
+
+
+def test_run_that_is_gone_is_named(
+    signed_out: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the server does not take the state of one run, a warning names it, and the others go on."""
+    gone, other = (run_as_a_worker(pipeline, deployed(pipeline, signed_out)) for _ in range(2))
+    set_state = SyncPrefectClient.set_flow_run_state
+
+    def delete_first(client: SyncPrefectClient, run_id: UUID, *arguments: Any, **options: Any) -> Any:
+        if run_id == gone.id:
+            client.delete_flow_run(run_id)
+        return set_state(client, run_id, *arguments, **options)
+
+    monkeypatch.setattr(SyncPrefectClient, "set_flow_run_state", delete_first)
+    assert [other.name] == let_go_on(signed_out)
+    assert f"The run {gone.name!r} could not go on; look at it in the UI (ObjectNotFound)" in caplog.text
 
 
 def test_run_that_may_not_go_on_is_named(signed_out: str, caplog: pytest.LogCaptureFixture) -> None:
