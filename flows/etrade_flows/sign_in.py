@@ -23,7 +23,7 @@ from etrade_flows.best_effort import best_effort
 from etrade_flows.operator_report import tag_run
 from etrade_flows.run_endings import describe
 from etrade_flows.session_day import clock
-from etrade_flows.sign_in_form import ask, clear_leftovers, run_name, this_run
+from etrade_flows.sign_in_form import FLOW_NAME, ask, clear_leftovers, run_name, this_run
 from etrade_flows.signing_in import SignIn, in_rounds, stored_credentials
 from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
@@ -43,7 +43,7 @@ def artifact_key(credentials: str) -> str:
     return f"etrade-sign-in-{credentials}"
 
 
-@flow(name="sign-in", flow_run_name=run_name("{credentials}"))
+@flow(name=FLOW_NAME, flow_run_name=run_name("{credentials}"))
 def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
     """Lets a person sign in at E*TRADE: press Resume in the run's menu, open the link, enter the verifier.
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
@@ -32,8 +33,26 @@ PATIENCE = int(REQUEST_TOKEN_LIFETIME.total_seconds())
 POLL_SECONDS = 2
 """How often a waiting run looks for the answer."""
 
+GRACE = timedelta(minutes=1)
+"""How long after its time a paused run may still be found waiting: its process does not look all the time."""
+
+SILENCE = timedelta(hours=1)
+"""No process stays so long between two states other than a pause: one that does has died."""
+
 LOOKED_AT = 20
 """How many earlier sign-ins are looked at for what they may have left."""
+
+
+FLOW_NAME = "sign-in"
+
+_MAY_HAVE_LEFT = [
+    StateType.PAUSED,  # its process was killed while it waited,
+    StateType.RUNNING,  # and then Resume was pressed in time,
+    StateType.FAILED,  # or too late
+    StateType.CANCELLING,
+    StateType.CANCELLED,
+    StateType.CRASHED,
+]
 
 
 class Answer(RunInput):
@@ -75,27 +94,33 @@ def _inputs_deleted() -> Iterator[None]:
 
 
 def clear_leftovers(credentials: str) -> None:
-    """Delete the forms of sign-ins whose process was killed while they waited, and end those runs.
+    """Delete the forms and answers of sign-ins whose process has died, and end those runs.
 
     Args:
         credentials: The credentials' name.
     """
-    abandoned = FlowRunFilter.model_validate(
-        {
-            "name": {"any_": [run_name(credentials)]},
-            "state": {"type": {"any_": [StateType.PAUSED, StateType.CRASHED, StateType.CANCELLED]}},
-        }
+    ours = FlowFilter.model_validate({"name": {"any_": [FLOW_NAME]}})
+    left = FlowRunFilter.model_validate(
+        {"name": {"any_": [run_name(credentials)]}, "state": {"type": {"any_": _MAY_HAVE_LEFT}}}
     )
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(
-            flow_run_filter=abandoned, sort=FlowRunSort.START_TIME_DESC, limit=LOOKED_AT
+            flow_filter=ours, flow_run_filter=left, sort=FlowRunSort.START_TIME_DESC, limit=LOOKED_AT
         ):
-            if run.state and run.state.is_paused():
-                until = run.state.state_details.pause_timeout
-                if until and until > datetime.now(UTC):  # by the server's clock, which set it
-                    continue  # it may be waiting yet
+            if run.state is None or _may_live(run.state):
+                continue
+            if not run.state.is_final():
                 client.set_flow_run_state(run.id, Crashed(message="Its process ended."), force=True)
             _delete_inputs(client, run.id)
+
+
+def _may_live(state: State[Any]) -> bool:
+    """Whether a process may yet make use of what is stored for its run."""
+    at = datetime.now(UTC)  # the server's time, whatever clock the package is given
+    if state.is_paused():
+        until = state.state_details.pause_timeout
+        return until is None or at < until + GRACE
+    return not state.is_final() and at < state.timestamp + SILENCE
 
 
 def _delete_inputs(client: SyncPrefectClient, run_id: UUID) -> None:

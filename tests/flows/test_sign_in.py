@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
@@ -73,6 +73,12 @@ def inputs_of(run: State[Any] | UUID) -> list[str]:
     with get_client(sync_client=True) as client:
         found = client.filter_flow_run_input(run_id, "", 50, set())
     return [each.key for each in found]
+
+
+def state_of(run_id: UUID) -> State[Any]:
+    """The state that the server keeps of a run."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id).state
 
 
 class TestAnswered:
@@ -186,7 +192,7 @@ WAITING = """
 import sys
 from etrade_flows import sign_in_form
 from etrade_flows.sign_in import sign_in
-sign_in_form.PATIENCE = 3
+sign_in_form.PATIENCE = int(sys.argv[2])
 sign_in(sys.argv[1])
 """
 
@@ -195,44 +201,84 @@ class TestKilled:
     """The process of a waiting run is killed."""
 
     @pytest.fixture
-    def abandoned(self, simulator: Simulator, block: str, person: Any, wait_until: Any) -> UUID:
-        """A run whose process was killed while its form was open."""
+    def abandon(
+        self, simulator: Simulator, block: str, person: Any, wait_until: Any
+    ) -> Callable[[int], UUID]:
+        """Gives a run whose process was killed while its form was open, for so many seconds at most."""
         simulator.timestamp_tolerance = timedelta(days=10_000)  # that process lives by the machine's clock
-        process = subprocess.Popen(
-            [sys.executable, "-c", WAITING, block],
-            env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wait_until(lambda: person.waits() is not None, seconds=60)
-            run_id, _ = person.waits()
-        finally:
-            process.kill()
-            process.wait()
-        return run_id
+
+        def start_and_kill(patience: int) -> UUID:
+            process = subprocess.Popen(
+                [sys.executable, "-c", WAITING, block, str(patience)],
+                env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                wait_until(lambda: person.waits() is not None, seconds=60)
+                run_id, _ = person.waits()
+            finally:
+                process.kill()
+                process.wait()
+            return run_id
+
+        return start_and_kill
 
     def test_old_token_stays(
-        self, simulator: Simulator, block: str, credentials: ETradeCredentials, abandoned: UUID
+        self, simulator: Simulator, block: str, credentials: ETradeCredentials, abandon: Any
     ) -> None:
         """The block holds what it held, and E*TRADE serves it."""
+        abandon(60)
         assert credentials == stored_credentials(block)
         with stored_credentials(block).get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code
 
     def test_next_sign_in_clears_what_was_left(
-        self, simulator: Simulator, block: str, person: Any, abandoned: UUID, wait_until: Any
+        self, block: str, abandon: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Once nobody can answer it any more, the open form is deleted and its run is ended."""
+        monkeypatch.setattr(sign_in_form, "GRACE", timedelta(0))
+        abandoned = abandon(3)
 
         def cleared() -> bool:
             clear_leftovers(block)
-            with get_client(sync_client=True) as client:
-                left = client.filter_flow_run_input(abandoned, "", 50, set())
-                return (client.read_flow_run(abandoned).state.is_crashed(), left) == (True, [])
+            return (state_of(abandoned).is_crashed(), inputs_of(abandoned)) == (True, [])
 
         assert [] != inputs_of(abandoned)
         wait_until(cleared, seconds=30)
+
+    def test_late_answer_is_cleared(self, block: str, abandon: Any, wait_until: Any) -> None:
+        """Where Resume was pressed too late, Prefect has failed the run, and its form is deleted as well."""
+        abandoned = abandon(3)
+        over = state_of(abandoned).state_details.pause_timeout
+        wait_until(lambda: datetime.now(UTC) > over, seconds=30)
+        with get_client(sync_client=True) as client:
+            client.resume_flow_run(abandoned, run_input={"verifier": "fake-verifier"})
+        assert (True, True) == (state_of(abandoned).is_failed(), inputs_of(abandoned) != [])
+        clear_leftovers(block)
+        assert (True, []) == (state_of(abandoned).is_failed(), inputs_of(abandoned))
+
+    def test_answer_to_a_dead_process_is_cleared(
+        self, block: str, abandon: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run that was resumed and goes on for longer than any sign-in is ended, its verifier deleted."""
+        abandoned = abandon(600)
+        with get_client(sync_client=True) as client:
+            client.resume_flow_run(abandoned, run_input={"verifier": "fake-verifier"})
+        clear_leftovers(block)
+        assert (True, True) == (state_of(abandoned).is_running(), "paused-1-response" in inputs_of(abandoned))
+        monkeypatch.setattr(sign_in_form, "SILENCE", timedelta(0))
+        clear_leftovers(block)
+        assert (True, []) == (state_of(abandoned).is_crashed(), inputs_of(abandoned))
+
+    def test_run_of_another_flow_is_left_alone(self, simulator: Simulator, block: str) -> None:
+        """A paused run that somebody gave the name of a sign-in is no sign-in."""
+        with get_client(sync_client=True) as client:
+            other = client.create_flow_run(last_word, name=f"sign in {block}").id
+            client.set_flow_run_state(other, Paused(timeout_seconds=-600), force=True)
+            client.create_flow_run_input(flow_run_id=other, key="paused-1-schema", value="{}")
+        clear_leftovers(block)
+        assert (True, ["paused-1-schema"]) == (state_of(other).is_paused(), inputs_of(other))
 
     def test_run_that_still_waits_is_left_alone(self, simulator: Simulator, block: str, person: Any) -> None:
         """A second sign-in does not take the form away from under a first that waits."""
