@@ -100,12 +100,8 @@ def login(
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
             if existing:  # the date is true whatever becomes of the sign-in
                 store(credentials, stored)
-        session = in_rounds(
-            credentials,
-            stored,
-            ask=partial(_ask, open_browser=browser and sys.stdin.isatty()),
-            again=lambda refused: _tell(f"{refused.message} Here is a new sign-in."),
-        )
+        ask = partial(_ask, open_browser=browser and sys.stdin.isatty())
+        session = in_rounds(credentials, stored, ask)
         if rerun:
             with best_effort("The runs that waited could not be looked for"):
                 _tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
@@ -174,8 +170,10 @@ def _consumer_keys(name: str) -> ConsumerKeys:
         ) from None
 
 
-def _ask(sign_in: SignIn, *, open_browser: bool) -> str:
+def _ask(sign_in: SignIn, refused: VerifierRefused | None, *, open_browser: bool) -> str:
     """The verifier that the person was shown at the address that is printed, and opened if asked to."""
+    if refused:
+        _tell(f"{refused.message} Here is a new sign-in.")
     ends_at = time.monotonic() + REQUEST_TOKEN_LIFETIME.total_seconds()
     _tell("Log in to E*TRADE at this address, accept, and enter the verifier that you are shown:")
     print(sign_in.authorize_url, flush=True)  # alone on standard output, for scripts

@@ -27,7 +27,6 @@ from etrade_flows.sign_in_form import FLOW_NAME, ask, clear_leftovers, run_name,
 from etrade_flows.signing_in import SignIn, in_rounds, stored_credentials
 from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
-from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import VerifierRefused
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
@@ -73,7 +72,7 @@ def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
     tag_run(credentials, stored.environment)
     try:
         with _announced(credentials):
-            session = _signed_in(credentials, stored)
+            session = in_rounds(credentials, stored, _ask)
     except FlowPauseTimeout:
         return cast("TokenSession", _unanswered())
     said = describe(session)
@@ -84,21 +83,13 @@ def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
     return cast("TokenSession", Completed(name=SIGNED_IN, message=said, data=session))
 
 
-def _signed_in(name: str, stored: ETradeCredentials) -> TokenSession:
-    """The session, after as many verifiers as it takes; a refused one is told of in the next form."""
-    before = ""
-
-    def again(refused: VerifierRefused) -> None:
-        nonlocal before
-        before = f"{refused.message} Here is a new link. "
-        run_logger().warning("%s The run pauses again, with a new link.", refused.message)
-
-    return in_rounds(name, stored, ask=lambda waiting: _ask(waiting, before), again=again)
-
-
-def _ask(waiting: SignIn, before: str) -> str:
+def _ask(waiting: SignIn, refused: VerifierRefused | None) -> str:
     """The verifier that a person enters into the form that Resume opens."""
     ends_at = clock(waiting.request_token.issued_at + REQUEST_TOKEN_LIFETIME)
+    before = ""
+    if refused:
+        before = f"{refused.message} Here is a new link. "
+        run_logger().warning("%s The run pauses again, with a new link.", refused.message)
     run_logger().info(
         "Sign in to %r before %s US Eastern: press Resume in this run's menu.", waiting.name, ends_at
     )

@@ -55,6 +55,10 @@ class SignIn:
     request_token: RequestToken = field(repr=False)
 
 
+Ask = Callable[[SignIn, VerifierRefused | None], str]
+"""Asks a person for the verifier of a sign-in; given too is why the one before it was refused."""
+
+
 def begin(name: str, credentials: ETradeCredentials) -> SignIn:
     """A new sign-in at E*TRADE to these credentials.
 
@@ -89,31 +93,26 @@ def complete(sign_in: SignIn, verifier: str) -> TokenSession:
     return remember(sign_in.name, session)
 
 
-def in_rounds(
-    name: str,
-    credentials: ETradeCredentials,
-    ask: Callable[[SignIn], str],
-    again: Callable[[VerifierRefused], None],
-) -> TokenSession:
+def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSession:
     """The session after at most `ROUNDS` verifiers, each of a request token of its own.
 
     Args:
         name: The credentials' name.
         credentials: What is signed in to, as it is stored.
-        ask: Gives the verifier of a sign-in, from a person.
-        again: Told of a verifier that was refused, before the next round begins.
+        ask: Gives the verifier of a sign-in, from a person who is told what was refused before it.
 
     Raises:
         ETradeError: What the last round came to, or what no other verifier could mend.
     """
-    for _ in range(ROUNDS - 1):
+    refused: VerifierRefused | None = None
+    for _ in range(ROUNDS):
+        sign_in = begin(name, credentials)
         try:
-            sign_in = begin(name, credentials)
-            return complete(sign_in, ask(sign_in))
-        except VerifierRefused as refused:
-            again(refused)
-    sign_in = begin(name, credentials)
-    return complete(sign_in, ask(sign_in))
+            return complete(sign_in, ask(sign_in, refused))
+        except VerifierRefused as error:
+            refused = error
+    assert refused is not None  # noqa: S101  # for type checkers: there is at least one round
+    raise refused
 
 
 def stored_credentials(name: str) -> ETradeCredentials:
