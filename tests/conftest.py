@@ -216,8 +216,8 @@ class Person:
         from prefect.client.schemas.responses import SetStateStatus
 
         _wait_until(lambda: self.waits() is not None, seconds=60)
-        run_id, form = self.waits()
         self.before_answering()
+        run_id, form = self.waits()
         assert str(run_id) in Artifact.get(f"etrade-sign-in-{self._block}").data
         address = re.search(r"\]\((.*?)\)", form)[1]
         verifier = spoil(self._simulator.approve(parse_qs(urlsplit(address).query)["token"][0]))

@@ -7,27 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
-from prefect.client.schemas.objects import State
 from prefect.exceptions import FlowPauseTimeout
-from prefect.states import Completed, Failed, Running
+from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
 
+from etrade_flows.active_session import remember
 from etrade_flows.best_effort import best_effort
 from etrade_flows.operator_report import tag_run
+from etrade_flows.renewal import renew_loaded
 from etrade_flows.run_endings import describe
 from etrade_flows.session_day import clock
 from etrade_flows.sign_in_form import FLOW_NAME, ask, clear_leftovers, run_name, this_run
 from etrade_flows.signing_in import SignIn, in_rounds, stored_credentials
 from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
-from etrade_tasks.errors import VerifierRefused
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import SignInRequired, VerifierRefused
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
 
@@ -43,17 +47,23 @@ def artifact_key(credentials: str) -> str:
 
 
 @flow(name=FLOW_NAME, flow_run_name=run_name("{credentials}"))
-def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
+def sign_in(
+    credentials: str = "etrade", rerun: bool = False, keep_open_for: timedelta = timedelta(0)
+) -> TokenSession:
     """Lets a person sign in at E*TRADE: press Resume in the run's menu, open the link, enter the verifier.
 
     The artifact `etrade-sign-in-<credentials>` leads to the run that waits. The new token is proven by a
     first renewal before it replaces the old one in the block. A verifier that is refused leads to another
-    link, at most twice. If nobody answers within five minutes, the run fails as `NobodyAnswered`.
+    link, at most twice. If nobody has answered in time, nor signed in elsewhere, the run fails as
+    `NobodyAnswered`.
 
     Args:
         credentials: The name of the E*TRADE Credentials block, which must hold the consumer keys.
         rerun: Once signed in, run again what failed today because nobody was signed in to these credentials,
             and resume what paused for that. Only runs of deployments can be run again.
+        keep_open_for: How long to wait for a person, as an ISO 8601 duration: PT12H is twelve hours. Every
+            five minutes the form gets a new link, since none lasts longer; PT0S is for the first link alone.
+            A run that is kept open asks nobody where the session is good already.
 
     Returns:
         The session, without any secret.
@@ -72,15 +82,53 @@ def sign_in(credentials: str = "etrade", rerun: bool = False) -> TokenSession:
     tag_run(credentials, stored.environment)
     try:
         with _announced(credentials):
-            session = in_rounds(credentials, stored, _ask)
+            session, said = _signed_in(credentials, stored, keep_open_for)
     except FlowPauseTimeout:
-        return cast("TokenSession", _unanswered())
-    said = describe(session)
+        unanswered = "Nobody entered a verifier in time. Next: run it again."
+        return cast("TokenSession", Failed(name=NOBODY_ANSWERED, message=unanswered))
     run_logger().info("%r is signed in. %s", credentials, said)
     if rerun:
         with best_effort("The runs that waited could not be looked for"):
             run_logger().info("Going on: %s.", ", ".join(let_go_on(credentials)) or "nothing waited")
     return cast("TokenSession", Completed(name=SIGNED_IN, message=said, data=session))
+
+
+def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -> tuple[TokenSession, str]:
+    """The session, and what was done for it as a sentence.
+
+    Raises:
+        FlowPauseTimeout: Nobody has signed in in time, neither here nor elsewhere.
+    """
+    ends_at = now() + keep_open_for
+    # A run that nobody watches may begin late, when somebody has signed in since it was called for.
+    if keep_open_for > timedelta(0) and (elsewhere := _signed_in_elsewhere(name, stored)):
+        return elsewhere
+    run_logger().info(
+        "Sign in to %r before %s US Eastern: press Resume in this run's menu.",
+        name,
+        clock(now() + max(keep_open_for, REQUEST_TOKEN_LIFETIME)),
+    )
+    while True:
+        try:
+            session = in_rounds(name, stored, _ask)
+        except FlowPauseTimeout:
+            before, stored = stored, stored_credentials(name)
+            replaced = stored.access_token != before.access_token
+            if replaced and (elsewhere := _signed_in_elsewhere(name, stored)):
+                return elsewhere
+            if now() >= ends_at:
+                raise
+        else:
+            return session, describe(session)
+
+
+def _signed_in_elsewhere(name: str, stored: ETradeCredentials) -> tuple[TokenSession, str] | None:
+    """As `_signed_in`, of the token that is stored, if E*TRADE itself confirms it; None if it is over."""
+    try:
+        session = renew_loaded(name, stored, force=True, required_for=timedelta(0))
+    except SignInRequired:
+        return None
+    return remember(name, session), f"Somebody has signed in elsewhere. {describe(session)}"
 
 
 def _ask(waiting: SignIn, refused: VerifierRefused | None) -> str:
@@ -90,9 +138,6 @@ def _ask(waiting: SignIn, refused: VerifierRefused | None) -> str:
     if refused:
         before = f"{refused.message} Here is a new link. "
         run_logger().warning("%s The run pauses again, with a new link.", refused.message)
-    run_logger().info(
-        "Sign in to %r before %s US Eastern: press Resume in this run's menu.", waiting.name, ends_at
-    )
     return ask(
         f"{before}[Log in to E*TRADE]({waiting.authorize_url}), accept, and enter the verifier that you are "
         f"shown, before {ends_at} US Eastern. The link leaves this page: open it in another tab, or come "
@@ -116,13 +161,3 @@ def _announced(name: str) -> Iterator[None]:
         gone = f"The artifact {artifact_key(name)!r} could not be brought up to date"
         with best_effort(gone), get_client(sync_client=True) as client:
             client.update_artifact(cast("UUID", made), ArtifactUpdate(data=_OVER))
-
-
-def _unanswered() -> State[Any]:
-    """The failed state `NobodyAnswered`, with the run brought to where it may end in it."""
-    with get_client(sync_client=True) as client:
-        found = client.read_flow_run(this_run()).state
-        if found is not None and found.is_paused():
-            # Past its time a paused run may only fail, in a state that the server names.
-            client.set_flow_run_state(this_run(), Running(), force=True)
-    return Failed(name=NOBODY_ANSWERED, message="Nobody entered a verifier in time. Next: run it again.")

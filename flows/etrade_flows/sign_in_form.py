@@ -19,9 +19,10 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
-from prefect.states import Crashed
+from prefect.states import Crashed, Running
 from pydantic import Field
 
 from etrade_flows.run_endings import current_run
@@ -76,11 +77,24 @@ def ask(text: str) -> str:
         text: What the form says above its field, as markdown.
 
     Raises:
-        FlowPauseTimeout: Nobody answered within `PATIENCE` seconds.
+        FlowPauseTimeout: Nobody answered within `PATIENCE` seconds. The run may pause again.
     """
     with _inputs_deleted():
         form = Answer.with_initial_data(description=text)
-        return pause_flow_run(form, timeout=PATIENCE, poll_interval=POLL_SECONDS).verifier
+        try:
+            return pause_flow_run(form, timeout=PATIENCE, poll_interval=POLL_SECONDS).verifier
+        except FlowPauseTimeout:
+            _end_pause()
+            raise
+
+
+def _end_pause() -> None:
+    """Bring a run whose pause is over back to running: only so can it pause again, or end as it says."""
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(this_run()).state
+        # Failed is what the server makes of it where Resume is pressed in the moment after the pause's time.
+        if found is not None and (found.is_paused() or found.is_failed()):
+            client.set_flow_run_state(this_run(), Running(), force=True)
 
 
 @contextmanager

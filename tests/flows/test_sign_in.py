@@ -19,15 +19,17 @@ from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
+from prefect.flow_runs import pause_flow_run
 from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
-from prefect.states import Paused, State
+from prefect.states import Cancelled, Cancelling, Paused, State
 
 from etrade_flows import renew_access_token, sign_in_form
+from etrade_flows.run_endings import current_run
 from etrade_flows.sign_in import artifact_key, sign_in
 from etrade_flows.sign_in_form import clear_leftovers
 from etrade_flows.sign_out import sign_out
-from etrade_flows.signing_in import ROUNDS, stored_credentials
+from etrade_flows.signing_in import ROUNDS, store, stored_credentials, without_token
 from etrade_flows.waiting_runs import pause_key
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
@@ -55,6 +57,34 @@ def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that waits for its person for a moment only."""
     monkeypatch.setattr(sign_in_form, "PATIENCE", 0.2)
+
+
+@pytest.fixture
+def first_rounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the first pauses of a run time out after a moment; says what else happens until then."""
+
+    def shorten(rounds: int, meanwhile: Callable[[], object] = lambda: None) -> None:
+        begun: list[int] = []
+
+        def pause(form: Any, *, timeout: float, poll_interval: float) -> Any:
+            begun.append(1)
+            if len(begun) > rounds:
+                return pause_flow_run(form, timeout=timeout, poll_interval=poll_interval)
+            try:
+                return pause_flow_run(form, timeout=0.2, poll_interval=poll_interval)
+            finally:
+                meanwhile()
+
+        monkeypatch.setattr(sign_in_form, "pause_flow_run", pause)
+
+    return shorten
+
+
+@pytest.fixture
+def signed_out(block: str, credentials: ETradeCredentials) -> str:
+    """The name of a block that nobody is signed in to."""
+    store(block, without_token(credentials))
+    return block
 
 
 @flow(flow_run_name="last word of {block}")
@@ -140,6 +170,123 @@ class TestAnswered:
             person.answers()
             sign_in(block, rerun=rerun)
             assert ("Running" if rerun else "Paused") == client.read_flow_run(waiting.id).state.name
+
+
+class TestElsewhere:
+    """Somebody signs in by other means while the run waits."""
+
+    @pytest.mark.parametrize("keep_open_for", [timedelta(0), timedelta(hours=12)])
+    def test_run_ends_signed_in(
+        self,
+        *,
+        simulator: Simulator,
+        signed_out: str,
+        first_rounds: Callable[..., None],
+        credentials_for: Callable[..., ETradeCredentials],
+        keep_open_for: timedelta,
+    ) -> None:
+        """The run completes as `SignedIn` and says so; the other token stays, and the form is deleted."""
+        newer = credentials_for(simulator.sign_in("live"))
+        first_rounds(1, meanwhile=lambda: store(signed_out, newer))
+        state = sign_in(signed_out, keep_open_for=keep_open_for, return_state=True)
+        assert ("SignedIn", True) == (state.name, state.is_completed())
+        assert state.message.startswith("Somebody has signed in elsewhere.")
+        assert (newer, []) == (stored_credentials(signed_out), inputs_of(state))
+        assert [f"/oauth{REQUEST}", RENEW] == [call.path for call in simulator.calls()]
+
+    @pytest.mark.parametrize("token", ["none", "dead"])
+    def test_token_that_is_no_good_is_no_sign_in(
+        self,
+        *,
+        simulator: Simulator,
+        block: str,
+        credentials: ETradeCredentials,
+        first_rounds: Callable[..., None],
+        credentials_for: Callable[..., ETradeCredentials],
+        token: str,
+    ) -> None:
+        """A token that is forgotten meanwhile, or another that E*TRADE refuses, leaves nobody signed in."""
+        dead = credentials_for(simulator.sign_in("live"), access_token="fake-token")
+        other = without_token(credentials) if token == "none" else dead
+        first_rounds(1, meanwhile=lambda: store(block, other))
+        assert "NobodyAnswered" == sign_in(block, return_state=True).name
+
+
+class TestKeptOpen:
+    """A run that waits for longer than a link is good."""
+
+    def test_each_round_has_a_link_of_its_own(
+        self,
+        *,
+        simulator: Simulator,
+        signed_out: str,
+        person: Any,
+        first_rounds: Callable[..., None],
+        wait_until: Any,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A person who comes after some links have passed finds a good one; the log has called once."""
+        first_rounds(2)
+        person.before_answering = lambda: wait_until(
+            lambda: len(simulator.calls(REQUEST)) == 3 and person.waits() is not None, seconds=60
+        )
+        person.answers()
+        assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
+        assert 1 == caplog.text.count("before 00:00 US Eastern: press Resume")
+
+    @pytest.mark.usefixtures("impatience")
+    def test_nobody_comes_in_all_the_time(self, simulator: Simulator, signed_out: str) -> None:
+        """When its time is over, the run fails as `NobodyAnswered`, and nothing is left of its forms."""
+        state = sign_in(signed_out, keep_open_for=timedelta(seconds=2), return_state=True)
+        assert ("NobodyAnswered", True, []) == (state.name, state.is_failed(), inputs_of(state))
+        assert 1 < len(simulator.calls(REQUEST))
+        assert "NobodyAnswered" == state_of(state.state_details.flow_run_id).name
+
+    def test_good_session_asks_nobody(self, simulator: Simulator, block: str) -> None:
+        """Where somebody has signed in before a late run begins, it completes without a link."""
+        state = sign_in(block, keep_open_for=timedelta(hours=12), return_state=True)
+        assert ("SignedIn", [RENEW]) == (state.name, [call.path for call in simulator.calls()])
+
+    def test_run_by_hand_asks_in_any_case(self, simulator: Simulator, block: str, person: Any) -> None:
+        """A person who starts a sign-in themselves is asked, although the session is good."""
+        person.answers()
+        sign_in(block)
+        assert 1 == len(person.forms)
+
+    def test_late_resume_is_made_up_for(
+        self, *, simulator: Simulator, signed_out: str, person: Any, first_rounds: Callable[..., None]
+    ) -> None:
+        """Where Resume is pressed between two links, which makes Prefect fail the run, it waits on."""
+
+        def resume_late() -> None:
+            run_id, _ = person.waits()
+            with get_client(sync_client=True) as client:
+                client.resume_flow_run(run_id, run_input={"verifier": "fake-late"})
+            assert state_of(run_id).is_failed()
+            person.answers()
+
+        first_rounds(1, meanwhile=resume_late)
+        assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
+
+    @pytest.mark.parametrize("cancelled", [Cancelling, Cancelled])
+    def test_cancelled_run_ends(
+        self,
+        *,
+        simulator: Simulator,
+        signed_out: str,
+        person: Any,
+        first_rounds: Callable[..., None],
+        cancelled: Callable[[], State[Any]],
+    ) -> None:
+        """A run that somebody cancels while it waits does not wait on."""
+
+        def cancel() -> None:
+            with get_client(sync_client=True) as client:
+                client.set_flow_run_state(current_run().id, cancelled(), force=True)
+
+        first_rounds(1, meanwhile=cancel)
+        state = sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True)
+        assert (2, False) == (len(simulator.calls(REQUEST)), state.is_completed())
 
 
 class TestServerFails:
