@@ -19,6 +19,7 @@ from rich.console import Console
 from etrade_flows import cli_doctor, cli_status
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
 from etrade_flows.cli_session import register
+from etrade_flows.prefect_server import prefect_reached
 from etrade_flows.renew_access_token import renew_access_token
 from etrade_tasks.errors import ETradeError, SignInRequired
 
@@ -67,7 +68,8 @@ def renew(
     """
     quiet_console_logs()
     try:
-        session = renew_access_token(credentials, force=force)
+        with prefect_reached():
+            session = renew_access_token(credentials, force=force)
     except ETradeError as error:
         report_error(error, as_json=as_json)
         return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from etrade_flows.best_effort import best_effort
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
+from etrade_flows.prefect_server import prefect_reached
 from etrade_flows.sign_out import end_session
 from etrade_flows.signing_in import (
     SignIn,
@@ -129,7 +130,8 @@ def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
     """What the command exits with; the session or the error that `act` comes to is shown."""
     quiet_console_logs()
     try:
-        session = act()
+        with prefect_reached():
+            session = act()
     except ETradeError as error:
         report_error(error)
         person_needed = isinstance(error, (SignInRequired, VerifierRefused))

@@ -8,7 +8,8 @@
     ├── ConfigurationRefused    correct the key, the secret or the address
     ├── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
     ├── VerifierRefused         start the sign-in again, and enter the new verifier
-    └── AuthorizationFailed     try the sign-in or sign-out again later
+    ├── AuthorizationFailed     try the sign-in or sign-out again later
+    └── PrefectUnavailable      start the Prefect server, or correct PREFECT_API_URL
 
 Messages are stored by the Prefect server and shown to anybody who may see a run, so they never hold a token,
 a key, a signature, a header or an unredacted body.
@@ -130,3 +131,12 @@ class AuthorizationFailed(ETradeError):
 
     default_advice = "try again in some minutes; if it keeps failing, look at E*TRADE's status."
     retryable = True
+
+
+class PrefectUnavailable(ETradeError):
+    """The Prefect server cannot be reached, or does not answer as one. Raised by the commands alone."""
+
+    default_advice = (
+        "see that the Prefect server runs (`prefect server start`), and that PREFECT_API_URL is its address, "
+        "with /api at the end (`prefect config view`); `etrade-session doctor` tells more."
+    )

@@ -6,6 +6,7 @@ from typing import cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from etrade_tasks.credentials import (
@@ -53,7 +54,9 @@ def load_block(name: str) -> ETradeCredentials | None:
     try:
         # Named sync: Prefect would hand back a coroutine where the calling flow is async.
         return cast("ETradeCredentials", ETradeCredentials.load(name, _sync=True))  # type: ignore[call-arg]
-    except ValueError:  # what Prefect raises for a block that does not exist
+    except ValueError as error:  # what Prefect raises for a block that does not exist
+        if not isinstance(error.__cause__, ObjectNotFound):
+            raise
         return None
     except RuntimeError as error:  # what Prefect raises for one that does not fit the fields
         if not isinstance(error.__cause__, ValidationError):

@@ -130,7 +130,9 @@ def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str], run: R
     assert version("prefect-etrade") == capsys.readouterr().out.strip()
 
 
-def test_interrupt_exits_as_shells_expect(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+def test_interrupt_exits_as_shells_expect(
+    prefect_server: None, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
     """Ctrl+C ends a command with 130 and no traceback."""
 
     def interrupted(*_: object, **__: object) -> None:

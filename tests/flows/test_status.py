@@ -6,13 +6,10 @@ import json
 import os
 import pty
 import re
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import get_current_settings
 from prefect.states import Late
 
 from etrade_flows import active_session, renew_access_token
@@ -390,50 +387,6 @@ def test_keys_of_the_json_are_stable(block: str, told: Callable[..., Told]) -> N
     models = [schema, *schema["$defs"].values()]
     keys = [key for model in models for key in model.get("properties", {}).values()]
     assert [] == [key for key in keys if not key.get("description")]
-
-
-class TestUnreachableServer:
-    """A Prefect server that cannot be asked."""
-
-    @pytest.fixture
-    def broken(self) -> Iterator[str]:
-        """The address of a server that answers each call with an error."""
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_error(401)
-
-            def log_message(self, *_: object) -> None:
-                """Print nothing."""
-
-        with HTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-            thread.start()
-            yield f"http://127.0.0.1:{server.server_address[1]}/api"
-            server.shutdown()
-            thread.join()
-
-    def test_nobody_listens(self, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-        """One line says so, another what to do, and no traceback follows."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"http://127.0.0.1:{free.getsockname()[1]}/api"
-            with temporary_settings({PREFECT_API_URL: address}):
-                assert 1 == run("status")
-        shown = capsys.readouterr()
-        assert ("", False) == (shown.out, "Traceback" in shown.err)
-        assert "PrefectUnavailable: No Prefect server answers (ConnectError)." in shown.err
-        assert "Next: compare PREFECT_API_URL" in shown.err
-
-    def test_it_answers_with_an_error(
-        self, broken: str, run: Run, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """The status of its answer is told, as JSON too."""
-        with temporary_settings({PREFECT_API_URL: broken}):
-            assert 1 == run("status", "--json")
-        said = json.loads(capsys.readouterr().out)
-        assert ("failed", "PrefectUnavailable") == (said["state"], said["error"])
-        assert "The Prefect server answers with status 401." == said["message"]
 
 
 class TestShown:

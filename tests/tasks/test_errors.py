@@ -18,6 +18,7 @@ CLASSES = [
     errors.CredentialsInvalid,
     errors.CredentialsNotFound,
     errors.ConfigurationRefused,
+    errors.PrefectUnavailable,
     errors.RenewalFailed,
     errors.SessionTooShort,
     errors.SignInRequired,

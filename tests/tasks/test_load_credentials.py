@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from etrade_tasks import CredentialsInvalid, CredentialsNotFound, ETradeCredentials, load_credentials
 from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
@@ -58,3 +60,16 @@ def test_block_that_does_not_fit_is_named_by_field(block: str) -> None:
     assert "consumer_key" in str(refused.value)
     assert "canary" not in str(refused.value)
     assert block in refused.value.advice
+
+
+def test_answer_that_is_none_of_prefect_s_is_not_taken_for_no_block(
+    prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a page answers in the place of Prefect's API, nobody is told that the block does not exist."""
+
+    def unreadable(*_: object, **__: object) -> None:
+        json.loads("<!doctype html>")
+
+    monkeypatch.setattr(SyncPrefectClient, "read_block_document_by_name", unreadable)
+    with pytest.raises(json.JSONDecodeError):
+        load_credentials.fn("no-such-block")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import PrefectException
 from prefect.results import ResultStore
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import ValidationError
 
+from etrade_flows.prefect_server import RETRIES, prefect_reached
 from etrade_flows.renewal import renew_loaded
 from etrade_flows.run_history import DEFAULT_CREDENTIALS, RUN_NAME, days_attempts, renewal_flow
 from etrade_flows.status.forecast import ScheduledRun
@@ -34,15 +32,6 @@ MOST_RUNS = 200
 """How many scheduled runs the server tells of in one answer."""
 
 
-class PrefectUnavailable(ETradeError):
-    """The Prefect server cannot be reached, or answers with an error."""
-
-    default_advice = (
-        "compare PREFECT_API_URL (`prefect config view`) with the address of your Prefect server, and see "
-        "that it runs; where it asks for a key, set PREFECT_API_KEY or PREFECT_API_AUTH_STRING."
-    )
-
-
 def session_facts(credentials: str | None, *, check: bool = False) -> tuple[SessionFacts, ...]:
     """What is known of the sessions, sorted by name.
 
@@ -54,7 +43,12 @@ def session_facts(credentials: str | None, *, check: bool = False) -> tuple[Sess
         CredentialsNotFound: There is nothing of that name, or nothing at all.
         PrefectUnavailable: The Prefect server does not answer as it should.
     """
-    with _prefect(), get_client(sync_client=True) as client:
+    with prefect_reached(), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+        return _sessions(credentials, check=check)
+
+
+def _sessions(credentials: str | None, *, check: bool) -> tuple[SessionFacts, ...]:
+    with get_client(sync_client=True) as client:
         blocks = dict(_blocks(client))
         names = [credentials] if credentials else sorted(blocks) or [DEFAULT_CREDENTIALS]
         scheduled = dict(_scheduled(client, names))
@@ -176,18 +170,3 @@ def _deployment_names(client: SyncPrefectClient, ids: set[UUID]) -> dict[UUID, s
         return {}
     theirs = DeploymentFilter.model_validate({"id": {"any_": sorted(ids)}})
     return {found.id: found.name for found in client.read_deployments(deployment_filter=theirs)}
-
-
-@contextmanager
-def _prefect() -> Iterator[None]:
-    """Turn what Prefect's client raises into one error that says what to do."""
-    try:
-        # One more try and no more: a person waits, and a server that is down should be told of.
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
-            yield
-    except httpx.HTTPStatusError as error:
-        raise PrefectUnavailable(
-            f"The Prefect server answers with status {error.response.status_code}."
-        ) from None
-    except (httpx.HTTPError, PrefectException, RuntimeError, ValueError) as error:
-        raise PrefectUnavailable(f"No Prefect server answers ({type(error).__name__}).") from None
