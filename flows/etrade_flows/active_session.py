@@ -15,7 +15,7 @@ from etrade_tasks.clock import now
 from etrade_tasks.effort import Effort
 from etrade_tasks.errors import ETradeError, SessionTooShort
 from etrade_tasks.session import TokenSession
-from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.settings import renewal_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def vouched_for(credentials: str, at: datetime) -> TokenSession | None:
 
 def remember(credentials: str, session: TokenSession) -> TokenSession:
     """The same session, kept in this process's memory."""
-    vouched_until = min(session.renewed_at + RenewalSettings().reuse_window, session.expires_at)
+    vouched_until = min(session.renewed_at + renewal_settings().reuse_window, session.expires_at)
     kept = session.model_copy(update={"reused": True, "attempts": 0})
     _known[credentials] = _Known(kept, vouched_until)
     return session

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from pydantic import ValidationError
 from rich.console import Console
 
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error
@@ -16,9 +14,8 @@ from etrade_flows.status.model import SessionStatus, State, StatusReport
 from etrade_flows.status.screen import show
 from etrade_flows.status.sources import session_facts
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import named_problems
-from etrade_tasks.errors import CredentialsInvalid, ETradeError
-from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.errors import ETradeError
+from etrade_tasks.settings import renewal_settings
 
 
 def register(app: App) -> None:
@@ -49,7 +46,7 @@ def status(
     """
     quiet_console_logs()
     try:
-        window = _reuse_window()
+        window = renewal_settings().reuse_window
         facts = session_facts(credentials, check=check)
     except ETradeError as error:
         report_error(error, as_json=as_json)
@@ -61,19 +58,6 @@ def status(
     else:
         _show(sessions)
     return _exit_code(one.state for one in sessions)
-
-
-def _reuse_window() -> timedelta:
-    """How long one renewal answers for the next ones.
-
-    Raises:
-        CredentialsInvalid: A variable is malformed; names it and not its value.
-    """
-    try:
-        return RenewalSettings().reuse_window
-    except ValidationError as error:
-        problems = "; ".join(named_problems(error, lambda name: f"ETRADE_{name.upper()}"))
-    raise CredentialsInvalid(f"A setting cannot be used: {problems}.", advice="correct it, or unset it.")
 
 
 def _show(sessions: tuple[SessionStatus, ...]) -> None:

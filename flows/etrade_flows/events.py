@@ -28,10 +28,10 @@ from etrade_flows.run_endings import current_run, is_scheduled
 from etrade_flows.session_news import SessionEvent, SessionNews, outcome_news, sign_news
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import ETradeError
+from etrade_tasks.errors import CredentialsInvalid, ETradeError
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import EASTERN, TokenSession
-from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 ENVIRONMENT_LABEL = "etrade.environment"
 """The resource's label that says `live` or `sandbox`; `unknown` where no credentials could be loaded."""
@@ -59,7 +59,7 @@ def emit_outcome(
         return
     try:
         at = now()
-        settings = RenewalSettings()
+        settings = _settings()
         early = at.astimezone(EASTERN).time() < settings.sign_in_by
         told = outcome_news(credentials, outcome, loaded, at, expiring_before=settings.expiring_before)
         for news in told:
@@ -87,6 +87,13 @@ def emit_signed_out(credentials: str, loaded: ETradeCredentials) -> None:
         loaded: The credentials whose token was revoked.
     """
     _emit_sign(SessionEvent.SIGNED_OUT, credentials, loaded, "A person ended the session at E*TRADE.")
+
+
+def _settings() -> RenewalSettings:
+    try:
+        return renewal_settings()
+    except CredentialsInvalid:  # which is the news then, and it must be told all the same
+        return RenewalSettings.model_construct()
 
 
 def _emit_sign(event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str) -> None:

@@ -47,7 +47,7 @@ def renew_access_token(
         SessionTooShort: The session ends sooner than `required_for` from now; it is a `SignInRequired` too.
         ConfigurationRefused: A key, a secret or an address is wrong.
         CredentialsNotFound: There is neither a block of that name nor a complete environment.
-        CredentialsInvalid: The credentials cannot be used as they stand.
+        CredentialsInvalid: The credentials or an `ETRADE_*` setting cannot be used as they stand.
         RenewalFailed: E*TRADE or the network did not answer well within the deadline.
     """
     began_at, loaded = now(), None

@@ -50,6 +50,7 @@ def renew_loaded(
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
+    effort = Effort(name)  # first, so that a malformed setting is told of before anything else
     require_signed_in(name, credentials)
     effort = Effort(name, clock_offset=clock_offset)
     moment = effort.now()

@@ -15,7 +15,7 @@ from etrade_tasks.clock import now
 from etrade_tasks.errors import SessionTooShort, SignInRequired
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import EASTERN, TokenSession, day_begins
-from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.settings import renewal_settings
 
 RENEWED = "Renewed"
 REUSED = "Reused"
@@ -73,7 +73,7 @@ def is_scheduled(run: FlowRun | None) -> bool:
 
 def _alert_is_due(run: FlowRun | None) -> bool:
     eastern = now().astimezone(EASTERN)
-    if run is None or eastern.time() < RenewalSettings().sign_in_by:
+    if run is None or eastern.time() < renewal_settings().sign_in_by:
         return False
     alerted = FlowRunFilter.model_validate(
         {

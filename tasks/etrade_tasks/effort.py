@@ -12,7 +12,7 @@ from etrade_tasks.errors import ETradeError, RenewalFailed
 from etrade_tasks.locks import FileLockManager, PatientLockManager, RedisLockManager
 from etrade_tasks.replies import Verdict
 from etrade_tasks.session import TokenSession
-from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 LOCK_MARGIN = 10.0
 """Seconds by which a lock with a time to live outlasts the longest call that it guards."""
@@ -34,7 +34,7 @@ class Effort:
     """
 
     name: str
-    settings: RenewalSettings = field(default_factory=RenewalSettings)
+    settings: RenewalSettings = field(default_factory=renewal_settings)
     clock_offset: timedelta = timedelta(0)
     calls: int = 0
     renewed: TokenSession | None = None

@@ -2,7 +2,7 @@
 
     ETradeError
     ├── CredentialsNotFound     create the credentials block, or set the environment variables
-    ├── CredentialsInvalid      correct the field that is named
+    ├── CredentialsInvalid      correct the field or the variable that is named
     ├── SignInRequired          a person signs in at E*TRADE again
     │   └── SessionTooShort     run the pipeline earlier in the session, or split it
     ├── ConfigurationRefused    correct the key, the secret or the address
@@ -65,7 +65,7 @@ class CredentialsNotFound(ETradeError):
 
 
 class CredentialsInvalid(ETradeError):
-    """Credentials were found and cannot be used as they stand."""
+    """Credentials or `ETRADE_*` settings were found and cannot be used as they stand."""
 
     default_advice = "correct the named field in the Prefect UI (Blocks), or the ETRADE_* variable."
 

@@ -16,7 +16,7 @@ from etrade_tasks.call_renew import fetch
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETradeError
 from etrade_tasks.redaction import scrub
 from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify, learned_offset
-from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.settings import renewal_settings
 from etrade_tasks.sign_request import SignedRequest, signed_get
 from etrade_tasks.signing import SigningKeys
 
@@ -79,9 +79,10 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
 
     Raises:
         AuthorizationFailed: `ATTEMPTS` calls failed, or E*TRADE asks to wait for longer than `LONGEST_PAUSE`.
+        CredentialsInvalid: A setting is malformed.
         ETradeError: What the call's own `refusal` makes of an answer.
     """
-    pause = RenewalSettings().first_backoff.total_seconds()
+    pause = renewal_settings().first_backoff.total_seconds()
     for attempt in itertools.count(1):
         reply = fetch(signed(call, offset))
         found = call.read(reply.body) if reply.status_code == SUCCESS else None

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 from prefect.settings import get_current_settings
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from etrade_tasks.credentials import named_problems
+from etrade_tasks.errors import CredentialsInvalid
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW
 
 
@@ -76,3 +78,18 @@ class RenewalSettings(BaseSettings):
         if not timedelta(0) < value < IDLE_LIMIT:
             raise ValueError("must be more than zero and less than the idle limit of two hours")
         return value
+
+
+def renewal_settings() -> RenewalSettings:
+    """What the environment says now.
+
+    Raises:
+        CredentialsInvalid: A variable is malformed; names it and not its value.
+    """
+    try:
+        return RenewalSettings()
+    except ValidationError as error:
+        problems = "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
+    raise CredentialsInvalid(
+        f"A setting cannot be used: {problems}.", advice="correct the variable, or unset it."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import logging
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import get_current_settings
@@ -21,6 +23,7 @@ from etrade_flows import renew_access_token
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
     ConfigurationRefused,
+    CredentialsInvalid,
     CredentialsNotFound,
     ETradeCredentials,
     RenewalFailed,
@@ -271,6 +274,30 @@ def test_advice_names_the_credentials(simulator: Simulator, block: str) -> None:
     with pytest.raises(SignInRequired) as over:
         renew_access_token(block)
     assert f"etrade-session login --credentials {block}`" in over.value.advice
+
+
+def test_malformed_setting_is_reported_and_alerts(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that cannot be used fails the run with its name, in the report and as an event too."""
+    events: list[str] = []
+    monkeypatch.setattr("etrade_flows.events.emit_event", lambda name, **_: events.append(name))
+    monkeypatch.setenv("ETRADE_DEADLINE", "fake-canary")
+    with pytest.raises(CredentialsInvalid, match="ETRADE_DEADLINE: "):
+        renew_access_token(block)
+    report = html.unescape(Artifact.get(f"etrade-session-{block}").data)
+    assert (True, False) == ("ETRADE_DEADLINE: " in report, "canary" in report)
+    assert (["etrade.session.failing"], 0) == (events, renewals(simulator))
+
+
+def test_malformed_setting_comes_before_a_sign_in(
+    block: str, monkeypatch: pytest.MonkeyPatch, simulator: Simulator
+) -> None:
+    """A setting that a scheduled run's alert depends on is told of first, though nobody is signed in."""
+    monkeypatch.setenv("ETRADE_SIGN_IN_BY", "early")
+    simulator.advance(timedelta(hours=12))
+    with pytest.raises(CredentialsInvalid, match="ETRADE_SIGN_IN_BY: "):
+        renew_access_token(block)
 
 
 def test_unknown_name_lists_what_was_searched(prefect_server: None) -> None:

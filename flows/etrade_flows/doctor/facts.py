@@ -17,7 +17,6 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.results import ResultStore, get_result_store
 from prefect.settings import get_current_settings
-from pydantic import ValidationError
 
 from etrade_flows.doctor.diagnosis import SkipCheck
 from etrade_flows.run_history import renewal_flow
@@ -25,11 +24,11 @@ from etrade_tasks.addresses import is_loopback
 from etrade_tasks.authorization import ConsumerKeys, try_request_token
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials, credentials_from_environment
-from etrade_tasks.errors import CredentialsNotFound, ETradeError
+from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, ETradeError
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.renew_session import renew_session
 from etrade_tasks.replies import RenewalReply
-from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 CALL_LIMIT = timedelta(seconds=5)
 """The longest that E*TRADE's answer is waited for."""
@@ -169,8 +168,8 @@ class Facts:
             SkipCheck: One of them is malformed.
         """
         try:
-            return RenewalSettings()
-        except ValidationError:
+            return renewal_settings()
+        except CredentialsInvalid:
             raise SkipCheck("An ETRADE_* variable cannot be read.", first="settings") from None
 
     @cached_property

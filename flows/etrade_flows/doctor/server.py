@@ -5,13 +5,12 @@ from __future__ import annotations
 import prefect
 from packaging.version import Version
 from prefect.exceptions import ObjectNotFound
-from pydantic import ValidationError
 
-from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
+from etrade_flows.doctor.diagnosis import Finding, ok, problem, warning
 from etrade_flows.doctor.facts import Facts, Place
-from etrade_tasks.credentials import ETradeCredentials, named_problems
-from etrade_tasks.errors import ETradeError
-from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import CredentialsInvalid, ETradeError
+from etrade_tasks.settings import renewal_settings
 
 _START = (
     "run `prefect server start` and leave it running, and "
@@ -94,22 +93,14 @@ def check_credentials(facts: Facts) -> Finding:
     return ok(f"{source} {verb} a {credentials.environment} key, well formed.")
 
 
-def check_settings(facts: Facts) -> Finding:
+def check_settings(_: Facts) -> Finding:
     """Whether the `ETRADE_*` variables that tune a renewal can be read."""
     try:
-        changed = sorted(facts.settings.model_fields_set)
-    except SkipCheck:
-        return problem(f"{'; '.join(_setting_problems())}.", "correct the variable, or unset it.")
+        changed = sorted(renewal_settings().model_fields_set)
+    except CredentialsInvalid as error:
+        return problem(error.message, error.advice)
     told = ", ".join(f"ETRADE_{name.upper()}" for name in changed)
     return ok(f"Set here: {told}." if changed else "All ETRADE_* settings are at their defaults.")
-
-
-def _setting_problems() -> list[str]:
-    try:
-        RenewalSettings()
-    except ValidationError as error:
-        return [f"ETRADE_{text}" for text in named_problems(error, str.upper)]
-    return []
 
 
 def _sentence(text: str) -> str:
