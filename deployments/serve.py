@@ -1,14 +1,16 @@
 #!/usr/bin/env python
-"""Serve the renewal from one process, without a worker and a work pool: `python deployments/serve.py`.
+"""Serve the flows of the package from one process, without a worker: `python deployments/serve.py`.
 
 For a laptop or a single container. It takes the deployments from `prefect.yaml`: the same names, schedules
 and limits that `prefect deploy --all` registers, only that this process runs them. Use the one or the other
-against a server; whichever came last decides where the runs go.
+against a server; whichever came last decides where the runs go. Each run is a process of its own, so that
+renewals go on while a sign-in waits for its person.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from prefect import serve
@@ -18,26 +20,25 @@ from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 from ruamel.yaml import YAML
 
-from etrade_flows import renew_access_token
-
 PREFECT_YAML = Path(__file__).resolve().parents[1] / "prefect.yaml"
-ENTRYPOINT = "etrade_flows.renew_access_token:renew_access_token"
+PACKAGE = "etrade_flows."
+"""How an entry point begins that needs no checkout."""
 
 
-def renewal_deployments(path: Path = PREFECT_YAML) -> list[RunnerDeployment]:
-    """The deployments of the renewal that a `prefect.yaml` describes.
+def package_deployments(path: Path = PREFECT_YAML) -> list[RunnerDeployment]:
+    """The deployments of the package's own flows that a `prefect.yaml` describes.
 
     Args:
         path: The file to read.
     """
     configured: list[dict[str, Any]] = YAML(typ="safe").load(path)["deployments"]
-    return [_deployment(each) for each in configured if each["entrypoint"] == ENTRYPOINT]
+    return [_deployment(each) for each in configured if each["entrypoint"].startswith(PACKAGE)]
 
 
 def _deployment(configured: dict[str, Any]) -> RunnerDeployment:
     limit = configured.get("concurrency_limit")
     return RunnerDeployment.from_flow(
-        renew_access_token,
+        resolve_name(configured["entrypoint"]),
         name=configured["name"],
         description=configured["description"],
         version=configured["version"],
@@ -54,7 +55,7 @@ def _deployment(configured: dict[str, Any]) -> RunnerDeployment:
 def main() -> None:
     """Register the deployments and run what they schedule, until interrupted."""
     # Prefect would pause the schedules at the end and leave them paused at the next start.
-    serve(*renewal_deployments(), pause_on_shutdown=False)
+    serve(*package_deployments(), pause_on_shutdown=False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One process that serves the renewal: the same deployments, and it runs them."""
+"""One process that serves the flows of the package: the same deployments, and it runs them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from prefect.exceptions import ObjectNotFound
 
 from etrade_simulator import Simulator
 
+SERVED = [
+    "renew-access-token/hourly",
+    "renew-access-token/on-demand",
+    "sign-in/on-demand",
+    "sign-out/on-demand",
+]
 RUNS = ("name", "description", "tags", "version", "parameters", "enforce_parameter_schema")
 
 
@@ -26,13 +32,13 @@ def serve(load_script: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture
-def no_renewals(client: SyncPrefectClient) -> Iterator[None]:
-    """A server that knows no renewal before the test, nor after it."""
+def nothing_deployed(client: SyncPrefectClient) -> Iterator[None]:
+    """A server that knows none of what is served before the test, nor after it."""
 
     def forget() -> None:
-        for name in ("hourly", "on-demand"):
+        for name in SERVED:
             try:
-                client.delete_deployment(client.read_deployment_by_name(f"renew-access-token/{name}").id)
+                client.delete_deployment(client.read_deployment_by_name(name).id)
             except ObjectNotFound:
                 continue
 
@@ -41,14 +47,15 @@ def no_renewals(client: SyncPrefectClient) -> Iterator[None]:
     forget()
 
 
-def test_it_serves_both_renewals_and_no_pipeline(serve: ModuleType) -> None:
-    """The program takes the renewals from the file, and leaves out what needs the checkout."""
-    assert ["hourly", "on-demand"] == [each.name for each in serve.renewal_deployments()]
+def test_it_serves_the_package_and_no_pipeline(serve: ModuleType) -> None:
+    """The program takes every flow of the package from the file, and leaves out what needs the checkout."""
+    assert SERVED == [f"{each.flow_name}/{each.name}" for each in serve.package_deployments()]
 
 
 def test_it_serves_what_the_file_says(serve: ModuleType, configured: dict[str, Any]) -> None:
     """Names, texts, tags, parameters, schedules and limits are those of the file."""
-    for wanted, found in zip(configured["deployments"][:2], serve.renewal_deployments(), strict=True):
+    for wanted, found in zip(configured["deployments"][:4], serve.package_deployments(), strict=True):
+        assert wanted["entrypoint"].replace(":", ".") == found.entrypoint
         assert {key: wanted[key] for key in RUNS} == {key: getattr(found, key) for key in RUNS}
         assert [
             (each["slug"], each["cron"], each["timezone"], each.get("day_or", True))
@@ -59,14 +66,14 @@ def test_it_serves_what_the_file_says(serve: ModuleType, configured: dict[str, A
 
 def test_a_strategy_goes_along_with_its_limit(serve: ModuleType) -> None:
     """The served renewal cancels a second run as the deployed one does."""
-    hourly, _ = serve.renewal_deployments()
+    hourly = serve.package_deployments()[0]
     options = hourly.concurrency_options
     assert ("CANCEL_NEW", 300) == (options.collision_strategy, options.grace_period_seconds)
 
 
 @pytest.fixture
 def served(
-    no_renewals: None,
+    nothing_deployed: None,
     client: SyncPrefectClient,
     run_process: Callable[..., AbstractContextManager[Any]],
     wait_until: Callable[..., None],
@@ -88,6 +95,22 @@ def test_it_runs_a_scheduled_renewal_without_a_worker(
     assert 1 == len(simulator.calls("/oauth/renew_access_token"))
 
 
+@pytest.mark.usefixtures("served")
+def test_it_signs_in_while_it_renews(
+    run_now: Callable[..., UUID],
+    end_state: Callable[[UUID], Any],
+    wait_until: Callable[..., None],
+    block: str,
+    person: Any,
+) -> None:
+    """A sign-in waits in a process of its own: a renewal runs meanwhile, and the person's answer ends it."""
+    waiting = run_now("sign-in/on-demand", credentials=block)
+    wait_until(lambda: person.waits() is not None, seconds=90)
+    assert end_state(run_now("renew-access-token/on-demand", credentials=block)).is_completed()
+    person.answers()
+    assert "SignedIn" == end_state(waiting).name
+
+
 def test_it_leaves_its_schedules_on(
     served: Any, client: SyncPrefectClient, wait_until: Callable[..., None]
 ) -> None:
@@ -100,7 +123,7 @@ def test_it_leaves_its_schedules_on(
 
 def _is_registered(client: SyncPrefectClient) -> bool:
     try:
-        client.read_deployment_by_name("renew-access-token/hourly")
+        client.read_deployment_by_name(SERVED[-1])
     except ObjectNotFound:
         return False
     return True
