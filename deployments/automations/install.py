@@ -18,6 +18,7 @@ from prefect.events.actions import ActionTypes, RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
+from pydantic import TypeAdapter, ValidationError
 
 from etrade_flows.events import ONCE_LABEL
 from etrade_flows.session_news import SessionEvent
@@ -58,6 +59,13 @@ NAMES = {
 START_SIGN_IN = "E*TRADE: start the sign-in"
 
 
+KEEP_OPEN_FOR = timedelta(hours=12)
+"""How long a sign-in waits unless told otherwise: from the night's first renewal, at 01:00, until midday."""
+
+DURATION = TypeAdapter(timedelta)
+"""Reads and writes ISO 8601 durations."""
+
+
 class InstallError(Exception):
     """Nothing was installed; the message says why and what to do."""
 
@@ -79,11 +87,13 @@ def notifications(block: UUID) -> list[AutomationCore]:
     ]
 
 
-def sign_in_starter(deployment: UUID) -> AutomationCore:
+def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) -> AutomationCore:
     """The automation that has a sign-in wait for a person, once for each Eastern day and cause.
 
     Args:
         deployment: The id of the deployment of the flow `sign-in`.
+        keep_open_for: How long it waits.
+        rerun: Whether what failed for want of the sign-in is run again afterwards.
     """
     return _automation(
         START_SIGN_IN,
@@ -92,7 +102,11 @@ def sign_in_starter(deployment: UUID) -> AutomationCore:
         RunDeployment(
             source="selected",
             deployment_id=deployment,
-            parameters={"credentials": "{{ event.payload.credentials }}"},
+            parameters={
+                "credentials": "{{ event.payload.credentials }}",
+                "keep_open_for": DURATION.dump_python(keep_open_for, mode="json"),
+                "rerun": rerun,
+            },
             job_variables=None,
         ),
     )
@@ -187,7 +201,26 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         default="sign-in/on-demand",
         help="the deployment to start when a sign-in is due (%(default)s); left out where it does not exist",
     )
+    parser.add_argument(
+        "--keep-open-for",
+        metavar="DURATION",
+        type=_duration,
+        default=KEEP_OPEN_FOR,
+        help="how long that sign-in waits for somebody, as an ISO 8601 duration (twelve hours: PT12H)",
+    )
+    parser.add_argument(
+        "--rerun",
+        action="store_true",
+        help="have that sign-in run again what failed today because nobody was signed in",
+    )
     return parser.parse_args(arguments)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return DURATION.validate_python(text)
+    except ValidationError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 duration, such as PT12H") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -201,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         sign_in = deployment_id(client, options.sign_in_deployment)
         if sign_in is not None:
-            wanted.append(sign_in_starter(sign_in))
+            wanted.append(sign_in_starter(sign_in, options.keep_open_for, rerun=options.rerun))
         for name, done in install(client, wanted):
             sys.stdout.write(f"{done:<10} {name}\n")
     if sign_in is None:

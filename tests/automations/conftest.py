@@ -59,23 +59,18 @@ def notify(server: None, inbox: Any) -> str:
 
 @pytest.fixture(scope="module")
 def sign_in_deployment(server: None) -> str:
-    """A deployment that stands for the flow `sign-in`; its runs stay scheduled, as nothing works on them."""
+    """A deployment that takes what `sign-in` takes; its runs stay scheduled, as nothing works on them."""
     from prefect import flow
     from prefect.client.orchestration import get_client
+    from prefect.utilities.callables import parameter_schema
 
-    @flow(name="stands-for-sign-in")
-    def sign_in(credentials: str) -> None:
-        """Takes what the flow `sign-in` takes."""
+    from etrade_flows import sign_in
 
     with get_client(sync_client=True) as client:
         client.create_deployment(
-            client.create_flow(sign_in),
+            client.create_flow(flow(sign_in.fn, name="stands-for-sign-in")),
             name="on-demand",
-            parameter_openapi_schema={
-                "type": "object",
-                "properties": {"credentials": {"type": "string"}},
-                "required": ["credentials"],
-            },
+            parameter_openapi_schema=parameter_schema(sign_in).model_dump(),
             enforce_parameter_schema=True,
         )
     return "stands-for-sign-in/on-demand"

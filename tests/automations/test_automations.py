@@ -249,6 +249,45 @@ def test_a_sign_in_is_started(
     assert ["20270615"] == started()
 
 
+def test_a_sign_in_that_is_started_waits_until_people_are_awake(
+    tell: Tell, sign_in_deployment: str, wait_until: Callable[..., None]
+) -> None:
+    """It is kept open for twelve hours, and runs nothing again unless that was asked for."""
+    tell("patient", SignInRequired("E*TRADE refused it."))
+    wanted = DeploymentFilter.model_validate({"name": {"any_": [sign_in_deployment.partition("/")[2]]}})
+
+    def started() -> list[dict[str, object]]:
+        with get_client(sync_client=True) as client:
+            runs = client.read_flow_runs(deployment_filter=wanted)
+        return [run.parameters for run in runs if run.parameters["credentials"] == "patient"]
+
+    wait_until(lambda: bool(started()), SECONDS)
+    assert [{"credentials": "patient", "keep_open_for": "PT12H", "rerun": False}] == started()
+
+
+def test_options_reach_the_sign_in(
+    install_module: ModuleType, notify: str, sign_in_deployment: str, installed: Callable[[], int]
+) -> None:
+    """How long it waits, and whether it runs again what failed, is what the command was given."""
+    options = ["--notify", notify, "--sign-in-deployment", sign_in_deployment]
+    try:
+        assert 0 == install_module.main([*options, "--keep-open-for", "PT90M", "--rerun"])
+        [starter] = [
+            a for a in installed_automations(install_module) if a.name == install_module.START_SIGN_IN
+        ]
+        given = starter.actions[0].parameters
+        assert ("PT1H30M", True) == (given["keep_open_for"], given["rerun"])
+    finally:
+        installed()
+
+
+def test_misspelt_duration_is_refused(install_module: ModuleType, notify: str, capsys: Any) -> None:
+    """A duration that nobody can read ends the command before anything is installed."""
+    with pytest.raises(SystemExit, match="2"):
+        install_module.main(["--notify", notify, "--keep-open-for", "all morning"])
+    assert "'all morning' is no ISO 8601 duration, such as PT12H" in capsys.readouterr().err
+
+
 def test_every_field_is_documented(install_module: ModuleType) -> None:
     """The README lists the payload's fields and the events, all of them and in their order."""
     text = Path(install_module.__file__).with_name("README.md").read_text()
