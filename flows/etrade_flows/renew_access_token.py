@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import cast
 
 from prefect import flow
 
@@ -59,7 +60,8 @@ def renew_access_token(
         report(credentials, began_at, error, loaded)
         emit_outcome(credentials, error, loaded)
         if isinstance(error, SignInRequired) and ends_by_state(error):
-            return end_scheduled_run(error)
+            ending = end_scheduled_run(error, loaded.signed_in_at if loaded else None)
+            return cast("TokenSession", ending)
         raise
     remember(credentials, session)
     report(credentials, began_at, session, loaded)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime, time
 from typing import Any, cast
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
@@ -54,16 +57,37 @@ def ends_by_state(error: SignInRequired) -> bool:
     return is_scheduled(current_run()) and not isinstance(error, SessionTooShort)
 
 
-def end_scheduled_run(error: SignInRequired) -> TokenSession:
-    """What the flow returns for a scheduled run that found nobody signed in.
+def end_scheduled_run(error: SignInRequired, signed_in_at: datetime | None = None) -> State[Any]:
+    """What a flow returns for a scheduled run that found nobody signed in.
 
     The first such run of an Eastern day ends as a failure, which alerts; the later ones end as completed
-    runs of the same name, which do not. Before `ETRADE_SIGN_IN_BY` no run alerts.
+    runs of the same name, which do not. A session that began meanwhile and has ended alerts anew. Before
+    `ETRADE_SIGN_IN_BY` no run alerts.
+
+    Args:
+        error: What the run found.
+        signed_in_at: When somebody last signed in; None if that is not known.
     """
-    alert = _alert_is_due(current_run())
-    state: State[Any] = (Failed if alert else Completed)(name=SIGN_IN_REQUIRED, message=str(error))
+    run = current_run()
+    alert = run is not None and _alerts(run, signed_in_at)
     run_logger().log(40 if alert else 30, "%s", error)
-    return cast("TokenSession", state)
+    return (Failed if alert else Completed)(name=SIGN_IN_REQUIRED, message=str(error))
+
+
+def alert_is_due(
+    at: datetime, *, sign_in_by: time, alerted_at: datetime | None, well_at: Iterable[datetime | None]
+) -> bool:
+    """Whether a run that finds nobody signed in at `at` alerts. Pure.
+
+    Args:
+        at: The moment to judge by.
+        sign_in_by: Before this time US Eastern no run alerts.
+        alerted_at: When the last run alerted; None if none has.
+        well_at: When there was a session, as far as that is known: an alert of before is of another one.
+    """
+    if at.astimezone(EASTERN).time() < sign_in_by:
+        return False
+    return alerted_at is None or alerted_at < max((day_begins(at), *filter(None, well_at)))
 
 
 def is_scheduled(run: FlowRun | None) -> bool:
@@ -71,20 +95,26 @@ def is_scheduled(run: FlowRun | None) -> bool:
     return run is not None and run.auto_scheduled and run.parent_task_run_id is None
 
 
-def _alert_is_due(run: FlowRun | None) -> bool:
-    eastern = now().astimezone(EASTERN)
-    if run is None or eastern.time() < renewal_settings().sign_in_by:
-        return False
-    alerted = FlowRunFilter.model_validate(
+def _alerts(run: FlowRun, signed_in_at: datetime | None) -> bool:
+    at = now()
+    alerted_at = _last_end(run, at, StateType.FAILED, SIGN_IN_REQUIRED)
+    well_at = _last_end(run, at, StateType.COMPLETED, RENEWED, REUSED)
+    sign_in_by = renewal_settings().sign_in_by
+    return alert_is_due(at, sign_in_by=sign_in_by, alerted_at=alerted_at, well_at=(signed_in_at, well_at))
+
+
+def _last_end(run: FlowRun, at: datetime, kind: StateType, *names: str) -> datetime | None:
+    """When the day's last run of the same deployment and parameters ended so; None if none did."""
+    wanted = FlowRunFilter.model_validate(
         {
             "deployment_id": {"any_": [run.deployment_id]},
-            "name": {"any_": [run.name]},
-            "state": {"type": {"any_": [StateType.FAILED]}, "name": {"any_": [SIGN_IN_REQUIRED]}},
-            "end_time": {"after_": day_begins(eastern)},
+            "state": {"type": {"any_": [kind]}, "name": {"any_": names}},
+            "end_time": {"after_": day_begins(at)},
         }
     )
     with get_client(sync_client=True) as client:
-        return not client.read_flow_runs(flow_run_filter=alerted, limit=1)
+        found = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.END_TIME_DESC)
+    return next((each.end_time for each in found if each.parameters == run.parameters), None)
 
 
 def _name(session: TokenSession) -> str:

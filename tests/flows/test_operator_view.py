@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -20,12 +20,15 @@ from prefect.states import Scheduled, State
 
 from etrade_flows import renew_access_token
 from etrade_flows.operator_report import artifact_key
+from etrade_flows.run_endings import alert_is_due
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
+from etrade_tasks.session import EASTERN
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
 RENEW = "/oauth/renew_access_token"
+REFUSAL = Fault(status=401, body="oauth_problem=token_rejected")
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: 
     """Each run brings the same report up to date, and lists the earlier attempts of the day."""
     renew_access_token(block)
     renew_access_token(block)
-    simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
+    simulator.plant(REFUSAL, path=RENEW)
     with pytest.raises(SignInRequired):
         renew_access_token(block, force=True)
     text = shown(block).replace("\u00a0", " ")
@@ -155,6 +158,31 @@ def test_report_that_cannot_be_written_stops_nothing(
     assert "The report could not be written (ConnectionError)." in caplog.text
 
 
+def at(hour: int) -> datetime:
+    """A full hour of an Eastern day; below zero, of the day before."""
+    return datetime(2027, 6, 15, tzinfo=EASTERN) + timedelta(hours=hour)
+
+
+@pytest.mark.parametrize(
+    ("alerted_at", "well_at", "due"),
+    [
+        pytest.param(None, (None, None), True, id="first of the day"),
+        pytest.param(at(9), (None, None), False, id="told already"),
+        pytest.param(at(9), (at(-12), None), False, id="signed in yesterday"),
+        pytest.param(at(9), (at(8), None), False, id="signed in before the alert"),
+        pytest.param(at(9), (at(10), None), True, id="signed in after the alert"),
+        pytest.param(at(9), (None, at(10)), True, id="renewed after the alert"),
+        pytest.param(at(11), (at(10), at(10)), False, id="told again"),
+        pytest.param(at(-1), (None, None), True, id="told yesterday"),
+    ],
+)
+def test_one_alert_for_each_session_that_ended(
+    alerted_at: datetime | None, well_at: tuple[datetime | None, ...], due: bool
+) -> None:
+    """A run alerts unless one has since the day began, somebody signed in or a run renewed the token."""
+    assert due == alert_is_due(at(12), sign_in_by=time(0), alerted_at=alerted_at, well_at=well_at)
+
+
 class TestScheduledRuns:
     """Runs that a schedule started, on a day when nobody has signed in."""
 
@@ -194,6 +222,31 @@ class TestScheduledRuns:
         assert [False, True, True] == [state.is_completed() for state in states]
         assert "Next: sign in" in states[2].message
         assert [] == simulator.calls(RENEW)
+
+    def test_token_that_dies_after_the_sign_in_alerts(
+        self, simulator: Simulator, dead: str, credentials_for: Any
+    ) -> None:
+        """The morning's alert was for yesterday's token; the end of today's is told once as well."""
+        states = [self.scheduled(dead)]
+        token = simulator.sign_in("live")
+        credentials_for(token, signed_in_at=datetime.now(UTC)).save(dead, overwrite=True)
+        simulator.plant(REFUSAL, path=RENEW, times=2)
+        states += [self.scheduled(dead) for _ in range(2)]
+        assert ["SignInRequired"] * 3 == [state.name for state in states]
+        assert [True, True, False] == [state.is_failed() for state in states]
+
+    def test_renewed_run_tells_of_a_sign_in_that_nobody_dated(
+        self, simulator: Simulator, block: str, credentials: ETradeCredentials
+    ) -> None:
+        """Where the time of sign-in is not known, a run that renewed the token ends the quiet."""
+        credentials.model_copy(update={"signed_in_at": None}).save(block, overwrite=True)
+        states = []
+        for refused in (True, True, False, True, True):
+            if refused:
+                simulator.plant(REFUSAL, path=RENEW)
+            states.append(self.scheduled(block, force=True))
+        assert "Renewed" == states[2].name
+        assert [True, False, False, True, False] == [state.is_failed() for state in states]
 
     def test_two_credentials_alert_apart(self, simulator: Simulator, dead: str, credentials_for: Any) -> None:
         """One account's alert does not silence another's."""
