@@ -78,7 +78,7 @@ def data(document: Mapping[str, object], *, as_json: bool) -> Answer:
 def refusal(refused: Refusal, form: ProblemForm, *, data_as: Literal["json", "xml"] | None) -> Answer:
     """Give the answer to a refused call; ``data_as`` is what a data call asked for, ``None`` for OAuth."""
     if isinstance(refused, OAuthProblem):
-        chosen = form if form != "as-seen" else data_as or _SEEN.get(refused.problem, "text")
+        chosen = form if form != "as-seen" else _as_seen(refused.problem, data_as)
         body, content_type, headers = _FORMS[chosen](refused)
         return Answer(refused.status, body, content_type, headers, refused.problem)
     if isinstance(refused, RateExceeded):
@@ -88,6 +88,13 @@ def refusal(refused: Refusal, form: ProblemForm, *, data_as: Literal["json", "xm
         answer = data(error, as_json=data_as == "json")
         return Answer(refused.status, answer.body, answer.content_type, problem=refused.problem)
     raise refused
+
+
+def _as_seen(problem: str, data_as: Literal["json", "xml"] | None) -> ProblemForm:
+    """A data service speaks of tokens in the form asked for; all else is refused before it is reached."""
+    if data_as is not None and problem.startswith("token_"):
+        return data_as
+    return _SEEN.get(problem, "text")
 
 
 _Parts = tuple[str, str, dict[str, str]]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from xml.etree import ElementTree as ET
 
@@ -84,3 +85,27 @@ def test_a_data_call_for_xml_is_refused_in_xml(simulator: Simulator, sign: Call)
     answer = sign(token, simulator.api_url("live") + "/v1/accounts/list")
     message = ET.fromstring(answer.content).findtext("message")  # noqa: S314  # the simulator's own text
     assert "oauth_problem=token_expired" == message
+
+
+@pytest.mark.parametrize("suffix", ["", ".json"])
+def test_a_data_call_with_a_rejected_key_gets_the_page(simulator: Simulator, sign: Call, suffix: str) -> None:
+    """As seen at E*TRADE for any signed call: the key is refused in a Tomcat page, whatever was asked for."""
+    url = f"{simulator.api_url('sandbox')}/v1/accounts/list{suffix}"
+    answer = sign(simulator.sign_in("live"), url)
+    assert "text/html;charset=utf-8" == answer.headers["Content-Type"]
+    assert "<b>Message</b> oauth_problem=consumer_key_rejected</p>" in answer.text
+
+
+def test_a_data_call_with_a_bad_signature_gets_html(simulator: Simulator, list_accounts: Call) -> None:
+    """As seen at E*TRADE for any signed call: a mistyped secret is answered by bare words as HTML."""
+    token = replace(simulator.sign_in("live"), token_secret="fake-other-secret")
+    answer = list_accounts(token)
+    expected = ("text/html;charset=utf-8", "oauth_problem=signature_invalid")
+    assert expected == (answer.headers["Content-Type"], answer.text)
+
+
+def test_a_data_call_with_a_stale_timestamp_gets_text(simulator: Simulator, list_accounts: Call) -> None:
+    """As seen at E*TRADE for any signed call: a refused timestamp is answered in plain text."""
+    answer = list_accounts(simulator.sign_in("live"), timestamp="1")
+    assert "text/plain;charset=utf-8" == answer.headers["Content-Type"]
+    assert answer.text.startswith("oauth_problem=timestamp_refused,oauth_acceptable_timestamps=")
