@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import secrets
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, get_args
 
 Environment = Literal["live", "sandbox"]
 
 ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 
-KEY_LIFETIME = timedelta(days=730)
-"""How long a consumer key works after its issue: about two years, as users of E*TRADE report."""
+KEY_YEARS = 2
+"""How many calendar years a consumer key works after its issue, about, as users of E*TRADE report."""
 
 _SECRET_BYTES = 32
 
@@ -32,7 +32,7 @@ class Consumer:
 
     def lapsed(self, now: datetime) -> bool:
         """Tell whether the key no longer works at ``now``."""
-        return self.issued_at is not None and now >= self.issued_at + KEY_LIFETIME
+        return self.issued_at is not None and now >= _years_after(self.issued_at, KEY_YEARS)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ class AccessToken:
     token: str = field(repr=False)
     token_secret: str = field(repr=False)
     issued_at: datetime
+
+
+def _years_after(moment: datetime, years: int) -> datetime:
+    """The same day and hour of a later year; the first of March for a 29 February that it has not."""
+    try:
+        return moment.replace(year=moment.year + years)
+    except ValueError:
+        return moment.replace(year=moment.year + years, month=3, day=1)
 
 
 def new_consumer(environment: Environment, issued_at: datetime | None = None) -> Consumer:

@@ -1,7 +1,7 @@
 """Consumer keys: live and sandbox, and how they lapse."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
@@ -39,9 +39,20 @@ def test_the_sandbox_host_has_oauth_calls_for_sandbox_keys(
     assert status == sign(simulator.sign_in(environment), url).status_code
 
 
-def test_a_key_lapses_two_years_after_its_issue(simulator: Simulator, renew: Call) -> None:
-    """A key works until 730 days after its issue and is then rejected without warning."""
-    consumer = simulator.add_consumer("live", issued_at=simulator.now() - timedelta(days=730, seconds=-1))
+@pytest.mark.parametrize(
+    ("issued_on", "lapses_on"),
+    [
+        ((2025, 7, 15), (2027, 7, 15)),
+        ((2023, 7, 15), (2025, 7, 15)),  # a 29 February in between
+        ((2024, 2, 29), (2026, 3, 1)),
+    ],
+)
+def test_a_key_lapses_two_years_after_its_issue(
+    simulator: Simulator, renew: Call, issued_on: tuple[int, int, int], lapses_on: tuple[int, int, int]
+) -> None:
+    """A key works until it is two calendar years old, and is then rejected without warning."""
+    consumer = simulator.add_consumer("live", issued_at=datetime(*issued_on, 15, tzinfo=UTC))
+    simulator.set_time(datetime(*lapses_on, 15, tzinfo=UTC) - timedelta(seconds=1))
     token = simulator.sign_in("live", consumer=consumer)
     before = renew(token).status_code
     simulator.advance(timedelta(seconds=1))
