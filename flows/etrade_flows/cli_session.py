@@ -9,8 +9,8 @@ import sys
 import termios
 import time
 import webbrowser
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
 from functools import partial
 from math import inf
 from typing import Annotated
@@ -32,6 +32,7 @@ from etrade_flows.signing_in import (
 from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.addresses import Environment
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys
+from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import (
     CredentialsInvalid,
@@ -41,13 +42,19 @@ from etrade_tasks.errors import (
     VerifierRefused,
 )
 from etrade_tasks.load_credentials import load_block
-from etrade_tasks.session import TokenSession
+from etrade_tasks.session import TokenSession, eastern_date
 
 
 def _block_name(_: type, value: str) -> None:
     # Prefect would refuse the name only when the token is to be stored, after the person's work.
     if not re.fullmatch(r"[a-z0-9-]+", value):
         raise ValueError("The name of a block is made of small letters, digits and dashes.")
+
+
+def _no_date_to_come(_: type, value: date | None) -> None:
+    # It would warn nobody for years.
+    if value is not None and value > eastern_date(now()) + timedelta(days=1):
+        raise ValueError("E*TRADE cannot have issued the key on a day to come.")
 
 
 BlockName = Annotated[str, Parameter(validator=_block_name)]
@@ -64,15 +71,16 @@ def login(
     credentials: BlockName = "etrade",
     environment: Environment | None = None,
     browser: bool = True,
-    oauth_url: Annotated[str, Parameter(env_var="ETRADE_OAUTH_URL")] = "",
-    api_url: Annotated[str, Parameter(env_var="ETRADE_API_URL")] = "",
-    key_issued_on: date | None = None,
+    oauth_url: str | None = None,
+    api_url: str | None = None,
+    key_issued_on: Annotated[date | None, Parameter(validator=_no_date_to_come)] = None,
     rerun: bool = False,
 ) -> int:
     """Sign in at E*TRADE, and store the token once a first renewal has proven it.
 
-    The consumer key and secret of a new block are taken from ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET,
-    or asked for. Where standard input is no terminal, each answer is a line of it.
+    A new block takes its consumer key and secret from ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or
+    they are asked for; and what is not given here from ETRADE_ENVIRONMENT, ETRADE_OAUTH_URL, ETRADE_API_URL
+    and ETRADE_CONSUMER_KEY_ISSUED_ON. Where standard input is no terminal, each answer is a line of it.
 
     Parameters
     ----------
@@ -81,7 +89,7 @@ def login(
     environment
         Which of E*TRADE's environments issued the consumer key of a new block; live unless given.
     browser
-        Open E*TRADE's page in a browser; its address is printed in any case.
+        Open E*TRADE's page in a browser where there is a screen; its address is printed in any case.
     oauth_url
         Where a new block's OAuth calls go: a simulator, or the other host for a sandbox key.
     api_url
@@ -93,10 +101,10 @@ def login(
     """
 
     def act() -> TokenSession:
-        existing = stored = _existing(credentials, environment)
+        given = {"environment": environment, "oauth_url": oauth_url, "api_url": api_url}
+        existing = stored = _existing(credentials, given)
         if stored is None:
-            keys = _consumer_keys(credentials)
-            stored = signed_out_credentials(environment or "live", keys, oauth_url, api_url)
+            stored = _new(credentials, given)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
             if existing:  # the date is true whatever becomes of the sign-in
@@ -141,19 +149,40 @@ def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
     return ExitCode.ACTIVE
 
 
-def _existing(name: str, environment: Environment | None) -> ETradeCredentials | None:
+def _existing(name: str, given: Mapping[str, str | None]) -> ETradeCredentials | None:
     """The block to sign in to; None if it is to be made.
 
     Raises:
-        CredentialsInvalid: Its consumer key is of the other environment, or it cannot be used.
+        CredentialsInvalid: It cannot be used, or is of another environment or address than was given.
     """
     stored = load_block(name)
-    if stored is None or environment in (None, stored.environment):
-        return stored
-    raise CredentialsInvalid(
-        f"The consumer key of {name!r} is good in the {stored.environment} environment only.",
-        advice="choose another name by --credentials, or put the other key into the block first.",
-    )
+    if stored is None:
+        return None
+    held = {
+        "environment": stored.environment,
+        "oauth_url": stored.oauth_base_url,
+        "api_url": stored.api_base_url,
+    }
+    for field, value in given.items():
+        if value is not None and value.rstrip("/") != held[field]:
+            raise CredentialsInvalid(
+                f"The block {name!r} has another {field}: {held[field]}.",
+                advice="choose another name by --credentials, or correct the block "
+                f"(Prefect UI > Blocks > {name} > Edit).",
+            )
+    return stored
+
+
+def _new(name: str, given: Mapping[str, str | None]) -> ETradeCredentials:
+    """Credentials that no block holds yet; what is not given is taken from the environment.
+
+    Raises:
+        CredentialsInvalid: A value is malformed.
+        CredentialsNotFound: There is no consumer key.
+    """
+    fields = (*given, "consumer_key_issued_on")
+    values = {field: given.get(field) or os.environ.get(f"ETRADE_{field.upper()}") for field in fields}
+    return signed_out_credentials(_consumer_keys(name), **{k: v for k, v in values.items() if v})
 
 
 def _consumer_keys(name: str) -> ConsumerKeys:
@@ -179,9 +208,14 @@ def _ask(sign_in: SignIn, refused: VerifierRefused | None, *, open_browser: bool
     ends_at = time.monotonic() + REQUEST_TOKEN_LIFETIME.total_seconds()
     _tell("Log in to E*TRADE at this address, accept, and enter the verifier that you are shown:")
     print(sign_in.authorize_url, flush=True)  # alone on standard output, for scripts
-    if open_browser:
+    if open_browser and _has_screen():
         webbrowser.open(sign_in.authorize_url)
     return _answer("Verifier", ends_at)
+
+
+def _has_screen() -> bool:
+    """Whether a page opens beside the terminal; a browser of text would take the terminal over."""
+    return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
 
 
 def _answer(label: str, ends_at: float = inf) -> str:

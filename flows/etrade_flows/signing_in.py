@@ -131,27 +131,17 @@ def stored_credentials(name: str) -> ETradeCredentials:
     )
 
 
-def signed_out_credentials(
-    environment: Environment, consumer: ConsumerKeys, oauth_url: str = "", api_url: str = ""
-) -> ETradeCredentials:
+def signed_out_credentials(consumer: ConsumerKeys, **fields: str) -> ETradeCredentials:
     """Credentials that nobody has signed in to yet.
 
     Args:
-        environment: Which of E*TRADE's environments issued the consumer key.
         consumer: The application's key pair.
-        oauth_url: Where OAuth calls go; E*TRADE's own address if empty.
-        api_url: Where data calls go; E*TRADE's own address if empty.
+        fields: Other fields of the block, as text.
 
     Raises:
         CredentialsInvalid: A value is malformed; names it without showing it.
     """
-    values = {
-        "environment": environment,
-        "consumer_key": consumer.key,
-        "consumer_secret": consumer.secret,
-        "oauth_url": oauth_url,
-        "api_url": api_url,
-    }
+    values = {"consumer_key": consumer.key, "consumer_secret": consumer.secret, **fields}
     try:
         return ETradeCredentials.model_validate(values)
     except ValidationError as error:

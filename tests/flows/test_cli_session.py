@@ -100,6 +100,7 @@ def person(
     someone = Person(simulator, wait_until)
     monkeypatch.setattr("sys.stdin", someone.stdin)
     monkeypatch.setattr("webbrowser.open", someone.open)
+    monkeypatch.setenv("DISPLAY", ":fake")
     yield someone
     someone.leave()
 
@@ -231,6 +232,16 @@ class TestLoginAtATerminal:
         run("login", "--credentials", block, "--no-browser")
         assert [] == person.opened
 
+    def test_browser_of_text_is_left_alone(
+        self, block: str, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """Where there is no screen, no page opens: a browser of text would take the prompt's place."""
+        for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+            monkeypatch.delenv(name, raising=False)
+        person.type(END_OF_INPUT)
+        run("login", "--credentials", block)
+        assert [] == person.opened
+
     def test_secrets_are_not_shown(
         self,
         block: str,
@@ -259,8 +270,26 @@ class TestLoginRefused:
     ) -> None:
         """A live block is not signed in to as a sandbox one: its key is good in one environment."""
         assert 1 == run("login", "--credentials", block, "--environment", "sandbox")
-        assert "good in the live environment only" in " ".join(capsys.readouterr().err.split())
+        assert "has another environment: live" in " ".join(capsys.readouterr().err.split())
         assert [] == simulator.calls()
+
+    @pytest.mark.parametrize("option", ["oauth-url", "api-url"])
+    def test_other_address_is_refused(
+        self,
+        simulator: Simulator,
+        block: str,
+        capsys: pytest.CaptureFixture[str],
+        run: Run,
+        option: str,
+    ) -> None:
+        """An address that an existing block does not have is not dropped without a word."""
+        assert 1 == run("login", "--credentials", block, f"--{option}", "http://127.0.0.1:9")
+        assert f"has another {option.replace('-', '_')}" in " ".join(capsys.readouterr().err.split())
+        assert [] == simulator.calls()
+
+    def test_key_of_a_day_to_come_is_misuse(self, block: str, run: Run) -> None:
+        """A date of issue that is yet to come would never warn; it is refused with 2."""
+        assert 2 == run("login", "--credentials", block, "--key-issued-on", "2052-07-15")
 
     def test_name_that_no_block_can_have_is_misuse(
         self, simulator: Simulator, capsys: pytest.CaptureFixture[str], run: Run
@@ -352,6 +381,25 @@ def test_script_signs_in_by_pipes(
     _, errors = process.communicate(f"{verifier}\n", timeout=60)
     assert 0 == process.returncode, errors
     assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
+
+
+def test_new_block_is_what_the_environment_says(
+    simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Environment and date of the key are taken from their variables too, so a sandbox key stays one."""
+    process = start(
+        *("login", "--credentials", f"{block}-new"),
+        stdin=subprocess.PIPE,
+        ETRADE_CONSUMER_KEY=consumer.key,
+        ETRADE_CONSUMER_SECRET=consumer.secret,
+        ETRADE_ENVIRONMENT="sandbox",
+        ETRADE_CONSUMER_KEY_ISSUED_ON="2025-07-15",
+    )
+    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
+    _, errors = process.communicate(f"{verifier}\n", timeout=60)
+    assert 0 == process.returncode, errors
+    new = stored_credentials(f"{block}-new")
+    assert ("sandbox", date(2025, 7, 15)) == (new.environment, new.consumer_key_issued_on)
 
 
 def test_script_may_give_the_keys_on_standard_input(

@@ -197,7 +197,12 @@ class TestNobodySignedIn:
         """Credentials that were never stored are, once their token is proven."""
         consumer = simulator.consumer("sandbox")
         keys = ConsumerKeys(f" {consumer.key}\n", consumer.secret)
-        fresh = signed_out_credentials("sandbox", keys, simulator.oauth_url, simulator.api_url("sandbox"))
+        fresh = signed_out_credentials(
+            keys,
+            environment="sandbox",
+            oauth_url=simulator.oauth_url,
+            api_url=simulator.api_url("sandbox"),
+        )
         sign_in = begin(f"{block}-new", fresh)
         complete(sign_in, approved(simulator, sign_in))
         assert "sandbox" == renew_access_token(f"{block}-new").environment
@@ -208,7 +213,7 @@ class TestNobodySignedIn:
     def test_malformed_values_are_named(self, key: str, oauth_url: str, named: str) -> None:
         """What is wrong with a first sign-in is named before E*TRADE is asked."""
         with pytest.raises(CredentialsInvalid, match=named):
-            signed_out_credentials("live", ConsumerKeys(key, "fake-secret"), oauth_url)
+            signed_out_credentials(ConsumerKeys(key, "fake-secret"), oauth_url=oauth_url)
 
     def test_renewal_asks_for_a_sign_in(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
