@@ -24,11 +24,15 @@ from etrade_simulator.tokens import GrantedToken
 class Simulator:
     """A running E*TRADE OAuth service, on the loopback interface, from ``with`` to its end.
 
+    It keeps all of E*TRADE's rules but its rate limits, which it keeps on request: on a clock that stands
+    still no second ever passes, and a test's calls would be refused from the third on.
+
     Args:
         port: The port to listen on; 0 takes a free one.
         clock: The clock to live by; real time if none is given.
         control: Whether to serve the routes under ``/_control/``.
-        rate_limits: Whether to keep E*TRADE's rate limits; or limits of your own, by module.
+        rate_limits: Whether to keep E*TRADE's rate limits on data calls, as the commands do; or limits of
+            your own, by module.
         host: A loopback address.
 
     Raises:

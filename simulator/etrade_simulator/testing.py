@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def etrade_simulator() -> Iterator[Simulator]:
-    """A running E*TRADE simulator of the test's own, on a free loopback port, with nothing signed in."""
+    """A running E*TRADE simulator of the test's own, on a free loopback port, with nothing signed in.
+
+    It takes any number of calls a second; ``Simulator(rate_limits=True)`` keeps E*TRADE's limits.
+    """
     # Imported here: the plug-in is loaded in every pytest run, and most of them start no simulator.
     from etrade_simulator import Simulator  # noqa: PLC0415
 
