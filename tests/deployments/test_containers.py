@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 from prefect.server.utilities import encryption
-from prefect.settings import Settings, get_current_settings
+from prefect.settings import PREFECT_UI_URL, Settings, get_current_settings, temporary_settings
+from prefect.utilities.urls import url_for
 from ruamel.yaml import YAML
 
 from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
@@ -30,6 +31,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LASTING = [name for name in SERVICES if name != "deploy"]
 OURS = [name for name, each in SERVICES.items() if "build" in each]
 ENCRYPTION_KEY = "PREFECT_SERVER_ENCRYPTION_KEY"
+RUN = "00000000-0000-4000-8000-000000000000"
 OF_OTHERS = {"POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD", "DO_NOT_TRACK"}
 BUILDER_WORDS = {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "CMD"}
 
@@ -189,6 +191,41 @@ def test_variables_are_read_by_somebody() -> None:
     """Every variable that a service is given is one that the installed versions read."""
     given = {name for each in SERVICES.values() for name in each["environment"]} - {ENCRYPTION_KEY}
     assert set() == given - known_variables() - OF_OTHERS
+
+
+def test_the_worker_is_handed_every_setting() -> None:
+    """Each setting that the package reads reaches the worker from `.env`, and no value is made up."""
+    given = SERVICES["worker"]["environment"]
+    tuned = {f"ETRADE_{name.upper()}" for name in RenewalSettings.model_fields}
+    assert tuned == {name for name in given if name.startswith("ETRADE_")}
+    handed_on = {name for name, value in given.items() if value is None}
+    assert tuned | {"PREFECT_DEFAULT_RESULT_STORAGE_BLOCK"} <= handed_on
+
+
+@pytest.mark.parametrize(
+    ("env_file", "public"),
+    [
+        ({}, "http://127.0.0.1:4200"),
+        ({"PREFECT_PORT": "4300"}, "http://127.0.0.1:4300"),
+        ({"PUBLIC_URL": "https://prefect.example"}, "https://prefect.example"),
+    ],
+    ids=["usual", "port", "public"],
+)
+def test_links_lead_to_where_people_see_the_server(env_file: dict[str, str], public: str) -> None:
+    """One variable tells the browser, the notifications and the sign-in's artifact where the server is."""
+    server, worker = (SERVICES[name]["environment"] for name in ("server", "worker"))
+    assert f"{public}/api" == interpolated(server["PREFECT_SERVER_UI_API_URL"], env_file)
+    for each in (server, worker):
+        with temporary_settings({PREFECT_UI_URL: interpolated(each["PREFECT_UI_URL"], env_file)}):
+            assert f"{public}/v2/runs/flow-run/{RUN}" == url_for("flow-run", obj_id=RUN)
+
+
+def interpolated(text: str, env_file: dict[str, str]) -> str:
+    """The text as Compose fills it in: `${NAME:-default}`, where a default may hold another."""
+    variable = re.compile(r"\$\{(\w+):-([^${}]*)\}")
+    while variable.search(text):
+        text = variable.sub(lambda match: env_file.get(match[1]) or match[2], text)
+    return text
 
 
 def test_prefect_reads_the_key_of_the_blocks() -> None:
