@@ -2,7 +2,7 @@
 
 Two kinds of run wait: one of a deployment that failed as `SignInRequired` on this Eastern day, and one that
 paused or suspended itself under `pause_key`. A run of an earlier day is left alone: its time has passed. So
-is a renewal, since the next one does the same work.
+is a renewal, since the next one does the same work, and a run for which the session was too short.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from prefect.states import Scheduled
 
 from etrade_flows.best_effort import best_effort
 from etrade_flows.run_history import RUN_NAME
+from etrade_flows.session_day import TOO_SHORT
 from etrade_tasks.clock import now
 from etrade_tasks.errors import SignInRequired
 from etrade_tasks.logs import run_logger
@@ -73,10 +74,18 @@ def _failed(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
     )
     for run in client.read_flow_runs(flow_run_filter=wanted, limit=LIMIT):
         said = (run.state and run.state.message) or ""
-        # Prefect puts the error's name and text into the message; the text names the credentials.
-        held_up = f"{SignInRequired.__name__}: " in said and repr(credentials) in said
-        if held_up and run.name != RUN_NAME.format(credentials=credentials):
+        if _held_up(said, credentials) and run.name != RUN_NAME.format(credentials=credentials):
             yield run
+
+
+def _held_up(said: str, credentials: str) -> bool:
+    """Whether a run that failed with this message waits for a sign-in to these credentials.
+
+    Prefect puts the error's name and text into the message; the text names the credentials.
+    """
+    what, _, _ = said.partition(" Next: ")
+    too_short = what.endswith(TOO_SHORT)  # a new session would end at the same midnight
+    return f"{SignInRequired.__name__}: " in what and repr(credentials) in what and not too_short
 
 
 def _paused(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:

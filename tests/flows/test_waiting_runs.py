@@ -108,6 +108,18 @@ def test_other_runs_are_left_alone(signed_out: str) -> None:
     assert [] == let_go_on(signed_out)
 
 
+def test_run_that_a_sign_in_cannot_mend_is_left_alone(block: str) -> None:
+    """A pipeline that midnight would cut off failed for the day's length, which no sign-in changes."""
+
+    @flow
+    def long_pipeline(credentials: str) -> None:
+        renew_access_token(credentials, required_for=timedelta(hours=30))
+
+    run = run_as_a_worker(long_pipeline, deployed(long_pipeline, block))
+    assert "SignInRequired" in run.state.message
+    assert [] == let_go_on(block)
+
+
 def test_accounts_are_told_apart(signed_out: str) -> None:
     """A sign-in to other credentials moves nothing."""
     run = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
