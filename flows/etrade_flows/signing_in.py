@@ -98,7 +98,7 @@ def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSessi
 
     Args:
         name: The credentials' name.
-        credentials: What is signed in to, as it is stored.
+        credentials: What is signed in to, as it is stored, or as it will be once E*TRADE takes the keys.
         ask: Gives the verifier of a sign-in, from a person who is told what was refused before it.
 
     Raises:
@@ -107,12 +107,19 @@ def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSessi
     refused: VerifierRefused | None = None
     for _ in range(ROUNDS):
         sign_in = begin(name, credentials)
+        _keep_new_keys(name, credentials)
         try:
             return complete(sign_in, ask(sign_in, refused))
         except VerifierRefused as error:
             refused = error
     assert refused is not None  # noqa: S101  # for type checkers: there is at least one round
     raise refused
+
+
+def _keep_new_keys(name: str, credentials: ETradeCredentials) -> None:
+    """Make a block that does not exist yet, so that keys which E*TRADE has taken are typed once."""
+    if credentials.access_token is None and load_block(name) is None:
+        store(name, credentials)
 
 
 def stored_credentials(name: str) -> ETradeCredentials:

@@ -21,6 +21,7 @@ from prefect.settings import get_current_settings
 from etrade_flows.signing_in import ROUNDS, stored_credentials
 from etrade_simulator import Consumer, Fault, Simulator
 from etrade_tasks import ETradeCredentials
+from etrade_tasks.load_credentials import load_block
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -298,6 +299,15 @@ class TestLoginRefused:
         assert 2 == run("login", "--credentials", "My Account")
         assert "small letters" in "".join(capsys.readouterr())
 
+    def test_refused_consumer_key_is_not_stored(
+        self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """Keys that E*TRADE does not take make no block, so that the next attempt asks for them again."""
+        monkeypatch.setenv("ETRADE_CONSUMER_KEY", "fake-key")
+        monkeypatch.setenv("ETRADE_CONSUMER_SECRET", "fake-secret")
+        run("login", "--credentials", f"{block}-new")
+        assert None is load_block(f"{block}-new")
+
     def test_refused_consumer_key_exits_1(
         self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
@@ -449,6 +459,37 @@ def test_first_sign_in_asks_for_the_consumer_keys(
     echoes, _, _ = select.select([keyboard], [], [], 0)
     echoed = os.read(keyboard, 4096).decode() if echoes else ""
     assert [] == [typed for typed in (consumer.key, consumer.secret, verifier) if typed in echoed]
+    os.close(keyboard)
+    os.close(terminal)
+
+
+@pytest.mark.parametrize(("ends", "code"), [(END_OF_INPUT, 4), (INTERRUPT, 130)])
+def test_keys_of_a_new_block_are_typed_once(
+    *,
+    simulator: Simulator,
+    block: str,
+    consumer: Consumer,
+    start: Callable[..., subprocess.Popen[str]],
+    ends: bytes,
+    code: int,
+) -> None:
+    """After two refusals and Ctrl+D or Ctrl+C the next sign-in to a new block asks for the verifier alone."""
+    keyboard, terminal = pty.openpty()
+    new = ("login", "--credentials", f"{block}-new", "--environment", "sandbox", "--no-browser")
+    keys_given = {"ETRADE_CONSUMER_KEY": consumer.key, "ETRADE_CONSUMER_SECRET": consumer.secret}
+    process = start(*new, stdin=terminal, **keys_given)
+    for typed in (b"wrong\n", b"wrong\n", ends):
+        read_until(process.stderr, "left: ")
+        os.write(keyboard, typed)
+    _, errors = process.communicate(timeout=60)
+    assert code == process.returncode, errors
+    assert None is stored_credentials(f"{block}-new").access_token
+    process = start(*new, stdin=terminal)
+    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
+    asked = read_until(process.stderr, "left: ")
+    os.write(keyboard, verifier.encode() + b"\n")
+    _, errors = process.communicate(timeout=60)
+    assert (0, False) == (process.returncode, "Consumer" in asked), errors
     os.close(keyboard)
     os.close(terminal)
 
