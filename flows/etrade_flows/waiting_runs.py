@@ -18,7 +18,6 @@ from prefect.states import Scheduled
 
 from etrade_flows.best_effort import best_effort
 from etrade_flows.run_history import RUN_NAME
-from etrade_flows.session_day import TOO_SHORT
 from etrade_tasks.clock import now
 from etrade_tasks.errors import SignInRequired
 from etrade_tasks.logs import run_logger
@@ -74,18 +73,11 @@ def _failed(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
     )
     for run in client.read_flow_runs(flow_run_filter=wanted, limit=LIMIT):
         said = (run.state and run.state.message) or ""
-        if _held_up(said, credentials) and run.name != RUN_NAME.format(credentials=credentials):
+        # Prefect puts the error's name and text into the message; the text names the credentials. Another
+        # name is that of a session too short for the run: a new one would end at the same midnight.
+        held_up = f"{SignInRequired.__name__}: " in said and repr(credentials) in said
+        if held_up and run.name != RUN_NAME.format(credentials=credentials):
             yield run
-
-
-def _held_up(said: str, credentials: str) -> bool:
-    """Whether a run that failed with this message waits for a sign-in to these credentials.
-
-    Prefect puts the error's name and text into the message; the text names the credentials.
-    """
-    what, _, _ = said.partition(" Next: ")
-    too_short = what.endswith(TOO_SHORT)  # a new session would end at the same midnight
-    return f"{SignInRequired.__name__}: " in what and repr(credentials) in what and not too_short
 
 
 def _paused(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:

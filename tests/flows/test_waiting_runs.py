@@ -116,7 +116,7 @@ def test_run_that_a_sign_in_cannot_mend_is_left_alone(block: str) -> None:
         renew_access_token(credentials, required_for=timedelta(hours=30))
 
     run = run_as_a_worker(long_pipeline, deployed(long_pipeline, block))
-    assert "SignInRequired" in run.state.message
+    assert "SessionTooShort" in run.state.message
     assert [] == let_go_on(block)
 
 
