@@ -21,6 +21,7 @@ from rich.console import Console
 from etrade_flows.best_effort import best_effort
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
 from etrade_flows.prefect_server import prefect_reached
+from etrade_flows.session_day import short_session
 from etrade_flows.sign_out import end_session
 from etrade_flows.signing_in import (
     SignIn,
@@ -205,6 +206,8 @@ def _ask(sign_in: SignIn, refused: VerifierRefused | None, *, open_browser: bool
     """The verifier that the person was shown at the address that is printed, and opened if asked to."""
     if refused:
         _tell(f"{refused.message} Here is a new sign-in.")
+    if short := short_session(sign_in.request_token.issued_at):
+        _tell(short)
     ends_at = time.monotonic() + REQUEST_TOKEN_LIFETIME.total_seconds()
     _tell("Log in to E*TRADE at this address, accept, and enter the verifier that you are shown:")
     print(sign_in.authorize_url, flush=True)  # alone on standard output, for scripts

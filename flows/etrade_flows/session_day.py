@@ -15,6 +15,10 @@ from itertools import pairwise
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, in_utc, midnight_after
 
 
+SHORT = timedelta(hours=2)
+"""A session that midnight ends sooner is hardly worth a sign-in."""
+
+
 class AttemptOutcome(StrEnum):
     """What one attempt to renew came to."""
 
@@ -250,6 +254,18 @@ def _why_over(session: KnownSession, now: datetime) -> str:
     if session.over_at == today:
         return "the last session ended at midnight"
     return f"the last session was of {date_words(session.last_used_at)}"
+
+
+def short_session(now: datetime) -> str | None:
+    """What to tell a person who signs in when midnight US Eastern is near; None while it is not."""
+    left = in_utc(midnight_after(now)) - in_utc(now)
+    if left >= SHORT:
+        return None
+    minutes = max(1, round(left.total_seconds() / 60))
+    return (
+        f"Midnight US Eastern ends this session in {minutes} min: sign in after 00:00 instead, unless you "
+        "need it now."
+    )
 
 
 def clock(instant: datetime) -> str:

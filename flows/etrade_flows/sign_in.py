@@ -24,7 +24,7 @@ from etrade_flows.best_effort import best_effort
 from etrade_flows.operator_report import tag_run
 from etrade_flows.renewal import renew_loaded
 from etrade_flows.run_endings import describe
-from etrade_flows.session_day import clock
+from etrade_flows.session_day import clock, short_session
 from etrade_flows.sign_in_form import FLOW_NAME, ask, clear_leftovers, run_name, this_run
 from etrade_flows.signing_in import SignIn, in_rounds, stored_credentials
 from etrade_flows.waiting_runs import let_go_on
@@ -133,11 +133,13 @@ def _signed_in_elsewhere(name: str, stored: ETradeCredentials) -> tuple[TokenSes
 
 def _ask(waiting: SignIn, refused: VerifierRefused | None) -> str:
     """The verifier that a person enters into the form that Resume opens."""
-    ends_at = clock(waiting.request_token.issued_at + REQUEST_TOKEN_LIFETIME)
-    before = ""
+    began_at = waiting.request_token.issued_at
+    ends_at = clock(began_at + REQUEST_TOKEN_LIFETIME)
+    notes = [short_session(began_at)]
     if refused:
-        before = f"{refused.message} Here is a new link. "
+        notes.append(f"{refused.message} Here is a new link.")
         run_logger().warning("%s The run pauses again, with a new link.", refused.message)
+    before = "".join(f"{note} " for note in notes if note)
     return ask(
         f"{before}[Log in to E*TRADE]({waiting.authorize_url}), accept, and enter the verifier that you are "
         f"shown, before {ends_at} US Eastern. The link leaves this page: open it in another tab, or come "

@@ -170,6 +170,15 @@ class TestLoginAtATerminal:
         assert person.opened == said.out.splitlines()[:1]
         assert re.search(r"Verifier \(stays hidden\), (5:00|4:5\d) left: ", said.err)
 
+    def test_midnight_that_is_near_is_told_first(
+        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
+    ) -> None:
+        """Late in the evening the command says how soon the new session ends, before it asks."""
+        simulator.advance(timedelta(hours=10, minutes=30))
+        run("login", "--credentials", block)
+        before, _, _ = " ".join(capsys.readouterr().err.split()).partition("Verifier (stays hidden)")
+        assert re.search(r"ends this session in (90|89) min: sign in after 00:00 instead", before)
+
     def test_terminal_is_as_it_was(self, block: str, person: Person, run: Run) -> None:
         """What was hidden while the verifier was typed is shown again afterwards."""
         run("login", "--credentials", block)

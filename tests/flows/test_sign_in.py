@@ -143,6 +143,15 @@ class TestAnswered:
         sign_in(block)
         assert "before 12:05 US Eastern" in person.forms[0]
 
+    def test_form_warns_of_a_midnight_that_is_near(
+        self, simulator: Simulator, block: str, person: Any
+    ) -> None:
+        """Late in the evening the form says how soon the new session ends."""
+        simulator.advance(timedelta(hours=10, minutes=30))
+        person.answers()
+        sign_in(block)
+        assert re.search(r"Midnight US Eastern ends this session in (90|89) min", person.forms[0])
+
     def test_run_is_named_and_tagged(self, simulator: Simulator, block: str, person: Any) -> None:
         """The run says in its name and its tags whom it signs in."""
         person.answers()
