@@ -20,6 +20,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from pydantic import TypeAdapter, ValidationError
 
+from etrade_flows.automation_names import NAMES
 from etrade_flows.events import ONCE_LABEL
 from etrade_flows.session_news import SessionEvent
 
@@ -49,12 +50,6 @@ SUBJECTS = {
     SessionEvent.EXPIRING: "E*TRADE: the session of {{ event.payload.credentials }} is about to end",
     SessionEvent.FAILING: "E*TRADE: the session of {{ event.payload.credentials }} cannot be renewed",
     SessionEvent.KEY_LAPSING: "E*TRADE: the key of {{ event.payload.credentials }} is about to lapse",
-}
-NAMES = {
-    SessionEvent.SIGN_IN_REQUIRED: "E*TRADE: tell that a sign-in is due",
-    SessionEvent.EXPIRING: "E*TRADE: tell that a session is about to end",
-    SessionEvent.FAILING: "E*TRADE: tell that a renewal has failed",
-    SessionEvent.KEY_LAPSING: "E*TRADE: tell that a consumer key is about to lapse",
 }
 START_SIGN_IN = "E*TRADE: start the sign-in"
 

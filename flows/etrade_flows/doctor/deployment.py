@@ -13,18 +13,19 @@ from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem
 from etrade_flows.doctor.facts import Facts
 from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME
 
-_DEPLOY = "`prefect --no-prompt deploy --all` in the checkout, or `python deployments/serve.py`"
+DEPLOY = "`prefect --no-prompt deploy --all` in the checkout, or `python deployments/serve.py`"
+"""Both ways to deploy, to finish the sentence \"run ...\"."""
 
 
 def check_deployment(facts: Facts) -> Finding:
     """Whether a deployment renews these credentials by schedule."""
     if not facts.deployments:
-        return problem(f"The flow {FLOW_NAME} is not deployed.", f"run {_DEPLOY}.")
+        return problem(f"The flow {FLOW_NAME} is not deployed.", f"run {DEPLOY}.")
     meant = [each for each in facts.deployments if _schedules(each, facts.name)]
     if not meant:
         return problem(
             f"No deployment of {FLOW_NAME} has a schedule for {facts.name!r}.",
-            f"write `credentials: &credentials {facts.name}` in prefect.yaml, and run {_DEPLOY}.",
+            f"write `credentials: &credentials {facts.name}` in prefect.yaml, and run {DEPLOY}.",
         )
     active = active_deployments(facts)
     if active:
@@ -41,8 +42,8 @@ def check_worker(facts: Facts) -> Finding:
     deployments = require_active(facts)
     with facts.client() as client:
         for deployment in deployments:
-            if lack := _lack(client, deployment):
-                return lack
+            if lacking := lack(client, deployment, FLOW_NAME):
+                return lacking
     return ok(f"Something alive runs {', '.join(map(_label, deployments))}.")
 
 
@@ -77,11 +78,17 @@ def _schedules(deployment: DeploymentResponse, name: str) -> list[DeploymentSche
     return [each for each in deployment.schedules if name == (default | each.parameters)["credentials"]]
 
 
-def _lack(client: SyncPrefectClient, deployment: DeploymentResponse) -> Finding | None:
-    """What keeps a deployment's runs from starting; None if nothing does."""
-    label, pool_name = _label(deployment), deployment.work_pool_name
+def lack(client: SyncPrefectClient, deployment: DeploymentResponse, flow: str) -> Finding | None:
+    """What keeps a deployment's runs from starting; None if nothing does.
+
+    Args:
+        client: Asks the server.
+        deployment: Whose runs are meant.
+        flow: The name of its flow.
+    """
+    label, pool_name = f"{flow}/{deployment.name}", deployment.work_pool_name
     if pool_name is None:
-        return _lack_of_process(deployment)
+        return _lack_of_process(deployment, label)
     try:
         pool = client.read_work_pool(pool_name)
     except ObjectNotFound:
@@ -102,11 +109,10 @@ def _lack(client: SyncPrefectClient, deployment: DeploymentResponse) -> Finding 
     )
 
 
-def _lack_of_process(deployment: DeploymentResponse) -> Finding | None:
+def _lack_of_process(deployment: DeploymentResponse, label: str) -> Finding | None:
     # The server counts a served deployment as ready for a minute after its process last asked for runs.
     if deployment.status is not None and deployment.status.value == "READY":
         return None
-    label = _label(deployment)
     return problem(f"The process that serves {label} does not run.", "run `python deployments/serve.py`.")
 
 

@@ -18,6 +18,7 @@ from etrade_flows.doctor.etrade import (
     check_key_age,
 )
 from etrade_flows.doctor.facts import Facts
+from etrade_flows.doctor.people import check_alerts, check_sign_in
 from etrade_flows.doctor.schedule import check_schedule
 from etrade_flows.doctor.server import (
     check_block_type,
@@ -43,6 +44,8 @@ CHECKS: dict[str, Callable[[Facts], Finding]] = {
     "deployment": check_deployment,
     "worker": check_worker,
     "schedule": check_schedule,
+    "sign-in": check_sign_in,
+    "alerts": check_alerts,
     "etrade": check_etrade,
     "consumer-key": check_consumer_key,
     "key-age": check_key_age,

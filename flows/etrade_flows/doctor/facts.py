@@ -13,6 +13,7 @@ from typing import cast
 import httpx
 from prefect.client.base import ServerType, determine_server_type
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.results import ResultStore, get_result_store
@@ -20,6 +21,7 @@ from prefect.settings import get_current_settings
 
 from etrade_flows.doctor.diagnosis import SkipCheck
 from etrade_flows.run_history import renewal_flow
+from etrade_flows.sign_in import sign_in
 from etrade_tasks.addresses import is_loopback
 from etrade_tasks.authorization import ConsumerKeys, try_request_token
 from etrade_tasks.clock import now
@@ -110,6 +112,18 @@ class Facts:
         with get_client(sync_client=True) as client:
             yield client
 
+    @contextmanager
+    def lasting_client(self) -> Iterator[SyncPrefectClient]:
+        """As `client`, of a server that is there when nobody looks.
+
+        Raises:
+            SkipCheck: The server does not answer, or is a temporary one.
+        """
+        if self.server.place is Place.TEMPORARY:
+            raise SkipCheck("A temporary Prefect server runs no deployment.", first="server")
+        with self.client() as client:
+            yield client
+
     def require_server(self) -> None:
         """Go on only if the server answers.
 
@@ -126,10 +140,19 @@ class Facts:
         Raises:
             SkipCheck: There is no lasting server.
         """
-        if self.server.place is Place.TEMPORARY:
-            raise SkipCheck("A temporary Prefect server runs no deployment.", first="server")
-        with self.client() as client:
+        with self.lasting_client() as client:
             return client.read_deployments(flow_filter=renewal_flow())
+
+    @cached_property
+    def sign_ins(self) -> list[DeploymentResponse]:
+        """The deployments of the flow `sign-in`.
+
+        Raises:
+            SkipCheck: There is no lasting server.
+        """
+        wanted = FlowFilter.model_validate({"name": {"any_": [sign_in.name]}})
+        with self.lasting_client() as client:
+            return client.read_deployments(flow_filter=wanted)
 
     def find_credentials(self) -> tuple[ETradeCredentials, bool]:
         """The credentials, and whether they are a block.
