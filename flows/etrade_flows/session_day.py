@@ -14,7 +14,6 @@ from itertools import pairwise
 
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, in_utc, midnight_after
 
-
 SHORT = timedelta(hours=2)
 """A session that midnight ends sooner is hardly worth a sign-in."""
 
