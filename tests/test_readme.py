@@ -63,6 +63,17 @@ def test_pipeline_section_runs_as_written(tmp_path: Path, environment: dict[str,
     assert 3 == said.count("AccountListResponse")
 
 
+def test_testing_section_passes_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
+    """The test of the README passes in a user's own test run."""
+    (snippet,) = snippets("In your own tests")
+    (tmp_path / "test_pipeline.py").write_text(snippet)
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "1 passed" in done.stdout, done.stdout
+
+
 def test_run_deployment_works_from_elsewhere(
     tmp_path: Path, environment: dict[str, str], wait_until: object
 ) -> None:

@@ -1,4 +1,4 @@
-"""A pytest plug-in: a running simulator, and an access token just signed in, as fixtures.
+"""A pytest plug-in: a running simulator, an access token just signed in, and variables that lead to both.
 
 It comes with the package; a test that names a fixture gets it.
 """
@@ -31,3 +31,26 @@ def etrade_simulator() -> Iterator[Simulator]:
 def etrade_session(etrade_simulator: Simulator) -> AccessToken:
     """A live access token, just signed in to the test's ``etrade_simulator``."""
     return etrade_simulator.sign_in("live")
+
+
+@pytest.fixture
+def etrade_environment(
+    etrade_simulator: Simulator, etrade_session: AccessToken, monkeypatch: pytest.MonkeyPatch
+) -> AccessToken:
+    """The ``ETRADE_*`` variables of ``etrade_session`` at ``etrade_simulator``, set for the test; the token.
+
+    They stand in for credentials of any name of which there is no block.
+    """
+    values = {
+        "ENVIRONMENT": etrade_session.environment,
+        "CONSUMER_KEY": etrade_session.consumer_key,
+        "CONSUMER_SECRET": etrade_session.consumer_secret,
+        "ACCESS_TOKEN": etrade_session.token,
+        "ACCESS_TOKEN_SECRET": etrade_session.token_secret,
+        "SIGNED_IN_AT": etrade_session.issued_at.isoformat(),
+        "OAUTH_URL": etrade_simulator.oauth_url,
+        "API_URL": etrade_simulator.api_url(etrade_session.environment),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"ETRADE_{name}", value)
+    return etrade_session
