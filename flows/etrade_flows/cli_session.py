@@ -108,7 +108,7 @@ def login(
             stored = _new(credentials, given)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
-            if existing:  # the date is true whatever becomes of the sign-in
+            if existing is not None:  # the date is true whatever becomes of the sign-in
                 store(credentials, stored)
         ask = partial(_ask, open_browser=browser and sys.stdin.isatty())
         session = in_rounds(credentials, stored, ask)

@@ -9,6 +9,7 @@ input has been read; what a process leaves that is killed while it waits, the ne
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -79,7 +80,7 @@ def ask(text: str) -> str:
     Raises:
         FlowPauseTimeout: Nobody answered within `PATIENCE` seconds. The run may pause again.
     """
-    with _inputs_deleted():
+    with _inputs_deleted(), _pauses_unlogged():
         form = Answer.with_initial_data(description=text)
         try:
             return pause_flow_run(form, timeout=PATIENCE, poll_interval=POLL_SECONDS).verifier
@@ -95,6 +96,21 @@ def _end_pause() -> None:
         # Failed is what the server makes of it where Resume is pressed in the moment after the pause's time.
         if found is not None and (found.is_paused() or found.is_failed()):
             client.set_flow_run_state(this_run(), Running(), force=True)
+
+
+@contextmanager
+def _pauses_unlogged() -> Iterator[None]:
+    """Keep out of the log what Prefect says of every pause: for a run kept open, a line in five minutes."""
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.module != "flow_runs"  # Prefect's own, where a run pauses
+
+    logger = logging.getLogger("prefect.flow_runs")
+    logger.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        logger.removeFilter(elsewhere)
 
 
 @contextmanager

@@ -242,6 +242,7 @@ class TestKeptOpen:
         person.answers()
         assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
         assert 1 == caplog.text.count("before 00:00 US Eastern: press Resume")
+        assert "Pausing flow" not in caplog.text
 
     @pytest.mark.usefixtures("impatience")
     def test_nobody_comes_in_all_the_time(self, simulator: Simulator, signed_out: str) -> None:
