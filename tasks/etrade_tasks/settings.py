@@ -79,6 +79,13 @@ class RenewalSettings(BaseSettings):
             raise ValueError("must be more than zero and less than the idle limit of two hours")
         return value
 
+    @field_validator("sign_in_by")
+    @classmethod
+    def _without_a_zone(cls, value: time) -> time:
+        if value.tzinfo is not None:
+            raise ValueError("is US Eastern; give it without a time zone")
+        return value
+
 
 def renewal_settings() -> RenewalSettings:
     """What the environment says now.
