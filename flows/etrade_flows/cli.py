@@ -6,6 +6,7 @@ Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from rich.console import Console
 
 from etrade_flows import cli_doctor, cli_status
@@ -25,6 +26,8 @@ from etrade_tasks.errors import ETradeError, SignInRequired
 
 SIMULATOR_PORT = 8765
 """Where the simulator listens unless told otherwise."""
+
+Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
 
 app = App(
     name="etrade-session",
@@ -87,12 +90,11 @@ def demo() -> int:
         return ExitCode.FAILED
     with tempfile.TemporaryDirectory(prefix="etrade-demo-", ignore_cleanup_errors=True) as home:
         # A process of its own: Prefect reads its home when it is imported, and the user's stays untouched.
-        command = [sys.executable, "-m", "etrade_flows.demo"]
-        return subprocess.run(command, env=_isolated_environment(home), check=False).returncode  # noqa: S603
+        return _run([sys.executable, "-m", "etrade_flows.demo"], _isolated_environment(home))
 
 
 @app.command
-def simulator(*, port: int = SIMULATOR_PORT, control: bool = False) -> int:
+def simulator(*, port: Port = SIMULATOR_PORT, control: bool = False) -> int:
     """Serve E*TRADE's OAuth calls and some of its data calls on this machine, until Ctrl+C.
 
     Parameters
@@ -125,6 +127,21 @@ def _simulator_is_installed() -> bool:
         console.print("Next: pip install 'prefect-etrade[simulator]'", markup=False)
         return False
     return True
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """What the command exits with; where Ctrl+C ends this process, nothing of the command goes on."""
+    # In a session of its own Ctrl+C does not reach it: each of its processes would tell of that at length.
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:  # noqa: S603
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGKILL)
+            console = Console()
+            if console.is_terminal:
+                console.show_cursor()  # a spinner hides it
+                console.line()
+            raise
 
 
 def _isolated_environment(home: str) -> dict[str, str]:

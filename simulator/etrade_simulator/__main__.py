@@ -9,6 +9,7 @@ from etrade_simulator.command import describe, serve
 from etrade_simulator.simulator import Simulator
 
 DEFAULT_PORT = 8765
+HIGHEST_PORT = 65535
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Serve a simulated E*TRADE OAuth service on this machine, until interrupted.",
     )
     parser.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one"
+        "--port", type=_port, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one"
     )
     parser.add_argument("--control", action="store_true", help="serve /_control/ to move the clock and so on")
     parser.add_argument("--no-rate-limits", action="store_true", help="take any number of calls a second")
@@ -34,6 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"Cannot listen on port {options.port}: {error.strerror}. Try --port 0.\n")
         return 1
     return 0
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= HIGHEST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to {HIGHEST_PORT}")
 
 
 def _announce(simulator: Simulator) -> None:

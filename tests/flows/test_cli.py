@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -89,7 +90,16 @@ class TestRenew:
         assert 1 == run("renew", "--credentials", "nobody")
 
 
-@pytest.mark.parametrize("arguments", [["renew", "--foo"], ["no-such-command"], ["simulator", "--port", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["renew", "--foo"],
+        ["no-such-command"],
+        ["simulator", "--port", "x"],
+        ["simulator", "--port", "65536"],
+        ["simulator", "--port", "-1"],
+    ],
+)
 def test_misuse_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str], run: Run) -> None:
     """A command line that cannot be understood exits with 2 and is explained."""
     assert 2 == run(*arguments)
@@ -171,6 +181,38 @@ def test_simulator_serves_until_interrupted() -> None:
         _, errors = process.communicate(timeout=20)
     assert 0 == process.returncode
     assert "" == errors
+
+
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+    """Ctrl+C while the demo starts its server ends all of it without a word, and leaves no file behind."""
+    command = [sys.executable, "-m", "etrade_flows.cli", "demo"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while "A person signs in" not in process.stdout.readline():
+            assert process.poll() is None
+        wait_until(lambda: 3 <= len(processes_with(tmp_path)), seconds=60)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert (130, "") == (process.returncode, errors)
+    wait_until(lambda: [] == processes_with(tmp_path), seconds=10)
+    assert [] == list(tmp_path.iterdir())
+
+
+def processes_with(folder: Path) -> list[Path]:
+    """The processes in whose environment the folder stands."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(folder).encode() in (process / "environ").read_bytes():
+                found.append(process)
+    return found
 
 
 def test_demo_lives_through_the_day_and_leaves_nothing(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from etrade_simulator import Simulator
+from etrade_simulator.__main__ import main
 
 COMMAND = [sys.executable, "-W", "error", "-m", "etrade_simulator"]
 
@@ -75,3 +76,11 @@ def test_a_taken_port_is_said_in_one_line() -> None:
         )
     expected = f"Cannot listen on port {port}: Address already in use. Try --port 0.\n"
     assert (1, "", expected) == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "x"])
+def test_what_is_no_port_is_misuse(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that no machine has is a mistake of the command line."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", port])
+    assert (2, True) == (ended.value.code, "--port" in capsys.readouterr().err)
