@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import inspect
 import json
 import os
 import re
@@ -16,10 +18,10 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -44,6 +46,9 @@ os.environ.update(
 )
 
 if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas.objects import FlowRun, State
+
     from etrade_simulator import AccessToken, Simulator
     from etrade_tasks import ETradeCredentials
 
@@ -302,6 +307,42 @@ def inbox() -> Iterator[Inbox]:
     box.server.shutdown()
     box.server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def run_by_schedule(prefect_server: None) -> Callable[..., State[Any]]:
+    """Runs a flow as a schedule of its one deployment would, and gives the run's end."""
+
+    def run(what: Flow[..., Any], credentials: str, **parameters: object) -> State[Any]:
+        from prefect.flow_engine import run_flow
+
+        due = _scheduled_run(what, {"credentials": credentials, **parameters})
+        ended = run_flow(what, flow_run=due, parameters=due.parameters, return_type="state")
+        return asyncio.run(ended) if inspect.isawaitable(ended) else ended
+
+    return run
+
+
+def _scheduled_run(what: Flow[..., Any], parameters: dict[str, Any]) -> FlowRun:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.schedules import IntervalSchedule
+    from prefect.states import Scheduled
+
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(
+            client.create_flow(what),
+            name="hourly",
+            parameters=parameters,
+            schedules=[DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)))],
+        )
+        client._client.post(f"/deployments/{deployment}/schedule", json={"min_runs": 5})
+        ours = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(ours))
+        run = next(run for run in runs if run.parameters == parameters)
+        client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
+        return client.read_flow_run(run.id)
 
 
 def _answers(port: int) -> bool:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOWS_NAMES = [
     "active_session",
+    "end_without_sign_in",
     "etrade_async_client",
     "etrade_client",
     "renew_access_token",

@@ -3,11 +3,13 @@
 from etrade_flows.active_session import active_session
 from etrade_flows.clients import etrade_async_client, etrade_client
 from etrade_flows.renew_access_token import renew_access_token
+from etrade_flows.run_endings import end_without_sign_in
 from etrade_flows.sign_in import sign_in
 from etrade_flows.sign_out import sign_out
 
 __all__ = [
     "active_session",
+    "end_without_sign_in",
     "etrade_async_client",
     "etrade_client",
     "renew_access_token",

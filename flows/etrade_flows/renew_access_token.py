@@ -11,7 +11,7 @@ from etrade_flows.active_session import remember
 from etrade_flows.events import emit_outcome
 from etrade_flows.operator_report import report, tag_run
 from etrade_flows.renewal import renew_loaded
-from etrade_flows.run_endings import describe, end_scheduled_run, end_well, ends_by_state
+from etrade_flows.run_endings import describe, end_well, end_without_sign_in
 from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME, RUN_NAME
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SignInRequired
@@ -59,9 +59,9 @@ def renew_access_token(
     except ETradeError as error:
         report(credentials, began_at, error, loaded)
         emit_outcome(credentials, error, loaded)
-        if isinstance(error, SignInRequired) and ends_by_state(error):
-            ending = end_scheduled_run(error, loaded.signed_in_at if loaded else None)
-            return cast("TokenSession", ending)
+        if isinstance(error, SignInRequired):
+            signed_in_at = loaded.signed_in_at if loaded else None
+            return cast("TokenSession", end_without_sign_in(error, signed_in_at))
         raise
     remember(credentials, session)
     report(credentials, began_at, session, loaded)

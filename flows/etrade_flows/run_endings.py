@@ -22,6 +22,8 @@ from etrade_tasks.settings import renewal_settings
 
 RENEWED = "Renewed"
 REUSED = "Reused"
+COMPLETED = "Completed"
+"""What Prefect calls the end of a run that gave no state of its own."""
 SIGN_IN_REQUIRED = SignInRequired.__name__
 
 
@@ -49,27 +51,39 @@ def describe(session: TokenSession) -> str:
     return f"{done}; idle from {clock(session.idle_at)}, over at {clock(session.expires_at)} US Eastern."
 
 
-def ends_by_state(error: SignInRequired) -> bool:
-    """Whether the current run ends as `end_scheduled_run` says; else it raises.
+def end_without_sign_in(error: SignInRequired, signed_in_at: datetime | None = None) -> State[Any]:
+    """What a flow returns that found nobody signed in: one alert a day, where a schedule started the run.
 
-    A session that is only too short has somebody signed in, and what needs it longer shall not seem done.
-    """
-    return is_scheduled(current_run()) and not isinstance(error, SessionTooShort)
+    The first such run of an Eastern day ends as a failure named `SignInRequired`, which alerts; the later
+    ones end as completed runs of that name, which do not. A session that began meanwhile and has ended alerts
+    anew. Before `ETRADE_SIGN_IN_BY` no run alerts. In async code, await it by `asyncio.to_thread`.
 
+    A subflow is a run of its own, and fails each time. So a pipeline that runs every few minutes renews by
+    `etrade_client` or `active_session`, not by the flow `renew_access_token`.
 
-def end_scheduled_run(error: SignInRequired, signed_in_at: datetime | None = None) -> State[Any]:
-    """What a flow returns for a scheduled run that found nobody signed in.
-
-    The first such run of an Eastern day ends as a failure, which alerts; the later ones end as completed
-    runs of the same name, which do not. A session that began meanwhile and has ended alerts anew. Before
-    `ETRADE_SIGN_IN_BY` no run alerts.
+    Example:
+        ```python
+        @flow
+        def quotes():
+            try:
+                with etrade_client("etrade") as client:
+                    return client.get("/v1/market/quote/AAPL.json").json()
+            except SignInRequired as error:
+                return end_without_sign_in(error)
+        ```
 
     Args:
         error: What the run found.
         signed_in_at: When somebody last signed in; None if that is not known.
+
+    Raises:
+        SignInRequired: `error` itself, where a person or another flow started the run and learns of it so.
+        SessionTooShort: `error` itself: somebody is signed in, and what needs it longer shall not seem done.
     """
     run = current_run()
-    alert = run is not None and _alerts(run, signed_in_at)
+    if run is None or not is_scheduled(run) or isinstance(error, SessionTooShort):
+        raise error
+    alert = _alerts(run, signed_in_at)
     run_logger().log(40 if alert else 30, "%s", error)
     return (Failed if alert else Completed)(name=SIGN_IN_REQUIRED, message=str(error))
 
@@ -98,7 +112,7 @@ def is_scheduled(run: FlowRun | None) -> bool:
 def _alerts(run: FlowRun, signed_in_at: datetime | None) -> bool:
     at = now()
     alerted_at = _last_end(run, at, StateType.FAILED, SIGN_IN_REQUIRED)
-    well_at = _last_end(run, at, StateType.COMPLETED, RENEWED, REUSED)
+    well_at = _last_end(run, at, StateType.COMPLETED, RENEWED, REUSED, COMPLETED)
     sign_in_by = renewal_settings().sign_in_by
     return alert_is_due(at, sign_in_by=sign_in_by, alerted_at=alerted_at, well_at=(signed_in_at, well_at))
 

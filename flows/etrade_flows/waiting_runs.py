@@ -17,9 +17,9 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import Scheduled
 
 from etrade_flows.best_effort import best_effort
+from etrade_flows.run_endings import SIGN_IN_REQUIRED
 from etrade_flows.run_history import RUN_NAME
 from etrade_tasks.clock import now
-from etrade_tasks.errors import SignInRequired
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import day_begins
 
@@ -73,10 +73,10 @@ def _failed(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
     )
     for run in client.read_flow_runs(flow_run_filter=wanted, limit=LIMIT):
         said = (run.state and run.state.message) or ""
-        # Prefect puts the error's name and text into the message; the text names the credentials. Another
-        # name is that of a session too short for the run: a new one would end at the same midnight.
-        held_up = f"{SignInRequired.__name__}: " in said and repr(credentials) in said
-        if held_up and run.name != RUN_NAME.format(credentials=credentials):
+        # The name is the state's or, of a run that raised, in the message; the text names the credentials.
+        named = run.state is not None and run.state.name == SIGN_IN_REQUIRED
+        held_up = named or f"{SIGN_IN_REQUIRED}: " in said
+        if held_up and repr(credentials) in said and run.name != RUN_NAME.format(credentials=credentials):
             yield run
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.states import Scheduled, State
+from prefect.states import State
 
 from etrade_flows import renew_access_token
 from etrade_flows.operator_report import artifact_key
@@ -26,6 +24,8 @@ from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, Sign
 from etrade_tasks.session import EASTERN
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+Scheduled = Callable[..., State[Any]]
 
 RENEW = "/oauth/renew_access_token"
 REFUSAL = Fault(status=401, body="oauth_problem=token_rejected")
@@ -194,29 +194,16 @@ class TestScheduledRuns:
         credentials_for(token).save(block, overwrite=True)
         return block
 
-    def scheduled(self, name: str, **parameters: object) -> State[Any]:
-        """The end of a run that a schedule started."""
-        from prefect.flow_engine import run_flow
+    @pytest.fixture
+    def scheduled(self, run_by_schedule: Scheduled) -> Scheduled:
+        """Runs the renewal of these credentials as a schedule would."""
+        return partial(run_by_schedule, renew_access_token)
 
-        with get_client(sync_client=True) as client:
-            flow_id = client.create_flow(renew_access_token)
-            hourly = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)))
-            deployment = client.create_deployment(
-                flow_id,
-                name=f"hourly-{name}",
-                parameters={"credentials": name} | parameters,
-                schedules=[hourly],
-            )
-            client._client.post(f"/deployments/{deployment}/schedule", json={"min_runs": 5})
-            ours = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
-            run = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(ours))[0]
-            client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
-            run = client.read_flow_run(run.id)
-        return run_flow(renew_access_token, flow_run=run, parameters=run.parameters, return_type="state")
-
-    def test_first_of_the_day_fails_and_the_rest_are_quiet(self, simulator: Simulator, dead: str) -> None:
+    def test_first_of_the_day_fails_and_the_rest_are_quiet(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str
+    ) -> None:
         """One run a day alerts as a failure; the later ones complete, by the same name."""
-        states = [self.scheduled(dead) for _ in range(3)]
+        states = [scheduled(dead) for _ in range(3)]
         assert ["SignInRequired"] * 3 == [state.name for state in states]
         assert [True, False, False] == [state.is_failed() for state in states]
         assert [False, True, True] == [state.is_completed() for state in states]
@@ -224,19 +211,19 @@ class TestScheduledRuns:
         assert [] == simulator.calls(RENEW)
 
     def test_token_that_dies_after_the_sign_in_alerts(
-        self, simulator: Simulator, dead: str, credentials_for: Any
+        self, simulator: Simulator, scheduled: Scheduled, dead: str, credentials_for: Any
     ) -> None:
         """The morning's alert was for yesterday's token; the end of today's is told once as well."""
-        states = [self.scheduled(dead)]
+        states = [scheduled(dead)]
         token = simulator.sign_in("live")
         credentials_for(token, signed_in_at=datetime.now(UTC)).save(dead, overwrite=True)
         simulator.plant(REFUSAL, path=RENEW, times=2)
-        states += [self.scheduled(dead) for _ in range(2)]
+        states += [scheduled(dead) for _ in range(2)]
         assert ["SignInRequired"] * 3 == [state.name for state in states]
         assert [True, True, False] == [state.is_failed() for state in states]
 
     def test_renewed_run_tells_of_a_sign_in_that_nobody_dated(
-        self, simulator: Simulator, block: str, credentials: ETradeCredentials
+        self, simulator: Simulator, scheduled: Scheduled, block: str, credentials: ETradeCredentials
     ) -> None:
         """Where the time of sign-in is not known, a run that renewed the token ends the quiet."""
         credentials.model_copy(update={"signed_in_at": None}).save(block, overwrite=True)
@@ -244,45 +231,53 @@ class TestScheduledRuns:
         for refused in (True, True, False, True, True):
             if refused:
                 simulator.plant(REFUSAL, path=RENEW)
-            states.append(self.scheduled(block, force=True))
+            states.append(scheduled(block, force=True))
         assert "Renewed" == states[2].name
         assert [True, False, False, True, False] == [state.is_failed() for state in states]
 
-    def test_two_credentials_alert_apart(self, simulator: Simulator, dead: str, credentials_for: Any) -> None:
+    def test_two_credentials_alert_apart(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str, credentials_for: Any
+    ) -> None:
         """One account's alert does not silence another's."""
         other = f"{dead[:40]}-other"
         credentials_for(simulator.sign_in("live", issued_at=datetime.now(UTC) - timedelta(days=2))).save(
             other
         )
-        assert [True, True] == [self.scheduled(name).is_failed() for name in (dead, other)]
+        assert [True, True] == [scheduled(name).is_failed() for name in (dead, other)]
 
     def test_before_the_time_to_sign_in_no_run_alerts(
-        self, simulator: Simulator, dead: str, monkeypatch: pytest.MonkeyPatch
+        self, simulator: Simulator, scheduled: Scheduled, dead: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Until the hour by which a person is expected to have signed in, runs are quiet."""
         monkeypatch.setenv("ETRADE_SIGN_IN_BY", "23:59:59.999999")
-        assert self.scheduled(dead).is_completed()
+        assert scheduled(dead).is_completed()
 
-    def test_as_a_subflow_it_always_raises(self, simulator: Simulator, dead: str) -> None:
+    def test_as_a_subflow_it_always_raises(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str
+    ) -> None:
         """A pipeline is failed each time, however often the day's alert was given."""
 
         @flow
         def pipeline() -> None:
             renew_access_token(dead)
 
-        self.scheduled(dead)
+        scheduled(dead)
         for _ in range(2):
             with pytest.raises(SignInRequired):
                 pipeline()
 
-    def test_session_that_is_only_too_short_always_fails(self, simulator: Simulator, block: str) -> None:
+    def test_session_that_is_only_too_short_always_fails(
+        self, simulator: Simulator, scheduled: Scheduled, block: str
+    ) -> None:
         """With somebody signed in no run is quiet, however often it finds the session too short."""
-        states = [self.scheduled(block, required_for="PT30H") for _ in range(2)]
+        states = [scheduled(block, required_for="PT30H") for _ in range(2)]
         assert [True, True] == [state.is_failed() for state in states]
         assert all("exception: SessionTooShort: " in state.message for state in states)
 
-    def test_a_person_who_starts_it_is_told(self, simulator: Simulator, dead: str) -> None:
+    def test_a_person_who_starts_it_is_told(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str
+    ) -> None:
         """A run that no schedule started fails as such, so that its starter sees why."""
-        self.scheduled(dead)
+        scheduled(dead)
         with pytest.raises(SignInRequired):
             renew_access_token(dead)
