@@ -6,8 +6,10 @@ need; those here suit shares and funds that are traded on an exchange. Keep the 
 
 1. Outside market hours it ends at once as `MarketClosed`, a completed state, without any call. It knows the
    hours 09:30 to 16:00 US Eastern from Monday to Friday, and no holidays: on those, it reads the last close.
-2. `renew_access_token` next. It shows in the Prefect UI as a linked run, and where a person must sign in, the
-   pipeline fails here with the advice, before its first data call.
+2. `etrade_client` next, which renews where that is due. Where a person must sign in, the pipeline ends here
+   with the advice, before its first data call. It runs 79 times a day: `end_without_sign_in` lets the first
+   of its scheduled runs fail, which alerts, and the others end quietly. A renewal by `renew_access_token`
+   would be a linked run of its own, and fail each time.
 3. One file for each run, in a folder for each day (`date=2027-06-15/`), as pandas, Polars, DuckDB and Spark
    read them. A run that Prefect runs again replaces its own file and no other run's.
 
@@ -37,7 +39,8 @@ from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field
 
 from etrade_data import Document, data_call, exact, get_document
-from etrade_flows import etrade_client, renew_access_token
+from etrade_flows import end_without_sign_in, etrade_client
+from etrade_tasks import SignInRequired
 from etrade_tasks.clock import now
 from etrade_tasks.session import EASTERN
 
@@ -103,16 +106,19 @@ def market_quotes(
         How many quotes were written, and where.
 
     Raises:
-        ETradeError: What `renew_access_token` raises; its text says what to do next.
+        ETradeError: What `etrade_client` raises; its text says what to do next. A scheduled run that finds
+            nobody signed in ends as `SignInRequired` instead.
         DataCallFailed: E*TRADE gave no data; nothing has been written.
     """
     read_at = now()
     if only_in_market_hours and not market_is_open(read_at):
         told = f"It is {read_at.astimezone(EASTERN):%A, %H:%M} US Eastern; no call was made."
         return Completed(name="MarketClosed", message=told, data=QuotesSummary())
-    renew_access_token(credentials)
-    with etrade_client(credentials) as client:
-        answers = [read_quotes(client, batch) for batch in batches(symbols)]
+    try:
+        with etrade_client(credentials) as client:
+            answers = [read_quotes(client, batch) for batch in batches(symbols)]
+    except SignInRequired as error:
+        return end_without_sign_in(error)
     rows = [_row(entry, read_at) for answer in answers for entry in answer.get("QuoteData", [])]
     unknown = [told["description"] for answer in answers for told in _messages(answer)]
     file = file_of_this_run(read_at)

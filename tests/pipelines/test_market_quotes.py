@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,15 +13,16 @@ import httpx
 import pyarrow as pa
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.utilities.callables import parameter_schema
 from pyarrow import parquet
 
 import market_quotes as pipeline
 from etrade_data import DataCallFailed, Document
+from etrade_flows.signing_in import store, without_token
 from etrade_simulator import Fault, Simulator
 from etrade_simulator.sample_quotes import Price
-from etrade_tasks import SignInRequired
+from etrade_tasks import ETradeCredentials, SignInRequired
 from etrade_tasks.session import EASTERN
 from market_quotes import QuotesSummary, batches, market_is_open, market_quotes, write_quotes
 
@@ -250,13 +251,36 @@ def test_token_that_dies_in_the_middle_is_revived(
     assert [200, 401, 200] == data_calls()
 
 
-def test_renewal_is_a_linked_run(
-    simulator: Simulator, block: str, folder: Path, children: Callable[[UUID], list[FlowRun]]
-) -> None:
-    """The renewal shows as a completed run of its own, linked to the pipeline's."""
-    state = market_quotes(block, SYMBOLS, folder, return_state=True)
-    linked = children(state.state_details.flow_run_id)
-    assert [(f"renew {block}", "COMPLETED")] == [(each.name, each.state_type.value) for each in linked]
+class TestOnASchedule:
+    """Runs that a schedule started, on a day when nobody has signed in."""
+
+    @pytest.fixture
+    def simulator(self) -> Iterator[Simulator]:
+        """E*TRADE on real time, by which the server dates its runs."""
+        with Simulator() as running:
+            yield running
+
+    @pytest.fixture
+    def signed_out(self, block: str, credentials: ETradeCredentials) -> str:
+        """The name of a block that nobody is signed in to."""
+        store(block, without_token(credentials))
+        return block
+
+    def test_one_run_fails_and_the_rest_are_quiet(
+        self,
+        simulator: Simulator,
+        signed_out: str,
+        folder: Path,
+        run_by_schedule: Callable[..., State],
+        children: Callable[[UUID], list[FlowRun]],
+    ) -> None:
+        """The first run alerts as a failure; no later one fails, nor any run that it has started."""
+        options = {"symbols": ["AAPL"], "folder": str(folder), "only_in_market_hours": False}
+        states = [run_by_schedule(market_quotes, signed_out, **options) for _ in range(3)]
+        assert ["SignInRequired"] * 3 == [state.name for state in states]
+        assert [True, False, False] == [state.is_failed() for state in states]
+        assert [] == [run for state in states for run in children(state.state_details.flow_run_id)]
+        assert ([], False) == (simulator.calls(), folder.exists())
 
 
 def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
