@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Annotated
 
@@ -56,6 +57,7 @@ def renew(
     *,
     credentials: str = "etrade",
     force: bool = False,
+    required_for: timedelta = timedelta(0),
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Renew the session, or find that it needs none.
@@ -66,13 +68,16 @@ def renew(
         The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
     force
         Renew even though an earlier renewal still vouches for the token.
+    required_for
+        How long the session must last yet, as in 90m or 2h: if midnight US Eastern comes sooner, nothing is
+        called, and the command exits with 4.
     as_json
         Print one JSON object and nothing else.
     """
     quiet_console_logs()
     try:
         with prefect_reached():
-            session = renew_access_token(credentials, force=force)
+            session = renew_access_token(credentials, force=force, required_for=required_for)
     except ETradeError as error:
         report_error(error, as_json=as_json)
         return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED

@@ -77,6 +77,14 @@ class TestRenew:
         assert ("sign-in-required", "SignInRequired") == (said["state"], said["error"])
         assert {"state", "error", "message", "advice"} == set(said)
 
+    @pytest.mark.parametrize(("span", "code"), [("90m", 0), ("13h", 4)])
+    def test_session_may_be_needed_for_longer(
+        self, simulator: Simulator, block: str, run: Run, span: str, code: int
+    ) -> None:
+        """A session that midnight ends too soon exits with 4 before any call."""
+        assert code == run("renew", "--credentials", block, "--required-for", span)
+        assert (0 if code else 1) == len(simulator.calls(RENEW))
+
     def test_failure_exits_1(
         self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
