@@ -42,6 +42,14 @@ def test_key_of_the_other_environment_is_a_problem(
     assert "correct the environment" in finding.remedy
 
 
+def test_wrong_token_secret_is_a_problem(simulator: Simulator, credentials_for: CredentialsFor) -> None:
+    """A token with another's secret signs nothing, and is replaced by a new sign-in."""
+    wrong = credentials_for(simulator.sign_in("live"), access_token_secret="fake-other-secret")
+    finding = check_data_call(facts(wrong))
+    assert (Health.PROBLEM, True) == (finding.verdict, "refuses the signature" in finding.says)
+    assert "etrade-session login --credentials main" in finding.remedy
+
+
 def test_idle_token_is_a_warning(simulator: Simulator, credentials: ETradeCredentials) -> None:
     """A token that has gone idle can be renewed, and the command that does it is named."""
     simulator.advance(timedelta(hours=3))

@@ -35,18 +35,29 @@ def check_data_call(facts: Facts) -> Finding:
         )
     if response.is_success:
         return ok(f"{api} serves the key and the token.")
+    return _refused(facts.name, api, response)
+
+
+def _refused(name: str, api: str, response: httpx.Response) -> Finding:
+    """What a call that was not served says of the key and the token."""
     verdict = judge_answer(response)
     if (verdict.problem or "").startswith("consumer_key"):
         return problem(
             f"{api} refuses the consumer key ({verdict.problem}): it is of the other environment, or it has "
             "lapsed.",
-            f"correct the environment of the credentials (Prefect UI > Blocks > {facts.name} > Edit, or "
+            f"correct the environment of the credentials (Prefect UI > Blocks > {name} > Edit, or "
             "ETRADE_ENVIRONMENT), or get a new key from E*TRADE.",
+        )
+    if verdict.problem == "signature_invalid":
+        return problem(
+            f"{api} refuses the signature: a secret is mistyped, still percent-encoded, or another token's.",
+            f"run `etrade-session login --credentials {name}`, which stores a token with its own secret; see "
+            "to `consumer-key` first if it is a problem too.",
         )
     if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
         return warning(
             f"{api} does not serve the token now ({verdict.problem or f'status {response.status_code}'}).",
-            f"run `etrade-session renew --credentials {facts.name}`, which says whether a sign-in is due.",
+            f"run `etrade-session renew --credentials {name}`, which says whether a sign-in is due.",
         )
     return warning(
         f"{api} did not serve the call (status {response.status_code}).",
