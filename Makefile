@@ -41,7 +41,7 @@ down: $(VENV)/.dev  ## End everything that `make up` started
 	$(BIN)/python deployments/local.py down
 
 deploy: $(VENV)/.dev  ## Make the work pool and all deployments on the Prefect server in use
-	$(BIN)/prefect work-pool create etrade --type process --overwrite
+	$(BIN)/prefect work-pool inspect etrade > /dev/null || $(BIN)/prefect work-pool create etrade --type process
 	$(BIN)/prefect --no-prompt deploy --all
 
 check: $(VENV)/.dev  ## Lint, format, types, import contracts

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +14,12 @@ from uuid import UUID
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import get_current_settings
 
 from etrade_simulator import Fault, Simulator
 
@@ -29,6 +35,19 @@ NAMES = [
 
 RunNow = Callable[..., UUID]
 EndState = Callable[[UUID], State]
+
+
+def test_deploying_again_leaves_the_work_pool_as_it_is(client: SyncPrefectClient, root: Path) -> None:
+    """`make deploy` makes the pool where there is none, and resets nothing that somebody has set."""
+    command = ["make", "--dry-run", "--assume-old=.venv/.dev", f"BIN={Path(sys.executable).parent}", "deploy"]
+    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    (step,) = (line for line in told.splitlines() if "work-pool" in line)
+    step = re.sub(r"(inspect|create) \S+", r"\1 of-somebody", step)
+    variables = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
+    for limit in (None, 3):
+        subprocess.run(["/bin/sh", "-c", step], env=variables, capture_output=True, check=True)
+        assert limit == client.read_work_pool("of-somebody").concurrency_limit
+        client.update_work_pool("of-somebody", WorkPoolUpdate(concurrency_limit=3))
 
 
 def test_deploying_asks_and_warns_of_nothing(deployed: str) -> None:
