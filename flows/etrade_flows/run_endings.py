@@ -1,4 +1,4 @@
-"""How a run of `renew-access-token` ends in Prefect: named states, and no false alarm every hour."""
+"""How a run ends in Prefect: named states, and no false alarm every hour."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ The run pauses, and takes the verifier as the input with which it is resumed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -31,12 +32,15 @@ from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import SignInRequired, VerifierRefused
+from etrade_tasks.errors import ETradeError, RenewalFailed, SignInRequired, VerifierRefused
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
 
 SIGNED_IN = "SignedIn"
 NOBODY_ANSWERED = "NobodyAnswered"
+
+OUTAGE_PAUSE = 300.0
+"""Seconds after which a run that is kept open asks an E*TRADE again that did not serve it."""
 
 _OVER = "No run waits for a sign-in. The last one says how it ended."
 
@@ -63,7 +67,7 @@ def sign_in(
             and resume what paused for that. Only runs of deployments can be run again.
         keep_open_for: How long to wait for a person, as an ISO 8601 duration: PT12H is twelve hours. Every
             five minutes the form gets a new link, since none lasts longer; PT0S is for the first link alone.
-            A run that is kept open asks nobody where the session is good already.
+            A run that is kept open asks nobody where the session is good already, and outlasts an outage.
 
     Returns:
         The session, without any secret.
@@ -111,6 +115,7 @@ def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -
     while True:
         try:
             session = in_rounds(name, stored, _ask)
+            return session, describe(session)
         except FlowPauseTimeout:
             before, stored = stored, stored_credentials(name)
             replaced = stored.access_token != before.access_token
@@ -118,15 +123,18 @@ def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -
                 return elsewhere
             if now() >= ends_at:
                 raise
-        else:
-            return session, describe(session)
+        except ETradeError as error:
+            if not error.retryable or now() >= ends_at:
+                raise
+            run_logger().warning("%s The sign-in goes on in some minutes.", error.message)
+            time.sleep(OUTAGE_PAUSE)
 
 
 def _signed_in_elsewhere(name: str, stored: ETradeCredentials) -> tuple[TokenSession, str] | None:
-    """As `_signed_in`, of the token that is stored, if E*TRADE itself confirms it; None if it is over."""
+    """As `_signed_in`, of the token that is stored, if E*TRADE itself confirms it; None if it does not."""
     try:
-        session = renew_loaded(name, stored, force=True, required_for=timedelta(0))
-    except SignInRequired:
+        session = renew_loaded(name, stored, force=True)
+    except (SignInRequired, RenewalFailed):
         return None
     return remember(name, session), f"Somebody has signed in elsewhere. {describe(session)}"
 

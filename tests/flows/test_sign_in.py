@@ -39,7 +39,8 @@ from etrade_tasks import (
     RenewalFailed,
     TokenSession,
 )
-from etrade_tasks.errors import VerifierRefused
+from etrade_tasks.errors import AuthorizationFailed, VerifierRefused
+from etrade_tasks.oauth_call import ATTEMPTS
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -256,6 +257,22 @@ class TestKeptOpen:
         """Where somebody has signed in before a late run begins, it completes without a link."""
         state = sign_in(block, keep_open_for=timedelta(hours=12), return_state=True)
         assert ("SignedIn", [RENEW]) == (state.name, [call.path for call in simulator.calls()])
+
+    def test_outage_is_outlasted(
+        self, simulator: Simulator, signed_out: str, person: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where E*TRADE is down when nobody is awake, the run asks it again later, and has a link then."""
+        monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "OUTAGE_PAUSE", 0.1)
+        simulator.plant(Fault(status=503), path=REQUEST, times=ATTEMPTS)
+        person.answers()
+        assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
+        assert ATTEMPTS + 1 == len(simulator.calls(REQUEST))
+
+    def test_outage_fails_a_run_by_hand(self, simulator: Simulator, signed_out: str) -> None:
+        """A person who waits for the link is told at once that there is none."""
+        simulator.plant(Fault(status=503), path=REQUEST, times=ATTEMPTS)
+        with pytest.raises(AuthorizationFailed):
+            sign_in(signed_out)
 
     def test_run_by_hand_asks_in_any_case(self, simulator: Simulator, block: str, person: Any) -> None:
         """A person who starts a sign-in themselves is asked, although the session is good."""
