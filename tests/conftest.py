@@ -144,6 +144,25 @@ def block(prefect_server: None, credentials: ETradeCredentials, tmp_path: Path) 
     return name
 
 
+@pytest.fixture
+def signed_out(block: str, credentials: ETradeCredentials) -> str:
+    """The name of a block that nobody is signed in to."""
+    from etrade_flows.signing_in import store, without_token
+
+    store(block, without_token(credentials))
+    return block
+
+
+@pytest.fixture
+def empty_memory() -> Iterator[None]:
+    """Nothing of a session that the process remembers, at the test's begin and end."""
+    from etrade_flows.active_session import forget_sessions
+
+    forget_sessions()
+    yield
+    forget_sessions()
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A real Redis on a free loopback port."""

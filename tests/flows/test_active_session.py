@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
@@ -14,21 +14,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter
 
 from etrade_flows import active_session
-from etrade_flows.active_session import forget_sessions
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import RenewalFailed, SessionTooShort, SignInRequired, TokenSession
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
 
 RENEW = "/oauth/renew_access_token"
-
-
-@pytest.fixture(autouse=True)
-def empty_memory() -> Iterator[None]:
-    """Each test begins with nothing in memory."""
-    forget_sessions()
-    yield
-    forget_sessions()
 
 
 def test_first_call_renews_and_the_next_remember(simulator: Simulator, block: str) -> None:

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 
 import httpx
 import pytest
 
 from etrade_flows import etrade_async_client, etrade_client
-from etrade_flows.active_session import forget_sessions
 from etrade_flows.clients import RevivingAuth
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
 
 RENEW = "/oauth/renew_access_token"
 ACCOUNTS = "/v1/accounts/list.json"
-
-
-@pytest.fixture(autouse=True)
-def empty_memory() -> Iterator[None]:
-    """Each test begins with nothing in memory."""
-    forget_sessions()
-    yield
-    forget_sessions()
 
 
 def statuses(simulator: Simulator, path: str) -> list[int | None]:

@@ -19,17 +19,9 @@ from etrade_flows.waiting_runs import let_go_on
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
 
 RunBySchedule = Callable[..., State[Any]]
-
-
-@pytest.fixture(autouse=True)
-def empty_memory() -> Iterator[None]:
-    """Each test begins with nothing in memory."""
-    forget_sessions()
-    yield
-    forget_sessions()
 
 
 @pytest.fixture
@@ -37,13 +29,6 @@ def simulator() -> Iterator[Simulator]:
     """E*TRADE on real time, by which the server dates its runs."""
     with Simulator() as running:
         yield running
-
-
-@pytest.fixture
-def signed_out(block: str, credentials: ETradeCredentials) -> str:
-    """The name of a block that nobody is signed in to."""
-    store(block, without_token(credentials))
-    return block
 
 
 @flow

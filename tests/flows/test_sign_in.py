@@ -81,13 +81,6 @@ def first_rounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return shorten
 
 
-@pytest.fixture
-def signed_out(block: str, credentials: ETradeCredentials) -> str:
-    """The name of a block that nobody is signed in to."""
-    store(block, without_token(credentials))
-    return block
-
-
 @flow(flow_run_name="last word of {block}")
 def last_word(block: str) -> None:
     """Leaves a line and an event by which a test knows that all before has been written."""

@@ -18,7 +18,7 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.states import Paused
 
 from etrade_flows import renew_access_token
-from etrade_flows.signing_in import store, without_token
+from etrade_flows.signing_in import store
 from etrade_flows.waiting_runs import let_go_on, pause_key
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed
@@ -32,13 +32,6 @@ def simulator() -> Iterator[Simulator]:
     """E*TRADE on real time, by which the server dates its runs."""
     with Simulator() as running:
         yield running
-
-
-@pytest.fixture
-def signed_out(block: str, credentials: ETradeCredentials) -> str:
-    """The name of a block that nobody is signed in to."""
-    store(block, without_token(credentials))
-    return block
 
 
 @flow

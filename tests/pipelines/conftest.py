@@ -14,7 +14,6 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 
-from etrade_flows.active_session import forget_sessions
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
 
@@ -24,11 +23,8 @@ sys.path.insert(0, str(PIPELINES))
 
 
 @pytest.fixture(autouse=True)
-def empty_memory() -> Iterator[None]:
+def memory_is_empty(empty_memory: None) -> None:
     """Each test begins with nothing in memory."""
-    forget_sessions()
-    yield
-    forget_sessions()
 
 
 @pytest.fixture

@@ -19,10 +19,9 @@ from pyarrow import parquet
 
 import market_quotes as pipeline
 from etrade_data import DataCallFailed, Document
-from etrade_flows.signing_in import store, without_token
 from etrade_simulator import Fault, Simulator
 from etrade_simulator.sample_quotes import Price
-from etrade_tasks import ETradeCredentials, SignInRequired
+from etrade_tasks import SignInRequired
 from etrade_tasks.session import EASTERN
 from market_quotes import QuotesSummary, batches, market_is_open, market_quotes, write_quotes
 
@@ -259,12 +258,6 @@ class TestOnASchedule:
         """E*TRADE on real time, by which the server dates its runs."""
         with Simulator() as running:
             yield running
-
-    @pytest.fixture
-    def signed_out(self, block: str, credentials: ETradeCredentials) -> str:
-        """The name of a block that nobody is signed in to."""
-        store(block, without_token(credentials))
-        return block
 
     def test_one_run_fails_and_the_rest_are_quiet(
         self,
