@@ -18,7 +18,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter, validators
 from rich.console import Console
 
-from etrade_flows import cli_doctor, cli_status
+from etrade_flows import cli_doctor, cli_operate, cli_status
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
 from etrade_flows.cli_session import register
 from etrade_flows.prefect_server import prefect_reached
@@ -39,6 +39,7 @@ app = App(
 register(app)
 cli_doctor.register(app)
 cli_status.register(app)
+cli_operate.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,17 +10,20 @@ import pytest
 UI = "http://prefect.example/v2"
 """What the server takes for the address of its UI."""
 
-INSTALL = Path(__file__).resolve().parents[2] / "deployments" / "automations" / "install.py"
+
+def alerts(*options: str) -> int:
+    """Run `etrade-session alerts` with these options, and give what it exits with."""
+    from etrade_flows import cli
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["alerts", *options])
+    return ended.value.code
 
 
-@pytest.fixture(scope="session")
-def install_module() -> ModuleType:
-    """The program `install.py` as a module."""
-    spec = importlib.util.spec_from_file_location("deployments_automations_install", INSTALL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def install() -> Callable[..., int]:
+    """Installs the automations with these options, as the command does."""
+    return alerts
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +76,11 @@ def sign_in_deployment(server: None) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(install_module: ModuleType, notify: str, sign_in_deployment: str) -> Callable[[], int]:
+def installed(notify: str, sign_in_deployment: str) -> Callable[[], int]:
     """The automations are installed; call it to install them again, as the command does."""
 
     def install() -> int:
-        return install_module.main(["--notify", notify, "--sign-in-deployment", sign_in_deployment])
+        return alerts("--notify", notify, "--sign-in-deployment", sign_in_deployment)
 
     assert install() == 0
     return install

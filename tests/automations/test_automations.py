@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from prefect.client.schemas.filters import DeploymentFilter
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.settings import get_current_settings
 
+from etrade_flows.alerts import START_SIGN_IN, TAG
 from etrade_flows.events import emit_outcome
 from etrade_flows.session_news import SessionEvent, SessionNews
 from etrade_tasks import (
@@ -37,6 +37,7 @@ pytestmark = pytest.mark.usefixtures("installed")
 SECONDS = 30
 """How long an alert may take on a busy machine; it is there within a second on an idle one."""
 CANARY = "canary-7f3a"
+GUIDE = Path(__file__).resolve().parents[2] / "deployments" / "automations" / "README.md"
 OUTAGE = "Every attempt failed."
 
 Tell = Callable[..., None]
@@ -86,11 +87,11 @@ def heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[[str, int], l
     return wait
 
 
-def installed_automations(module: ModuleType) -> list[Automation]:
+def installed_automations() -> list[Automation]:
     """Those that the command is responsible for, in the order of their names."""
     with get_client(sync_client=True) as client:
         found = client.read_automations()
-    return sorted((a for a in found if a.tags == [module.TAG]), key=lambda a: a.name)
+    return sorted((a for a in found if a.tags == [TAG]), key=lambda a: a.name)
 
 
 def test_a_sign_in_that_is_due_is_told(tell: Tell, heard: Any, inbox: Any) -> None:
@@ -182,45 +183,43 @@ def test_once_a_day_holds_when_the_emitter_starts_again(
 
 
 def test_installing_again_changes_nothing(
-    installed: Callable[[], int], install_module: ModuleType, tell: Tell, heard: Any, capsys: Any
+    installed: Callable[[], int], tell: Tell, heard: Any, capsys: Any
 ) -> None:
     """The command leaves one of each, and forgets none of the alerts that were given."""
-    before = installed_automations(install_module)
+    before = installed_automations()
     tell("again", RenewalFailed(OUTAGE))
     heard("again", 1)
     assert 0 == installed()
     assert ["unchanged"] * 5 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert before == installed_automations(install_module)
+    assert before == installed_automations()
     tell("again", RenewalFailed(OUTAGE))
     tell("again", SignInRequired("a marker, told after all that went before"))
     again = "E*TRADE: the session of again cannot be renewed"
     assert [again, "E*TRADE: sign in for again"] == heard("again", 2)
 
 
-def test_installing_again_restores_what_was_edited(
-    installed: Callable[[], int], install_module: ModuleType, capsys: Any
-) -> None:
+def test_installing_again_restores_what_was_edited(installed: Callable[[], int], capsys: Any) -> None:
     """An automation that was changed is as it should be again, and one that was paused stays paused."""
-    first, *others = before = installed_automations(install_module)
+    first, *others = before = installed_automations()
     with get_client(sync_client=True) as client:
         edited = first.model_dump(exclude={"id", "owner_resource"}) | {"description": "?", "enabled": False}
         client.update_automation(first.id, AutomationCore.model_validate(edited))
     try:
         assert 0 == installed()
         expected = [first.model_copy(update={"enabled": False}), *others]
-        assert expected == installed_automations(install_module)
+        assert expected == installed_automations()
         assert 1 == capsys.readouterr().out.count("updated")
     finally:
         with get_client(sync_client=True) as client:
             client.resume_automation(first.id)
-    assert before == installed_automations(install_module)
+    assert before == installed_automations()
 
 
-def test_every_key_of_a_trigger_is_known_to_the_server(install_module: ModuleType) -> None:
+def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
     """What the server keeps of each trigger is what was meant: a key that it does not know would be lost."""
     kept = {
         event: (a.trigger.match.root, a.trigger.for_each, a.trigger.threshold, a.trigger.within)
-        for a in installed_automations(install_module)
+        for a in installed_automations()
         for event in a.trigger.expect
     }
     meant = ({"prefect.resource.id": "etrade.session.*"}, {"etrade.once"}, 1)
@@ -266,31 +265,28 @@ def test_a_sign_in_that_is_started_waits_until_people_are_awake(
 
 
 def test_options_reach_the_sign_in(
-    install_module: ModuleType, notify: str, sign_in_deployment: str, installed: Callable[[], int]
+    install: Callable[..., int], notify: str, sign_in_deployment: str, installed: Callable[[], int]
 ) -> None:
     """How long it waits, and whether it runs again what failed, is what the command was given."""
     options = ["--notify", notify, "--sign-in-deployment", sign_in_deployment]
     try:
-        assert 0 == install_module.main([*options, "--keep-open-for", "PT90M", "--rerun"])
-        [starter] = [
-            a for a in installed_automations(install_module) if a.name == install_module.START_SIGN_IN
-        ]
+        assert 0 == install(*options, "--keep-open-for", "90m", "--rerun")
+        [starter] = [a for a in installed_automations() if a.name == START_SIGN_IN]
         given = starter.actions[0].parameters
         assert ("PT1H30M", True) == (given["keep_open_for"], given["rerun"])
     finally:
         installed()
 
 
-def test_misspelt_duration_is_refused(install_module: ModuleType, notify: str, capsys: Any) -> None:
+def test_misspelt_duration_is_refused(install: Callable[..., int], notify: str, capsys: Any) -> None:
     """A duration that nobody can read ends the command before anything is installed."""
-    with pytest.raises(SystemExit, match="2"):
-        install_module.main(["--notify", notify, "--keep-open-for", "all morning"])
-    assert "'all morning' is no ISO 8601 duration, such as PT12H" in capsys.readouterr().err
+    assert 2 == install("--notify", notify, "--keep-open-for", "all morning")
+    assert "all morning" in "".join(capsys.readouterr())
 
 
-def test_every_field_is_documented(install_module: ModuleType) -> None:
+def test_every_field_is_documented() -> None:
     """The README lists the payload's fields and the events, all of them and in their order."""
-    text = Path(install_module.__file__).with_name("README.md").read_text()
+    text = GUIDE.read_text()
     first_cells = re.findall(r"^\| `([a-z_.-]+)` \|", text, flags=re.MULTILINE)
     assert list(SessionEvent) == [cell for cell in first_cells if "." in cell]
     assert [name for name in SessionNews.model_fields if name != "event"] == [
@@ -299,28 +295,29 @@ def test_every_field_is_documented(install_module: ModuleType) -> None:
 
 
 def test_without_a_sign_in_deployment_the_rest_is_installed(
-    install_module: ModuleType, notify: str, capsys: Any
+    install: Callable[..., int], notify: str, capsys: Any
 ) -> None:
     """Where there is no flow `sign-in`, the command says what it left out."""
-    assert 0 == install_module.main(["--notify", notify])
+    assert 0 == install("--notify", notify)
     *_, last = capsys.readouterr().out.splitlines()
     assert "left out   E*TRADE: start the sign-in (no deployment sign-in/on-demand)" == last
 
 
 @pytest.mark.parametrize("block", ["custom-webhook/nobody", "nothing"])
-def test_block_that_does_not_exist_is_named(install_module: ModuleType, block: str, capsys: Any) -> None:
+def test_block_that_does_not_exist_is_named(install: Callable[..., int], block: str, capsys: Any) -> None:
     """A block that was mistyped is said to be missing, with the next step."""
-    assert 1 == install_module.main(["--notify", block])
-    assert f"There is no block {block!r}. Next: create it" in capsys.readouterr().err
+    assert 1 == install("--notify", block)
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"There is no block {block!r}. Next: create it" in told
 
 
 def test_block_that_cannot_notify_is_refused(
-    install_module: ModuleType, keys: ETradeCredentials, capsys: Any
+    install: Callable[..., int], keys: ETradeCredentials, capsys: Any
 ) -> None:
     """A block of another kind is refused when it is given, not when the first alert is lost."""
     keys.save("not-a-notifier")
-    assert 1 == install_module.main(["--notify", "etrade-credentials/not-a-notifier"])
-    assert "cannot notify. Next: take a notification block" in capsys.readouterr().err
+    assert 1 == install("--notify", "etrade-credentials/not-a-notifier")
+    assert "cannot notify. Next: take a notification block" in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_secret_is_sent(tell: Tell, heard: Any, inbox: Any, keys: ETradeCredentials) -> None:

@@ -145,11 +145,26 @@ def test_no_environment_file_can_get_into_the_image() -> None:
 
 
 def test_programs_of_the_image_exist() -> None:
-    """What the Dockerfile starts is a file of the checkout."""
-    (command,) = of("CMD")
-    program, path = YAML(typ="safe").load(command)
-    assert "python" == program
-    assert (ROOT / path).exists()
+    """What the Dockerfile starts is a command of the package."""
+    from etrade_flows.cli import app
+
+    (started,) = of("CMD")
+    program, command = YAML(typ="safe").load(started)
+    assert program in PROJECT["project"]["scripts"]
+    assert app[command]
+
+
+def test_the_image_has_what_the_package_is_built_of() -> None:
+    """Whatever the wheel is built of stands in the image before it is built."""
+    before = " ".join(rest for word, rest in instructions()[: _step("RUN", "pip install")] if word == "COPY")
+    built_of = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    sources = [*(package.partition("/")[0] for package in built_of["packages"]), *built_of["force-include"]]
+    assert [] == [source for source in sources if source not in before.split()]
+
+
+def _step(word: str, beginning: str) -> int:
+    """The place of the Dockerfile's instruction that begins so."""
+    return next(n for n, (w, rest) in enumerate(instructions()) if w == word and rest.startswith(beginning))
 
 
 @every_service

@@ -49,7 +49,7 @@ def test_the_guide_names_every_deployment(configured: dict[str, Any]) -> None:
 def test_files_that_the_guide_names_exist() -> None:
     """Each file of this folder that the guide names is there."""
     named = set(re.findall(r"deployments/[\w/]+\.\w+", GUIDE))
-    assert {"deployments/serve.py", "deployments/compose.yaml"} == named
+    assert {"deployments/compose.yaml"} == named
     assert [] == [name for name in named if not (ROOT / name).exists()]
 
 

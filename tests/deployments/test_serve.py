@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +13,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
+from etrade_flows.serving import package_deployments
 from etrade_simulator import Simulator
 
 SERVED = [
@@ -23,12 +23,6 @@ SERVED = [
     "sign-out/on-demand",
 ]
 RUNS = ("name", "description", "tags", "version", "parameters", "enforce_parameter_schema")
-
-
-@pytest.fixture
-def serve(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    """The program, as a module."""
-    return load_script("serve")
 
 
 @pytest.fixture
@@ -47,14 +41,14 @@ def nothing_deployed(client: SyncPrefectClient) -> Iterator[None]:
     forget()
 
 
-def test_it_serves_the_package_and_no_pipeline(serve: ModuleType) -> None:
+def test_it_serves_the_package_and_no_pipeline() -> None:
     """The program takes every flow of the package from the file, and leaves out what needs the checkout."""
-    assert SERVED == [f"{each.flow_name}/{each.name}" for each in serve.package_deployments()]
+    assert SERVED == [f"{each.flow_name}/{each.name}" for each in package_deployments()]
 
 
-def test_it_serves_what_the_file_says(serve: ModuleType, configured: dict[str, Any]) -> None:
+def test_it_serves_what_the_file_says(configured: dict[str, Any]) -> None:
     """Names, texts, tags, parameters, schedules and limits are those of the file."""
-    for wanted, found in zip(configured["deployments"][:4], serve.package_deployments(), strict=True):
+    for wanted, found in zip(configured["deployments"][:4], package_deployments(), strict=True):
         assert wanted["entrypoint"].replace(":", ".") == found.entrypoint
         assert {key: wanted[key] for key in RUNS} == {key: getattr(found, key) for key in RUNS}
         assert [
@@ -64,9 +58,14 @@ def test_it_serves_what_the_file_says(serve: ModuleType, configured: dict[str, A
         assert wanted.get("concurrency_limit", {}).get("limit") == found.concurrency_limit
 
 
-def test_a_strategy_goes_along_with_its_limit(serve: ModuleType) -> None:
+def test_other_credentials_may_be_given() -> None:
+    """All that is served is for the credentials of that name, without an edit of the file."""
+    assert {"other"} == {each.parameters["credentials"] for each in package_deployments("other")}
+
+
+def test_a_strategy_goes_along_with_its_limit() -> None:
     """The served renewal cancels a second run as the deployed one does."""
-    hourly = serve.package_deployments()[0]
+    hourly = package_deployments()[0]
     options = hourly.concurrency_options
     assert ("CANCEL_NEW", 300) == (options.collision_strategy, options.grace_period_seconds)
 

@@ -163,7 +163,7 @@ def test_served_deployment_is_alive_while_its_process_asks(
     before = check_worker(Facts(name))
     deployment = client.read_deployment_by_name(f"{FLOW_NAME}/{label}")
     client.get_scheduled_flow_runs_for_deployments([deployment.id], scheduled_before=datetime.now(UTC))
-    assert (Health.PROBLEM, "run `python deployments/serve.py`.") == (before.verdict, before.remedy)
+    assert (Health.PROBLEM, "run `etrade-session serve`.") == (before.verdict, before.remedy)
     assert Health.OK is check_worker(Facts(name)).verdict
 
 

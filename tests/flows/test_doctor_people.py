@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import get_current_settings
 
-from etrade_flows.automation_names import NAMES
+from etrade_flows.alerts import NAMES
 from etrade_flows.doctor.diagnosis import Health, SkipCheck
 from etrade_flows.doctor.facts import Facts, Place, Server
 from etrade_flows.doctor.people import check_alerts, check_sign_in
 
-INSTALL = Path(__file__).resolve().parents[2] / "deployments" / "automations" / "install.py"
 POOL, LABEL = "doctor-people", "people"
 
 
@@ -30,13 +25,10 @@ def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
 
 
 @pytest.fixture
-def installed(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The automations, as the program installs them."""
+def installed(client: SyncPrefectClient, run: Callable[..., int]) -> Iterator[None]:
+    """The automations, as the command installs them."""
     CustomWebhookNotificationBlock(name="people", url="http://127.0.0.1:9/").save("people", overwrite=True)
-    monkeypatch.setenv("PREFECT_API_URL", get_current_settings().api.url)
-    subprocess.run(
-        [sys.executable, str(INSTALL), "--notify", "custom-webhook/people"], check=True, timeout=60
-    )
+    assert 0 == run("alerts", "--notify", "custom-webhook/people")
     yield
     delete_all(client)
 
@@ -66,7 +58,7 @@ def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
     """Without any of the automations the command that installs them is named."""
     delete_all(client)
     finding = check_alerts(Facts("main"))
-    assert (Health.WARNING, True) == (finding.verdict, "deployments/automations/install.py" in finding.remedy)
+    assert (Health.WARNING, True) == (finding.verdict, "etrade-session alerts" in finding.remedy)
 
 
 @pytest.mark.usefixtures("installed")

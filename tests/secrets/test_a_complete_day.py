@@ -243,7 +243,7 @@ def notified(inbox: Any) -> Iterator[None]:
     url, secrets = f"{inbox.url}?key={{{{key}}}}", {"key": WEBHOOK_KEY}
     webhook = CustomWebhookNotificationBlock(name="day", url=url, secrets=secrets, json_data=text)
     webhook.save("day", overwrite=True)
-    program = ROOT / "deployments" / "automations" / "install.py"
+    program = ROOT / "deployments" / "automations" / "install.py"  # as the command `etrade-session alerts`
     environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
     # Nobody starts a sign-in: while one waits for its person, the server holds its form.
     installing = [

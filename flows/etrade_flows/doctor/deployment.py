@@ -13,7 +13,7 @@ from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem
 from etrade_flows.doctor.facts import Facts
 from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME
 
-DEPLOY = "`prefect --no-prompt deploy --all` in the checkout, or `python deployments/serve.py`"
+DEPLOY = "`prefect --no-prompt deploy --all` in the checkout, or `etrade-session serve`"
 """Both ways to deploy, to finish the sentence \"run ...\"."""
 
 
@@ -113,7 +113,7 @@ def _lack_of_process(deployment: DeploymentResponse, label: str) -> Finding | No
     # The server counts a served deployment as ready for a minute after its process last asked for runs.
     if deployment.status is not None and deployment.status.value == "READY":
         return None
-    return problem(f"The process that serves {label} does not run.", "run `python deployments/serve.py`.")
+    return problem(f"The process that serves {label} does not run.", "run `etrade-session serve`.")
 
 
 def _label(deployment: DeploymentResponse) -> str:

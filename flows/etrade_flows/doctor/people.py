@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from etrade_flows.automation_names import NAMES
+from etrade_flows.alerts import NAMES
 from etrade_flows.doctor.deployment import DEPLOY, lack
 from etrade_flows.doctor.diagnosis import Finding, Health, ok, warning
 from etrade_flows.doctor.facts import Facts
 from etrade_flows.sign_in import sign_in
 
 _INSTALL = (
-    "create a notification block (Prefect UI > Blocks), and run "
-    "`python deployments/automations/install.py --notify TYPE/NAME` in the checkout."
+    "create a notification block (Prefect UI > Blocks), and run `etrade-session alerts --notify TYPE/NAME`."
 )
 
 

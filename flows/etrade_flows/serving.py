@@ -1,0 +1,69 @@
+"""Serve the flows of the package from one process, without a worker: the command `etrade-session serve`.
+
+For a laptop or a single container. It takes the deployments from `prefect.yaml`, of which the wheel carries a
+copy: the same names, schedules and limits that `prefect deploy --all` registers, only that this process runs
+them. Use the one or the other against a server; whichever came last decides where the runs go. Each run is a
+process of its own, so that renewals go on while a sign-in waits for its person.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from prefect import serve as run_until_interrupted
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Schedule
+from prefect.types.entrypoint import EntrypointType
+from ruamel.yaml import YAML
+
+PACKAGE = "etrade_flows."
+"""How an entry point begins that needs no checkout."""
+
+
+def serve(credentials: str | None = None) -> None:
+    """Register the deployments on the Prefect server in use, and run what they schedule until interrupted.
+
+    Args:
+        credentials: The name of the credentials that all of them are for; as in `prefect.yaml` if not given.
+    """
+    # Prefect would pause the schedules at the end and leave them paused at the next start.
+    run_until_interrupted(*package_deployments(credentials), pause_on_shutdown=False)
+
+
+def package_deployments(credentials: str | None = None) -> list[RunnerDeployment]:
+    """The deployments of the package's own flows; the example pipelines are not among them.
+
+    Args:
+        credentials: As for `serve`.
+    """
+    configured: list[dict[str, Any]] = YAML(typ="safe").load(_prefect_yaml().read_text())["deployments"]
+    given = {"credentials": credentials} if credentials else {}
+    return [_deployment(each, given) for each in configured if each["entrypoint"].startswith(PACKAGE)]
+
+
+def _prefect_yaml() -> Traversable:
+    """The copy that the wheel carries; in a checkout, the file itself."""
+    carried = files("etrade_flows") / "prefect.yaml"
+    return carried if carried.is_file() else Path(__file__).resolve().parents[2] / "prefect.yaml"
+
+
+def _deployment(configured: dict[str, Any], given: dict[str, str]) -> RunnerDeployment:
+    limit = configured.get("concurrency_limit")
+    return RunnerDeployment.from_flow(
+        resolve_name(configured["entrypoint"]),
+        name=configured["name"],
+        description=configured["description"],
+        version=configured["version"],
+        tags=configured["tags"],
+        parameters=configured["parameters"] | given,
+        enforce_parameter_schema=configured["enforce_parameter_schema"],
+        schedules=[Schedule(**schedule) for schedule in configured.get("schedules", [])],
+        concurrency_limit=ConcurrencyLimitConfig(**limit) if limit else None,
+        # By module, as in prefect.yaml: a path would be taken relative to wherever this was started.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
