@@ -55,11 +55,14 @@ def test_report_shows_the_day_as_a_picture(report: str, page: Page) -> None:
     page.goto(report)
     picture = page.get_by_role("img", name=re.compile("US Eastern: active, "))
     expect(picture).to_be_visible()
-    natural, shown, column = picture.evaluate(
-        "async image => { await image.decode();"
-        " return [image.naturalWidth, image.clientWidth, image.parentElement.clientWidth]; }"
+    # Looked up each time: the page puts another picture in the first one's place when it is laid out anew.
+    page.wait_for_function(
+        """() => {
+            const image = document.querySelector('img[alt*="US Eastern: active, "]');
+            return image?.naturalWidth === 900
+                && 0 < image.clientWidth && image.clientWidth <= image.parentElement.clientWidth;
+        }"""
     )
-    assert (900, True) == (natural, 0 < shown <= column)
 
 
 def test_report_holds_no_secret(report: str, signed_in: ETradeCredentials, page: Page) -> None:

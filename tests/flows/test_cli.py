@@ -193,7 +193,9 @@ def test_simulator_serves_until_interrupted() -> None:
 
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..., None]) -> None:
     """Ctrl+C while the demo starts its server ends all of it without a word, and leaves no file behind."""
-    command = [sys.executable, "-m", "etrade_flows.cli", "demo"]
+    # A shell's background jobs ignore Ctrl+C, and so does what they start.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heed}; from etrade_flows.cli import main; main(['demo'])"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         command,
