@@ -10,7 +10,15 @@ from email.utils import format_datetime
 
 import pytest
 
-from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify, clock_advice
+from etrade_tasks.replies import (
+    SKEW_REFUSED,
+    Outcome,
+    RenewalReply,
+    Verdict,
+    classify,
+    clock_advice,
+    learned_offset,
+)
 
 NOW = datetime(2021, 11, 11, 21, 17, 12, tzinfo=UTC)
 SENTENCE = "Access Token has been renewed"
@@ -515,6 +523,27 @@ def test_a_naive_time_of_receipt_is_taken_for_utc() -> None:
 def test_a_clock_that_was_not_refused_is_left_alone() -> None:
     """Other answers carry a date as well, and it corrects nothing."""
     assert verdict(401, "oauth_problem=nonce_used", AHEAD).clock_offset is None
+
+
+@pytest.mark.parametrize("known", [timedelta(0), timedelta(hours=5)], ids=str)
+@pytest.mark.parametrize(
+    ("off", "learned"),
+    [
+        (timedelta(minutes=3), True),
+        (timedelta(minutes=-3), True),
+        (SKEW_REFUSED, True),
+        (SKEW_REFUSED + timedelta(seconds=1), False),
+        (None, False),
+    ],
+    ids=str,
+)
+def test_offset_is_learned_of_an_answer_that_took_the_timestamp(
+    known: timedelta, off: timedelta | None, learned: bool
+) -> None:
+    """A `Date` that E*TRADE's clock can have shown tells how far this one is off; no other does."""
+    headers = {} if off is None else {"Date": format_datetime(NOW + known + off, usegmt=True)}
+    served = RenewalReply(200, headers, "oauth_token=fake", NOW)
+    assert (known + off if learned else known) == learned_offset(served, known)
 
 
 # The reply itself --------------------------------------------------------------------------------------
