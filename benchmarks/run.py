@@ -27,7 +27,7 @@ from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from etrade_flows import renew_access_token  # noqa: E402
+from etrade_flows import active_session, renew_access_token  # noqa: E402
 from etrade_simulator import Simulator  # noqa: E402
 from etrade_tasks import ETradeCredentials  # noqa: E402
 from etrade_tasks.signing import SigningKeys, authorization_header  # noqa: E402
@@ -76,7 +76,7 @@ def main() -> int:
 
     def row(name: str, action: Action, other_name: str, other: Action, pairs: int) -> None:
         figures = compare(action, other, pairs)
-        table.add_row(name, other_name, *(f"{figure:,.2f}" for figure in figures))
+        table.add_row(name, other_name, *(f"{figure:,.3f}" for figure in figures))
 
     keys = SigningKeys("fake-key", "fake-secret", "fake/token+=", "fake/token+secret=")
     url = "https://api.etrade.com/oauth/renew_access_token"
@@ -126,6 +126,13 @@ def main() -> int:
                 lambda: renew_access_token("bench"),
                 20,
             )
+        row(
+            "active session, from memory",
+            lambda: active_session("bench"),
+            "sign one request",
+            lambda: authorization_header("GET", url, keys),
+            2000,
+        )
         row(
             "async parent, renewal in a thread",
             lambda: asyncio.run(async_parent()),
