@@ -24,12 +24,12 @@ from __future__ import annotations
 
 from prefect.events import emit_event
 
+from etrade_flows.best_effort import best_effort
 from etrade_flows.run_endings import current_run, is_scheduled
 from etrade_flows.session_news import SessionEvent, SessionNews, outcome_news, sign_news
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsInvalid, ETradeError
-from etrade_tasks.logs import run_logger
 from etrade_tasks.session import EASTERN, TokenSession
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 
@@ -38,6 +38,8 @@ ENVIRONMENT_LABEL = "etrade.environment"
 
 ONCE_LABEL = "etrade.once"
 """The resource's label that is the same for all events that together deserve one alert."""
+
+_LOSS = "The event could not be emitted"
 
 
 def emit_outcome(
@@ -57,7 +59,7 @@ def emit_outcome(
     run = current_run()
     if run is None:
         return
-    try:
+    with best_effort(_LOSS):
         at = now()
         settings = _settings()
         early = at.astimezone(EASTERN).time() < settings.sign_in_by
@@ -65,8 +67,6 @@ def emit_outcome(
         for news in told:
             if news.event is not SessionEvent.SIGN_IN_REQUIRED or not (early and is_scheduled(run)):
                 _emit(news, loaded)
-    except Exception as error:  # noqa: BLE001  # a renewal that worked must not fail for its echo
-        _warn(error)
 
 
 def emit_signed_in(credentials: str, loaded: ETradeCredentials) -> None:
@@ -97,10 +97,8 @@ def _settings() -> RenewalSettings:
 
 
 def _emit_sign(event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str) -> None:
-    try:
+    with best_effort(_LOSS):
         _emit(sign_news(event, credentials, loaded, message, now()), loaded)
-    except Exception as error:  # noqa: BLE001  # a sign-in that worked must not fail for its echo
-        _warn(error)
 
 
 def _emit(news: SessionNews, loaded: ETradeCredentials | None) -> None:
@@ -129,7 +127,3 @@ def _block_of(loaded: ETradeCredentials | None) -> list[dict[str, str]]:
             "prefect.resource.name": loaded._block_document_name or "",  # noqa: SLF001  # as above
         }
     ]
-
-
-def _warn(error: Exception) -> None:
-    run_logger().warning("The event could not be emitted (%s).", type(error).__name__)
