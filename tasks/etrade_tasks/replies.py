@@ -224,7 +224,7 @@ def _retry_after(reply: RenewalReply) -> timedelta | None:
     value = reply.header("Retry-After").strip()
     if re.fullmatch(r"[0-9]{1,9}", value):
         return timedelta(seconds=int(value))
-    date = _http_date(value)
+    date = http_date(value)
     return None if date is None else max(date - _aware(reply.received_at), timedelta(0))
 
 
@@ -234,7 +234,7 @@ def _clock_offset(reply: RenewalReply, text: str) -> timedelta | None:
         # E*TRADE accepts as much before its own clock as after it, so its clock is in the middle.
         middle = (int(match[1]) + int(match[2])) / 2
         return datetime.fromtimestamp(middle, UTC) - _aware(reply.received_at)
-    date = _http_date(reply.header("Date"))
+    date = http_date(reply.header("Date"))
     return None if date is None else date - _aware(reply.received_at)
 
 
@@ -248,14 +248,15 @@ def learned_offset(reply: RenewalReply, offset: timedelta) -> timedelta:
         reply: The answer.
         offset: What the timestamp was corrected by.
     """
-    date = _http_date(reply.header("Date"))
+    date = http_date(reply.header("Date"))
     if date is None:
         return offset
     learned = date - _aware(reply.received_at)
     return learned if abs(learned - offset) <= SKEW_REFUSED else offset
 
 
-def _http_date(value: str) -> datetime | None:
+def http_date(value: str) -> datetime | None:
+    """The aware moment that an HTTP header tells (RFC 9110, section 5.6.7); None if it tells none."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):

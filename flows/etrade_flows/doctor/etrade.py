@@ -5,8 +5,7 @@ One request-token call tells all of it. It is signed with the consumer key alone
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.doctor.facts import Exchange, Facts
@@ -15,7 +14,7 @@ from etrade_tasks.authorization import granted
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.key_age import KEY_ADVICE, key_warning, lapses_on
-from etrade_tasks.replies import SKEW_REFUSED, SKEW_WARNED, Outcome, classify, clock_advice
+from etrade_tasks.replies import SKEW_REFUSED, SKEW_WARNED, Outcome, classify, clock_advice, http_date
 
 _DATE_RESOLUTION = timedelta(seconds=1)  # of the HTTP header, which drops the rest
 _SANDBOX_OAUTH = f"{API_URLS['sandbox']}/oauth"
@@ -109,11 +108,9 @@ def clock_offset(exchange: Exchange) -> timedelta | None:
 
     None where no answer came, or none with a readable `Date`.
     """
-    try:
-        date = parsedate_to_datetime(exchange.reply.header("Date"))
-    except (ValueError, OverflowError):
+    date = http_date(exchange.reply.header("Date"))
+    if date is None:
         return None
-    date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
     return date + _DATE_RESOLUTION / 2 - _middle(exchange.sent_at, exchange.reply.received_at)
 
 
