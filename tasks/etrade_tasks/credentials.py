@@ -278,8 +278,13 @@ def credentials_from_environment() -> ETradeCredentials | None:
     try:
         return ETradeCredentials(**found)
     except ValidationError as error:
-        problems = "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
+        problems = named_variables(error)
     raise CredentialsInvalid(f"The environment's credentials are not usable: {problems}.")
+
+
+def named_variables(error: ValidationError) -> str:
+    """All problems of `ETRADE_*` variables as one text, each as `ETRADE_FIELD: what is wrong`."""
+    return "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
 
 
 def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> list[str]:

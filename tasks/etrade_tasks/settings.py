@@ -10,7 +10,7 @@ from prefect.settings import get_current_settings
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from etrade_tasks.credentials import named_problems
+from etrade_tasks.credentials import named_variables
 from etrade_tasks.errors import CredentialsInvalid
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW
 
@@ -96,7 +96,7 @@ def renewal_settings() -> RenewalSettings:
     try:
         return RenewalSettings()
     except ValidationError as error:
-        problems = "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
+        problems = named_variables(error)
     raise CredentialsInvalid(
         f"A setting cannot be used: {problems}.", advice="correct the variable, or unset it."
     )
