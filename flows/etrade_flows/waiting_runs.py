@@ -53,11 +53,12 @@ def let_go_on(credentials: str) -> list[str]:
     gone_on = []
     with get_client(sync_client=True) as client:
         for run in [*_failed(client, credentials), *_paused(client, credentials)]:
-            with best_effort(f"The run {run.name!r} could not go on; look at it in the UI"):
+            stuck = f"The run {run.name!r} could not go on; look at it in the UI"
+            with best_effort(stuck):
                 if _goes_on(client, run):
                     gone_on.append(run.name)
                 else:
-                    run_logger().warning("The run %r could not go on; look at it in the UI.", run.name)
+                    run_logger().warning("%s.", stuck)
     return gone_on
 
 

@@ -21,7 +21,7 @@ from prefect.settings import get_current_settings
 
 from etrade_flows.doctor.diagnosis import SkipCheck
 from etrade_flows.run_history import renewal_flow
-from etrade_flows.sign_in import sign_in
+from etrade_flows.sign_in_form import FLOW_NAME as SIGN_IN
 from etrade_tasks.addresses import is_loopback
 from etrade_tasks.authorization import ConsumerKeys, try_request_token
 from etrade_tasks.clock import now
@@ -150,7 +150,7 @@ class Facts:
         Raises:
             SkipCheck: There is no lasting server.
         """
-        wanted = FlowFilter.model_validate({"name": {"any_": [sign_in.name]}})
+        wanted = FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
         with self.lasting_client() as client:
             return client.read_deployments(flow_filter=wanted)
 

@@ -11,7 +11,7 @@ from etrade_flows.alerts import NAMES
 from etrade_flows.doctor.deployment import DEPLOY, lack
 from etrade_flows.doctor.diagnosis import Finding, Health, ok, warning
 from etrade_flows.doctor.facts import Facts
-from etrade_flows.sign_in import sign_in
+from etrade_flows.sign_in_form import FLOW_NAME as SIGN_IN
 
 _INSTALL = (
     "create a notification block (Prefect UI > Blocks), and run `etrade-session alerts --notify TYPE/NAME`."
@@ -41,11 +41,11 @@ def check_sign_in(facts: Facts) -> Finding:
     """Whether a person can sign in in the Prefect UI: the flow is deployed, and something alive runs it."""
     if not facts.sign_ins:
         return warning(
-            f"The flow {sign_in.name} is not deployed: `etrade-session login` alone can sign in.",
+            f"The flow {SIGN_IN} is not deployed: `etrade-session login` alone can sign in.",
             f"run {DEPLOY}.",
         )
     with facts.client() as client:
-        lacks = {f"{sign_in.name}/{each.name}": lack(client, each, sign_in.name) for each in facts.sign_ins}
+        lacks = {f"{SIGN_IN}/{each.name}": lack(client, each, SIGN_IN) for each in facts.sign_ins}
     if alive := [label for label, lacking in lacks.items() if lacking is None]:
         return ok(f"A person can sign in in the Prefect UI: {', '.join(alive)}.")
     first = next(lacking for lacking in lacks.values() if lacking is not None)

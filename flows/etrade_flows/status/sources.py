@@ -121,7 +121,7 @@ def _from_environment(name: str) -> ETradeCredentials | ETradeError:
 def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
     """What E*TRADE says to a renewal just now."""
     try:
-        return renew_loaded(name, loaded, force=True, required_for=timedelta(0))
+        return renew_loaded(name, loaded, force=True)
     except ETradeError as error:
         return error
 
