@@ -386,6 +386,13 @@ def start(simulator: Simulator, block: str) -> Iterator[Callable[..., subprocess
         process.communicate()
 
 
+def answer_by_pipe(simulator: Simulator, process: subprocess.Popen[str]) -> None:
+    """Read the address off the command's output, give it the verifier, and see it succeed."""
+    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
+    _, errors = process.communicate(f"{verifier}\n", timeout=60)
+    assert 0 == process.returncode, errors
+
+
 def test_script_signs_in_by_pipes(
     simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -396,9 +403,7 @@ def test_script_signs_in_by_pipes(
         ETRADE_CONSUMER_KEY=consumer.key,
         ETRADE_CONSUMER_SECRET=consumer.secret,
     )
-    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
-    _, errors = process.communicate(f"{verifier}\n", timeout=60)
-    assert 0 == process.returncode, errors
+    answer_by_pipe(simulator, process)
     assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
 
 
@@ -414,9 +419,7 @@ def test_new_block_is_what_the_environment_says(
         ETRADE_ENVIRONMENT="sandbox",
         ETRADE_CONSUMER_KEY_ISSUED_ON="2025-07-15",
     )
-    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
-    _, errors = process.communicate(f"{verifier}\n", timeout=60)
-    assert 0 == process.returncode, errors
+    answer_by_pipe(simulator, process)
     new = stored_credentials(f"{block}-new")
     assert ("sandbox", date(2025, 7, 15)) == (new.environment, new.consumer_key_issued_on)
 
@@ -429,9 +432,7 @@ def test_script_may_give_the_keys_on_standard_input(
     process = start(*new, stdin=subprocess.PIPE)
     process.stdin.write(f"{consumer.key}\n{consumer.secret}\n")
     process.stdin.flush()
-    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
-    _, errors = process.communicate(f"{verifier}\n", timeout=60)
-    assert 0 == process.returncode, errors
+    answer_by_pipe(simulator, process)
     assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
 
 
