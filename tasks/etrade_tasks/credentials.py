@@ -283,7 +283,7 @@ def credentials_from_environment() -> ETradeCredentials | None:
 
 
 def named_variables(error: ValidationError) -> str:
-    """All problems of `ETRADE_*` variables as one text, each as `ETRADE_FIELD: what is wrong`."""
+    """All problems of `ETRADE_*` variables as one text, each as `the variable: what is wrong`."""
     return "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
 
 
