@@ -11,11 +11,12 @@ from etrade_tasks.effort import Effort
 from etrade_tasks.errors import SessionTooShort, SignInRequired, sign_in_advice
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.load_credentials import load_credentials
-from etrade_tasks.logs import run_logger
+from etrade_tasks.logs import run_logger, unlogged_outside_flows
 from etrade_tasks.renew_session import renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
 
 
+@unlogged_outside_flows()
 def renew(credentials: str, *, force: bool = False, required_for: timedelta = timedelta(0)) -> TokenSession:
     """The session of these credentials, renewed or vouched for by an earlier renewal.
 
@@ -30,6 +31,7 @@ def renew(credentials: str, *, force: bool = False, required_for: timedelta = ti
     return renew_loaded(credentials, load_credentials(credentials), force=force, required_for=required_for)
 
 
+@unlogged_outside_flows()
 def renew_loaded(
     name: str,
     credentials: ETradeCredentials,

@@ -12,6 +12,8 @@ import pytest
 from prefect import flow, task, unmapped
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter
+from prefect.exceptions import MissingContextError
+from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
 from etrade_flows import active_session
 from etrade_simulator import Fault, Simulator
@@ -47,6 +49,21 @@ def test_answer_from_memory_runs_no_task(simulator: Simulator, block: str) -> No
             )
         )
     assert [] == runs
+
+
+def test_nothing_warns_outside_of_a_flow(simulator: Simulator, block: str) -> None:
+    """A plain script that asks gets its session, without Prefect's warning that no flow run keeps the log."""
+    with temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "warn"}):
+        assert active_session(block).reused is False
+
+
+def test_who_wants_an_error_outside_of_a_flow_gets_it(simulator: Simulator, block: str) -> None:
+    """Only Prefect's default is silenced: who has set an error for logs without a flow run keeps it."""
+    with (
+        temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "error"}),
+        pytest.raises(MissingContextError),
+    ):
+        active_session(block)
 
 
 def test_memory_vouches_no_longer_than_the_reuse_window(simulator: Simulator, block: str) -> None:
