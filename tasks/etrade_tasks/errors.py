@@ -59,8 +59,8 @@ class CredentialsNotFound(ETradeError):
     """No credentials of that name: neither a Prefect block nor environment variables."""
 
     default_advice = (
-        "create the block in the Prefect UI (Blocks > + > E*TRADE Credentials), "
-        "or set the ETRADE_* environment variables."
+        "run `etrade-session login`, which makes the block and signs in; or create it in the Prefect UI "
+        "(Blocks > + > E*TRADE Credentials), or set the ETRADE_* variables."
     )
 
 

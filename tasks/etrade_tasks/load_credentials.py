@@ -41,7 +41,9 @@ def load_credentials(name: str) -> ETradeCredentials:
     raise CredentialsNotFound(
         f"No E*TRADE credentials named {name!r}. Searched: the Prefect block "
         f"{ETradeCredentials.get_block_type_slug()}/{name}; the environment variables "
-        f"{', '.join(ENVIRONMENT_VARIABLES)}."
+        f"{', '.join(ENVIRONMENT_VARIABLES)}.",
+        advice=f"run `etrade-session login --credentials {name}`, which makes the block and signs in; or "
+        "create it in the Prefect UI (Blocks > + > E*TRADE Credentials), or set the ETRADE_* variables.",
     )
 
 

@@ -39,6 +39,7 @@ def test_nothing_found_lists_every_place_searched(prefect_server: None) -> None:
         load_credentials.fn("no-such-block")
     places = ("etrade-credentials/no-such-block", *ENVIRONMENT_VARIABLES)
     assert [] == [place for place in places if place not in str(missing.value)]
+    assert "login --credentials no-such-block" in missing.value.advice
     assert "Blocks" in missing.value.advice
 
 
