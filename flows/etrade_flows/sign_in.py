@@ -26,7 +26,7 @@ from etrade_flows.operator_report import tag_run
 from etrade_flows.renewal import renew_loaded
 from etrade_flows.run_endings import describe
 from etrade_flows.session_day import clock, short_session
-from etrade_flows.sign_in_form import FLOW_NAME, ask, clear_leftovers, run_name, this_run
+from etrade_flows.sign_in_form import FLOW_NAME, ask, clear_leftovers, run_name, show_life, this_run
 from etrade_flows.signing_in import SignIn, in_rounds, stored_credentials
 from etrade_flows.waiting_runs import let_go_on
 from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
@@ -127,6 +127,8 @@ def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -
             if not error.retryable or now() >= ends_at:
                 raise
             run_logger().warning("%s The sign-in goes on in some minutes.", error.message)
+            with best_effort("Prefect could not be told that the sign-in goes on"):
+                show_life()
             time.sleep(OUTAGE_PAUSE)
 
 

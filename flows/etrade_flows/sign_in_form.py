@@ -98,6 +98,14 @@ def _end_pause() -> None:
             client.set_flow_run_state(this_run(), Running(), force=True)
 
 
+def show_life() -> None:
+    """Let the server note that the run goes on: after `SILENCE` the next sign-in takes it for dead."""
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(this_run()).state
+        if found is not None and found.is_running():  # and is not cancelled
+            client.set_flow_run_state(this_run(), Running(), force=True)
+
+
 @contextmanager
 def _pauses_unlogged() -> Iterator[None]:
     """Keep out of the log what Prefect says of every pause: for a run kept open, a line in five minutes."""

@@ -261,6 +261,26 @@ class TestKeptOpen:
         assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
         assert ATTEMPTS + 1 == len(simulator.calls(REQUEST))
 
+    def test_run_in_an_outage_is_not_taken_for_dead(
+        self, simulator: Simulator, signed_out: str, person: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However long the outage, another sign-in leaves the run alone that asks again every few minutes."""
+        monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "OUTAGE_PAUSE", 2.5)
+        monkeypatch.setattr(sign_in_form, "SILENCE", timedelta(seconds=4))
+        simulator.plant(Fault(status=503), path=REQUEST, times=3 * ATTEMPTS)
+        rounds: list[int] = []
+
+        def another_begins() -> None:
+            show_life()
+            rounds.append(len(simulator.calls(REQUEST)))
+            clear_leftovers(signed_out)
+
+        show_life = sign_in_form.show_life
+        monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "show_life", another_begins)
+        person.answers()
+        assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
+        assert [ATTEMPTS, 2 * ATTEMPTS, 3 * ATTEMPTS] == rounds
+
     def test_outage_fails_a_run_by_hand(self, simulator: Simulator, signed_out: str) -> None:
         """A person who waits for the link is told at once that there is none."""
         simulator.plant(Fault(status=503), path=REQUEST, times=ATTEMPTS)
