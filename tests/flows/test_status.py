@@ -339,6 +339,18 @@ class TestNames:
         code, said = told()
         assert (0, "etrade", "environment") == (code, said["credentials"], said["source"])
 
+    def test_server_that_knows_no_block_type(self, variables: None, told: Callable[..., Told]) -> None:
+        """A server that has never seen a credentials block is one without blocks, not one that is down."""
+        with get_client(sync_client=True) as client:
+            slug = ETradeCredentials.get_block_type_slug()
+            client.delete_block_type(client.read_block_type_by_slug(slug).id)
+        try:
+            active_session("etrade")
+            code, said = told()
+        finally:
+            ETradeCredentials.register_type_and_schema(_sync=True)
+        assert (0, "environment") == (code, said["source"])
+
     def test_blocks_come_first(self, variables: None, block: str, told: Callable[..., Told]) -> None:
         """Where there is a block, the variables are not told of unless they are asked for."""
         assert (block, "block") == (told()[1]["credentials"], told()[1]["source"])

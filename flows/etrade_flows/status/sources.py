@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import cast
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.results import ResultStore
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import ValidationError
@@ -128,7 +130,13 @@ def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
 
 def _blocks(client: SyncPrefectClient) -> Iterator[tuple[str, ETradeCredentials | ETradeError]]:
     """Every credentials block by name, or why it cannot be used."""
-    for document in client.read_block_documents_by_type(ETradeCredentials.get_block_type_slug()):
+    try:
+        documents = client.read_block_documents_by_type(ETradeCredentials.get_block_type_slug())
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != HTTPStatus.NOT_FOUND:
+            raise
+        return  # a server that has never seen such a block does not know its type either
+    for document in documents:
         if document.name is None or document.is_anonymous:
             continue
         # `load` would tell the server of each look, and keep the command from ending for a second.
