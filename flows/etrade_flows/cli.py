@@ -151,9 +151,16 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
 
 
 def _isolated_environment(home: str) -> dict[str, str]:
-    """This process's environment without Prefect or E*TRADE settings, and with a Prefect home of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ETRADE_"))}
-    return kept | {
+    """This process's environment without Prefect or E*TRADE settings, and with a Prefect home of its own.
+
+    Proxies are left out: all calls stay on this machine, and a proxy would not find it.
+    """
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "ETRADE_")) and not name.lower().endswith("_proxy")
+    }
+    return own | {
         "PREFECT_HOME": home,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -238,6 +238,8 @@ def test_demo_lives_through_the_day_and_leaves_nothing(tmp_path: Path) -> None:
         "HOME": str(home),
         "PREFECT_API_URL": "http://127.0.0.1:9/api",
         "ETRADE_REUSE_WINDOW": "1",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
     }
     done = subprocess.run(
         [sys.executable, "-m", "etrade_flows.cli", "demo"],
