@@ -49,7 +49,8 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
         # An event loop of its own thread, since only async code can be stopped between two bytes of a header.
         with start_blocking_portal() as portal:
             response, body = portal.call(_exchange, request, limit.total_seconds())
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+    # A host's name that is no name raises UnicodeError.
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError) as error:
         return RenewalReply(None, {}, "", received_at=now(), transport_error=_describe(error))
     known = _known_secrets(request)
     return RenewalReply(

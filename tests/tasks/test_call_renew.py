@@ -159,6 +159,12 @@ def test_unknown_host_says_so() -> None:
     assert "cannot be resolved" in call_renew.fn(sign_request.fn(nowhere)).transport_error
 
 
+def test_malformed_host_is_a_reply() -> None:
+    """A host whose name is no name at all is told as a failure of the network, and nothing raises."""
+    malformed = OFFLINE.model_copy(update={"oauth_url": "https://xn--/oauth"})
+    assert "IDNAError" == call_renew.fn(sign_request.fn(malformed)).transport_error
+
+
 @pytest.mark.parametrize(
     "error",
     [
