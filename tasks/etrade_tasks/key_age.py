@@ -19,10 +19,11 @@ WARNING_PERIOD = timedelta(days=30)
 
 def lapses_on(issued_on: date) -> date:
     """The Eastern date on which a key is two years old; the first of March for one of a 29 February."""
+    year = min(issued_on.year + KEY_YEARS, date.max.year)  # a date that is mistyped must end no renewal
     try:
-        return issued_on.replace(year=issued_on.year + KEY_YEARS)
+        return issued_on.replace(year=year)
     except ValueError:
-        return date(issued_on.year + KEY_YEARS, 3, 1)
+        return date(year, 3, 1)
 
 
 def key_warning(issued_on: date | None, at: datetime) -> str | None:

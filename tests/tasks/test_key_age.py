@@ -26,6 +26,7 @@ def noon(day: date) -> datetime:
         (date(2024, 2, 29), date(2026, 3, 1)),
         (date(2026, 2, 28), date(2028, 2, 28)),
         (date(2025, 12, 31), date(2027, 12, 31)),
+        (date(9998, 5, 1), date(9999, 5, 1)),
     ],
 )
 def test_key_lapses_two_years_after_its_issue(issued: date, lapses: date) -> None:
