@@ -88,6 +88,7 @@ def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: s
     finding = check_deployment(Facts(name))
     assert Health.PROBLEM is finding.verdict
     assert f"credentials: &credentials {name}" in finding.remedy
+    assert f"serve --credentials {name}`" in finding.remedy
 
 
 def test_scheduled_deployment_is_ok(deploy: Deploy, name: str) -> None:
@@ -163,7 +164,10 @@ def test_served_deployment_is_alive_while_its_process_asks(
     before = check_worker(Facts(name))
     deployment = client.read_deployment_by_name(f"{FLOW_NAME}/{label}")
     client.get_scheduled_flow_runs_for_deployments([deployment.id], scheduled_before=datetime.now(UTC))
-    assert (Health.PROBLEM, "run `etrade-session serve`.") == (before.verdict, before.remedy)
+    assert (Health.PROBLEM, f"run `etrade-session serve --credentials {name}`.") == (
+        before.verdict,
+        before.remedy,
+    )
     assert Health.OK is check_worker(Facts(name)).verdict
 
 

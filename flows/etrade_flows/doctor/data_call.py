@@ -22,7 +22,8 @@ def check_data_call(facts: Facts) -> Finding:
     credentials = facts.credentials
     if credentials.access_token is None:
         raise SkipCheck(
-            "Nobody is signed in, so that no data call can be tried.", first="etrade-session login"
+            "Nobody is signed in, so that no data call can be tried.",
+            first=f"etrade-session login --credentials {facts.name}",
         )
     api = f"E*TRADE's {credentials.environment} API"
     try:

@@ -13,19 +13,26 @@ from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem
 from etrade_flows.doctor.facts import Facts
 from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME
 
-DEPLOY = "`prefect --no-prompt deploy --all` in the checkout, or `etrade-session serve`"
-"""Both ways to deploy, to finish the sentence \"run ...\"."""
+
+def ways_to_deploy(credentials: str) -> str:
+    """Both ways to deploy for the credentials of that name, to finish the sentence "run ..."."""
+    return f"`prefect --no-prompt deploy --all` in the checkout, or {_serve(credentials)}"
+
+
+def _serve(credentials: str) -> str:
+    return f"`etrade-session serve --credentials {credentials}`"
 
 
 def check_deployment(facts: Facts) -> Finding:
     """Whether a deployment renews these credentials by schedule."""
     if not facts.deployments:
-        return problem(f"The flow {FLOW_NAME} is not deployed.", f"run {DEPLOY}.")
+        return problem(f"The flow {FLOW_NAME} is not deployed.", f"run {ways_to_deploy(facts.name)}.")
     meant = [each for each in facts.deployments if _schedules(each, facts.name)]
     if not meant:
         return problem(
             f"No deployment of {FLOW_NAME} has a schedule for {facts.name!r}.",
-            f"write `credentials: &credentials {facts.name}` in prefect.yaml, and run {DEPLOY}.",
+            f"run {_serve(facts.name)}; or in a checkout write `credentials: &credentials {facts.name}` in "
+            "prefect.yaml, and run `prefect --no-prompt deploy --all`.",
         )
     active = active_deployments(facts)
     if active:
@@ -113,7 +120,8 @@ def _lack_of_process(deployment: DeploymentResponse, label: str) -> Finding | No
     # The server counts a served deployment as ready for a minute after its process last asked for runs.
     if deployment.status is not None and deployment.status.value == "READY":
         return None
-    return problem(f"The process that serves {label} does not run.", "run `etrade-session serve`.")
+    served = deployment.parameters.get("credentials", DEFAULT_CREDENTIALS)
+    return problem(f"The process that serves {label} does not run.", f"run {_serve(served)}.")
 
 
 def _label(deployment: DeploymentResponse) -> str:

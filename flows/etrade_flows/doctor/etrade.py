@@ -65,7 +65,8 @@ def check_key_age(facts: Facts) -> Finding:
         return warning(said, KEY_ADVICE)
     if issued_on is None:
         return ok(
-            "Nobody told when the consumer key was issued (`etrade-session login --key-issued-on DATE`)."
+            "Nobody told when the consumer key was issued "
+            f"(`etrade-session login --credentials {facts.name} --key-issued-on DATE`)."
         )
     return ok(f"The consumer key serves until {lapses_on(issued_on)} or so.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from etrade_flows.alerts import NAMES
-from etrade_flows.doctor.deployment import DEPLOY, lack
+from etrade_flows.doctor.deployment import lack, ways_to_deploy
 from etrade_flows.doctor.diagnosis import Finding, Health, ok, warning
 from etrade_flows.doctor.facts import Facts
 from etrade_flows.sign_in_form import FLOW_NAME as SIGN_IN
@@ -42,7 +42,7 @@ def check_sign_in(facts: Facts) -> Finding:
     if not facts.sign_ins:
         return warning(
             f"The flow {SIGN_IN} is not deployed: `etrade-session login` alone can sign in.",
-            f"run {DEPLOY}.",
+            f"run {ways_to_deploy(facts.name)}.",
         )
     with facts.client() as client:
         lacks = {f"{SIGN_IN}/{each.name}": lack(client, each, SIGN_IN) for each in facts.sign_ins}
