@@ -273,7 +273,8 @@ def credentials_from_environment() -> ETradeCredentials | None:
     if missing:
         raise CredentialsInvalid(
             f"The environment holds some of the E*TRADE credentials, but not {', '.join(missing)}.",
-            advice="set the missing variables, or unset the others.",
+            advice="set the missing variables, or unset the others; `etrade-session login` needs the "
+            "consumer key and its secret alone, and makes a block.",
         )
     try:
         return ETradeCredentials(**found)
