@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
+from etrade_flows.cli import app
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
 
@@ -85,7 +87,8 @@ def test_run_deployment_works_from_elsewhere(
     ) as serving:
         try:
             wait_until(_is_deployed, seconds=60)
-            said = run(snippet + "\nprint(run.state.name)\n", tmp_path, environment)
+            hidden = "import sys; sys.modules.update(etrade_flows=None, etrade_tasks=None)\n"
+            said = run(f"{hidden}{snippet}\nprint(run.state.name)\n", tmp_path, environment)
         finally:
             serving.terminate()
     assert said.strip() in {"Renewed", "Reused"}
@@ -102,11 +105,19 @@ def _is_deployed() -> bool:
     return True
 
 
-def test_commands_that_the_readme_names_exist() -> None:
-    """Every make target and every command of the README can be run."""
+def test_make_targets_that_the_readme_names_exist() -> None:
+    """Every make target of the README is one of the Makefile's."""
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"\bmake ([a-z-]+)", README)) - {"bare"}
     assert set() == {target for target in targets if f"\n{target}:" not in makefile}
+
+
+def test_commands_of_the_readme_are_understood() -> None:
+    """Every `etrade-session` call in the README is a command with options that it has."""
+    lines = re.findall(r"(?:^|`)(?:\.venv/bin/)?etrade-session ([^#`\n]+)", README, re.MULTILINE)
+    assert 10 < len(lines)
+    for line in lines:
+        app.parse_args(shlex.split(re.sub(r"[][]", "", line)), exit_on_error=False, print_error=False)
 
 
 def test_files_that_the_readme_links_exist() -> None:
