@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 
 from etrade_flows.renewal import renew, require_lasting
 from etrade_tasks.clock import now
-from etrade_tasks.effort import Effort
 from etrade_tasks.errors import ETradeError, SessionTooShort
 from etrade_tasks.session import TokenSession
 from etrade_tasks.settings import renewal_settings
+from etrade_tasks.sharing.effort import Effort
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.effort import Effort
 from etrade_tasks.errors import SessionTooShort, SignInRequired, sign_in_advice
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger, unlogged_outside_flows
 from etrade_tasks.renew_session import renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
+from etrade_tasks.sharing.effort import Effort
 
 
 @unlogged_outside_flows()

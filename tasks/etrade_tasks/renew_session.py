@@ -15,7 +15,6 @@ from etrade_tasks.call_renew import CALL_LIMIT, call_renew
 from etrade_tasks.classify_response import classify_response
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.effort import Effort
 from etrade_tasks.errors import (
     ConfigurationRefused,
     ETradeError,
@@ -26,6 +25,7 @@ from etrade_tasks.errors import (
 from etrade_tasks.logs import run_logger
 from etrade_tasks.replies import SKEW_WARNED, Outcome, RenewalReply, Verdict, clock_advice
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW, TokenSession, eastern_date, eastern_words
+from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sign_request import sign_request
 
 RETRIES = 6

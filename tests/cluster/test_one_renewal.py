@@ -18,8 +18,8 @@ from prefect.settings import get_current_settings
 from etrade_flows import renew_access_token
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed
-from etrade_tasks.locks import FileLockManager, RedisLockManager
 from etrade_tasks.renew_session import cache_key
+from etrade_tasks.sharing.locks import FileLockManager, RedisLockManager
 
 RENEW = "/oauth/renew_access_token"
 RENEW_ONCE = """
@@ -155,8 +155,8 @@ def test_lock_service_that_is_down_does_not_stop_a_renewal(
 def test_redis_lock_outlives_the_longest_call() -> None:
     """A lock in Redis cannot expire while the call that it guards is still under way."""
     from etrade_tasks.call_renew import CALL_LIMIT
-    from etrade_tasks.effort import Effort
     from etrade_tasks.settings import RenewalSettings
+    from etrade_tasks.sharing.effort import Effort
 
     settings = RenewalSettings(lock_redis_url="redis://127.0.0.1:9")
     manager = Effort("any", settings).lock_manager()

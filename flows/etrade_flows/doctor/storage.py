@@ -11,7 +11,7 @@ from prefect.results import ResultStore
 
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.doctor.facts import Facts, Place
-from etrade_tasks.effort import Effort
+from etrade_tasks.sharing.effort import Effort
 
 PROBE = "etrade-session-doctor"
 """The key of the record that is written and read back. One that cannot be deleted is replaced by the next."""

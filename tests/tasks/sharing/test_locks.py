@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prefect.locking.protocol import LockManager
 
-from etrade_tasks.locks import FileLockManager, PatientLockManager, RedisLockManager
+from etrade_tasks.sharing.locks import FileLockManager, PatientLockManager, RedisLockManager
 
 Make = Callable[..., PatientLockManager]
 
@@ -156,7 +156,7 @@ def test_place_that_does_not_serve_holds_nobody_up(tmp_path: Path, broken: str) 
 
 HOLDER = """
 import sys, time
-from etrade_tasks.locks import FileLockManager, RedisLockManager
+from etrade_tasks.sharing.locks import FileLockManager, RedisLockManager
 from pathlib import Path
 kind, place, life = sys.argv[1:]
 manager = (FileLockManager(Path(place), lambda: 5.0) if kind == "file"

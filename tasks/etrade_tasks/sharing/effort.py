@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from etrade_tasks.call_renew import CALL_LIMIT
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, RenewalFailed
-from etrade_tasks.locks import FileLockManager, PatientLockManager, RedisLockManager
 from etrade_tasks.replies import Verdict
 from etrade_tasks.session import TokenSession
 from etrade_tasks.settings import RenewalSettings, renewal_settings
+from etrade_tasks.sharing.locks import FileLockManager, PatientLockManager, RedisLockManager
 
 LOCK_MARGIN = 10.0
 """Seconds by which a lock with a time to live outlasts the longest call that it guards."""

@@ -1,0 +1,1 @@
+"""One renewal among many: who goes first, and what it leaves for the others."""
