@@ -83,6 +83,7 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
         ETradeError: What the call's own `refusal` makes of an answer.
     """
     pause = renewal_settings().first_backoff.total_seconds()
+    doubted = hurried = False
     for attempt in itertools.count(1):
         reply = fetch(signed(call, offset))
         found = call.read(reply.body) if reply.status_code == SUCCESS else None
@@ -90,9 +91,12 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
             offset = learned_offset(reply, offset)
             return Served(found, reply.received_at + offset, offset)
         verdict = classify(reply)
-        if refused := call.refusal(verdict):
+        refused = call.refusal(verdict)
+        if refused is not None and (doubted or not verdict.bare):
             raise refused
-        delay = _delay(verdict, pause * 2 ** (attempt - 1))
+        doubted = doubted or verdict.bare  # a bare status has been seen where the next try worked
+        delay = _delay(verdict, pause * 2 ** (attempt - 1), hurried=hurried)
+        hurried = hurried or delay == 0
         if attempt == ATTEMPTS or delay > LONGEST_PAUSE:
             raise AuthorizationFailed(
                 f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}",
@@ -108,9 +112,10 @@ def signed(call: OAuthCall[T], offset: timedelta) -> SignedRequest:
     return signed_get(call.url, call.keys, offset, callback=call.callback, verifier=call.verifier)
 
 
-def _delay(verdict: Verdict, backoff: float) -> float:
+def _delay(verdict: Verdict, backoff: float, *, hurried: bool) -> float:
+    """Seconds before the next attempt: none the first time that a nonce or timestamp is refused."""
     if verdict.outcome in (Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED):
-        return 0.0
+        return backoff if hurried else 0.0
     return backoff if verdict.retry_after is None else verdict.retry_after.total_seconds()
 
 

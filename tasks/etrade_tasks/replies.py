@@ -32,6 +32,9 @@ SKEW_WARNED = timedelta(seconds=60)
 SKEW_REFUSED = timedelta(minutes=5)
 """How far a timestamp may be from E*TRADE's clock before it is refused."""
 
+SKEW_ABSURD = timedelta(days=366)
+"""How far off no clock is believed to be: with less, a TLS certificate would not be valid either."""
+
 _SUCCESS = "access token has been renewed"
 _RATE_LIMIT = "number of requests exceeded the rate limit"
 _INVALID_TOKEN = "invalid access token used"  # noqa: S105  # E*TRADE's sentence, not a token
@@ -98,6 +101,7 @@ class Verdict:
         retry_after: How long E*TRADE asks to wait; None if it does not say, or has renewed.
         clock_offset: What to add to this machine's clock to get E*TRADE's; None unless it was refused.
         excerpt: The readable start of the answer, at most 200 characters.
+        bare: Whether nothing but the status says so, where that ends a renewal: worth one more attempt.
     """
 
     outcome: Outcome
@@ -106,6 +110,7 @@ class Verdict:
     retry_after: timedelta | None = None
     clock_offset: timedelta | None = None
     excerpt: str = ""
+    bare: bool = False
 
 
 _ADVICE = {
@@ -150,6 +155,10 @@ _STATUSES: Mapping[int, Outcome] = {
     429: Outcome.TRANSIENT,
 }
 
+_FINAL = frozenset({Outcome.SIGN_IN_REQUIRED, Outcome.MISCONFIGURED})
+
+_UNWELL_CLOCK = "E*TRADE refused the timestamp, although its clock and this machine's agree."
+
 _TRANSIENT_CODES = frozenset({100, 670})  # "not currently available"; "currently undergoing maintenance"
 
 
@@ -159,7 +168,7 @@ def classify(reply: RenewalReply) -> Verdict:
     outcome, problem, advice = _judge(reply, text)
     offset = _clock_offset(reply, text) if outcome is Outcome.CLOCK_SKEWED else None
     if offset is not None:
-        advice = clock_advice(offset)
+        advice = clock_advice(offset) if abs(offset) >= SKEW_WARNED else _UNWELL_CLOCK
     return Verdict(
         outcome=outcome,
         problem=problem,
@@ -167,6 +176,7 @@ def classify(reply: RenewalReply) -> Verdict:
         retry_after=None if outcome is Outcome.RENEWED else _retry_after(reply),
         clock_offset=offset,
         excerpt=redacted_excerpt(reply.body),
+        bare=problem is None and outcome in _FINAL and _judge_text(text) is None,
     )
 
 
@@ -229,13 +239,42 @@ def _retry_after(reply: RenewalReply) -> timedelta | None:
 
 
 def _clock_offset(reply: RenewalReply, text: str) -> timedelta | None:
-    """What to add to this machine's clock: by the acceptable timestamps, else by the `Date` header."""
-    if match := _TIMESTAMPS.search(text):
-        # E*TRADE accepts as much before its own clock as after it, so its clock is in the middle.
-        middle = (int(match[1]) + int(match[2])) / 2
-        return datetime.fromtimestamp(middle, UTC) - _aware(reply.received_at)
+    """What to add to this machine's clock: by the `Date` header where it and the timestamps disagree.
+
+    E*TRADE has been seen to name timestamps that were years away, with a `Date` that was right.
+    """
+    dated = _plausible(http_date(reply.header("Date")), reply)
+    match = _TIMESTAMPS.search(text)
+    if match is None:
+        return dated
+    # E*TRADE accepts as much before its own clock as after it, so its clock is in the middle.
+    middle = datetime.fromtimestamp((int(match[1]) + int(match[2])) / 2, UTC)
+    named = _plausible(middle, reply)
+    if named is None or (dated is not None and abs(named - dated) > SKEW_REFUSED):
+        return dated
+    return named
+
+
+def _plausible(theirs: datetime | None, reply: RenewalReply) -> timedelta | None:
+    """How far a clock is ahead of this machine's; None if it is further off than any clock that works."""
+    if theirs is None:
+        return None
+    offset = theirs - _aware(reply.received_at)
+    return offset if abs(offset) <= SKEW_ABSURD else None
+
+
+def answered_at(reply: RenewalReply, sent_at: datetime) -> datetime:
+    """When E*TRADE answered, by its own clock: by the `Date` of the answer.
+
+    A `Date` further than `SKEW_REFUSED` from a timestamp that E*TRADE took is not of its clock. Then it is
+    the moment of sending: an answer may be read long after it came, by a process that was stopped meanwhile.
+
+    Args:
+        reply: The answer.
+        sent_at: When the call was signed, by E*TRADE's clock as far as that was known.
+    """
     date = http_date(reply.header("Date"))
-    return None if date is None else date - _aware(reply.received_at)
+    return date if date is not None and abs(date - sent_at) <= SKEW_REFUSED else sent_at
 
 
 def learned_offset(reply: RenewalReply, offset: timedelta) -> timedelta:

@@ -12,6 +12,7 @@ import pytest
 
 from etrade_tasks.replies import (
     SKEW_REFUSED,
+    SKEW_WARNED,
     Outcome,
     RenewalReply,
     Verdict,
@@ -457,6 +458,8 @@ def test_after_a_success_there_is_nothing_to_wait_for() -> None:
 
 REFUSED = "oauth_problem=timestamp_refused"
 TIMESTAMPS = f"{REFUSED}&oauth_acceptable_timestamps={WINDOW}"
+NEAR = {"Date": format_datetime(NOW + timedelta(minutes=2), usegmt=True)}
+ABSURD = {"Date": "Fri, 31 Dec 9999 23:59:59 GMT"}
 AHEAD = {"Date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}
 
 
@@ -479,7 +482,11 @@ AHEAD = {"Date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}
             0,
             id="timestamps in a header",
         ),
-        pytest.param(TIMESTAMPS, AHEAD, 0, id="timestamps go before the date"),
+        pytest.param(TIMESTAMPS, NEAR, 0, id="timestamps agree with the date"),
+        pytest.param(TIMESTAMPS, AHEAD, 3600, id="timestamps disagree with the date"),
+        pytest.param(TIMESTAMPS, ABSURD, 0, id="timestamps, absurd date"),
+        pytest.param(REFUSED, ABSURD, None, id="absurd date"),
+        pytest.param(f"{REFUSED}&oauth_acceptable_timestamps=99999999990-99999999999", {}, None, id="absurd"),
         pytest.param(REFUSED, AHEAD, 3600, id="date"),
         pytest.param(REFUSED, {"date": AHEAD["Date"]}, 3600, id="date, header in lower case"),
         pytest.param(f"{REFUSED}&oauth_acceptable_timestamps=soon", AHEAD, 3600, id="no timestamps, date"),
@@ -495,9 +502,10 @@ def test_how_far_this_machine_s_clock_is_off(
     found = verdict(401, body, headers, received_at=NOW - timedelta(seconds=off))
     offset = None if expected is None else timedelta(seconds=expected + off)
     assert (CLOCK_SKEWED, offset) == (found.outcome, found.clock_offset)
-    assert ("This machine's clock is off. Set it by NTP." if offset is None else clock_advice(offset)) == (
-        found.advice
-    )
+    told = "This machine's clock is off. Set it by NTP." if offset is None else clock_advice(offset)
+    blamed = offset is None or abs(offset) >= SKEW_WARNED
+    unwell = "E*TRADE refused the timestamp, although its clock and this machine's agree."
+    assert (told if blamed else unwell) == found.advice
 
 
 @pytest.mark.parametrize(
