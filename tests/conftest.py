@@ -156,7 +156,7 @@ def signed_out(block: str, credentials: ETradeCredentials) -> str:
 @pytest.fixture
 def empty_memory() -> Iterator[None]:
     """Nothing of a session that the process remembers, at the test's begin and end."""
-    from etrade_flows.active_session import forget_sessions
+    from etrade_flows.access.memory import forget_sessions
 
     forget_sessions()
     yield

@@ -68,7 +68,7 @@ def renew(
     credentials
         The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
     force
-        Renew even though an earlier renewal still vouches for the token.
+        Renew even though an earlier renewal still answers.
     required_for
         How long the session must last yet, as in 90m or 2h: if midnight US Eastern comes sooner, nothing is
         called, and the command exits with 4.

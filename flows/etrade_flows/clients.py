@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import httpx
 
-from etrade_flows.active_session import active_session, revived_session, vouched_for
+from etrade_flows.access.memory import recall
+from etrade_flows.active_session import active_session, revived_session
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.load_credentials import load_credentials
@@ -79,13 +81,13 @@ class RevivingAuth(httpx.Auth):
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Yield the signed request, and a second time if the first answer calls for it."""
         request.read()
-        sent_at = now()
+        sent_at = time.monotonic()
         response = yield self._signed(request)
         if not response.is_client_error:  # its body is the caller's, who may want to stream it
             return
         response.read()
         verdict = judge_answer(response)
-        if self._revival_helps(verdict, sent_at):
+        if self._revival_helps(verdict):
             revived_session(self._name, sent_at)
             self._keys = load_credentials.fn(self._name).signing_keys
             yield self._signed(request)
@@ -95,13 +97,13 @@ class RevivingAuth(httpx.Auth):
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As `sync_auth_flow`; a renewal runs in a thread."""
         await request.aread()
-        sent_at = now()
+        sent_at = time.monotonic()
         response = yield self._signed(request)
         if not response.is_client_error:
             return
         await response.aread()
         verdict = judge_answer(response)
-        if self._revival_helps(verdict, sent_at):
+        if self._revival_helps(verdict):
             await asyncio.to_thread(revived_session, self._name, sent_at)
             self._keys = (await asyncio.to_thread(load_credentials.fn, self._name)).signing_keys
             yield self._signed(request)
@@ -112,10 +114,10 @@ class RevivingAuth(httpx.Auth):
         auth = ETradeAuth(self._keys, clock_offset=self._clock_offset)
         return next(auth.auth_flow(request))
 
-    def _revival_helps(self, verdict: Verdict, sent_at: datetime) -> bool:
-        """Whether the token may be inactive; while a renewal vouches, a bare 401 means something else."""
+    def _revival_helps(self, verdict: Verdict) -> bool:
+        """Whether the token may be inactive; while a renewal answers, a bare 401 means something else."""
         refused = verdict.outcome is Outcome.SIGN_IN_REQUIRED
-        return refused and (verdict.problem is not None or vouched_for(self._name, sent_at) is None)
+        return refused and (verdict.problem is not None or recall(self._name, now()) is None)
 
     def _signature_was_refused(self, verdict: Verdict) -> bool:
         self._clock_offset = verdict.clock_offset or self._clock_offset

@@ -7,20 +7,20 @@ from typing import cast
 
 from prefect import flow
 
-from etrade_flows.active_session import remember
 from etrade_flows.events import emit_outcome
 from etrade_flows.operator_report import report, tag_run
-from etrade_flows.renewal import renew_loaded
-from etrade_flows.run_endings import describe, end_well, end_without_sign_in
+from etrade_flows.renewal import renew_latest
+from etrade_flows.run_endings import describe, end_unwell, end_well
 from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME, RUN_NAME
 from etrade_tasks.clock import now
-from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
 
 
-@flow(name=FLOW_NAME, flow_run_name=RUN_NAME)
+# Never stored: a parent that is retried would be handed the session of its first try.
+@flow(name=FLOW_NAME, flow_run_name=RUN_NAME, persist_result=False)
 def renew_access_token(
     credentials: str = DEFAULT_CREDENTIALS, force: bool = False, required_for: timedelta = timedelta(0)
 ) -> TokenSession:
@@ -36,7 +36,7 @@ def renew_access_token(
     Args:
         credentials: The name of the E*TRADE Credentials block. Where there is no such block, the environment
             variables ETRADE_... are used.
-        force: Renew even though an earlier renewal still vouches for the token.
+        force: Renew even though an earlier renewal still answers.
         required_for: How long the pipeline needs the session, as an ISO 8601 duration: PT2H is two hours,
             PT90M ninety minutes. If midnight US Eastern comes sooner, the run fails before it calls E*TRADE.
 
@@ -55,15 +55,12 @@ def renew_access_token(
     try:
         loaded = load_credentials(credentials)
         tag_run(credentials, loaded.environment)
-        session = renew_loaded(credentials, loaded, force=force, required_for=required_for)
+        session, loaded = renew_latest(credentials, loaded, force=force, required_for=required_for)
     except ETradeError as error:
         report(credentials, began_at, error, loaded)
         emit_outcome(credentials, error, loaded)
-        if isinstance(error, SignInRequired):
-            signed_in_at = loaded.signed_in_at if loaded else None
-            return cast("TokenSession", end_without_sign_in(error, signed_in_at))
-        raise
-    remember(credentials, session)
+        signed_in_at = loaded.signed_in_at if loaded else None
+        return cast("TokenSession", end_unwell(error, signed_in_at))
     report(credentials, began_at, session, loaded)
     emit_outcome(credentials, session, loaded)
     run_logger().info("The E*TRADE session of %r is active. %s", credentials, describe(session))

@@ -1,9 +1,9 @@
 """One renewal, the same for the flow, for `active_session` and for the clients."""
 
-from __future__ import annotations
-
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from etrade_flows.access.memory import forget, remember
 from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
@@ -14,21 +14,64 @@ from etrade_tasks.logs import run_logger, unlogged_outside_flows
 from etrade_tasks.renew_session import renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import Effort
+from etrade_tasks.sharing.turn import Shared
 
 
 @unlogged_outside_flows()
 def renew(credentials: str, *, force: bool = False, required_for: timedelta = timedelta(0)) -> TokenSession:
-    """The session of these credentials, renewed or vouched for by an earlier renewal.
+    """The session of these credentials, renewed now or by an earlier renewal that still answers.
 
     Args:
         credentials: The name of the credentials block.
-        force: Renew although an earlier renewal still vouches.
+        force: Renew although an earlier renewal still answers.
         required_for: How long the session must last yet.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
-    return renew_loaded(credentials, load_credentials(credentials), force=force, required_for=required_for)
+    loaded = load_credentials(credentials)
+    return renew_latest(credentials, loaded, force=force, required_for=required_for)[0]
+
+
+@unlogged_outside_flows()
+def renew_latest(
+    name: str,
+    loaded: ETradeCredentials,
+    *,
+    force: bool = False,
+    required_for: timedelta = timedelta(0),
+) -> tuple[TokenSession, ETradeCredentials]:
+    """The session, and the credentials that it belongs to: those just loaded, or newer ones.
+
+    A person may sign in at the moment in which the old token is refused, so the credentials are read once
+    more before that is raised. The process remembers what came of it.
+
+    Args:
+        name: The credentials' name.
+        loaded: Whose token to renew.
+        force: Renew although an earlier renewal still answers.
+        required_for: How long the session must last yet.
+
+    Raises:
+        ETradeError: What the flow `renew-access-token` raises.
+    """
+    try:
+        try:
+            session = renew_loaded(name, loaded, force=force, required_for=required_for)
+        except SessionTooShort:
+            raise
+        except SignInRequired:
+            newer = load_credentials(name)
+            if newer.access_token in (None, loaded.access_token):
+                raise
+            loaded = newer
+            session = renew_loaded(name, loaded, force=force, required_for=required_for)
+    except SessionTooShort:
+        raise
+    except SignInRequired:
+        forget(name)
+        raise
+    return remember(name, session, loaded), loaded
 
 
 @unlogged_outside_flows()
@@ -38,26 +81,29 @@ def renew_loaded(
     *,
     force: bool = False,
     required_for: timedelta = timedelta(0),
-    clock_offset: timedelta = timedelta(0),
+    clock_offset: timedelta | None = None,
 ) -> TokenSession:
-    """As `renew`, with credentials that are loaded already.
+    """The session of just these credentials.
 
     Args:
         name: The credentials' name.
         credentials: Whose token to renew.
-        force: Renew although an earlier renewal still vouches.
+        force: Renew although an earlier renewal still answers.
         required_for: How long the session must last yet.
-        clock_offset: What to add to this machine's clock to get E*TRADE's, as far as that is known.
+        clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
-    effort = Effort(name)  # first, so that a malformed setting is told of before anything else
+    effort = Effort(name)  # first, so that a malformed setting is reported before anything else
+    if clock_offset is not None:
+        effort = replace(effort, clock_offset=clock_offset, offset_is_learned=True)
     require_signed_in(name, credentials)
-    effort = Effort(name, clock_offset=clock_offset)
-    moment = effort.now()
-    require_lasting(name, credentials.expires_at(moment), moment, required_for)
-    session = renew_shared(credentials, effort, force=force)
+    shared = Shared(credentials, effort, force)
+    expires_at = credentials.expires_at(effort.now())
+    require_unexpired(effort, expires_at)
+    require_lasting(name, expires_at, effort.now(), required_for)
+    session = renew_shared(shared)
     if said := key_warning(credentials.consumer_key_issued_on, now()):
         run_logger().warning("%s Next: %s", said, KEY_ADVICE)
     return session
@@ -74,13 +120,11 @@ def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:
-    """Refuse, before any call, a session that is over or ends sooner than it is needed.
+    """Refuse, before any call, a session that ends sooner than it is needed.
 
     Raises:
-        SignInRequired: It is over.
         SessionTooShort: Says when it ends and how long it is needed.
     """
-    require_unexpired(name, expires_at, at)
     if required_for > expires_at - at:
         raise SessionTooShort(
             f"The E*TRADE session of {name!r} ends at {clock(expires_at)} US Eastern, in "

@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed
 
 from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
-from etrade_tasks.errors import SessionTooShort, SignInRequired
+from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import EASTERN, TokenSession, day_begins
 from etrade_tasks.settings import renewal_settings
@@ -25,6 +25,8 @@ REUSED = "Reused"
 COMPLETED = "Completed"
 """What Prefect calls the end of a run that gave no state of its own."""
 SIGN_IN_REQUIRED = SignInRequired.__name__
+RAISED = "Flow run encountered an exception: "
+"""What Prefect puts before the name and the text of an exception that ended a run."""
 
 
 def current_run() -> FlowRun | None:
@@ -42,6 +44,29 @@ def end_well(session: TokenSession) -> TokenSession:
     if current_run() is None:
         return session
     return cast("TokenSession", Completed(name=_name(session), message=describe(session), data=session))
+
+
+def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
+    """What the flow returns for a failure: a failed state, which raises the error for who called the flow.
+
+    Of an exception that a flow raises, Prefect writes a pickle into the result storage, whatever the flow
+    says about results. It writes none of a state that the flow returns.
+
+    Args:
+        error: What the run found. Where that is that nobody is signed in, see `end_without_sign_in`.
+        signed_in_at: When somebody last signed in; None if that is not known.
+
+    Raises:
+        ETradeError: `error` itself, outside of a run.
+    """
+    try:
+        if isinstance(error, SignInRequired):
+            return end_without_sign_in(error, signed_in_at)
+    except SignInRequired:
+        pass  # it is told to who waits for the run, as every other error is
+    if current_run() is None:
+        raise error
+    return Failed(message=f"{RAISED}{type(error).__name__}: {error}", data=error)
 
 
 def describe(session: TokenSession) -> str:

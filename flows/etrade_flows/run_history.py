@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from etrade_flows.run_endings import RENEWED, REUSED, SIGN_IN_REQUIRED
+from etrade_flows.run_endings import RAISED, RENEWED, REUSED, SIGN_IN_REQUIRED
 from etrade_flows.session_day import Attempt, AttemptOutcome
 from etrade_tasks.errors import SessionTooShort
 from etrade_tasks.session import day_begins
@@ -36,7 +36,7 @@ _OUTCOMES = {
 }
 """By the state's name or, of a run that raised, the error's."""
 
-_RAISED = re.compile(r"^Flow run encountered an exception: (\w+): ")
+_RAISED = re.compile(rf"^{RAISED}(\w+): ")
 """What Prefect puts before an exception's text: these words and the name of its class."""
 
 

@@ -24,7 +24,7 @@ class AttemptOutcome(StrEnum):
     RENEWED = "renewed"
     """E*TRADE renewed the token."""
     REUSED = "reused"
-    """An earlier renewal still vouched for the token; E*TRADE was not called."""
+    """An earlier renewal still answered; E*TRADE was not called."""
     SIGN_IN_REQUIRED = "sign-in required"
     """The token is over; a person signs in."""
     FAILED = "failed"

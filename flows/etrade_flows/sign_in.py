@@ -20,7 +20,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
 
-from etrade_flows.active_session import remember
+from etrade_flows.access.memory import remember
 from etrade_flows.best_effort import best_effort
 from etrade_flows.operator_report import tag_run
 from etrade_flows.renewal import renew_loaded
@@ -138,7 +138,7 @@ def _signed_in_elsewhere(name: str, stored: ETradeCredentials) -> tuple[TokenSes
         session = renew_loaded(name, stored, force=True)
     except (SignInRequired, RenewalFailed):
         return None
-    return remember(name, session), f"Somebody has signed in elsewhere. {describe(session)}"
+    return remember(name, session, stored), f"Somebody has signed in elsewhere. {describe(session)}"
 
 
 def _ask(waiting: SignIn, refused: VerifierRefused | None) -> str:

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from etrade_flows.active_session import forget_sessions
+from etrade_flows.access.memory import forget_sessions
 from etrade_flows.events import emit_signed_out
 from etrade_flows.operator_report import tag_run
 from etrade_flows.renewal import require_signed_in
@@ -19,6 +19,7 @@ from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, SignInRequired
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.logs import run_logger
+from etrade_tasks.sharing.record import Records
 
 SIGNED_OUT = "SignedOut"
 
@@ -65,6 +66,7 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
     except SignInRequired as nobody:
         return nobody.message
     said = _end_token(name, credentials)
+    Records().end(credentials)
     forget_sessions()
     block = load_block(name)
     if block and block.access_token not in (None, credentials.access_token):

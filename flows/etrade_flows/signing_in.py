@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr, ValidationError
 
-from etrade_flows.active_session import remember
+from etrade_flows.access.memory import forget_sessions, remember
 from etrade_flows.events import emit_signed_in
 from etrade_flows.renewal import renew_loaded
 from etrade_tasks.addresses import Environment
@@ -90,7 +90,8 @@ def complete(sign_in: SignIn, verifier: str) -> TokenSession:
     signed_in = _with_token(_as_edited(sign_in), bought)
     store(sign_in.name, signed_in)
     emit_signed_in(sign_in.name, signed_in)
-    return remember(sign_in.name, session)
+    forget_sessions()
+    return remember(sign_in.name, session, signed_in)
 
 
 def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSession:
@@ -166,7 +167,7 @@ def without_token(credentials: ETradeCredentials) -> ETradeCredentials:
 def store(name: str, credentials: ETradeCredentials) -> None:
     """Write the block in one update, or create it."""
     # Named sync: Prefect would hand back a coroutine where the calling flow is async.
-    credentials.save(name, overwrite=True, _sync=True)  # type: ignore[call-arg]
+    credentials.save(name, overwrite=True, _sync=True)
 
 
 def _as_edited(sign_in: SignIn) -> ETradeCredentials:

@@ -79,6 +79,14 @@ OptionalSecret = Annotated[
 Address = Annotated[str, AfterValidator(_address)]
 
 
+_saved = [0]
+
+
+def times_saved() -> int:
+    """How often this process has saved credentials, counted before and after each write."""
+    return _saved[0]
+
+
 class ETradeCredentials(CredentialsBlock):
     """Consumer key and access token of one E*TRADE account, and the clients they sign.
 
@@ -156,6 +164,13 @@ class ETradeCredentials(CredentialsBlock):
         title="API address",
         description=f"Leave empty for {API_URLS['live']} or, in the sandbox, {API_URLS['sandbox']}.",
     )
+
+    def save(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # Prefect's own signature
+        """As Prefect's `Block.save`; what this process remembers of sessions is looked at anew."""
+        _saved[0] += 1
+        done = super().save(*args, **kwargs)
+        _saved[0] += 1
+        return done
 
     @model_validator(mode="after")
     def _whole_token(self) -> Self:

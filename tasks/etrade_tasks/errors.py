@@ -140,3 +140,20 @@ class PrefectUnavailable(ETradeError):
         "see that the Prefect server runs (`prefect server start`), and that PREFECT_API_URL is its address, "
         "with /api at the end (`prefect config view`); `etrade-session doctor` tells more."
     )
+
+
+ERRORS: dict[str, type[ETradeError]] = {
+    error.__name__: error
+    for error in (
+        CredentialsNotFound,
+        CredentialsInvalid,
+        SignInRequired,
+        SessionTooShort,
+        ConfigurationRefused,
+        RenewalFailed,
+        VerifierRefused,
+        AuthorizationFailed,
+        PrefectUnavailable,
+    )
+}
+"""Every error by its name, for one that comes back from a record."""

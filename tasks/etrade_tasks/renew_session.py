@@ -1,19 +1,16 @@
-"""The task `renew-session`: one renewal, shared, locked, cached, and tried again where that can help."""
+"""The task `renew-session`: one attempt to renew, tried again where that can help, and shared with others."""
 
-from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import Task, task
-from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
+from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
-from etrade_tasks.call_renew import CALL_LIMIT, call_renew
+from etrade_tasks.call_renew import call_renew
 from etrade_tasks.classify_response import classify_response
-from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import (
     ConfigurationRefused,
@@ -23,9 +20,17 @@ from etrade_tasks.errors import (
     sign_in_advice,
 )
 from etrade_tasks.logs import run_logger
-from etrade_tasks.replies import SKEW_WARNED, Outcome, RenewalReply, Verdict, clock_advice
-from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW, TokenSession, eastern_date, eastern_words
+from etrade_tasks.replies import (
+    SKEW_WARNED,
+    Outcome,
+    RenewalReply,
+    Verdict,
+    answered_at,
+    clock_advice,
+)
+from etrade_tasks.session import IDLE_LIMIT, TokenSession, eastern_words
 from etrade_tasks.sharing.effort import Effort
+from etrade_tasks.sharing.turn import Shared
 from etrade_tasks.sign_request import sign_request
 
 RETRIES = 6
@@ -34,106 +39,115 @@ RETRIES = 6
 JITTER = 0.5
 """By how much a delay is varied, so that many runs do not come back all at once."""
 
-_AT_ONCE = frozenset({Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED})
-
-
-def cache_key(_: TaskRunContext | None, parameters: dict[str, Any]) -> str:
-    """The key of the record that a renewal leaves, as Prefect asks for it."""
-    return record_key(parameters["credentials"], now())
-
-
-def record_key(credentials: ETradeCredentials, at: datetime) -> str:
-    """What one renewal vouches for: this token, in this environment, on the Eastern day of `at`.
-
-    The day makes midnight end the record exactly. Prefect stores the key in its database, its events and the
-    record's file name, and it hashes every `SecretStr` alike, so the key is made from the fingerprint.
-    """
-    return f"etrade-session-{credentials.environment}-{credentials.fingerprint}-{eastern_date(at)}"
-
 
 @task(
     name="renew-session",
     description="Renews the session once for all who ask within the reuse window.",
-    cache_policy=CacheKeyFnPolicy(cache_key_fn=cache_key),
-    cache_expiration=REUSE_WINDOW,
-    persist_result=True,
-    result_serializer="json",  # a pickle would tie the record to one version of this package
+    # What it gives is kept in a record of our own; `sharing.record` says why.
+    cache_policy=NO_CACHE,
+    persist_result=False,
     retries=RETRIES,
     retry_delay_seconds=exponential_backoff(1),
     retry_jitter_factor=JITTER,
 )
-def renew_session(credentials: ETradeCredentials, effort: Effort) -> TokenSession:
+def renew_session(shared: Shared) -> TokenSession:
     """The session after one attempt to renew it: sign, call, classify.
 
     Prefect runs the body once an attempt, so every attempt has a nonce and a timestamp of its own: a retried
     nonce is refused as a replay, a timestamp older than five minutes as stale.
 
+    Where another renewal has left an answer, nothing is called, and the run ends as `Cached`.
+
     Args:
-        credentials: Whose token to renew.
-        effort: What may be spent; carries what an attempt learns to the next.
+        shared: Whose token to renew, and what may be spent; carries what an attempt learns to the next.
 
     Raises:
         SignInRequired: The token is past its midnight, or E*TRADE says it is dead.
         ConfigurationRefused: A key, a secret or an address is wrong.
         RenewalFailed: Anything that another attempt may mend.
     """
-    if effort.remaining() <= 0:
-        raise effort.out_of_time()
-    expires_at = credentials.expires_at(effort.now())
-    require_unexpired(effort.name, expires_at, effort.now())
+    credentials, effort = shared.credentials, shared.effort
+    if effort.calls > 0:  # another may have gone ahead while this one waited
+        shared.look()
+    if shared.answer is not None:
+        # Prefect takes a state for the end of the run.
+        return Completed(name="Cached", data=shared.answer)  # type: ignore[return-value]
+    if effort.last_error is not None and effort.remaining() <= 0:
+        raise effort.last_error
+    require_unexpired(effort, credentials.expires_at(effort.now()))
     effort.calls += 1
+    sent_at = effort.now()
     request = sign_request(credentials, effort.clock_offset)
-    reply = call_renew(request, limit=min(CALL_LIMIT, timedelta(seconds=max(effort.remaining(), 1))))
+    reply = call_renew(request, limit=effort.call_limit())
     verdict = classify_response(reply)
     if verdict.outcome is not Outcome.RENEWED:
         error = _error_for(verdict, reply, effort)
         effort.learn(verdict, error)
         raise error
-    # The call may have been under way at midnight: then what it renewed is over already.
-    require_unexpired(effort.name, expires_at, reply.received_at + effort.clock_offset)
+    return _renewed(credentials, effort, answered_at(reply, sent_at))
+
+
+def _renewed(credentials: ETradeCredentials, effort: Effort, renewed_at: datetime) -> TokenSession:
+    """The session that E*TRADE renewed at a moment by its own clock.
+
+    Raises:
+        SignInRequired: The call was under way at midnight: what it renewed is over already.
+        RenewalFailed: The answer was read so late that it says nothing any more.
+    """
+    expires_at = credentials.expires_at(renewed_at)
+    if max(renewed_at, effort.now()) >= expires_at:
+        raise _over(effort.name, expires_at)
+    if effort.now() - renewed_at >= IDLE_LIMIT:
+        effort.last_error = RenewalFailed(
+            f"The renewal of {effort.name!r} was answered, and this process was stopped before it read that."
+        )
+        raise effort.last_error
     if abs(effort.clock_offset) >= SKEW_WARNED:
         run_logger().warning("%s", clock_advice(effort.clock_offset))
-    effort.renewed = TokenSession(
+    return TokenSession(
         environment=credentials.environment,
         fingerprint=credentials.fingerprint,
-        renewed_at=reply.received_at,
-        idle_at=reply.received_at + IDLE_LIMIT,
+        renewed_at=renewed_at,
+        idle_at=renewed_at + IDLE_LIMIT,
         expires_at=expires_at.astimezone(UTC),
         attempts=effort.calls,
     )
-    return effort.renewed
 
 
-def renew_shared(credentials: ETradeCredentials, effort: Effort, *, force: bool = False) -> TokenSession:
-    """The session, renewed now or vouched for by a renewal within the reuse window.
+def renew_shared(shared: Shared) -> TokenSession:
+    """The session, renewed now, or by another run that the reuse window lets answer.
 
-    One renewal at a time: whoever comes second waits for the first, and takes its result.
+    One renewal at a time: whoever comes second waits for the first, and takes its result or its failure. A
+    refusal ends the record for everybody who shares it.
 
     Args:
-        credentials: Whose token to renew.
-        effort: What may be spent.
-        force: Renew although an earlier renewal still vouches.
+        shared: Whose token to renew, and what may be spent.
 
     Raises:
         ETradeError: As `renew_session`.
     """
-    session = task_for(effort, force=force)(credentials, effort)
-    if effort.renewed is None and not _vouches(session, credentials):
-        # Somebody else's file under our key, or one of another version: it counts as no record.
-        session = task_for(effort, force=True)(credentials, effort)
-    return effort.renewed or session.model_copy(update={"reused": True, "attempts": effort.calls})
+    with shared.turn():
+        try:
+            session = _task_for(shared)(shared)
+        except ETradeError as error:
+            shared.note(error)
+            raise
+        if shared.answer is not None:
+            return shared.answer.model_copy(update={"attempts": shared.effort.calls})
+        shared.keep(session)
+        return session
 
 
-def task_for(effort: Effort, *, force: bool = False) -> Task[..., TokenSession]:
-    """The task `renew-session` with this effort's locks, delays and deadline."""
-    settings = effort.settings
-    backoff = exponential_backoff(settings.first_backoff.total_seconds())(RETRIES)
+def _task_for(shared: Shared) -> Task[..., TokenSession]:
+    """The task `renew-session` with this effort's delays and deadline."""
+    effort = shared.effort
+    backoff = exponential_backoff(effort.settings.first_backoff.total_seconds())(RETRIES)
 
     def another_attempt(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
         """Whether to try again, and after how long.
 
-        Prefect 3.8 asks once a failure, when the lock is free already, and reads the delay only after the
-        answer. `task` is this effort's own copy, so the delay that fits the verdict is put there.
+        Prefect asks once a failure, and reads the delay only after the answer. `task` is this effort's own
+        copy, so the delay that fits the verdict is put there.
         """
         if not isinstance(state.data, RenewalFailed):
             return False
@@ -142,46 +156,37 @@ def task_for(effort: Effort, *, force: bool = False) -> Task[..., TokenSession]:
             delay, jitter = state.data.retry_after.total_seconds(), 0.0
         task.retry_delay_seconds = [delay]
         task.retry_jitter_factor = jitter
-        return delay * (1 + jitter) < effort.remaining()
+        goes_on = run.run_count <= RETRIES and delay * (1 + jitter) < effort.remaining()
+        if goes_on:
+            shared.note(state.data, next_in=delay * (1 + jitter))
+        return goes_on
 
-    policy = CacheKeyFnPolicy(cache_key_fn=cache_key)
-    task = renew_session.with_options(
-        cache_policy=policy.configure(isolation_level="SERIALIZABLE", lock_manager=effort.lock_manager()),
-        cache_expiration=settings.reuse_window,
-        retry_condition_fn=another_attempt,
-    )
-    if force:  # else Prefect's own setting decides
-        task.refresh_cache = True
-    return task
+    return renew_session.with_options(retry_condition_fn=another_attempt)
 
 
-def require_unexpired(name: str, expires_at: datetime, at: datetime) -> None:
+def require_unexpired(effort: Effort, expires_at: datetime) -> None:
     """Refuse a session that is over.
 
     Raises:
-        SignInRequired: `at` is not before `expires_at`.
+        SignInRequired: `expires_at` has passed, as far as anybody can tell without a call.
     """
-    if at >= expires_at:
-        raise SignInRequired(
-            f"The E*TRADE session of {name!r} ended at {eastern_words(expires_at)}, "
-            "and a renewal cannot extend it.",
-            advice=sign_in_advice(name),
-        )
+    if effort.surely_past(expires_at):
+        raise _over(effort.name, expires_at)
 
 
-def _vouches(session: object, credentials: ETradeCredentials) -> bool:
-    """Whether a record that was read back is a session of these credentials that still lasts."""
-    return (
-        isinstance(session, TokenSession)
-        and session.fingerprint == credentials.fingerprint
-        and session.environment == credentials.environment
-        and now() < session.expires_at
+def _over(name: str, expires_at: datetime) -> SignInRequired:
+    return SignInRequired(
+        f"The E*TRADE session of {name!r} ended at {eastern_words(expires_at)}, "
+        "and a renewal cannot extend it.",
+        advice=sign_in_advice(name),
     )
 
 
 def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeError:
     """The error that a verdict other than RENEWED calls for."""
     named = verdict.problem or f"status {reply.status_code}"
+    if effort.doubts(verdict):
+        return _failed(f"It is refused without a reason ({named}).", reply, verdict, effort)
     if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
         return SignInRequired(
             f"E*TRADE does not accept the access token of {effort.name!r} ({named}).",
@@ -193,11 +198,15 @@ def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeE
             advice="correct the credentials or the OAuth address "
             f"(Prefect UI > Blocks > {effort.name} > Edit), or the ETRADE_* variables.",
         )
+    return _failed(verdict.advice, reply, verdict, effort)
+
+
+def _failed(why: str, reply: RenewalReply, verdict: Verdict, effort: Effort) -> RenewalFailed:
+    told = [f"Attempt {effort.calls} to renew the session of {effort.name!r} failed.", why]
     return RenewalFailed(
-        f"Attempt {effort.calls} to renew the session of {effort.name!r} failed. {verdict.advice} "
-        f"{_describe(reply, verdict)}".rstrip(),
+        " ".join(filter(None, [*told, _describe(reply, verdict), *effort.delays])),
         advice=RenewalFailed.default_advice,  # the message may quote a stranger
-        retry_after=timedelta(0) if verdict.outcome in _AT_ONCE else verdict.retry_after,
+        retry_after=effort.wait_for(verdict),
     )
 
 

@@ -24,7 +24,7 @@ IDLE_LIMIT = timedelta(hours=2)
 """How long a token stays active without a request."""
 
 REUSE_WINDOW = timedelta(minutes=50)
-"""How long one renewal vouches for the token: an hourly schedule plus this stays under the idle limit."""
+"""How long one renewal answers for the next ones: an hourly schedule plus this stays under the idle limit."""
 
 
 class SessionState(StrEnum):
@@ -137,7 +137,7 @@ Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
 
 
 class TokenSession(BaseModel):
-    """What a renewal vouches for. It holds no secret, so it may be stored, logged and shown."""
+    """What a renewal gives. It holds no secret, so it may be stored, logged and shown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

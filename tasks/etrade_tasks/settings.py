@@ -32,7 +32,7 @@ Span = Annotated[timedelta, BeforeValidator(_seconds_if_number)]
 
 
 class RenewalSettings(BaseSettings):
-    """How long a renewal vouches, how long it may take, and where processes meet.
+    """How long a renewal answers for the next ones, how long it may take, and where processes meet.
 
     Spans are given in seconds or as ISO 8601 durations (`PT50M`).
     """
@@ -78,6 +78,11 @@ class RenewalSettings(BaseSettings):
         if not timedelta(0) < value < IDLE_LIMIT:
             raise ValueError("must be more than zero and less than the idle limit of two hours")
         return value
+
+    @field_validator("lock_directory")
+    @classmethod
+    def _in_the_home(cls, value: Path) -> Path:
+        return value.expanduser()
 
     @field_validator("sign_in_by")
     @classmethod

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,11 @@ from prefect.settings import get_current_settings
 
 from etrade_flows import renew_access_token
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import ETradeCredentials, RenewalFailed
-from etrade_tasks.renew_session import cache_key
-from etrade_tasks.sharing.locks import FileLockManager, RedisLockManager
+from etrade_tasks import ETradeCredentials, RenewalFailed, TokenSession
+from etrade_tasks.clock import now
+from etrade_tasks.session import IDLE_LIMIT
+from etrade_tasks.sharing.locks import FileLocks
+from etrade_tasks.sharing.record import Records, record_key
 
 RENEW = "/oauth/renew_access_token"
 RENEW_ONCE = """
@@ -82,22 +83,36 @@ def test_processes_share_one_renewal(
     assert 1 == len(simulator.calls(RENEW))
 
 
-def test_killed_holder_does_not_hold_up_the_next(
+def test_outage_is_shared(simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str]) -> None:
+    """While E*TRADE is down, six processes together make no more calls than twice those of one alone."""
+    simulator.plant(Fault(status=503), path=RENEW, times=1000)
+    spent = {"ETRADE_DEADLINE": "30", "ETRADE_FIRST_BACKOFF": "0.2"}
+    processes = [spawn(**meeting_place, **spent) for _ in range(6)]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [True] * 6 == ["RenewalFailed" in each for each in said]
+    assert len(simulator.calls(RENEW)) <= 2 * 7
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_dead_or_stopped_holder_does_not_hold_up_the_next(
     simulator: Simulator,
     spawn: Spawn,
-    credentials: ETradeCredentials,
-    tmp_path: Path,
+    meeting_place: dict[str, str],
     wait_until: Callable[..., None],
+    end: signal.Signals,
 ) -> None:
-    """When the process that renews is killed in the middle of its call, the next one renews at once."""
+    """When the process that renews is killed or stopped in the middle of its call, the others renew in time.
+
+    One of them goes ahead, and the rest find what it left.
+    """
     simulator.plant(Fault(delay=120), path=RENEW)
-    holder = spawn()
-    locks = FileLockManager(tmp_path / "home" / "etrade-locks", lambda: 0.0)
-    key = cache_key(None, {"credentials": credentials})
-    wait_until(lambda: locks.is_locked(key), seconds=60)
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    assert "renewed" == spawn().communicate(timeout=60)[0].strip()
+    holder = spawn(**meeting_place)
+    wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=60)
+    holder.send_signal(end)
+    waiters = [spawn(**meeting_place, ETRADE_DEADLINE="15") for _ in range(3)]
+    said = sorted(waiter.communicate(timeout=120)[0].strip() for waiter in waiters)
+    assert ["renewed", "reused", "reused"] == sorted(said, key=lambda word: word == "reused")
+    assert 2 == len(simulator.calls(RENEW))
 
 
 @pytest.mark.usefixtures("quick_flows")
@@ -113,34 +128,53 @@ def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
 @pytest.fixture
 def held_elsewhere(credentials: ETradeCredentials) -> Iterator[None]:
     """Somebody else holds the lock and does not let go."""
-    directory = get_current_settings().home / "etrade-locks"
-    manager = FileLockManager(directory, lambda: 5.0)
-    key = cache_key(None, {"credentials": credentials})
-    assert manager.acquire_lock(key, "somebody else")
+    locks = FileLocks(get_current_settings().home / "etrade-locks")
+    held = locks.try_lock(record_key(credentials))
+    assert held is not None
     yield
-    manager.release_lock(key, "somebody else")
+    held.release()
 
 
 @pytest.mark.usefixtures("quick_flows", "held_elsewhere")
-def test_waiter_gives_up_at_its_deadline(
+def test_waiter_goes_ahead_of_a_holder_that_does_not_move(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits for another's renewal gives up at the deadline, says so, and calls nobody."""
-    monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
-    with pytest.raises(RenewalFailed, match="another run has been renewing"):
+    """Who waits for a lock in vain makes a call of its own within its deadline."""
+    monkeypatch.setenv("ETRADE_DEADLINE", "1")
+    assert renew_access_token(block).reused is False
+    assert 1 == len(simulator.calls(RENEW))
+
+
+@pytest.mark.usefixtures("quick_flows", "held_elsewhere")
+def test_what_took_the_time_is_named(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the call that a waiter makes in the end fails, the error says for what it waited."""
+    monkeypatch.setenv("ETRADE_DEADLINE", "3")
+    simulator.plant(Fault(status=503), path=RENEW, times=10)
+    with pytest.raises(RenewalFailed, match=r"It waited \d s for another run"):
         renew_access_token(block)
-    assert [] == simulator.calls(RENEW)
 
 
 @pytest.mark.usefixtures("quick_flows")
-def test_waiter_looks_again_before_it_gives_up(
-    simulator: Simulator, block: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+def test_waiter_finds_the_record_while_it_waits(
+    simulator: Simulator, block: str, request: pytest.FixtureRequest, credentials: ETradeCredentials
 ) -> None:
-    """A waiter whose patience ends finds the record that was written meanwhile, and is served by it."""
-    renew_access_token(block)
+    """A record that appears ends the wait, although the lock is not free."""
     request.getfixturevalue("held_elsewhere")
-    monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
-    assert renew_access_token(block).reused is True
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(copy_context().run, renew_access_token, block)
+        at = now()
+        session = TokenSession(
+            environment="live",
+            fingerprint=credentials.fingerprint,
+            renewed_at=at,
+            idle_at=at + IDLE_LIMIT,
+            expires_at=credentials.expires_at(at),
+        )
+        Records().keep(credentials, session)
+        assert waiting.result(timeout=60).reused is True
+    assert [] == simulator.calls(RENEW)
 
 
 @pytest.mark.usefixtures("quick_flows")
@@ -150,15 +184,3 @@ def test_lock_service_that_is_down_does_not_stop_a_renewal(
     """Where Redis does not answer, the token is renewed without a lock."""
     monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://127.0.0.1:9")
     assert 1 == renew_access_token(block).attempts
-
-
-def test_redis_lock_outlives_the_longest_call() -> None:
-    """A lock in Redis cannot expire while the call that it guards is still under way."""
-    from etrade_tasks.call_renew import CALL_LIMIT
-    from etrade_tasks.settings import RenewalSettings
-    from etrade_tasks.sharing.effort import Effort
-
-    settings = RenewalSettings(lock_redis_url="redis://127.0.0.1:9")
-    manager = Effort("any", settings).lock_manager()
-    assert isinstance(manager, RedisLockManager)
-    assert timedelta(seconds=manager.time_to_live) > CALL_LIMIT

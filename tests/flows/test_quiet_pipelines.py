@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import State
 
 from etrade_flows import active_session, end_without_sign_in
-from etrade_flows.active_session import forget_sessions
+from etrade_flows.access.memory import forget_sessions
 from etrade_flows.signing_in import store, without_token
 from etrade_flows.waiting_runs import let_go_on
 from etrade_simulator import Simulator

@@ -21,15 +21,14 @@ from prefect.settings import get_current_settings
 from prefect.states import Late
 
 from etrade_flows import active_session, renew_access_token
-from etrade_flows.active_session import forget_sessions
+from etrade_flows.access.memory import forget_sessions
 from etrade_flows.sign_out import end_session
 from etrade_flows.signing_in import stored_credentials
 from etrade_flows.status.model import SessionStatus
 from etrade_flows.status.sources import last_record
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
-from etrade_tasks.clock import now
-from etrade_tasks.renew_session import record_key
+from etrade_tasks.sharing.record import record_key
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -190,7 +189,7 @@ class TestHistory:
 
 def record_file(block: str) -> Path:
     """Where Prefect keeps the record of the last renewal."""
-    key = record_key(stored_credentials(block), now())
+    key = record_key(stored_credentials(block))
     return Path(get_current_settings().results.local_storage_path) / key
 
 
@@ -199,7 +198,7 @@ def test_corrupt_record_counts_as_none(block: str, content: str, told: Callable[
     """A record that cannot be read is as good as none."""
     active_session(block)
     record_file(block).write_text(content)
-    assert None is last_record(stored_credentials(block), now())
+    assert None is last_record(stored_credentials(block))
     assert "unknown" == told()[1]["state"]
 
 

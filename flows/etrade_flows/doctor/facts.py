@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import cast
 
 import httpx
 from prefect.client.base import ServerType, determine_server_type
@@ -16,7 +15,6 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.results import ResultStore, get_result_store
 from prefect.settings import get_current_settings
 
 from etrade_flows.doctor.diagnosis import SkipCheck
@@ -28,9 +26,9 @@ from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials, credentials_from_environment
 from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, ETradeError
 from etrade_tasks.load_credentials import load_block
-from etrade_tasks.renew_session import renew_session
 from etrade_tasks.replies import RenewalReply
 from etrade_tasks.settings import RenewalSettings, renewal_settings
+from etrade_tasks.sharing.record import Block, Folder, open_storage
 
 CALL_LIMIT = timedelta(seconds=5)
 """The longest that E*TRADE's answer is waited for."""
@@ -207,20 +205,18 @@ class Facts:
         return Exchange(sent_at, try_request_token(consumer, self.credentials.oauth_base_url, CALL_LIMIT))
 
     @cached_property
-    def result_store(self) -> ResultStore:
-        """Where Prefect keeps the results of `renew-session`, as the task itself would find it.
+    def result_store(self) -> Folder | Block:
+        """Where the records of renewals are kept, as a renewal would find it.
 
         Raises:
             SkipCheck: The server, which may name the place, does not answer; or it cannot be opened.
         """
         self.require_server()
         try:
-            # Named sync: Prefect may else give a coroutine.
-            store = get_result_store().update_for_task(renew_session, _sync=True)  # type: ignore[call-arg]
+            return open_storage()
         except Exception as error:  # noqa: BLE001  # a block may be missing, unknown, or fail to load
             says = f"The result storage cannot be opened ({type(error).__name__})."
             raise SkipCheck(says, first="result-storage") from None
-        return cast("ResultStore", store)
 
 
 def _place() -> Place:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
 from uuid import uuid4
-
-from prefect.filesystems import LocalFileSystem
-from prefect.results import ResultStore
 
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.doctor.facts import Facts, Place
-from etrade_tasks.sharing.effort import Effort
+from etrade_tasks.sharing.locks import locks_for, probe
+from etrade_tasks.sharing.record import STORAGE_LIMIT, Block, Folder, within
 
 PROBE = "etrade-session-doctor"
 """The key of the record that is written and read back. One that cannot be deleted is replaced by the next."""
@@ -41,7 +37,7 @@ def check_result_storage(facts: Facts) -> Finding:
         store = facts.result_store
     except SkipCheck as unopened:
         return problem(unopened.says, _OPEN_RESULTS)
-    local = _is_folder_of_this_machine(store)
+    local = not store.is_shared
     kept = "files on this machine" if local else "a storage block"
     try:
         _write_and_read_back(store)
@@ -59,7 +55,7 @@ def check_locks(facts: Facts) -> Finding:
     in_redis = facts.settings.lock_redis_url is not None
     kept = "Redis" if in_redis else "files on this machine"
     try:
-        Effort(facts.name, facts.settings).lock_manager().probe()
+        probe(locks_for(facts.settings))
     except ModuleNotFoundError:
         return problem(
             "ETRADE_LOCK_REDIS_URL is set, and the package redis is missing.",
@@ -76,7 +72,7 @@ def check_sharing(facts: Facts) -> Finding:
     settings = facts.settings
     if facts.server.place not in (Place.CLOUD, Place.ELSEWHERE):
         return ok("The Prefect server is on this machine, and all who renew here share results and locks.")
-    lacks = [("what was renewed", _SHARE_RESULTS)] if _is_folder_of_this_machine(facts.result_store) else []
+    lacks = [("what was renewed", _SHARE_RESULTS)] if not facts.result_store.is_shared else []
     lacks += [("who goes first", _SHARE_LOCKS)] if settings.lock_redis_url is None else []
     if not lacks:
         return ok("Results and locks are kept where several machines can share them.")
@@ -87,30 +83,16 @@ def check_sharing(facts: Facts) -> Finding:
     )
 
 
-def _write_and_read_back(store: ResultStore) -> None:
-    """Leave nothing behind where Prefect's storage knows how to delete.
+def _write_and_read_back(store: Folder | Block) -> None:
+    """Leave nothing behind in a folder.
 
     Raises:
-        Exception: Whatever the storage raises, and OSError if another record comes back.
+        Exception: Whatever the storage raises, and OSError if another record comes back or none in time.
     """
-    # Without its memory: a record that comes back must come from the storage.
-    store = store.model_copy(update={"cache_result_in_memory": False})
-    mark = uuid4().hex
+    mark = uuid4().hex.encode()
     try:
-        store.write(mark, key=PROBE)
-        if store.read(PROBE).result != mark:
+        within(STORAGE_LIMIT, lambda: store.write(PROBE, mark))
+        if within(STORAGE_LIMIT, lambda: store.read(PROBE)) != mark:
             raise OSError
     finally:
-        _delete(store)
-
-
-def _delete(store: ResultStore) -> None:
-    storage = store.result_storage
-    if isinstance(storage, LocalFileSystem) and storage.basepath is not None:
-        with suppress(OSError):
-            (Path(storage.basepath).expanduser() / PROBE).unlink(missing_ok=True)
-
-
-def _is_folder_of_this_machine(store: ResultStore) -> bool:
-    """Whether results stay here. A folder that somebody made a block of is taken to be a shared one."""
-    return isinstance(store.result_storage, LocalFileSystem) and store.result_storage_block_id is None
+        store.delete(PROBE)

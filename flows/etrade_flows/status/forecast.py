@@ -25,7 +25,7 @@ class ScheduledRun:
         deployment: The name of its deployment; None for a run of none.
         late: Whether it was due some time ago and nothing has taken it.
         work_pool: Where it waits for a worker; None if a process serves it.
-        force: Whether it renews although an earlier renewal vouches.
+        force: Whether it renews although an earlier renewal still answers.
     """
 
     at: datetime
@@ -41,7 +41,7 @@ class Action(StrEnum):
     RENEWS = "renews"
     """It renews the token."""
     REUSES = "reuses"
-    """An earlier renewal will still vouch; E*TRADE is not called."""
+    """An earlier renewal will still answer; E*TRADE is not called."""
     FINDS_SESSION_OVER = "finds-session-over"
     """A person must sign in first."""
     FAILS = "fails"

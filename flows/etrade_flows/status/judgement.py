@@ -117,7 +117,7 @@ def _next_runs(
 
 
 def _last_record(facts: SessionFacts) -> TokenSession | None:
-    """The last renewal of this very token that is known with all it vouches for."""
+    """The last renewal of this very token that is known whole."""
     return facts.checked if isinstance(facts.checked, TokenSession) else facts.record
 
 

@@ -48,7 +48,7 @@ class Store(StrEnum):
     """Where a renewal is known from."""
 
     RESULT_STORAGE = "result storage"
-    """The record that vouches for the token within the reuse window, which Prefect keeps as a result."""
+    """The record of the last renewal, in Prefect's result storage."""
     PREFECT_SERVER = "Prefect server"
     """The runs of the flow `renew-access-token`."""
     ETRADE = "E*TRADE"

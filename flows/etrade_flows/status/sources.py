@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import cast
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -13,7 +12,6 @@ from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.results import ResultStore
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import ValidationError
 
@@ -27,8 +25,8 @@ from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsNotFound, ETradeError
 from etrade_tasks.load_credentials import load_credentials, unusable_block
-from etrade_tasks.renew_session import record_key, renew_session
 from etrade_tasks.session import TokenSession
+from etrade_tasks.sharing.record import Records
 
 MOST_RUNS = 200
 """How many scheduled runs the server tells of in one answer."""
@@ -57,26 +55,9 @@ def _sessions(credentials: str | None, *, check: bool) -> tuple[SessionFacts, ..
         return tuple(_facts(client, name, blocks, scheduled[name], check=check) for name in names)
 
 
-def last_record(credentials: ETradeCredentials, at: datetime) -> TokenSession | None:
-    """The renewal of this token that result storage holds; None if none can be read there.
-
-    It is read as the task `renew-session` would, but although its reuse window may have passed. Where the
-    time of sign-in is not known, the day before is looked at too: a token of that day is over.
-    """
-    days = (at,) if credentials.signed_in_at else (at, at - timedelta(days=1))
-    found = (_read(record_key(credentials, day)) for day in days)
-    ours = (r for r in found if isinstance(r, TokenSession) and r.fingerprint == credentials.fingerprint)
-    return next(ours, None)
-
-
-def _read(key: str) -> object:
-    """What result storage holds under the key; None where it holds nothing or cannot be read."""
-    try:
-        # Named sync: Prefect would hand back a coroutine inside a running event loop.
-        found = ResultStore().update_for_task(renew_session, _sync=True)  # type: ignore[call-arg]
-        return cast("ResultStore", found).read(key).result
-    except Exception:  # noqa: BLE001  # each storage has its own way to say that there is none
-        return None
+def last_record(credentials: ETradeCredentials) -> TokenSession | None:
+    """The last renewal of this token that is recorded, although its reuse window may have passed."""
+    return Records().read(credentials).session
 
 
 def _facts(
@@ -94,7 +75,7 @@ def _facts(
     if isinstance(loaded, ETradeCredentials) and loaded.access_token is not None:
         if check:
             checked = _check(name, loaded)
-        record = last_record(loaded, now())
+        record = last_record(loaded)
     return SessionFacts(
         credentials=name,
         source=source,

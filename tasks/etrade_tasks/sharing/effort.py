@@ -1,6 +1,4 @@
-"""What one renewal may spend: its time, its attempts, and where it waits for others."""
-
-from __future__ import annotations
+"""What one renewal may spend, and what its attempts learn."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,13 +7,13 @@ from datetime import datetime, timedelta
 from etrade_tasks.call_renew import CALL_LIMIT
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, RenewalFailed
-from etrade_tasks.replies import Verdict
-from etrade_tasks.session import TokenSession
+from etrade_tasks.replies import SKEW_WARNED, Outcome, Verdict
 from etrade_tasks.settings import RenewalSettings, renewal_settings
-from etrade_tasks.sharing.locks import FileLockManager, PatientLockManager, RedisLockManager
 
-LOCK_MARGIN = 10.0
-"""Seconds by which a lock with a time to live outlasts the longest call that it guards."""
+CALL_MARGIN = 2.0
+"""Seconds that a renewal needs besides its call."""
+
+_AT_ONCE = frozenset({Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED})
 
 
 @dataclass
@@ -27,47 +25,81 @@ class Effort:
     Attributes:
         name: The credentials' name, for messages.
         settings: How long it may take, and where processes meet.
-        clock_offset: What to add to this machine's clock, as E*TRADE taught it.
+        clock_offset: What to add to this machine's clock to get E*TRADE's, as far as that is known.
+        offset_is_learned: Whether E*TRADE taught that in this effort; else it is of an earlier renewal.
         calls: Calls made to E*TRADE so far.
-        renewed: The session that these calls renewed; None as long as somebody else's may answer.
         last_error: Why the last attempt failed.
+        delays: What took the time before the first call, each as a sentence.
     """
 
     name: str
     settings: RenewalSettings = field(default_factory=renewal_settings)
     clock_offset: timedelta = timedelta(0)
+    offset_is_learned: bool = False
     calls: int = 0
-    renewed: TokenSession | None = None
     last_error: RenewalFailed | None = None
+    delays: list[str] = field(default_factory=list)
     _started_at: float = field(default_factory=time.monotonic)
+    _doubted: bool = False
+    _hurried: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that the renewal may take in all."""
+        return self.settings.deadline.total_seconds()
+
+    @property
+    def reserve(self) -> float:
+        """Seconds that are kept for a call of one's own, whoever else is renewing."""
+        return min(CALL_LIMIT.total_seconds() + CALL_MARGIN, self.deadline / 3)
 
     def remaining(self) -> float:
         """Seconds until the deadline; negative past it."""
-        return self._started_at + self.settings.deadline.total_seconds() - time.monotonic()
+        return self._started_at + self.deadline - time.monotonic()
+
+    def call_limit(self) -> timedelta:
+        """The longest that the next call may take. A first call is made even if waiting used up the time."""
+        seconds = max(self.remaining(), self.deadline / 10, 1.0)
+        return min(CALL_LIMIT, timedelta(seconds=seconds))
 
     def now(self) -> datetime:
         """The time by E*TRADE's clock, as far as it is known."""
         return now() + self.clock_offset
 
+    def suppose(self, offset: timedelta) -> None:
+        """Take the offset that an earlier renewal learned, where nothing better is known."""
+        if not self.offset_is_learned and abs(offset) >= SKEW_WARNED:
+            self.clock_offset = offset
+
+    def surely_past(self, moment: datetime) -> bool:
+        """Whether `moment` has passed, as far as anybody can tell without asking E*TRADE.
+
+        An offset of an earlier renewal may be wrong by now, and so may the clock that it corrects: the
+        moment has passed only if it has by both.
+        """
+        return self.now() >= moment and (self.offset_is_learned or now() >= moment)
+
     def learn(self, verdict: Verdict, error: ETradeError) -> None:
         """Keep what the next attempt needs of one that failed: E*TRADE's clock, and the reason."""
-        self.clock_offset = verdict.clock_offset or self.clock_offset
+        if verdict.clock_offset is not None:
+            self.clock_offset, self.offset_is_learned = verdict.clock_offset, True
         if isinstance(error, RenewalFailed):
             self.last_error = error
 
-    def out_of_time(self) -> RenewalFailed:
-        """The error for an effort whose time has run out: its last one, or that it never had its turn."""
-        return self.last_error or RenewalFailed(
-            f"The session of {self.name!r} was not renewed: another run has been renewing it for "
-            f"{self.settings.deadline.total_seconds():.0f} s and has not come to an end."
-        )
+    def doubts(self, verdict: Verdict) -> bool:
+        """Whether a verdict gets one more attempt first: a bare status does, once.
 
-    def lock_manager(self) -> PatientLockManager:
-        """Where this effort's processes meet: in Redis if the settings name one, else in lock files."""
-        if self.settings.lock_redis_url is None:
-            return FileLockManager(self.settings.lock_directory, patience=self.remaining)
-        return RedisLockManager(
-            self.settings.lock_redis_url.get_secret_value(),
-            patience=self.remaining,
-            time_to_live=CALL_LIMIT.total_seconds() + LOCK_MARGIN,
-        )
+        Bare 401 and 400 pages have been seen where the next try worked.
+        """
+        first, self._doubted = verdict.bare and not self._doubted, self._doubted or verdict.bare
+        return first
+
+    def wait_for(self, verdict: Verdict) -> timedelta | None:
+        """How long to wait before the next attempt; None to back off as usual.
+
+        A refused nonce or timestamp is tried again at once, the first time.
+        """
+        if verdict.outcome not in _AT_ONCE:
+            return verdict.retry_after
+        first, self._hurried = not self._hurried, True
+        return timedelta(0) if first else None

@@ -1,199 +1,163 @@
-"""Locks that die with their holder, for Prefect's SERIALIZABLE transactions.
+"""Locks that end with their holder: files on one machine, or Redis among several.
 
-Prefect asks a lock manager for a lock before it looks for a cached record, and gives no time-out. Its own
-`FileSystemLockManager` and `prefect-redis`'s `RedisLockManager` keep the lock of a killed process for ever,
-and every later caller waits for ever too. Here a file lock is the operating system's, freed when the process
-ends however it ends, and a Redis lock has a time to live.
+Prefect's own `FileSystemLockManager` and `prefect-redis`'s `RedisLockManager` keep the lock of a killed
+process forever. Here a file lock belongs to the operating system, which frees it when the process ends,
+however it ends; a Redis lock lasts seconds and is extended while its holder lives.
 
-Neither waits longer than its caller's patience. A lock that was not had is not an error: Prefect looks for
-the record all the same, and the renewal goes on without it where it can. A lock saves calls to E*TRADE; the
-token's life never hangs on it.
+A lock saves calls to E*TRADE. It never waits here: who may wait, and for how long, is decided in `turn`.
 """
 
-from __future__ import annotations
-
-import asyncio
 import hashlib
+import os
 import threading
-from abc import abstractmethod
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from filelock import FileLock, Timeout
-from prefect.locking.protocol import LockManager
 
-from etrade_tasks.logs import run_logger
+from etrade_tasks.settings import RenewalSettings
 
 if TYPE_CHECKING:
     import redis
 
-POLL_SECONDS = 0.05
-"""How often a waiter looks whether a lock has become free."""
+LEASE = 5.0
+"""Seconds that a Redis lock outlives a holder that was killed or stopped."""
+
+KEPT = timedelta(days=2)
+"""How long an unused lock file is kept: no token is asked for after its day."""
 
 
-class _Held(Protocol):
+class Held(Protocol):
     """A lock that this process holds."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Free the lock."""
 
 
-class PatientLockManager(LockManager):
-    """What both kinds of lock share: who holds what, and how long to wait.
+class Locks(Protocol):
+    """Where processes meet."""
 
-    Args:
-        patience: Seconds that a caller may still wait, asked anew at each wait.
-    """
-
-    def __init__(self, patience: Callable[[], float]) -> None:
-        self._patience = patience
-        self._held: dict[str, tuple[str, _Held]] = {}
-        self._mutex = threading.Lock()
-
-    @abstractmethod
-    def _try_lock(self, key: str, seconds: float) -> _Held | None:
-        """The lock on `key`, waiting at most that long; None if another holds it still.
+    def try_lock(self, key: str) -> Held | None:
+        """The lock on `key`, without waiting; None while another holds it.
 
         Raises:
             Exception: Whatever the lock's service raises where it does not serve.
         """
 
-    def acquire_lock(
-        self,
-        key: str,
-        holder: str,
-        acquire_timeout: float | None = None,
-        hold_timeout: float | None = None,  # noqa: ARG002  # a lock ends with its process or its time to live
-    ) -> bool:
-        """Whether the lock was had before the caller's patience, or `acquire_timeout` seconds, ran out."""
-        if self.is_lock_holder(key, holder):
-            return True
-        seconds = max(0.0, self._patience() if acquire_timeout is None else acquire_timeout)
-        try:
-            held = self._try_lock(key, seconds)
-        except Exception as error:  # noqa: BLE001  # a renewal without a lock beats a token that dies
-            run_logger().warning(
-                "No lock could be had (%s); the renewal goes on without it.", type(error).__name__
-            )
-            return False
-        if held is None:
-            return False
-        with self._mutex:
-            self._held[key] = (holder, held)
-        return True
 
-    def release_lock(self, key: str, holder: str) -> None:
-        """Free the lock if `holder` has it; a lock that was lost or never had is no error."""
-        if not self.is_lock_holder(key, holder):
-            return
-        with self._mutex:
-            _, held = self._held.pop(key)
-        try:
-            held.release()
-        except Exception as error:  # noqa: BLE001  # expired or unreachable: it frees itself
-            run_logger().debug("A lock was gone before its release (%s).", type(error).__name__)
-
-    def is_locked(self, key: str) -> bool:
-        """Whether anybody holds the lock now."""
-        if key in self._held:
-            return True
-        return not self.wait_for_lock(key, timeout=0)
-
-    def is_lock_holder(self, key: str, holder: str) -> bool:
-        """Whether `holder` has the lock through this manager."""
-        with self._mutex:
-            return self._held.get(key, ("", None))[0] == holder
-
-    def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        """Whether the lock became free within `timeout` seconds, or the caller's patience."""
-        try:
-            held = self._try_lock(key, max(0.0, self._patience() if timeout is None else timeout))
-            if held is None:
-                return False
-            held.release()
-        except Exception:  # noqa: BLE001  # a service that does not serve holds nobody up
-            return True
-        return True
-
-    def probe(self) -> None:
-        """Take and free a lock that guards nothing, to see whether locks can be had.
-
-        Raises:
-            Exception: Whatever the lock's service raises where it does not serve.
-        """
-        held = self._try_lock("probe", 0)
-        if held is not None:  # else another probe holds it, which proves as much
-            held.release()
-
-    async def aacquire_lock(
-        self,
-        key: str,
-        holder: str,
-        acquire_timeout: float | None = None,
-        hold_timeout: float | None = None,
-    ) -> bool:
-        """As `acquire_lock`, for async code."""
-        return await asyncio.to_thread(self.acquire_lock, key, holder, acquire_timeout, hold_timeout)
-
-    async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:  # noqa: ASYNC109
-        """As `wait_for_lock`, for async code."""
-        return await asyncio.to_thread(self.wait_for_lock, key, timeout)
+def locks_for(settings: RenewalSettings) -> Locks:
+    """Locks in Redis if the settings name a server, else in files."""
+    if settings.lock_redis_url is None:
+        return FileLocks(settings.lock_directory)
+    return RedisLocks(settings.lock_redis_url.get_secret_value())
 
 
-class FileLockManager(PatientLockManager):
-    """Locks among the threads and processes of one machine.
+def probe(locks: Locks) -> None:
+    """Take and free a lock that guards nothing, to see whether locks can be had.
+
+    Raises:
+        Exception: Whatever the lock's service raises where it does not serve.
+    """
+    held = locks.try_lock("probe")
+    if held is not None:  # else another probe holds it, which proves as much
+        held.release()
+
+
+class FileLocks:
+    """Locks among the threads and processes of one machine, by `flock`.
+
+    A file system without `flock` raises: the soft lock that `filelock` would take instead outlives a process
+    that is killed.
 
     Args:
-        directory: Where the lock files are kept; made if need be, for its owner alone.
-        patience: Seconds that a caller may still wait.
+        directory: Where the lock files are kept; made if need be. A directory of several users must let each
+            of them write (as 2770 does for a group); the files in it do.
     """
 
-    def __init__(self, directory: Path, patience: Callable[[], float]) -> None:
-        super().__init__(patience)
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def _try_lock(self, key: str, seconds: float) -> _Held | None:
+    def try_lock(self, key: str) -> Held | None:
+        """As `Locks.try_lock`, by a file named for the key."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{_file_name(key)}.lock"
-        # Prefect may take a lock in one thread and free it in another.
-        lock = FileLock(path, timeout=seconds, thread_local=False, poll_interval=POLL_SECONDS)
+        if not path.exists():
+            _remove_old(self._directory)
+        # Other users of the directory open the file too. A lock may be freed by another thread.
+        lock = FileLock(path, timeout=0, mode=0o666, thread_local=False, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout:
             return None
+        with suppress(OSError):  # another user's file; its own user keeps it young
+            os.utime(path)
         return lock
 
 
-class RedisLockManager(PatientLockManager):
+def _remove_old(directory: Path) -> None:
+    oldest = time.time() - KEPT.total_seconds()
+    for path in directory.glob("*.lock"):
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+class RedisLocks:
     """Locks among machines that share a Redis server. Needs the extra `prefect-etrade[redis]`.
+
+    A lock is extended by a thread of its holder, so it can be short: a holder that is killed or stopped loses
+    it within `lease` seconds, and one that works keeps it for as long as it takes.
 
     Args:
         url: The server, `redis://` or `rediss://`.
-        patience: Seconds that a caller may still wait.
-        time_to_live: Seconds after which a lock is free though its holder never said so.
+        lease: Seconds after which a lock is free though nobody freed it.
     """
 
-    def __init__(self, url: str, patience: Callable[[], float], time_to_live: float) -> None:
-        super().__init__(patience)
+    def __init__(self, url: str, lease: float = LEASE) -> None:
         self._url = url
-        self.time_to_live = time_to_live
+        self._lease = lease
+        self._client: redis.Redis | None = None
 
-    def _try_lock(self, key: str, seconds: float) -> _Held | None:
-        lock = self._client().lock(
-            f"etrade:{_file_name(key)}",
-            timeout=self.time_to_live,
-            sleep=POLL_SECONDS,
-            thread_local=False,
-        )
-        if lock.acquire(blocking=seconds > 0, blocking_timeout=seconds or None):
-            return cast("_Held", lock)
-        return None
+    def try_lock(self, key: str) -> Held | None:
+        """As `Locks.try_lock`, by a key of the Redis server."""
+        lock = self._server().lock(f"etrade:{_file_name(key)}", timeout=self._lease, thread_local=False)
+        if not lock.acquire(blocking=False):
+            return None
+        return _Extended(lock.reacquire, lock.release, self._lease / 3)
 
-    def _client(self) -> redis.Redis:
-        import redis  # noqa: PLC0415  # an extra: imported where it is asked for
+    def _server(self) -> "redis.Redis":
+        if self._client is None:
+            import redis  # noqa: PLC0415  # an extra: imported where it is asked for
 
-        # A server that does not answer must not use up the time in which the token could be renewed.
-        return redis.Redis.from_url(self._url, socket_connect_timeout=2, socket_timeout=5)
+            # A server that does not answer must not use up the time in which the token could be renewed.
+            self._client = redis.Redis.from_url(self._url, socket_connect_timeout=2, socket_timeout=2)
+        return self._client
+
+
+class _Extended:
+    """A lock that a thread extends until it is released or lost."""
+
+    def __init__(self, extend: Callable[[], object], free: Callable[[], object], interval: float) -> None:
+        self._extend, self._free, self._interval = extend, free, interval
+        self._released = threading.Event()
+        threading.Thread(target=self._keep, name="etrade-lock", daemon=True).start()
+
+    def _keep(self) -> None:
+        while not self._released.wait(self._interval):
+            try:
+                self._extend()
+            except Exception:  # noqa: BLE001  # lost, or Redis is away: who renews goes on without it
+                return
+
+    def release(self) -> None:
+        """Free the lock; one that is lost already frees itself."""
+        self._released.set()
+        with suppress(Exception):
+            self._free()
 
 
 def _file_name(key: str) -> str:

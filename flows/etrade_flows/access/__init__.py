@@ -1,0 +1,1 @@
+"""How code gets a session or a client."""

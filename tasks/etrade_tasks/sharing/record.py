@@ -1,0 +1,338 @@
+"""The record that a renewal leaves for others, and the storage it is kept in.
+
+A record is a small JSON file in Prefect's default result storage: the folder of `PREFECT_LOCAL_STORAGE_PATH`,
+or the storage block that the server or `PREFECT_DEFAULT_RESULT_STORAGE_BLOCK` names. It holds no secret.
+Where a calling flow keeps its own results does not matter.
+
+Prefect's cache of a task is not used. It believes its own expiration, whatever window or clock that was made
+with; inside of another task or transaction it writes when that one ends; it has no way to end a record that
+turned out wrong; and it waits for a storage that does not answer.
+
+A storage that fails or is slow costs a warning and the calls that a record would have saved, nothing else.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import secrets
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import ClassVar, TypeVar, cast
+
+from prefect.filesystems import LocalFileSystem, WritableFileSystem
+from prefect.results import get_default_result_storage
+from prefect.settings import get_current_settings
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import ERRORS, ETradeError
+from etrade_tasks.logs import run_logger
+from etrade_tasks.session import Instant, TokenSession
+
+STORAGE_LIMIT = 5.0
+"""The longest, in seconds, that reading or writing a record may take."""
+
+KEPT = timedelta(days=2)
+"""How long an old record is kept in a folder: no token outlives its day."""
+
+_PREFIX = "etrade-session-"
+_OPENED_FOR = 60.0  # seconds for which a process does not ask the server again where results are kept
+
+T = TypeVar("T")
+
+
+class Failure(BaseModel):
+    """Why a renewal failed, for those who waited for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str = Field(description="The name of the error's class.")
+    message: str = Field(description="What happened.")
+    advice: str = Field(description="What to do next.")
+    next_in: float | None = Field(description="Seconds until the next attempt; null if there is none.")
+
+    @classmethod
+    def of(cls, error: ETradeError, next_in: float | None) -> "Failure":
+        """The failure that an error stands for."""
+        return cls(kind=type(error).__name__, message=error.message, advice=error.advice, next_in=next_in)
+
+    def error(self) -> ETradeError:
+        """The error again, for another caller to raise."""
+        return ERRORS.get(self.kind, ETradeError)(self.message, advice=self.advice)
+
+
+class Record(BaseModel):
+    """What is known of one token: its last renewal, unless it was refused since, and the last failure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    session: TokenSession | None = Field(default=None, description="What the last renewal gave.")
+    recorded_at: Instant | None = Field(default=None, description="When it did, by this machine's clock.")
+    failure: Failure | None = Field(default=None, description="Why an attempt since then failed.")
+    renewal: str = Field(default="", description="Tells one renewal from another.")
+    mark: str = Field(
+        default_factory=lambda: secrets.token_hex(8), description="New each time a record is written."
+    )
+
+    def failed(self, failure: Failure) -> "Record":
+        """The same renewal, and that an attempt since then failed."""
+        return Record(
+            session=self.session, recorded_at=self.recorded_at, renewal=self.renewal, failure=failure
+        )
+
+    @property
+    def clock_offset(self) -> timedelta:
+        """What to add to the machine's clock to get E*TRADE's, as the last renewal learned it."""
+        if self.session is None or self.recorded_at is None:
+            return timedelta(0)
+        return self.session.renewed_at - self.recorded_at
+
+    def answer(self, credentials: ETradeCredentials, at: datetime, window: timedelta) -> TokenSession | None:
+        """The session, if its renewal still answers for these credentials; None if it does not.
+
+        A clock that was set since the renewal must not make it look younger than it is, so its age is taken
+        by both clocks: the machine's, and E*TRADE's.
+
+        Args:
+            credentials: Who asks.
+            at: The moment by this machine's clock.
+            window: How long a renewal answers.
+        """
+        session = self.session
+        if session is None:
+            return None
+        theirs = session.fingerprint, session.environment
+        if theirs != (credentials.fingerprint, credentials.environment):
+            return None
+        return session if self.is_within(window, at) else None
+
+    def is_within(self, window: timedelta, at: datetime) -> bool:
+        """Whether the renewal is at most `window` old at `at`, and its session not over."""
+        if self.session is None or self.recorded_at is None:
+            return False
+        age = at - self.recorded_at
+        older = max(age, at - self.session.renewed_at)
+        return timedelta(0) <= age and older < window and at < self.session.expires_at
+
+
+NOTHING = Record(mark="")
+"""What is known of a token that nobody has renewed."""
+
+
+def record_key(credentials: ETradeCredentials) -> str:
+    """The name of the record: this token, in this environment.
+
+    Prefect hashes every `SecretStr` alike, so the name is made from the fingerprint. It holds no date: the
+    record itself says when its session ends, and a wrong clock must not hide one machine's record from
+    another.
+    """
+    return f"{_PREFIX}{credentials.environment}-{credentials.fingerprint}.json"
+
+
+class Records:
+    """Reads and writes records, within bounds. Make one for each piece of work.
+
+    A storage that failed to answer in time is not asked again by the same object.
+
+    Args:
+        limit: The longest, in seconds, that one reading or writing may take.
+
+    Attributes:
+        trouble: What went wrong with the storage, as a sentence; None if nothing did.
+    """
+
+    def __init__(self, limit: float = STORAGE_LIMIT) -> None:
+        self._limit = limit
+        self.trouble: str | None = None
+
+    def read(self, credentials: ETradeCredentials) -> Record:
+        """What is known of the token; `NOTHING` where there is no record or it cannot be read."""
+        key = record_key(credentials)
+        found = self._within_limit("read", lambda: open_storage().read(key))
+        try:
+            return Record.model_validate_json(found) if found else NOTHING
+        except ValidationError:  # of another version, or not ours
+            return NOTHING
+
+    def write(self, credentials: ETradeCredentials, record: Record) -> None:
+        """Keep the record in the place of the one before it."""
+        key, content = record_key(credentials), record.model_dump_json().encode()
+        self._within_limit("written", lambda: open_storage().write(key, content))
+
+    def keep(self, credentials: ETradeCredentials, session: TokenSession) -> None:
+        """Write what a renewal gave."""
+        renewal = secrets.token_hex(8)
+        self.write(credentials, Record(session=session, recorded_at=now(), renewal=renewal))
+
+    def end(self, credentials: ETradeCredentials) -> None:
+        """Let no earlier renewal answer for this token any more: it is refused, or somebody signed out."""
+        self.write(credentials, Record())
+
+    def _within_limit(self, done: str, action: Callable[[], T]) -> T | None:
+        """The action's result; None if it failed, or did not end in time."""
+        if self.trouble is not None:
+            return None
+        try:
+            return within(self._limit, action)
+        except Exception as error:  # noqa: BLE001  # every kind of storage fails in its own way
+            why = f"no answer within {self._limit:.0f} s" if isinstance(error, TimeoutError) else None
+            self.trouble = f"The record of renewals could not be {done} ({why or type(error).__name__})."
+            run_logger().warning("%s The renewal goes on without it.", self.trouble)
+            return None
+
+
+def record_file(credentials: ETradeCredentials) -> Path | None:
+    """The file that holds the record; None where records are not kept in a folder."""
+    storage = open_storage()
+    return storage.path / record_key(credentials) if isinstance(storage, Folder) else None
+
+
+def within(seconds: float, action: Callable[[], T]) -> T:
+    """The action's result, if it comes in time. An action that hangs is left behind in its thread.
+
+    Raises:
+        TimeoutError: It did not end in time.
+        Exception: What the action raises.
+    """
+    outcome: list[tuple[T | None, BaseException | None]] = []
+
+    def act() -> None:
+        try:
+            outcome.append((action(), None))
+        except BaseException as error:  # noqa: BLE001  # raised again by the caller's thread
+            outcome.append((None, error))
+
+    # Prefect's settings travel in the context. A daemon, so that the process can end meanwhile.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(act,), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Records as files of this machine, or of a folder that it shares.
+
+    Attributes:
+        path: The folder.
+        is_shared: Whether somebody made a storage block of it, which is taken to mean that others reach it.
+    """
+
+    path: Path
+    is_shared: bool
+
+    def read(self, key: str) -> bytes | None:
+        """What is kept under the key; None if there is nothing.
+
+        Raises:
+            OSError: The folder cannot be read.
+        """
+        try:
+            return (self.path / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, key: str, content: bytes) -> None:
+        """Keep the content under the key, whole or not at all: somebody may read at the same time.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / key
+        if not path.exists():
+            self._remove_old()
+        half = self.path / f".{key}.{secrets.token_hex(4)}"
+        try:
+            half.write_bytes(content)
+            half.replace(path)
+        finally:
+            half.unlink(missing_ok=True)
+
+    def delete(self, key: str) -> None:
+        """Remove what is kept under the key, if that can be."""
+        with suppress(OSError):
+            (self.path / key).unlink(missing_ok=True)
+
+    def _remove_old(self) -> None:
+        oldest = time.time() - KEPT.total_seconds()
+        for path in self.path.glob(f"{_PREFIX}*"):
+            with suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Records in any other of Prefect's storage blocks, which others are taken to reach."""
+
+    block: WritableFileSystem
+    is_shared: ClassVar[bool] = True
+
+    def read(self, key: str) -> bytes | None:
+        """As `Folder.read`; each kind of block says in its own way that there is nothing."""
+        try:
+            return cast("bytes", _done(self.block.read_path(key)))
+        except Exception:  # noqa: BLE001
+            return None
+
+    def write(self, key: str, content: bytes) -> None:
+        """As `Folder.write`.
+
+        Raises:
+            Exception: What the block raises.
+        """
+        _done(self.block.write_path(key, content))
+
+    def delete(self, key: str) -> None:
+        """Do nothing: Prefect's storage blocks have no common way to delete."""
+
+
+def _done(result: object) -> object:
+    """The result of a block's method, which is a coroutine where the calling flow is async."""
+
+    async def wait(for_what: Awaitable[object]) -> object:
+        return await for_what
+
+    return asyncio.run(wait(result)) if inspect.isawaitable(result) else result
+
+
+def storage_scope() -> tuple[str, ...]:
+    """What the place of records depends on, as text: server, storage block and folder."""
+    settings = get_current_settings()
+    results = settings.results
+    return str(settings.api.url), str(results.default_storage_block), str(results.local_storage_path)
+
+
+_opened: dict[tuple[str, ...], tuple[float, Folder | Block]] = {}
+
+
+def open_storage() -> Folder | Block:
+    """Prefect's default result storage.
+
+    Raises:
+        Exception: What Prefect raises for a block that cannot be loaded.
+    """
+    scope = storage_scope()
+    opened_at, storage = _opened.get(scope, (0.0, None))
+    if storage is None or time.monotonic() - opened_at > _OPENED_FOR:
+        # Named sync: Prefect would hand back a coroutine where the calling flow is async.
+        found = cast("WritableFileSystem", get_default_result_storage(_sync=True))  # type: ignore[call-arg]
+        if isinstance(found, LocalFileSystem) and found.basepath is not None:
+            is_shared = found._block_document_id is not None  # noqa: SLF001  # Prefect has no public name
+            storage = Folder(Path(found.basepath).expanduser(), is_shared)
+        else:
+            storage = Block(found)
+        _opened[scope] = time.monotonic(), storage
+    return storage

@@ -1,0 +1,254 @@
+"""The record of a renewal: what it answers, and what becomes of a storage that does not serve."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prefect.filesystems import WritableFileSystem
+from pydantic import Field
+
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials, TokenSession
+from etrade_tasks.errors import ERRORS, ConfigurationRefused, RenewalFailed
+from etrade_tasks.session import IDLE_LIMIT
+from etrade_tasks.sharing import record as record_module
+from etrade_tasks.sharing.record import KEPT, NOTHING, Block, Failure, Folder, Record, Records, record_key
+
+NOON = datetime(2027, 6, 15, 16, tzinfo=UTC)
+WINDOW = timedelta(minutes=50)
+
+
+@pytest.fixture
+def session(credentials: ETradeCredentials) -> TokenSession:
+    """What a renewal at noon gave."""
+    return TokenSession(
+        environment=credentials.environment,
+        fingerprint=credentials.fingerprint,
+        renewed_at=NOON,
+        idle_at=NOON + IDLE_LIMIT,
+        expires_at=NOON + timedelta(hours=12),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own where records are kept."""
+    monkeypatch.setattr(record_module, "open_storage", lambda: Folder(tmp_path, is_shared=False))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("minutes", "answers"), [(-1, False), (0, True), (49, True), (50, False), (120, False), (720, False)]
+)
+def test_answers_within_the_reuse_window(
+    session: TokenSession, credentials: ETradeCredentials, minutes: int, answers: bool
+) -> None:
+    """A renewal answers from its moment on until the window ends, and never before it was made."""
+    record = Record(session=session, recorded_at=NOON)
+    found = record.answer(credentials, NOON + timedelta(minutes=minutes), WINDOW)
+    assert answers is (found is not None)
+
+
+def test_window_is_of_who_asks(session: TokenSession, credentials: ETradeCredentials) -> None:
+    """Whatever window a record was made under, the one in force decides."""
+    record, at = Record(session=session, recorded_at=NOON), NOON + timedelta(minutes=40)
+    assert record.answer(credentials, at, timedelta(minutes=30)) is None
+    assert record.answer(credentials, at, timedelta(minutes=41)) is not None
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=75), timedelta(minutes=-75), timedelta(hours=5)])
+@pytest.mark.parametrize("age", [timedelta(minutes=51), timedelta(hours=2), timedelta(hours=3)])
+def test_clock_that_is_set_right_makes_no_renewal_younger(
+    session: TokenSession, credentials: ETradeCredentials, ahead: timedelta, age: timedelta
+) -> None:
+    """A renewal made under a wrong clock answers no longer once the clock is right and the window over."""
+    record = Record(session=session, recorded_at=NOON + ahead)
+    assert record.answer(credentials, NOON + age, WINDOW) is None
+
+
+def test_answers_on_a_clock_that_stays_behind(session: TokenSession, credentials: ETradeCredentials) -> None:
+    """A machine whose clock is some seconds behind E*TRADE's still reuses what it has just renewed."""
+    record = Record(session=session, recorded_at=NOON - timedelta(seconds=90))
+    assert record.answer(credentials, NOON - timedelta(seconds=89), WINDOW) is not None
+
+
+def test_midnight_ends_a_record(session: TokenSession, credentials: ETradeCredentials) -> None:
+    """From its midnight on no renewal answers, however young it is."""
+    late = session.model_copy(update={"renewed_at": session.expires_at - timedelta(minutes=5)})
+    record = Record(session=late, recorded_at=late.renewed_at)
+    assert record.answer(credentials, session.expires_at, WINDOW) is None
+    assert record.answer(credentials, session.expires_at - timedelta(seconds=1), WINDOW) is not None
+
+
+@pytest.mark.parametrize("change", [{"environment": "sandbox"}, {"fingerprint": "0" * 16}])
+def test_record_of_another_token_answers_nothing(
+    session: TokenSession, credentials: ETradeCredentials, change: dict[str, str]
+) -> None:
+    """A record that came under this token's name, and is of another, counts as none."""
+    record = Record(session=session.model_copy(update=change), recorded_at=NOON)
+    assert record.answer(credentials, NOON, WINDOW) is None
+
+
+def test_name_tells_tokens_apart(
+    simulator: Simulator, credentials_for: Callable[..., ETradeCredentials]
+) -> None:
+    """Each token, environment and OAuth address has its own record, whose name reveals none of them."""
+    token = simulator.sign_in("live")
+    base = credentials_for(token)
+    others = [
+        credentials_for(simulator.sign_in("live")),
+        credentials_for(token, environment="sandbox"),
+        credentials_for(token, oauth_url="https://oauth.invalid"),
+    ]
+    keys = {record_key(each) for each in (base, *others)}
+    assert 4 == len(keys)
+    assert [] == [key for key in keys if token.token in key or token.consumer_key in key]
+
+
+def test_what_is_kept_is_read_back(
+    folder: Path, credentials: ETradeCredentials, session: TokenSession
+) -> None:
+    """A record comes back whole, and another process reads the same."""
+    Records().keep(credentials, session)
+    assert session == Records().read(credentials).session
+
+
+def test_ended_record_answers_nobody(
+    folder: Path, credentials: ETradeCredentials, session: TokenSession
+) -> None:
+    """After its end no renewal answers, until the next one."""
+    Records().keep(credentials, session)
+    Records().end(credentials)
+    assert Records().read(credentials).session is None
+    Records().keep(credentials, session)
+    assert session == Records().read(credentials).session
+
+
+def test_later_version_s_fields_are_ignored(
+    folder: Path, credentials: ETradeCredentials, session: TokenSession
+) -> None:
+    """A record with a field that this version does not know is read all the same."""
+    Records().keep(credentials, session)
+    path = folder / record_key(credentials)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"added_later": 1}))
+    assert session == Records().read(credentials).session
+
+
+def test_old_records_are_removed(folder: Path, credentials: ETradeCredentials, session: TokenSession) -> None:
+    """A new record takes away those of days ago, and nothing else that is kept there."""
+    names = {"etrade-session-live-old.json": True, "etrade-session-live-new.json": False, "a-result": True}
+    for name, old in names.items():
+        (folder / name).touch()
+        if old:
+            os.utime(folder / name, (time.time() - KEPT.total_seconds() - 60,) * 2)
+    Records().keep(credentials, session)
+    left = {path.name for path in folder.iterdir()}
+    assert {record_key(credentials), "etrade-session-live-new.json", "a-result"} == left
+
+
+def test_reader_never_meets_half_a_record(
+    folder: Path, credentials: ETradeCredentials, session: TokenSession
+) -> None:
+    """Whoever reads while a record is written anew finds the one before it or the new one."""
+    Records().keep(credentials, session)
+    done = threading.Event()
+
+    def write() -> None:
+        for _ in range(200):
+            Records().keep(credentials, session)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    found = []
+    while not done.is_set():
+        found.append(Records().read(credentials).session)
+    writer.join()
+    assert {session.renewed_at} == {each.renewed_at if each else None for each in found}
+
+
+class _Hanging(WritableFileSystem):
+    """A storage block that accepts and never answers."""
+
+    async def read_path(self, path: str) -> bytes:
+        threading.Event().wait(60)
+        raise AssertionError
+
+    async def write_path(self, path: str, content: bytes) -> None:
+        threading.Event().wait(60)
+
+
+class _Async(WritableFileSystem):
+    """A storage block that is async alone, as somebody's own may be."""
+
+    kept: dict[str, bytes] = Field(default_factory=dict)
+
+    async def read_path(self, path: str) -> bytes:
+        return self.kept[path]
+
+    async def write_path(self, path: str, content: bytes) -> None:
+        self.kept[path] = content
+
+
+def test_storage_that_never_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials, session: TokenSession
+) -> None:
+    """Reading a storage that hangs ends at the limit, says so, and is not tried again in the same work."""
+    monkeypatch.setattr(record_module, "open_storage", lambda: Block(_Hanging()))
+    records = Records(limit=0.2)
+    assert NOTHING == records.read(credentials)
+    assert "no answer within" in records.trouble
+    monkeypatch.setattr(record_module, "open_storage", lambda: pytest.fail("was asked again"))
+    records.keep(credentials, session)
+
+
+def test_any_kind_of_block_keeps_records(
+    monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials, session: TokenSession
+) -> None:
+    """A block whose methods are async alone serves as well, and has nothing before the first record."""
+    block = Block(_Async())
+    monkeypatch.setattr(record_module, "open_storage", lambda: block)
+    assert NOTHING == Records().read(credentials)
+    Records().keep(credentials, session)
+    assert session == Records().read(credentials).session
+
+
+def test_storage_that_cannot_be_opened_costs_the_record_alone(
+    monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials
+) -> None:
+    """A block that does not exist is a warning, and no error."""
+
+    def missing() -> Folder:
+        raise ValueError("Unable to find block document")
+
+    monkeypatch.setattr(record_module, "open_storage", missing)
+    records = Records()
+    assert NOTHING == records.read(credentials)
+    assert "could not be read (ValueError)" in records.trouble
+
+
+@pytest.mark.parametrize("kind", sorted(ERRORS))
+def test_failure_comes_back_as_the_error_it_was(kind: str) -> None:
+    """Who waited is told the same as who renewed, by an error of the same class."""
+    failed = ERRORS[kind]("It failed.", advice="do something")
+    again = Failure.model_validate_json(Failure.of(failed, None).model_dump_json()).error()
+    assert (type(failed), failed.message, failed.advice) == (type(again), again.message, again.advice)
+
+
+def test_failure_leaves_the_last_renewal(session: TokenSession) -> None:
+    """An attempt that fails ends no renewal that still answers."""
+    record = Record(session=session, recorded_at=NOON, renewal="one")
+    failed = record.failed(Failure.of(RenewalFailed("E*TRADE is down."), 2.0))
+    assert (session, "one", NOON) == (failed.session, failed.renewal, failed.recorded_at)
+    assert record.mark != failed.mark
+
+
+def test_failure_of_an_unknown_kind_is_still_one_of_ours() -> None:
+    """An error that a later version may add is raised as the base of all."""
+    failure = Failure.of(ConfigurationRefused("It failed."), None).model_copy(update={"kind": "AddedLater"})
+    assert "It failed." == failure.error().message
