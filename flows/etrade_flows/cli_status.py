@@ -40,7 +40,7 @@ def status(
         The name of the credentials block; without such a block the `ETRADE_*` variables are used. Unless
         given, every block is told of.
     check
-        Ask E*TRADE. That takes a renewal, so each session is renewed, though an earlier renewal still answers.
+        Ask E*TRADE. That takes a renewal, so each session is renewed, whatever is recorded.
     as_json
         Print one JSON object and nothing else.
     """

@@ -6,6 +6,7 @@ from typing import cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
@@ -64,6 +65,26 @@ def load_block(name: str) -> ETradeCredentials | None:
         if not isinstance(error.__cause__, ValidationError):
             raise
         refused = unusable_block(name, error.__cause__)
+    raise refused
+
+
+def current_credentials(name: str) -> ETradeCredentials | None:
+    """What `load-credentials` would give now, or None; without a log line, and without an event.
+
+    Prefect emits an event for each block that is loaded, which is too many for a look every second.
+
+    Raises:
+        CredentialsInvalid: As `load-credentials`.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_block_document_by_name(name, ETradeCredentials.get_block_type_slug())
+        except ObjectNotFound:
+            return credentials_from_environment()
+    try:
+        return ETradeCredentials.model_validate(found.data)
+    except ValidationError as error:
+        refused = unusable_block(name, error)
     raise refused
 
 

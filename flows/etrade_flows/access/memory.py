@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials, credentials_from_environment, times_saved
+from etrade_tasks.credentials import ETradeCredentials, times_saved
 from etrade_tasks.errors import ETradeError
-from etrade_tasks.load_credentials import load_block
+from etrade_tasks.load_credentials import current_credentials
 from etrade_tasks.session import TokenSession
 from etrade_tasks.settings import renewal_settings
 from etrade_tasks.sharing.record import NOTHING, Record, Records, record_file, storage_scope, within
@@ -24,6 +24,7 @@ LOOK_SECONDS = 1.0
 """How long memory answers without a look at the credentials."""
 
 _LOOK_LIMIT = 2.0  # seconds; a server that does not answer leaves things as they were
+_PAUSE = 20.0  # seconds before such a server is asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +113,19 @@ def _token_is_the_same(name: str, known: _Known) -> bool:
     if time.monotonic() - known.looked_at < LOOK_SECONDS and known.saved == saved:
         return True
     try:
-        current = within(_LOOK_LIMIT, lambda: load_block(name) or credentials_from_environment())
+        current = within(_LOOK_LIMIT, lambda: current_credentials(name))
     except ETradeError:
         return False
     except Exception:  # noqa: BLE001  # nobody can know while the server does not answer
+        _known[name] = replace(known, looked_at=time.monotonic() + _PAUSE)
         return True
     if current is None or current.access_token is None or _token(current) != known.token:
         return False
     _known[name] = replace(known, looked_at=time.monotonic(), saved=saved)
     # A file's stamp has told by now; any other storage is read.
-    found = Records(_LOOK_LIMIT).read(current) if known.file is None else known.record
+    if known.file is not None or not known.record.renewal:
+        return True
+    found = Records(_LOOK_LIMIT).read(current)
     return found == NOTHING or found.renewal == known.record.renewal
 
 

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +104,19 @@ def test_directory_of_several_users_serves_each_of_them(tmp_path: Path) -> None:
         os.umask(before)
     held.release()
     assert [0o666] == [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*.lock")]
+
+
+def test_lock_file_of_another_user_can_be_opened() -> None:
+    """Another Unix user may write the lock file that this one made, where the directory lets them."""
+    directory = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
+    try:
+        directory.chmod(0o777)
+        FileLocks(directory).try_lock("key").release()
+        (path,) = directory.glob("*.lock")
+        other = {"user": 65534} if os.geteuid() == 0 else {}
+        subprocess.run(["/bin/sh", "-c", 'exec 9>>"$0"', str(path)], check=True, **other)
+    finally:
+        shutil.rmtree(directory)
 
 
 def test_home_in_the_lock_directory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
