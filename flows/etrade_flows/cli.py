@@ -21,7 +21,7 @@ from rich.console import Console
 from etrade_flows import cli_doctor, cli_operate, cli_status
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
 from etrade_flows.cli_session import register
-from etrade_flows.prefect_server import prefect_reached
+from etrade_flows.prefect_server import prefect_reached, spare_this_machine_the_proxy
 from etrade_flows.renew_access_token import renew_access_token
 from etrade_tasks.errors import ETradeError, SignInRequired
 
@@ -44,6 +44,7 @@ cli_operate.register(app)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code."""
+    spare_this_machine_the_proxy()
     try:
         code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:

@@ -6,22 +6,59 @@ person waits.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from json import JSONDecodeError
+from urllib.request import getproxies
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 
+from etrade_tasks.addresses import LOOPBACK_HOSTS, is_loopback
 from etrade_tasks.errors import PrefectUnavailable
+from etrade_tasks.tls import TlsFailure, tls_failure
 
 RETRIES = 1
 """How often a call that fails is made once more while a person waits."""
 
 SECONDS = 10.0
 """How long the first answer is waited for, in seconds."""
+
+_CA_REMEDY = (
+    "name a file with the CA certificate of the Prefect server, or of your company's proxy, by "
+    "`prefect config set PREFECT_API_SSL_CERT_FILE=FILE`; SSL_CERT_FILE serves as well."
+)
+_HANDSHAKE_REMEDY = "see that PREFECT_API_URL is right (`prefect config view`), and that TLS is spoken there."
+
+
+def spare_this_machine_the_proxy() -> None:
+    """Have this process, and those that it starts, reach a Prefect server on this machine past any proxy.
+
+    Prefect's clients take the environment's proxies to every host that `NO_PROXY` does not name.
+    """
+    proxies = getproxies()
+    known = proxies.pop("no", "")
+    if not proxies or known.strip() == "*":
+        return
+    hosts: list[str] = list(LOOPBACK_HOSTS)
+    with suppress(httpx.InvalidURL):  # which the first call will tell
+        hosts.append(httpx.URL(PREFECT_API_URL.value() or "").host)
+    named = [*filter(None, known.split(",")), *filter(is_loopback, hosts)]
+    # Where both are set, the one in small letters counts.
+    os.environ["no_proxy" if "no_proxy" in os.environ else "NO_PROXY"] = ",".join(dict.fromkeys(named))
+
+
+def prefect_tls_failure(error: Exception) -> TlsFailure | None:
+    """Why TLS towards the Prefect server failed, and what to do; None if it was not TLS that failed."""
+    return tls_failure(error, _CA_REMEDY, _HANDSHAKE_REMEDY)
 
 
 @contextmanager
@@ -69,4 +106,6 @@ def _told_as_unavailable() -> Iterator[None]:
 
 
 def _no_answer(error: Exception) -> PrefectUnavailable:
-    return PrefectUnavailable(f"No Prefect server answers ({type(error).__name__}).")
+    tls = prefect_tls_failure(error)
+    why = f"{type(error).__name__}, TLS: {tls.reason}" if tls else type(error).__name__
+    return PrefectUnavailable(f"No Prefect server answers ({why}).", advice=tls.remedy if tls else None)

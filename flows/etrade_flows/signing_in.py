@@ -24,7 +24,7 @@ from etrade_tasks.authorization import (
     authorize_url,
     request_token,
 )
-from etrade_tasks.credentials import ETradeCredentials, named_problems
+from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import (
     ConfigurationRefused,
     CredentialsInvalid,
@@ -33,6 +33,7 @@ from etrade_tasks.errors import (
 )
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.session import TokenSession
+from etrade_tasks.settings import named_problems
 
 ROUNDS = 3
 """How many verifiers a person may try before the sign-in is given up."""

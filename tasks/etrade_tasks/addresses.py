@@ -19,6 +19,9 @@ API_URLS: dict[Environment, str] = {
 }
 """Where data calls go."""
 
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+"""The usual ways to name this machine as only it can reach itself."""
+
 
 def safe_address(address: str) -> str:
     """The address without a trailing slash, once it is known to be safe to send signed requests to.

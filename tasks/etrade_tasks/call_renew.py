@@ -16,10 +16,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import CONNECT_TIMEOUT, READ_TIMEOUT
 from etrade_tasks.redaction import scrub
 from etrade_tasks.replies import RenewalReply
 from etrade_tasks.sign_request import SignedRequest
+from etrade_tasks.tls import TlsFailure, causes, tls_failure
+from etrade_tasks.transport import client_options
 
 BODY_LIMIT = 64 * 1024
 """The most bytes of an answer that are read."""
@@ -33,12 +34,15 @@ CALL_LIMIT = timedelta(seconds=15)
 def call_renew(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply:
     """E*TRADE's reply to one GET, or what the network did instead. Never raises on what the network does.
 
-    Redirects are not followed and at most 64 KiB are read. What the answer echoes of a token, a key, a
-    secret or the signature is removed before anybody sees it.
+    Redirects are not followed, and at most 64 KiB are read. What the answer echoes of a token,
+    a key, a secret or the signature is removed before anybody sees it.
 
     Args:
         request: The signed call.
         limit: The longest the whole call may take.
+
+    Raises:
+        CredentialsInvalid: A setting for TLS cannot be used.
     """
     return fetch(request, limit)
 
@@ -51,7 +55,9 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
             response, body = portal.call(_exchange, request, limit.total_seconds())
     # A host's name that is no name raises UnicodeError.
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError) as error:
-        return RenewalReply(None, {}, "", received_at=now(), transport_error=_describe(error))
+        tls = tls_failure(error)
+        said, remedy = _describe(error, tls), tls.remedy if tls else None
+        return RenewalReply(None, {}, "", received_at=now(), transport_error=said, remedy=remedy)
     known = _known_secrets(request)
     return RenewalReply(
         status_code=response.status_code,
@@ -67,15 +73,14 @@ async def _exchange(request: SignedRequest, seconds: float) -> tuple[httpx.Respo
     Raises:
         TimeoutError: It did not end in time, however steadily it drips in.
     """
-    timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
     headers = {
         "Authorization": request.authorization.get_secret_value(),
-        # An answer that is not compressed cannot unpack to more than the limit.
+        # Some servers and proxies compress their answers all the same.
         "Accept-Encoding": "identity",
     }
     with anyio.fail_after(seconds):
         async with (
-            httpx.AsyncClient(follow_redirects=False, timeout=timeout) as client,
+            httpx.AsyncClient(**client_options(request.url)) as client,
             client.stream("GET", request.url, headers=headers) as response,
         ):
             return response, await _start_of(response.aiter_raw())
@@ -97,16 +102,14 @@ def _known_secrets(request: SignedRequest) -> list[str]:
     return [secret.get_secret_value() for secret in request.secrets] + [unquote(value) for value in sent]
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, tls: TlsFailure | None) -> str:
     """What the network did, without the error's own text: that may quote the header it choked on."""
     name = "ReadTimeout" if isinstance(error, TimeoutError) else type(error).__name__
-    cause: BaseException | None = error
-    while cause is not None:
+    if tls is not None:
+        return f"{name} (TLS: {tls.reason})"
+    for cause in causes(error):
         if isinstance(cause, socket.gaierror):
             return f"{name} (the host's name cannot be resolved)"
         if isinstance(cause, OSError) and cause.errno:
             return f"{name} ({os.strerror(cause.errno)})"
-        # Where a host has several addresses, the failures to reach them come as a group.
-        group = cause if isinstance(cause, BaseExceptionGroup) else None
-        cause = group.exceptions[0] if group else cause.__cause__ or cause.__context__
     return name

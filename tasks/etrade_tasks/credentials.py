@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -28,12 +27,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, safe_address
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
 from etrade_tasks.session import midnight_after
+from etrade_tasks.settings import named_variables
 from etrade_tasks.signing import ETradeAuth, SigningKeys
-
-CONNECT_TIMEOUT = 5.0
-"""Seconds to wait for a connection."""
-READ_TIMEOUT = 10.0
-"""Seconds to wait for the next part of an answer."""
+from etrade_tasks.transport import client_options
 
 
 def _trimmed(secret: SecretStr) -> SecretStr:
@@ -233,8 +229,12 @@ class ETradeCredentials(CredentialsBlock):
     def get_client(self) -> httpx.Client:
         """A client whose base is E*TRADE's API and whose every request is signed. Close it after use.
 
+        It takes the environment's proxies, but never to this machine, and trusts whom `SSL_CERT_FILE` and
+        `ETRADE_CA_FILE` say.
+
         Raises:
             SignInRequired: There is no access token.
+            CredentialsInvalid: A setting for TLS cannot be used.
         """
         return httpx.Client(**self._client_options())
 
@@ -246,10 +246,8 @@ class ETradeCredentials(CredentialsBlock):
         return {
             "auth": ETradeAuth(self.signing_keys),
             "base_url": self.api_base_url,
-            # A redirect would carry a signature made for one address to another.
-            "follow_redirects": False,
             "headers": {"Accept": "application/json"},
-            "timeout": httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            **client_options(self.api_base_url),
         }
 
 
@@ -296,22 +294,3 @@ def credentials_from_environment() -> ETradeCredentials | None:
     except ValidationError as error:
         problems = named_variables(error)
     raise CredentialsInvalid(f"The environment's credentials are not usable: {problems}.")
-
-
-def named_variables(error: ValidationError) -> str:
-    """All problems of `ETRADE_*` variables as one text, each as `the variable: what is wrong`."""
-    return "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
-
-
-def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> list[str]:
-    """Each problem as `field: what is wrong`, never with the value.
-
-    Args:
-        error: What pydantic found.
-        spell: How a field's name is written.
-    """
-    return [
-        f"{spell(str(problem['loc'][0])) if problem['loc'] else 'the whole'}: "
-        f"{problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors(include_input=False, include_url=False, include_context=False)
-    ]

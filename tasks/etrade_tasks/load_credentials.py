@@ -14,10 +14,10 @@ from etrade_tasks.credentials import (
     ENVIRONMENT_VARIABLES,
     ETradeCredentials,
     credentials_from_environment,
-    named_problems,
 )
 from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound
 from etrade_tasks.logs import run_logger
+from etrade_tasks.settings import named_problems
 
 
 # A cached credential would outlive the sign-in that replaces it, and a persisted one would be readable.

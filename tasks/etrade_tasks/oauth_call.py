@@ -128,6 +128,10 @@ def _described(call: OAuthCall[T], reply: RenewalReply, verdict: Verdict) -> str
 
 
 def misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:
-    """The error for a call that E*TRADE refused for its key, its secret or its address."""
+    """The error for a call that E*TRADE refused for its key, its secret or its address, or was kept from."""
+    if verdict.remedy is not None:
+        return ConfigurationRefused(
+            f"E*TRADE cannot be called {purpose}. {verdict.advice}", advice=verdict.remedy
+        )
     named = f" ({verdict.problem})" if verdict.problem else ""
     return ConfigurationRefused(f"E*TRADE refused {purpose}{named}. {verdict.advice}")

@@ -192,6 +192,10 @@ def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeE
             f"E*TRADE does not accept the access token of {effort.name!r} ({named}).",
             advice=sign_in_advice(effort.name),
         )
+    if verdict.remedy is not None:
+        return ConfigurationRefused(
+            f"E*TRADE cannot be called to renew {effort.name!r}. {verdict.advice}", advice=verdict.remedy
+        )
     if verdict.outcome is Outcome.MISCONFIGURED:
         return ConfigurationRefused(
             f"E*TRADE refused the renewal of {effort.name!r} ({named}). {verdict.advice}",

@@ -77,6 +77,8 @@ class RenewalReply:
         body: The answer's text, at most 64 KiB of it.
         received_at: When the answer ended, by this machine's clock.
         transport_error: What the network did instead of answering; where it is set, there is no answer.
+        remedy: What a person does about a transport error that every other attempt would meet too; None
+            where another may help.
     """
 
     status_code: int | None
@@ -84,6 +86,7 @@ class RenewalReply:
     body: str = field(repr=False)
     received_at: datetime
     transport_error: str | None = None
+    remedy: str | None = None
 
     def header(self, name: str) -> str:
         """The value of a header, named in any case; empty if there is none."""
@@ -102,6 +105,7 @@ class Verdict:
         clock_offset: What to add to this machine's clock to get E*TRADE's; None unless it was refused.
         excerpt: The readable start of the answer, at most 200 characters.
         bare: Whether nothing but the status says so, where that ends a renewal: worth one more attempt.
+        remedy: What a person does, where the call did not even reach E*TRADE and another would not either.
     """
 
     outcome: Outcome
@@ -111,6 +115,7 @@ class Verdict:
     clock_offset: timedelta | None = None
     excerpt: str = ""
     bare: bool = False
+    remedy: str | None = None
 
 
 _ADVICE = {
@@ -176,7 +181,8 @@ def classify(reply: RenewalReply) -> Verdict:
         retry_after=None if outcome is Outcome.RENEWED else _retry_after(reply),
         clock_offset=offset,
         excerpt=redacted_excerpt(reply.body),
-        bare=problem is None and outcome in _FINAL and _judge_text(text) is None,
+        bare=outcome in _FINAL and problem is None and reply.remedy is None and _judge_text(text) is None,
+        remedy=reply.remedy,
     )
 
 
@@ -184,7 +190,8 @@ def _judge(reply: RenewalReply, text: str) -> tuple[Outcome, str | None, str]:
     """Outcome, problem and advice, by the precedence that the module's text gives."""
     status = reply.status_code
     if status is None or reply.transport_error is not None:
-        return Outcome.TRANSIENT, None, f"No answer came: {reply.transport_error or 'reason unknown'}."
+        outcome = Outcome.MISCONFIGURED if reply.remedy else Outcome.TRANSIENT
+        return outcome, None, f"No answer came: {reply.transport_error or 'reason unknown'}."
     if status >= 500:  # noqa: PLR2004
         return Outcome.TRANSIENT, None, _ADVICE[Outcome.TRANSIENT]
     if status == 200 and _SUCCESS in text:  # noqa: PLR2004

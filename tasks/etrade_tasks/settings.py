@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from prefect.settings import get_current_settings
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from etrade_tasks.credentials import named_variables
 from etrade_tasks.errors import CredentialsInvalid
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW
 
@@ -27,19 +27,38 @@ def _seconds_if_number(value: object) -> object:
         return value
 
 
+Settings = TypeVar("Settings", bound=BaseSettings)
+
 Span = Annotated[timedelta, BeforeValidator(_seconds_if_number)]
 """A length of time, in seconds or as an ISO 8601 duration (`PT50M`)."""
 
 
-class RenewalSettings(BaseSettings):
-    """How long a renewal answers for the next ones, how long it may take, and where processes meet.
-
-    Spans are given in seconds or as ISO 8601 durations (`PT50M`).
-    """
+class TlsSettings(BaseSettings):
+    """Whom calls to E*TRADE trust, and by which ciphers they are made. Nothing turns verification off."""
 
     model_config = SettingsConfigDict(
         env_prefix="ETRADE_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
+
+    ca_file: Path | None = Field(
+        default=None,
+        description="A file of CA certificates (PEM) to trust besides the usual ones, such as your proxy's.",
+    )
+    tls_ciphers: str | None = Field(
+        default=None,
+        description="Ciphers to offer, as `openssl ciphers` names them, for a host that knows old ones only.",
+    )
+    tls_legacy_renegotiation: bool = Field(
+        default=False,
+        description="Whether a host without secure renegotiation (RFC 5746) is served.",
+    )
+
+
+class RenewalSettings(TlsSettings):
+    """How long a renewal answers for the next ones, how long it may take, and where processes meet.
+
+    Spans are given in seconds or as ISO 8601 durations (`PT50M`).
+    """
 
     reuse_window: Span = Field(
         default=REUSE_WINDOW, description="How long one renewal answers for the next ones."
@@ -98,10 +117,42 @@ def renewal_settings() -> RenewalSettings:
     Raises:
         CredentialsInvalid: A variable is malformed; names it and not its value.
     """
+    return _read(RenewalSettings)
+
+
+def tls_settings() -> TlsSettings:
+    """What the environment says of TLS now, whatever it says of the rest.
+
+    Raises:
+        CredentialsInvalid: A variable is malformed; names it and not its value.
+    """
+    return _read(TlsSettings)
+
+
+def _read(kind: type[Settings]) -> Settings:
     try:
-        return RenewalSettings()
+        return kind()
     except ValidationError as error:
         problems = named_variables(error)
     raise CredentialsInvalid(
         f"A setting cannot be used: {problems}.", advice="correct the variable, or unset it."
     )
+
+
+def named_variables(error: ValidationError) -> str:
+    """All problems of `ETRADE_*` variables as one text, each as `the variable: what is wrong`."""
+    return "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
+
+
+def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> list[str]:
+    """Each problem as `field: what is wrong`, never with the value.
+
+    Args:
+        error: What pydantic found.
+        spell: How a field's name is written.
+    """
+    return [
+        f"{spell(str(problem['loc'][0])) if problem['loc'] else 'the whole'}: "
+        f"{problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_input=False, include_url=False, include_context=False)
+    ]

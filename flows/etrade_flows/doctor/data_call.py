@@ -12,6 +12,7 @@ from etrade_flows.clients import judge_answer
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.doctor.facts import Facts
 from etrade_tasks.replies import Outcome
+from etrade_tasks.tls import tls_failure
 
 PATH = "/v1/accounts/list.json"
 """What is asked for; what comes back is looked at no further than its status and its problem."""
@@ -30,9 +31,12 @@ def check_data_call(facts: Facts) -> Finding:
         with credentials.get_client() as client:
             response = client.get(PATH)
     except httpx.TransportError as error:
+        tls = tls_failure(error)
+        why = f"TLS: {tls.reason}" if tls else type(error).__name__
         return problem(
-            f"{api} gives no answer ({type(error).__name__}).",
-            "check this machine's network and proxy, and the API address of the credentials.",
+            f"{api} gives no answer ({why}).",
+            (tls and tls.remedy)
+            or "check this machine's network and proxy, and the API address of the credentials.",
         )
     if response.is_success:
         return ok(f"{api} serves the key and the token.")

@@ -28,7 +28,8 @@ def check_etrade(facts: Facts) -> Finding:
     if reply.transport_error is not None:
         return problem(
             f"E*TRADE gives no answer: {reply.transport_error}.",
-            "check this machine's network and proxy, and the OAuth address of the credentials.",
+            reply.remedy
+            or "check this machine's network and proxy, and the OAuth address of the credentials.",
         )
     if granted(reply) or _refuses(facts.exchange):
         return ok(f"E*TRADE answers (status {reply.status_code}).")

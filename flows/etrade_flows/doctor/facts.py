@@ -18,6 +18,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
 from etrade_flows.doctor.diagnosis import SkipCheck
+from etrade_flows.prefect_server import prefect_tls_failure
 from etrade_flows.run_history import renewal_flow
 from etrade_flows.sign_in_form import FLOW_NAME as SIGN_IN
 from etrade_tasks.addresses import is_loopback
@@ -52,11 +53,13 @@ class Server:
         place: Where it is.
         failure: The error's class, or the HTTP status; None if it answers.
         refused: It answers, and does not let this machine in.
+        remedy: What to do about the failure, where TLS failed and says it; None to go by the place.
     """
 
     place: Place
     failure: str | None = None
     refused: bool = False
+    remedy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,10 @@ class Facts:
             refused = status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
             return Server(place, f"status {status}", refused=refused)
         except Exception as error:  # noqa: BLE001  # a server that cannot be started raises many kinds
-            return Server(place, type(error).__name__)
+            tls = prefect_tls_failure(error)
+            if tls is None:
+                return Server(place, type(error).__name__)
+            return Server(place, f"TLS: {tls.reason}", remedy=tls.remedy)
         return Server(place)
 
     @contextmanager

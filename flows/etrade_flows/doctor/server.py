@@ -37,7 +37,8 @@ def check_server(facts: Facts) -> Finding:
         remedy = _REFUSED_BY_CLOUD if place is Place.CLOUD else _REFUSED
         return problem(_sentence(f"{place} does not let this machine in ({server.failure})."), remedy)
     if server.failure is not None:
-        return problem(_sentence(f"{place} does not answer ({server.failure})."), _UNREACHED[place])
+        remedy = server.remedy or _UNREACHED[place]
+        return problem(_sentence(f"{place} does not answer ({server.failure})."), remedy)
     if place is Place.TEMPORARY:
         return warning("No Prefect server is set: each process starts a temporary one.", _START)
     return ok(_sentence(f"{place} answers."))

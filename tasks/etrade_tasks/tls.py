@@ -1,0 +1,184 @@
+"""TLS towards E*TRADE: one context for every call, and what a failure of TLS says and asks for.
+
+The context is httpx's own, with what the operator's settings add to it. Nothing here turns verification off.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import httpx
+
+from etrade_tasks.errors import CredentialsInvalid
+from etrade_tasks.settings import tls_settings
+
+_VERIFIED_PEERS_ALONE = "!aNULL:!eNULL"
+"""Takes out the ciphers that neither prove who the peer is nor hide what is sent."""
+
+_OP_LEGACY_SERVER_CONNECT = ssl.Options(0x4)
+"""OpenSSL's SSL_OP_LEGACY_SERVER_CONNECT, which Python names from 3.12 on."""
+
+_LASTING = frozenset(
+    {
+        "DH_KEY_TOO_SMALL",
+        "EE_KEY_TOO_SMALL",
+        "HTTPS_PROXY_REQUEST",
+        "HTTP_REQUEST",
+        "NO_CIPHERS_AVAILABLE",
+        "NO_PROTOCOLS_AVAILABLE",
+        "NO_SHARED_CIPHER",
+        "RECORD_LAYER_FAILURE",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",
+        "TLSV1_ALERT_INSUFFICIENT_SECURITY",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "UNKNOWN_PROTOCOL",
+        "UNSAFE_LEGACY_RENEGOTIATION_DISABLED",
+        "UNSUPPORTED_PROTOCOL",
+        "WRONG_SIGNATURE_TYPE",
+        "WRONG_SSL_VERSION",
+        "WRONG_VERSION_NUMBER",
+    }
+)
+"""OpenSSL's reasons that the next attempt would meet too: what the two sides are made of does not match."""
+
+_CLOCK_REMEDY = (
+    "see that this machine's clock is right (`timedatectl set-ntp true`); if it is, whoever runs that host "
+    "has to renew its certificate."
+)
+_NAME_REMEDY = (
+    "correct the address: the host that answers is another one; or a proxy stands between, whose owner must "
+    "give it a certificate of that name."
+)
+_HANDSHAKE_REMEDY = (
+    "see that the address and the proxy (HTTPS_PROXY) are right and speak TLS there; if the host knows only "
+    "old ciphers, name them in ETRADE_TLS_CIPHERS; if it knows no secure renegotiation, set "
+    "ETRADE_TLS_LEGACY_RENEGOTIATION=true."
+)
+_CA_REMEDY = (
+    "if your company's proxy reads TLS, name a file with its CA certificate in ETRADE_CA_FILE (added to the "
+    "usual ones) or in SSL_CERT_FILE (instead of them); else see that the address is E*TRADE's."
+)
+
+_REMEDIES = {
+    9: _CLOCK_REMEDY,  # X509_V_ERR_CERT_NOT_YET_VALID
+    10: _CLOCK_REMEDY,  # X509_V_ERR_CERT_HAS_EXPIRED
+    62: _NAME_REMEDY,  # X509_V_ERR_HOSTNAME_MISMATCH
+    64: _NAME_REMEDY,  # X509_V_ERR_IP_ADDRESS_MISMATCH
+}
+"""What to do about a certificate, by OpenSSL's number for what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFailure:
+    """Why TLS failed.
+
+    Attributes:
+        reason: OpenSSL's own words, which quote nothing but the host that was asked for.
+        remedy: What a person does about it; None where another attempt may help.
+    """
+
+    reason: str
+    remedy: str | None
+
+
+def tls_context() -> ssl.SSLContext:
+    """The TLS context for calls to E*TRADE, made once a process for the same settings.
+
+    It trusts whom httpx trusts: the CAs that `SSL_CERT_FILE` or `SSL_CERT_DIR` names, else certifi's.
+    `ETRADE_CA_FILE` adds to them. A file that has changed is read again.
+
+    Raises:
+        CredentialsInvalid: A file cannot be used, or no cipher is known by these names.
+    """
+    settings = tls_settings()
+    trusted = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    own = (settings.ca_file, settings.tls_ciphers, settings.tls_legacy_renegotiation)
+    return _made_once(*own, trusted, tuple(map(_stamp, (settings.ca_file, *trusted))))
+
+
+def tls_failure(
+    error: BaseException, ca_remedy: str = _CA_REMEDY, handshake_remedy: str = _HANDSHAKE_REMEDY
+) -> TlsFailure | None:
+    """Why TLS failed, if that is what `error` or one of its causes tells; None if it is not.
+
+    Args:
+        error: What was raised.
+        ca_remedy: What to do about a certificate that nobody trusted has signed; for E*TRADE's unless given.
+        handshake_remedy: What to do where the two sides find no common way; likewise.
+    """
+    found = next((cause for cause in causes(error) if isinstance(cause, ssl.SSLError)), None)
+    if found is None:
+        return None
+    if isinstance(found, ssl.SSLCertVerificationError):
+        code = getattr(found, "verify_code", 0)  # unset where it was not OpenSSL that raised it
+        reason = str(getattr(found, "verify_message", "")).rstrip(".") or "certificate not verified"
+        return TlsFailure(reason, _REMEDIES.get(code, ca_remedy))
+    named = getattr(found, "reason", None) or "TLS failed"
+    return TlsFailure(named.replace("_", " "), handshake_remedy if named in _LASTING else None)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what caused it, from the outside in; of a group the first alone."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        # Where a host has several addresses, the failures to reach them come as a group.
+        group = cause if isinstance(cause, BaseExceptionGroup) else None
+        cause = group.exceptions[0] if group else cause.__cause__ or cause.__context__
+
+
+# A context takes 50 ms to make, and a client that is given one 0.06 ms.
+@lru_cache(maxsize=8)
+def _made_once(
+    ca_file: Path | None,
+    ciphers: str | None,
+    legacy_renegotiation: bool,
+    trusted: tuple[str | None, str | None],
+    _: Hashable,
+) -> ssl.SSLContext:
+    try:
+        context = httpx.create_ssl_context()
+    except OSError as error:
+        raise _unusable("SSL_CERT_FILE" if trusted[0] else "SSL_CERT_DIR", error) from None
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file.expanduser())
+        except OSError as error:
+            raise _unusable("ETRADE_CA_FILE", error) from None
+    if ciphers is not None:
+        try:
+            context.set_ciphers(f"{ciphers}:{_VERIFIED_PEERS_ALONE}")
+        except ssl.SSLError:
+            raise CredentialsInvalid(
+                "ETRADE_TLS_CIPHERS names no cipher that this machine's OpenSSL knows.",
+                advice="give names as `openssl ciphers` lists them, joined by colons, or unset the variable.",
+            ) from None
+    if legacy_renegotiation:
+        context.options |= _OP_LEGACY_SERVER_CONNECT
+    return context
+
+
+def _stamp(path: Path | str | None) -> tuple[int, int] | None:
+    """What changes with a file's content; None where there is no such file."""
+    if not path:
+        return None
+    try:
+        found = Path(path).expanduser().stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _unusable(variable: str, error: OSError) -> CredentialsInvalid:
+    why = "it holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+    return CredentialsInvalid(
+        f"{variable} names a file of certificates that cannot be used: {why}.",
+        advice=f"correct {variable}, or unset it.",
+    )

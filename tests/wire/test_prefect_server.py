@@ -1,0 +1,110 @@
+"""The Prefect server as the commands reach it: by TLS, and past any proxy."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from etrade_flows import cli
+from etrade_flows.doctor.facts import Facts
+from etrade_flows.doctor.server import check_server
+from etrade_flows.prefect_server import prefect_reached, spare_this_machine_the_proxy
+from etrade_tasks.errors import PrefectUnavailable
+
+
+@pytest.fixture
+def untrusted(certificate: Any, serve: Any) -> Iterator[None]:
+    """A PREFECT_API_URL whose certificate nobody trusted has signed."""
+    server = serve(context=certificate().context)
+    with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
+        yield
+
+
+@pytest.mark.usefixtures("untrusted")
+def test_a_certificate_that_nobody_signed_is_told() -> None:
+    """The commands give OpenSSL's reason, and the setting that names the CA's file."""
+    with pytest.raises(PrefectUnavailable) as refused, prefect_reached():
+        pass
+    assert "TLS: self-signed certificate" in refused.value.message
+    assert "PREFECT_API_SSL_CERT_FILE" in refused.value.advice
+
+
+@pytest.mark.usefixtures("untrusted")
+def test_the_doctor_tells_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor finds the same reason, and the same remedy."""
+    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
+    finding = check_server(Facts("main"))
+    assert "TLS: self-signed certificate" in finding.says
+    assert "PREFECT_API_SSL_CERT_FILE" in finding.remedy
+
+
+def test_a_server_without_tls_is_told(serve: Any) -> None:
+    """Where the address says https and plain HTTP answers, the remedy is the address."""
+    address = serve().url.replace("http:", "https:") + "/api"
+    with (
+        temporary_settings({PREFECT_API_URL: address}),
+        pytest.raises(PrefectUnavailable) as refused,
+        prefect_reached(),
+    ):
+        pass
+    assert "TLS: " in refused.value.message
+    assert "PREFECT_API_URL" in refused.value.advice
+
+
+# Proxies ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the proxies' variables to these and no others; all is as before after the test."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    return os.environ.update
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10"])
+def test_a_command_reaches_a_server_here(
+    environment: Callable[..., None], serve: Any, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command does not ask the proxy for a Prefect server on this machine, whatever its loopback number."""
+    proxy, server = serve(status=502), serve(host=host, status=401)
+    environment(http_proxy=proxy.url, NO_PROXY="example.com")
+    with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}), pytest.raises(SystemExit):
+        cli.main(["renew"])
+    assert "status 401" in capsys.readouterr().err
+    assert [] == proxy.asked
+
+
+def test_what_needs_no_proxy_is_kept(environment: Callable[..., None]) -> None:
+    """Hosts that the user has named stay named, in the variable that counts."""
+    environment(http_proxy="http://proxy.example", NO_PROXY="lost.example", no_proxy="example.com, ::1")
+    spare_this_machine_the_proxy()
+    assert "example.com, ::1,localhost,127.0.0.1,::1" == os.environ["no_proxy"]
+
+
+@pytest.mark.parametrize("variables", [{}, {"http_proxy": "http://proxy.example", "no_proxy": "*"}])
+def test_nothing_is_set_without_need(environment: Callable[..., None], variables: dict[str, str]) -> None:
+    """Without a proxy, or where no host takes it, the environment stays as it is."""
+    environment(**variables)
+    before = dict(os.environ)
+    spare_this_machine_the_proxy()
+    assert before == dict(os.environ)
+
+
+def test_prefect_itself_asks_the_proxy(environment: Callable[..., None], serve: Any) -> None:
+    """Prefect's client takes a proxy to this machine too, which is why the commands tell it not to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    proxy = serve(status=404)
+    environment(http_proxy=proxy.url)
+    with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
+        client.api_healthcheck()
+    assert [] != proxy.asked

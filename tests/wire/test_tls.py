@@ -1,0 +1,230 @@
+"""TLS towards E*TRADE: whom a call trusts, what its failures say, and when another attempt is made."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from etrade_tasks import (
+    ConfigurationRefused,
+    CredentialsInvalid,
+    ETradeCredentials,
+    Outcome,
+    RenewalReply,
+    call_renew,
+    sign_request,
+)
+from etrade_tasks.authorization import ConsumerKeys, request_token
+from etrade_tasks.effort import Effort
+from etrade_tasks.renew_session import renew_shared
+from etrade_tasks.replies import classify
+from etrade_tasks.tls import tls_context, tls_failure
+
+KeysFor = Callable[[str], ETradeCredentials]
+
+
+def call(credentials: ETradeCredentials) -> RenewalReply:
+    """One renewal call's reply."""
+    return call_renew.fn(sign_request.fn(credentials))
+
+
+def test_a_certificate_that_nobody_signed_is_told(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
+    """OpenSSL's reason and the remedy are told, and the call is not worth another attempt."""
+    reply = call(keys_for(serve(context=certificate().context).url))
+    assert "ConnectError (TLS: self-signed certificate)" == reply.transport_error
+    assert "ETRADE_CA_FILE" in reply.remedy
+    assert "SSL_CERT_FILE" in reply.remedy
+    verdict = classify(reply)
+    assert (Outcome.MISCONFIGURED, reply.remedy) == (verdict.outcome, verdict.remedy)
+
+
+def test_an_expired_certificate_is_told(
+    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate past its end is told as such, and the remedy begins with this machine's clock."""
+    expired = certificate(ends_in=timedelta(days=-1))
+    monkeypatch.setenv("ETRADE_CA_FILE", str(expired.ca_file))
+    reply = call(keys_for(serve(context=expired.context).url))
+    assert "ConnectError (TLS: certificate has expired)" == reply.transport_error
+    assert "clock" in reply.remedy
+
+
+def test_the_certificate_of_another_host_is_told(
+    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate for another address is told with the one that was asked for, as is the remedy for it."""
+    other = certificate(address="127.0.0.2")
+    monkeypatch.setenv("ETRADE_CA_FILE", str(other.ca_file))
+    reply = call(keys_for(serve(context=other.context).url))
+    assert "not valid for '127.0.0.1'" in reply.transport_error
+    assert reply.remedy.startswith("correct the address")
+
+
+def test_a_server_without_tls_is_told(serve: Any, keys_for: KeysFor) -> None:
+    """Where plain HTTP answers at an https address, the reason is told and no attempt follows."""
+    plain = serve()
+    reply = call(keys_for(plain.url.replace("http:", "https:")))
+    assert "TLS: " in reply.transport_error
+    assert "Operation not permitted" not in reply.transport_error
+    assert "speak TLS" in reply.remedy
+
+
+def test_versions_that_do_not_meet_are_told(
+    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that knows a version of TLS that is refused here gets no second attempt."""
+    old = certificate()
+    monkeypatch.setenv("ETRADE_CA_FILE", str(old.ca_file))
+    context = tls_context()
+    monkeypatch.setattr(context, "maximum_version", ssl.TLSVersion.TLSv1_2)
+    old.context.minimum_version = ssl.TLSVersion.TLSv1_3
+    reply = call(keys_for(serve(context=old.context).url))
+    assert "PROTOCOL VERSION" in reply.transport_error
+    assert reply.remedy is not None
+
+
+def test_a_connection_that_breaks_off_may_mend_itself() -> None:
+    """A peer that leaves in the middle of TLS is a failure of the moment, and worth another attempt."""
+    failure = tls_failure(ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred"))
+    assert failure is not None
+    assert None is failure.remedy
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_renewal_ends_at_once(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
+    """A renewal raises what is wrong and what to do after one attempt."""
+    effort = Effort("main")
+    with pytest.raises(ConfigurationRefused) as refused:
+        renew_shared(keys_for(serve(context=certificate().context).url), effort)
+    assert 1 == effort.calls
+    assert "TLS: self-signed certificate" in refused.value.message
+    assert "ETRADE_CA_FILE" in refused.value.advice
+
+
+def test_a_sign_in_ends_at_once(certificate: Any, serve: Any) -> None:
+    """So does the first call of a sign-in."""
+    with pytest.raises(ConfigurationRefused) as refused:
+        request_token(ConsumerKeys("fake-key", "fake-secret"), serve(context=certificate().context).url)
+    assert "TLS: self-signed certificate" in refused.value.message
+    assert "ETRADE_CA_FILE" in refused.value.advice
+
+
+@pytest.mark.parametrize("variable", ["ETRADE_CA_FILE", "SSL_CERT_FILE"])
+def test_an_operator_can_name_a_certificate(
+    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A file of certificates serves renewals and the block's clients, sync and async, alike."""
+    made = certificate()
+    monkeypatch.setenv(variable, str(made.ca_file))
+    credentials = keys_for(serve(context=made.context).url)
+
+    async def get() -> int:
+        async with credentials.get_async_client() as client:
+            return (await client.get("/v1")).status_code
+
+    with credentials.get_client() as client:
+        assert (200, 200) == (client.get("/v1").status_code, asyncio.run(get()))
+    assert 200 == call(credentials).status_code
+
+
+def test_a_named_certificate_is_added_to_the_usual_ones(
+    certificate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ETRADE_CA_FILE` takes nothing away: E*TRADE itself is trusted as before."""
+    usual = len(tls_context().get_ca_certs())
+    monkeypatch.setenv("ETRADE_CA_FILE", str(certificate().ca_file))
+    assert usual + 1 == len(tls_context().get_ca_certs())
+
+
+def test_old_ciphers_can_be_named(
+    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that knows an old cipher only is refused until `ETRADE_TLS_CIPHERS` names that cipher."""
+    old = certificate(old=True)
+    old.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    old.context.set_ciphers("AES128-GCM-SHA256")
+    monkeypatch.setenv("ETRADE_CA_FILE", str(old.ca_file))
+    credentials = keys_for(serve(context=old.context).url)
+    assert "ETRADE_TLS_CIPHERS" in call(credentials).remedy
+    monkeypatch.setenv("ETRADE_TLS_CIPHERS", "AES128-GCM-SHA256")
+    assert 200 == call(credentials).status_code
+
+
+def test_no_cipher_takes_the_verification_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ciphers that do without a certificate, or without encryption, stay out though they are asked for."""
+    monkeypatch.setenv("ETRADE_TLS_CIPHERS", "ALL:aNULL:eNULL:@SECLEVEL=0")
+    context = tls_context()
+    assert [] == [
+        c["name"] for c in context.get_ciphers() if c["auth"] == "auth-null" or not c["strength_bits"]
+    ]
+    assert (True, ssl.CERT_REQUIRED) == (context.check_hostname, context.verify_mode)
+
+
+def test_a_host_without_secure_renegotiation_can_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ETRADE_TLS_LEGACY_RENEGOTIATION` sets OpenSSL's option for it, which is else unset."""
+    assert not tls_context().options & 0x4
+    monkeypatch.setenv("ETRADE_TLS_LEGACY_RENEGOTIATION", "true")
+    assert tls_context().options & 0x4
+
+
+@pytest.mark.parametrize("variable", ["ETRADE_CA_FILE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_that_cannot_be_used_is_named(
+    keys_for: KeysFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, content: str | None
+) -> None:
+    """A file that is missing, or holds no certificate, ends the call with the variable's name."""
+    path = tmp_path / "given.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv(variable, str(path))
+    with pytest.raises(CredentialsInvalid, match=variable):
+        call(keys_for("https://127.0.0.1:9"))
+    with pytest.raises(CredentialsInvalid, match=variable):
+        keys_for("https://127.0.0.1:9").get_client()
+
+
+def test_ciphers_that_are_not_known_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cipher's name that OpenSSL does not know is told with the variable's name."""
+    monkeypatch.setenv("ETRADE_TLS_CIPHERS", "canary")
+    with pytest.raises(CredentialsInvalid, match="ETRADE_TLS_CIPHERS") as refused:
+        tls_context()
+    assert "canary" not in str(refused.value)
+
+
+def test_the_context_is_made_once(keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls and clients of one process share a context, which is the dear part of a client."""
+    made = []
+
+    def counted() -> ssl.SSLContext:
+        made.append(1)
+        return ssl.create_default_context()
+
+    monkeypatch.setenv("ETRADE_TLS_CIPHERS", "HIGH")  # as in no other test
+    monkeypatch.setattr(httpx, "create_ssl_context", counted)
+    for _ in range(3):
+        with keys_for("https://127.0.0.1:9").get_client():
+            call(keys_for("https://127.0.0.1:9"))
+    assert [1] == made
+
+
+def test_a_certificate_that_has_changed_is_read_again(
+    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that goes on for days takes a file that an operator has corrected, without a restart."""
+    right = certificate()
+    content = right.ca_file.read_bytes()
+    certificate()
+    monkeypatch.setenv("ETRADE_CA_FILE", str(right.ca_file))
+    credentials = keys_for(serve(context=right.context).url)
+    assert None is call(credentials).status_code
+    right.ca_file.write_bytes(content)
+    os.utime(right.ca_file, ns=(1, 1))  # a file system's clock may not have moved meanwhile
+    assert 200 == call(credentials).status_code
