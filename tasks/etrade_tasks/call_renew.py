@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import zlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from urllib.parse import unquote
@@ -28,13 +29,17 @@ BODY_LIMIT = 64 * 1024
 CALL_LIMIT = timedelta(seconds=15)
 """The longest that one call may take, however slowly the answer drips in."""
 
+_MOST_CODINGS = 3
+_WINDOWS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""What zlib calls the content codings that it can undo."""
+
 
 # A reply is of one moment: a cached one would say that a token lives which has died since.
 @task(name="call-renew", cache_policy=NO_CACHE, persist_result=False)
 def call_renew(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply:
     """E*TRADE's reply to one GET, or what the network did instead. Never raises on what the network does.
 
-    Redirects are not followed, and at most 64 KiB are read. What the answer echoes of a token,
+    Redirects are not followed, and at most 64 KiB are read and unpacked. What the answer echoes of a token,
     a key, a secret or the signature is removed before anybody sees it.
 
     Args:
@@ -59,10 +64,11 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
         said, remedy = _describe(error, tls), tls.remedy if tls else None
         return RenewalReply(None, {}, "", received_at=now(), transport_error=said, remedy=remedy)
     known = _known_secrets(request)
+    text = unpacked(body, response.headers.get("Content-Encoding", "")).decode(errors="replace")
     return RenewalReply(
         status_code=response.status_code,
         headers={name: scrub(value, known) for name, value in response.headers.items()},
-        body=scrub(body.decode(errors="replace"), known),
+        body=scrub(text, known),
         received_at=now(),
     )
 
@@ -93,6 +99,38 @@ async def _start_of(chunks: AsyncIterator[bytes]) -> bytes:
         if len(body) >= BODY_LIMIT:
             break
     return bytes(body[:BODY_LIMIT])
+
+
+def unpacked(body: bytes, codings: str) -> bytes:
+    """The body without its content codings (RFC 9110, section 8.4), at most 64 KiB of it.
+
+    However small a body is and however much it unpacks to, no more than that is ever made of it. A body that
+    cannot be unpacked becomes a note that says so: its bytes would tell nobody anything.
+
+    Args:
+        body: The start of the body, as it came.
+        codings: The header `Content-Encoding`.
+    """
+    applied = [coding.strip().lower() for coding in codings.split(",")]
+    packed = [coding for coding in applied if coding not in ("", "identity")]
+    for coding in reversed(packed):
+        try:
+            body = _unpack_once(body, coding if len(packed) <= _MOST_CODINGS else "")
+        except (KeyError, zlib.error):
+            return f"[packed as {coding}, and cannot be unpacked]".encode()
+    return body
+
+
+def _unpack_once(body: bytes, coding: str) -> bytes:
+    """One coding undone.
+
+    Raises:
+        KeyError: It is not known. httpx knows two more, but does not bound what they unpack to.
+        zlib.error: The body is not packed so.
+    """
+    if coding == "deflate" and body[:1] and body[0] & 0x0F != zlib.DEFLATED:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, BODY_LIMIT)  # some leave the wrapping out
+    return zlib.decompressobj(_WINDOWS[coding]).decompress(body, BODY_LIMIT)
 
 
 def _known_secrets(request: SignedRequest) -> list[str]:
