@@ -22,6 +22,7 @@ from etrade_tasks.replies import RenewalReply
 from etrade_tasks.sign_request import SignedRequest
 from etrade_tasks.tls import TlsFailure, causes, tls_failure
 from etrade_tasks.transport import client_options
+from etrade_tasks.wire_logs import guarded
 
 BODY_LIMIT = 64 * 1024
 """The most bytes of an answer that are read."""
@@ -84,7 +85,7 @@ async def _exchange(request: SignedRequest, seconds: float) -> tuple[httpx.Respo
         # Some servers and proxies compress their answers all the same.
         "Accept-Encoding": "identity",
     }
-    with anyio.fail_after(seconds):
+    with guarded(), anyio.fail_after(seconds):
         async with (
             httpx.AsyncClient(**client_options(request.url)) as client,
             client.stream("GET", request.url, headers=headers) as response,

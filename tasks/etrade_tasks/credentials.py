@@ -30,6 +30,7 @@ from etrade_tasks.session import midnight_after
 from etrade_tasks.settings import named_variables
 from etrade_tasks.signing import ETradeAuth, SigningKeys
 from etrade_tasks.transport import client_options
+from etrade_tasks.wire_logs import GuardedAsyncClient, GuardedClient
 
 
 def _trimmed(secret: SecretStr) -> SecretStr:
@@ -229,18 +230,18 @@ class ETradeCredentials(CredentialsBlock):
     def get_client(self) -> httpx.Client:
         """A client whose base is E*TRADE's API and whose every request is signed. Close it after use.
 
-        It takes the environment's proxies, but never to this machine, and trusts whom `SSL_CERT_FILE` and
-        `ETRADE_CA_FILE` say.
+        It takes the environment's proxies, but never to this machine; trusts whom `SSL_CERT_FILE` and
+        `ETRADE_CA_FILE` say; and keeps what it sends and is answered out of the HTTP libraries' logs.
 
         Raises:
             SignInRequired: There is no access token.
             CredentialsInvalid: A setting for TLS cannot be used.
         """
-        return httpx.Client(**self._client_options())
+        return GuardedClient(**self._client_options())
 
     def get_async_client(self) -> httpx.AsyncClient:
         """As `get_client`, for async code."""
-        return httpx.AsyncClient(**self._client_options())
+        return GuardedAsyncClient(**self._client_options())
 
     def _client_options(self) -> dict[str, Any]:
         return {

@@ -34,8 +34,6 @@ def full_day(
 ) -> Iterator[str]:
     """A day with every kind of ending and all secrets echoed; yields what was logged or raised."""
     caplog.set_level(logging.DEBUG)
-    # httpcore writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
-    caplog.set_level(logging.INFO, logger="httpcore")
     echo = " ".join(canaries)
     faults = [
         Fault(status=200, body=f"maintenance {echo}"),
