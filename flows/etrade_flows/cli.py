@@ -16,10 +16,9 @@ from importlib.metadata import version
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, validators
-from rich.console import Console
 
 from etrade_flows import cli_doctor, cli_operate, cli_status
-from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
+from etrade_flows.cli_output import ExitCode, plain_console, quiet_console_logs, report_error, report_session
 from etrade_flows.cli_session import register
 from etrade_flows.prefect_server import prefect_reached, spare_this_machine_the_proxy
 from etrade_flows.renew_access_token import renew_access_token
@@ -118,7 +117,7 @@ def simulator(*, port: Port = SIMULATOR_PORT, control: bool = False) -> int:
     try:
         serve(port, control, lambda running: print(describe(running), flush=True))
     except OSError as error:
-        Console(stderr=True).print(
+        plain_console(stderr=True).print(
             f"Port {port} cannot be had: {error.strerror}. Next: choose another by --port."
         )
         return ExitCode.FAILED
@@ -129,9 +128,9 @@ def _simulator_is_installed() -> bool:
     try:
         import etrade_simulator.server  # noqa: F401, PLC0415  # an extra
     except ModuleNotFoundError as error:
-        console = Console(stderr=True, highlight=False)
-        console.print(f"The simulator needs the package {error.name!r}.", markup=False)
-        console.print("Next: pip install 'prefect-etrade[simulator]'", markup=False)
+        console = plain_console(stderr=True)
+        console.print(f"The simulator needs the package {error.name!r}.")
+        console.print("Next: pip install 'prefect-etrade[simulator]'")
         return False
     return True
 
@@ -144,7 +143,7 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
             return process.wait()
         except KeyboardInterrupt:
             os.killpg(process.pid, signal.SIGKILL)
-            console = Console()
+            console = plain_console()
             if console.is_terminal:
                 console.show_cursor()  # a spinner hides it
                 console.line()

@@ -6,14 +6,14 @@ import json
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etrade_flows.cli_output import ExitCode, quiet_console_logs
+from etrade_flows.cli_output import ExitCode, plain_console, quiet_console_logs
 from etrade_flows.cli_session import BlockName
 from etrade_flows.doctor.diagnosis import Finding, Health, as_object, has_problem, summary
 from etrade_flows.doctor.examination import examine
+from etrade_tasks.redaction import visible
 
 _STYLES = {
     Health.OK: "green",
@@ -46,7 +46,7 @@ def doctor(
         Print one JSON object and nothing else.
     """
     quiet_console_logs()
-    with Console(stderr=True).status("Looking at all that a renewal needs"):
+    with plain_console(stderr=True).status("Looking at all that a renewal needs"):
         findings = examine(credentials)
     if as_json:
         print(json.dumps(as_object(credentials, findings), indent=2))
@@ -57,23 +57,23 @@ def doctor(
 
 def _show(findings: list[Finding]) -> None:
     """A table in a terminal; elsewhere one plain line for each finding, and one for its remedy."""
-    console = Console(highlight=False)
+    console = plain_console()
     if console.is_terminal:
         console.print(_table(findings))
         console.print(summary(findings))
         return
     for finding in findings:
-        print(f"{finding.verdict:<8} {finding.check:<15} {finding.says}")
+        print(f"{finding.verdict:<8} {finding.check:<15} {visible(finding.says)}")
         if finding.remedy:
-            print(f"{'':<24} Next: {finding.remedy}")
+            print(f"{'':<24} Next: {visible(finding.remedy)}")
     print(summary(findings))
 
 
 def _table(findings: list[Finding]) -> Table:
     table = Table.grid(padding=(0, 2))
     for finding in findings:
-        said = Text(finding.says)
+        said = Text(visible(finding.says))
         if finding.remedy:
-            said.append("\nNext: ", "bold").append(finding.remedy)
+            said.append("\nNext: ", "bold").append(visible(finding.remedy))
         table.add_row(Text(finding.verdict, _STYLES[finding.verdict]), finding.check, said)
     return table

@@ -9,9 +9,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.redaction import visible
 from etrade_tasks.session import SessionState, TokenSession, eastern_words
 
 
@@ -22,6 +24,14 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2
     SIGN_IN_REQUIRED = 4
+
+
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that shows every text as it is: no markup, emoji or highlights are found in it.
+
+    What is printed may hold a user's or a stranger's words; what needs a style is given as a `Text`.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def quiet_console_logs() -> None:
@@ -38,13 +48,13 @@ def report_session(credentials: str, session: TokenSession, *, as_json: bool = F
         _print_json({"state": state, "credentials": credentials, **session.model_dump(mode="json")})
         return
     table = Table.grid(padding=(0, 2))
-    table.add_row("session", f"{credentials} ({session.environment})")
-    table.add_row("state", f"[bold green]{state}[/]" if state is SessionState.ACTIVE else state)
+    table.add_row("session", visible(f"{credentials} ({session.environment})"))
+    table.add_row("state", Text(state, "bold green" if state is SessionState.ACTIVE else ""))
     table.add_row("renewed", "vouched for by an earlier renewal" if session.reused else "just now")
     for label, instant in (("idle from", session.idle_at), ("over at", session.expires_at)):
         local = f"{instant.astimezone():%Y-%m-%d %H:%M %Z}"
         table.add_row(label, f"{eastern_words(instant)} ({local})")
-    Console().print(table)
+    plain_console().print(table)
 
 
 def report_error(error: ETradeError, *, as_json: bool = False) -> None:
@@ -54,11 +64,9 @@ def report_error(error: ETradeError, *, as_json: bool = False) -> None:
         kind = type(error).__name__
         _print_json({"state": state, "error": kind, "message": error.message, "advice": error.advice})
         return
-    console = Console(stderr=True, highlight=False)
-    console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-    console.print(error.message, markup=False)
-    console.print("Next: ", style="bold", end="")
-    console.print(error.advice, markup=False)
+    console = plain_console(stderr=True)
+    console.print(Text.assemble((type(error).__name__, "bold red"), ": ", visible(error.message)))
+    console.print(Text.assemble(("Next: ", "bold"), visible(error.advice)))
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
-from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error
+from etrade_flows.cli_output import ExitCode, plain_console, quiet_console_logs, report_error
 from etrade_flows.status.judgement import judge
 from etrade_flows.status.model import SessionStatus, State, StatusReport
 from etrade_flows.status.screen import show
@@ -61,7 +60,7 @@ def status(
 
 
 def _show(sessions: tuple[SessionStatus, ...]) -> None:
-    console = Console()
+    console = plain_console()
     for number, one in enumerate(sessions):
         if number:
             console.print()

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 
 from etrade_flows.renew_access_token import renew_access_token
@@ -79,7 +80,8 @@ def run(console: Console) -> None:
         day.pass_time(timedelta(hours=13), "midnight US Eastern passes")
         told = _expect_sign_in(day, simulator, console)
     console.print("\n What the person is told:")
-    console.print(Padding(f"{told.message}\n[bold]Next:[/] {told.advice}", (0, 3, 1, 3)))
+    said = f"{escape(told.message)}\n[bold]Next:[/] {escape(told.advice)}"
+    console.print(Padding(said, (0, 3, 1, 3)))
     console.print(' In a pipeline, before its first call: [bold]renew_access_token("etrade")[/]\n')
 
 
@@ -156,7 +158,7 @@ def main() -> int:
     try:
         run(console)
     except UnexpectedError as error:
-        console.print(f"[bold red]The demo went wrong[/]: {error}")
+        console.print(f"[bold red]The demo went wrong[/]: {escape(str(error))}")
         return 1
     return 0
 

@@ -26,6 +26,7 @@ from etrade_flows.session_day import (
     standing,
 )
 from etrade_flows.timeline import describe, draw_timeline
+from etrade_tasks.redaction import visible
 from etrade_tasks.session import EASTERN, in_utc
 
 SHOWN_ATTEMPTS = 10
@@ -91,12 +92,6 @@ def escape(text: str) -> str:
     """
     inert = _MARKUP.sub(lambda match: f"&#{ord(match[0])};", visible(text))
     return _AUTOLINK.sub(_WORD_JOINER, inert)
-
-
-def visible(text: str) -> str:
-    """The text on one line, with a space for what cannot be seen: a terminal obeys such characters."""
-    seen = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(seen.split())
 
 
 def _with_links(advice: str) -> str:

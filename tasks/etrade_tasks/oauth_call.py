@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from etrade_tasks.call_renew import fetch
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETradeError
-from etrade_tasks.redaction import scrub
+from etrade_tasks.redaction import describe_answer
 from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify, learned_offset
 from etrade_tasks.settings import renewal_settings
 from etrade_tasks.sign_request import SignedRequest, signed_get
@@ -121,10 +121,12 @@ def _delay(verdict: Verdict, backoff: float, *, hurried: bool) -> float:
 
 def _described(call: OAuthCall[T], reply: RenewalReply, verdict: Verdict) -> str:
     """The last answer in words; the verifier, too short to be known for a secret, is taken out by name."""
-    if reply.status_code is None or not verdict.excerpt:
+    if reply.status_code is None:
         return verdict.advice
-    said = scrub(verdict.excerpt, [call.verifier or ""])
-    return f"{verdict.advice} It answered: status {reply.status_code}: {said!r}."
+    answer = describe_answer(
+        reply.status_code, reply.header("Content-Type"), reply.body, [call.verifier or ""]
+    )
+    return f"{verdict.advice} {answer}"
 
 
 def misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:

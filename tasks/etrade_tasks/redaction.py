@@ -1,8 +1,10 @@
-"""Taking secrets out of text that a person will see.
+"""Making a stranger's text fit to be seen: no secret in it, and nothing that acts on who reads it.
 
-Pure. Two lines of defence: `scrub` removes values that are known, in every spelling an answer may echo them
-in; `excerpt` removes whatever merely looks like a token, a key or a signature. Every pattern runs in time
-linear in the text, since the text comes from the network.
+Pure. Two lines of defence for secrets: `scrub` removes values that are known, in every spelling an answer may
+echo them in; `excerpt` removes whatever merely looks like a token, a key or a signature. What an excerpt
+holds becomes no link, mention, markup or terminal command wherever a message ends up: a log, a terminal, a
+notification in whichever chat. Every pattern runs in time linear in the text, since the text comes from the
+network.
 """
 
 from __future__ import annotations
@@ -32,6 +34,12 @@ _SECRET_PAIR = re.compile(
     re.IGNORECASE,
 )
 
+# A type, and a subtype of words that are too short for a token (RFC 6838, section 4.2).
+_MEDIA_TYPE = re.compile(r"[a-z]{1,15}/[a-z0-9]{1,15}(?:[.+-][a-z0-9]{1,15}){0,4}")
+_MARKUP = re.compile(r"[<>*`~|]|(?<!\w)_++|_++(?!\w)")
+# Within an address, before a link's target, between a sign and what it calls, and before a domain's ending.
+_ACTING = re.compile(r"(?<=:)(?=//)|(?<=\])(?=[(\[:])|(?<=#)(?=\w)|(?<=\w)(?=[.\u3002\uff0e\uff61][^\W\d_])")
+
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """The text without any of `secrets`: plain, percent-encoded once or twice, HTML- or JSON-escaped."""
@@ -57,17 +65,47 @@ def _escape_symbols(secret: str, escape: str) -> str:
 
 
 def excerpt(text: str) -> str:
-    """The first `EXCERPT_LENGTH` readable characters of an answer, on one line, with no secret.
+    """The first `EXCERPT_LENGTH` readable characters of an answer, on one line, with no secret and no effect.
 
     Markup is dropped, and so is the value of anything named like a token, key, secret, signature, nonce or
-    verifier, and any unbroken run of sixteen or more characters that is not made of plain words.
+    verifier, and any unbroken run of sixteen or more characters that is not made of plain words. Addresses
+    and mentions are taken apart, visibly, so that no viewer makes a link or a call of them.
     """
     text = undo_html_escapes(undo_json_escapes(_NOT_TEXT.sub(" ", text)))
     text = _SECRET_PAIR.sub(rf"\1\2{REDACTED}", text)
     text = _TAG.sub(" ", text)
-    text = "".join(character if character.isprintable() else " " for character in text)
-    text = _LONG_RUN.sub(_hide_run, " ".join(text.split()))
-    return text[:EXCERPT_LENGTH]
+    return inert(_LONG_RUN.sub(_hide_run, visible(text)))[:EXCERPT_LENGTH]
+
+
+def visible(text: str) -> str:
+    """The text on one line, with a space for what cannot be seen: a terminal obeys such characters."""
+    seen = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(seen.split())
+
+
+def inert(text: str) -> str:
+    """The text on one line, without what a chat, a mail program or markdown would act on.
+
+    It stays readable and holds no invisible character: `https: //etrade .example`, `(at)channel`.
+    """
+    return " ".join(_ACTING.sub(" ", _MARKUP.sub(" ", text).replace("@", "(at)")).split())
+
+
+def describe_answer(status: int, content_type: str, body: str, secrets: Iterable[str] = ()) -> str:
+    """What answered, in one sentence that can be shown to anybody.
+
+    Args:
+        status: The HTTP status.
+        content_type: The header of that name; empty if there is none.
+        body: The answer's text.
+        secrets: What must be removed besides what looks like a secret.
+    """
+    secrets = list(secrets)
+    kind = scrub(content_type.partition(";")[0], secrets).strip().lower()
+    kind = inert(kind) if _MEDIA_TYPE.fullmatch(kind) else excerpt(kind)
+    # Before the text is cut, and once more for what was written in a way that the excerpt undoes.
+    said = scrub(excerpt(scrub(body, secrets)), secrets)
+    return f"It answered: status {status}, {kind or 'no content type'}{f': {said!r}' if said else ', empty'}."
 
 
 def undo_json_escapes(text: str) -> str:

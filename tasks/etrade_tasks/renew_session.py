@@ -20,6 +20,7 @@ from etrade_tasks.errors import (
     sign_in_advice,
 )
 from etrade_tasks.logs import run_logger
+from etrade_tasks.redaction import describe_answer
 from etrade_tasks.replies import (
     SKEW_WARNED,
     Outcome,
@@ -208,15 +209,13 @@ def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeE
 def _failed(why: str, reply: RenewalReply, verdict: Verdict, effort: Effort) -> RenewalFailed:
     told = [f"Attempt {effort.calls} to renew the session of {effort.name!r} failed.", why]
     return RenewalFailed(
-        " ".join(filter(None, [*told, _describe(reply, verdict), *effort.delays])),
+        " ".join(filter(None, [*told, _describe(reply), *effort.delays])),
         advice=RenewalFailed.default_advice,  # the message may quote a stranger
         retry_after=effort.wait_for(verdict),
     )
 
 
-def _describe(reply: RenewalReply, verdict: Verdict) -> str:
+def _describe(reply: RenewalReply) -> str:
     if reply.status_code is None:
         return ""
-    kind = reply.header("Content-Type").partition(";")[0] or "no content type"
-    said = f": {verdict.excerpt!r}" if verdict.excerpt else ", empty"
-    return f"It answered: status {reply.status_code}, {kind}{said}."
+    return describe_answer(reply.status_code, reply.header("Content-Type"), reply.body)

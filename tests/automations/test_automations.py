@@ -31,6 +31,7 @@ from etrade_tasks import (
 )
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import ETradeError
+from etrade_tasks.redaction import describe_answer
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -337,3 +338,15 @@ def session(at: datetime) -> TokenSession:
         idle_at=at + timedelta(hours=2),
         expires_at=at.replace(hour=0, minute=0) + timedelta(days=1),
     )
+
+
+def test_what_a_stranger_answered_acts_on_nobody(tell: Tell, heard: Any, inbox: Any) -> None:
+    """A notification that quotes an answer holds no link, mention or markup of the one who answered."""
+    link = "[sign in](https://evil.example) &lt;https://evil.example|E*TRADE&gt;"
+    answer = f"<!channel> @everyone @here {link} **!**"
+    said = describe_answer(403, "text/@channel", answer)
+    tell("stranger", RenewalFailed(f"No attempt helped. {said}", advice="wait."))
+    assert ["E*TRADE: the session of stranger cannot be renewed"] == heard("stranger", 1)
+    told = inbox.body("stranger").splitlines()[0]
+    assert "sign in" in told
+    assert [] == [bad for bad in ("@", "<", "://", "](", "**", "|") if bad in told]

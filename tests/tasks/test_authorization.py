@@ -142,7 +142,7 @@ class TestAttempts:
     def test_lasting_trouble_is_given_up(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
         """After the last attempt the error shows status and text, and says that trying later may help."""
         simulator.plant(Fault(status=500, body="out of order"), path=REQUEST, times=9)
-        with pytest.raises(AuthorizationFailed, match="status 500: 'out of order'") as failed:
+        with pytest.raises(AuthorizationFailed, match="status 500, text/html: 'out of order'") as failed:
             request_token(consumer, simulator.oauth_url)
         assert (ATTEMPTS, True) == (len(simulator.calls(REQUEST)), failed.value.retryable)
 

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etrade_tasks.redaction import EXCERPT_LENGTH, REDACTED, excerpt, scrub, undo_json_escapes
+from etrade_tasks.redaction import (
+    EXCERPT_LENGTH,
+    REDACTED,
+    describe_answer,
+    excerpt,
+    scrub,
+    undo_json_escapes,
+)
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -204,3 +211,66 @@ def test_a_reference_to_no_character_at_all_is_survived() -> None:
 def test_json_escapes_are_undone(text: str, expected: str) -> None:
     """An escape of four hexadecimal digits becomes its character."""
     assert expected == undo_json_escapes(text)
+
+
+# What acts on its reader -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("see https://evil.example/a", "see https: //evil .example/a", id="address"),
+        pytest.param("see www.evil.example", "see www .evil .example", id="address without a scheme"),
+        pytest.param("see evil.com.", "see evil .com.", id="bare domain"),
+        pytest.param("see evil\u3002com", "see evil \u3002com", id="another full stop"),
+        pytest.param("[click](tel:1)", "[click] (tel:1)", id="markdown link"),
+        pytest.param("![x](tel:1)", "![x] (tel:1)", id="markdown image"),
+        pytest.param("[x][y] [x]: y", "[x] [y] [x] : y", id="markdown reference"),
+        pytest.param("@channel @here", "(at)channel (at)here", id="mention"),
+        pytest.param("write to a@b.com", "write to a(at)b .com", id="mail"),
+        pytest.param("a<!channel>b", "a b", id="mention of Slack"),
+        pytest.param("&amp;amp;lt;!here&amp;amp;gt;", "&lt;!here&gt;", id="escaped thrice"),
+        pytest.param("<http://evil.example|E*TRADE", "http: //evil .example E TRADE", id="link of Slack"),
+        pytest.param("#general #1", "# general # 1", id="channel"),
+        pytest.param("*a* _b_ `c` ~d~ ||e||", "a b c d e", id="emphasis"),
+        pytest.param("token_rejected, 1.5 s", "token_rejected, 1.5 s", id="plain words stay"),
+    ],
+)
+def test_an_excerpt_acts_on_nobody(text: str, expected: str) -> None:
+    """A chat, a mail program or markdown finds no link, mention or markup in an excerpt."""
+    assert expected == excerpt(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("text/html; charset=utf-8", "text/html"),
+        ("Application/JSON", "application/json"),
+        ("application/problem+json", "application/problem+json"),
+        ("", "no content type"),
+        ("; charset=x", "no content type"),
+        ("text/html\x1b[31m", "text/html [31m"),
+        ("x/evil.com", "x/evil .com"),
+        ("text/0123456789abcdef0123456789ABCDEF", "[redacted]"),
+        ("<!channel> @here", "(at)here"),
+    ],
+)
+def test_a_content_type_is_told_like_a_body(given: str, expected: str) -> None:
+    """What a header says is cleaned and cut as a body is, and the usual types are told as they are."""
+    assert f"It answered: status 503, {expected}, empty." == describe_answer(503, given, "")
+
+
+@unhurried
+@given(kind=st.text(max_size=300), body=st.text(max_size=300))
+def test_whatever_answers_is_told_in_one_short_line(kind: str, body: str) -> None:
+    """No header and no body makes the sentence long, or puts into it what a terminal obeys."""
+    said = describe_answer(500, kind * 300, body * 300)
+    assert len(said) < 3 * EXCERPT_LENGTH
+    assert said.isprintable()
+
+
+def test_a_short_secret_is_taken_out_by_name() -> None:
+    """A verifier, too short to look like a secret, is removed where it is known, also at an excerpt's end."""
+    body = f"VRF5Y &#86;RF5Y {'x ' * 91}VRF5Y"
+    said = describe_answer(500, "text/VRF5Y", body, ["VRF5Y"])
+    assert "VRF" not in said.upper()

@@ -1,0 +1,105 @@
+"""What a stranger's answer may do to those who read of it: nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from etrade_flows import cli
+from etrade_flows.cli_output import report_error, report_session
+from etrade_tasks import AuthorizationFailed, ETradeCredentials, RenewalFailed, TokenSession
+from etrade_tasks.authorization import ConsumerKeys, request_token
+from etrade_tasks.effort import Effort
+from etrade_tasks.errors import ETradeError
+from etrade_tasks.renew_session import renew_shared
+
+EVIL = "\x1b]0;owned\x07 <!channel> @here [sign in](https://evil.example) www.evil.example **now** " * 40
+ACTS = re.compile(r"[\x00-\x1f\x7f-\x9f]|<!|@|://evil|\]\(|www\.|\*\*")
+HEADERS = ("Content-Type", "Retry-After", "WWW-Authenticate", "Location", "Date", "Server", "X-Any")
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
+
+@pytest.fixture(params=HEADERS)
+def stranger(request: pytest.FixtureRequest, serve: Callable[..., Any]) -> str:
+    """The address of somebody who says something evil in one header, and in the body."""
+    evil = EVIL.replace("\x07", "")  # which no client takes in a header
+    return serve(status=403, body=EVIL.encode(), headers={request.param: evil}).url
+
+
+@pytest.mark.usefixtures("quick_flows")
+def test_a_renewal_quotes_it_without_effect(
+    stranger: str, keys_for: Callable[[str], ETradeCredentials]
+) -> None:
+    """The error of a renewal, which goes to logs, states, events and notifications, is short and inert."""
+    with pytest.raises(RenewalFailed) as failed:
+        renew_shared(keys_for(stranger), Effort("main"))
+    assert "status 403" in failed.value.message
+    assert None is ACTS.search(str(failed.value))
+    assert len(str(failed.value)) < 900
+
+
+def test_a_sign_in_quotes_it_without_effect(stranger: str) -> None:
+    """So is the error of a sign-in."""
+    with pytest.raises(AuthorizationFailed) as failed:
+        request_token(ConsumerKeys("fake-key", "fake-secret"), stranger)
+    assert "status 403" in failed.value.message
+    assert None is ACTS.search(str(failed.value))
+    assert len(str(failed.value)) < 900
+
+
+# The terminal -------------------------------------------------------------------------------------------
+
+NAMES = ("[/red]", "[bold]x", "[link=https://evil.example]x", ":x:", "a\x1b[31mb")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_session_is_shown_by_its_name(
+    name: str, noon: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that looks like markup is shown letter for letter, and what a terminal obeys is not."""
+    monkeypatch.setenv("COLUMNS", "200")
+    session = TokenSession(
+        environment="live", fingerprint="0" * 16, renewed_at=noon, idle_at=noon, expires_at=noon, attempts=1
+    )
+    report_session(name, session)
+    shown = capsys.readouterr().out
+    assert f"{name.replace(chr(27), ' ')} (live)" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_is_shown_as_it_is(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is an error that quotes it, in its message and in its advice."""
+    monkeypatch.setenv("COLUMNS", "200")
+    report_error(ETradeError(f"about {name}.", advice=f"see {name}."))
+    clean = name.replace("\x1b", " ")
+    assert f"ETradeError: about {clean}.\nNext: see {clean}.\n" == capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("command", ["renew", "status", "doctor"])
+@pytest.mark.parametrize("name", ["[/red]", "x[/]"])
+def test_no_command_takes_a_name_for_markup(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A credentials name in square brackets ends no command in a traceback."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--credentials", name])
+    shown = capsys.readouterr()
+    assert ended.value.code in (1, 2, 4)
+    assert "MarkupError" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("arguments", [["[/red]"], ["renew", "--[/red]"], ["renew", "--required-for", "[/]"]])
+def test_a_usage_error_is_shown_as_it_is(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither does an argument that is none."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert 2 == ended.value.code
+    assert "[/" in capsys.readouterr().err
