@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from etrade_tasks.effort import Effort
 
 from etrade_flows import cli
 from etrade_flows.cli_output import report_error, report_session
 from etrade_tasks import AuthorizationFailed, ETradeCredentials, RenewalFailed, TokenSession
 from etrade_tasks.authorization import ConsumerKeys, request_token
-from etrade_tasks.effort import Effort
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.renew_session import renew_shared
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from etrade_tasks.effort import Effort
 
 from etrade_tasks import (
     ConfigurationRefused,
@@ -23,7 +24,6 @@ from etrade_tasks import (
     sign_request,
 )
 from etrade_tasks.authorization import ConsumerKeys, request_token
-from etrade_tasks.effort import Effort
 from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.replies import classify
 from etrade_tasks.tls import tls_context, tls_failure
