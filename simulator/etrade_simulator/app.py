@@ -80,9 +80,14 @@ def _data_routes(service: Service, environment: Environment) -> list[BaseRoute]:
         "/accounts/{account}/portfolio": lambda path: operations.portfolio_of(path["account"]),
         "/market/quote/{symbols}": lambda path: operations.quotes_of(path["symbols"]),
     }
+    orders = {
+        f"/accounts/{{account}}/orders/{action}": partial(_same, operations.order_by(action))
+        for action in ("preview", "place", "cancel")
+    }
     return [
-        Route(path + suffix, _signed(service, environment, find), methods=["GET"])
-        for path, find in finders.items()
+        Route(path + suffix, _signed(service, environment, find), methods=methods)
+        for served, methods in ((finders, ["GET"]), (orders, ["POST", "PUT"]))
+        for path, find in served.items()
         for suffix in (".json", "")
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -80,6 +81,17 @@ def _quotes(caller: Caller[GrantedToken], symbols: str) -> Answer:
     return answers.data(sample_quotes.quotes(symbols, caller.now), as_json=wants_json(caller.call))
 
 
+def _order(caller: Caller[GrantedToken], action: str) -> Answer:
+    """Take an order and do nothing with it: what a client sent stands in the list of calls."""
+    caller.token.use(caller.now)
+    document = {f"{action.capitalize()}OrderResponse": {"orderId": 1, "placedTime": _millis(caller.now)}}
+    return answers.data(document, as_json=wants_json(caller.call))
+
+
+def _millis(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
 OAUTH_OPERATIONS: dict[str, Operation[Any]] = {
     "request_token": Operation(no_token, _request_token),
     "access_token": Operation(request_token, _access_token),
@@ -98,6 +110,11 @@ def balance_of(account: str) -> Operation[GrantedToken]:
 def portfolio_of(account: str) -> Operation[GrantedToken]:
     """Give the operation that answers this account's positions."""
     return Operation(access_token, partial(_portfolio, account=account), "accounts")
+
+
+def order_by(action: str) -> Operation[GrantedToken]:
+    """Give the operation that takes an order: ``preview``, ``place`` or ``cancel``."""
+    return Operation(access_token, partial(_order, action=action), "orders")
 
 
 def quotes_of(symbols: str) -> Operation[GrantedToken]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from etrade_simulator.problems import RateExceeded
 
-Module = Literal["accounts", "market"]
+Module = Literal["accounts", "market", "orders"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class RateLimit:
 ETRADE_LIMITS: dict[Module, RateLimit] = {
     "accounts": RateLimit(per_second=2, per_hour=7_000),
     "market": RateLimit(per_second=4, per_hour=14_000),
+    "orders": RateLimit(per_second=2, per_hour=7_000),
 }
 """The limits on E*TRADE's developer pages; its OAuth calls are not among them."""
 

@@ -18,7 +18,7 @@ from oauthlib.oauth1.rfc5849 import signature
 
 from etrade_simulator.problems import OAuthProblem
 
-Method = Literal["GET", "POST"]
+Method = Literal["GET", "POST", "PUT"]
 
 _FORM = "application/x-www-form-urlencoded"
 _REQUIRED = (

@@ -151,3 +151,11 @@ def test_an_unknown_path_is_404(get: Get) -> None:
 def test_data_is_read_by_get_alone(get: Get, path: str) -> None:
     """Another method at a data path is 405."""
     assert 405 == get(path, method="POST").status_code
+
+
+@pytest.mark.parametrize(("action", "method"), [("preview", "POST"), ("place", "POST"), ("cancel", "PUT")])
+def test_an_order_is_taken_and_recorded(simulator: Simulator, get: Get, action: str, method: str) -> None:
+    """A signed order is answered with an order number, and stands in the list of calls with its method."""
+    answer = get(f"/accounts/any/orders/{action}.json", method=method)
+    assert 1 == answer.json()[f"{action.capitalize()}OrderResponse"]["orderId"]
+    assert [method] == [call.method for call in simulator.calls(f"/orders/{action}.json")]
