@@ -28,6 +28,7 @@ FLOWS_NAMES = [
 ]
 
 TASKS_NAMES = [
+    "AddressRefused",
     "AuthorizationFailed",
     "ConfigurationRefused",
     "CredentialsInvalid",

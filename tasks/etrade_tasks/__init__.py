@@ -4,6 +4,7 @@ from etrade_tasks.call_renew import call_renew
 from etrade_tasks.classify_response import classify_response
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import (
+    AddressRefused,
     AuthorizationFailed,
     ConfigurationRefused,
     CredentialsInvalid,
@@ -22,6 +23,7 @@ from etrade_tasks.sign_request import SignedRequest, sign_request
 from etrade_tasks.signing import ETradeAuth
 
 __all__ = [
+    "AddressRefused",
     "AuthorizationFailed",
     "ConfigurationRefused",
     "CredentialsInvalid",

@@ -22,6 +22,8 @@ API_URLS: dict[Environment, str] = {
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 """The usual ways to name this machine as only it can reach itself."""
 
+_PORTS = {"https": 443, "http": 80}
+
 
 def safe_address(address: str) -> str:
     """The address without a trailing slash, once it is known to be safe to send signed requests to.
@@ -49,6 +51,36 @@ def _scheme_and_host(address: str) -> tuple[str, str | None]:
     except ValueError:
         return "", None
     return parts.scheme, parts.hostname or None
+
+
+def may_be_signed(address: str, api_url: str) -> bool:
+    """Whether a request to this address may carry a signature, which shows the consumer key and the token.
+
+    It may go to E*TRADE's own hosts and to the API address of the credentials. Scheme, host and port must
+    be the same; the path may differ. A user in the address is refused, and so is a host that is merely
+    another spelling, such as one with a dot at its end: it would be signed for one name and sent to another.
+
+    Args:
+        address: The absolute address, its query included.
+        api_url: Where the credentials' data calls go.
+    """
+    origin = _origin(address)
+    return origin is not None and origin in {_origin(own) for own in (api_url, *API_URLS.values())}
+
+
+def _origin(address: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port (RFC 6454, section 4); None where one is missing or the address is doubtful."""
+    # urlsplit drops blanks without a word, and reads a backslash otherwise than browsers do.
+    if re.search(r"[\s\\]", address):
+        return None
+    try:
+        parts = urlsplit(address)
+        port = _PORTS.get(parts.scheme) if parts.port is None else parts.port
+    except ValueError:
+        return None
+    if not parts.hostname or port is None or "@" in parts.netloc:
+        return None
+    return parts.scheme, parts.hostname, port
 
 
 def is_loopback(host: str) -> bool:

@@ -28,9 +28,9 @@ from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, safe_addres
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
 from etrade_tasks.session import midnight_after
 from etrade_tasks.settings import named_variables
+from etrade_tasks.signed_clients import SignedAsyncClient, SignedClient
 from etrade_tasks.signing import ETradeAuth, SigningKeys
 from etrade_tasks.transport import client_options
-from etrade_tasks.wire_logs import GuardedAsyncClient, GuardedClient
 
 
 def _trimmed(secret: SecretStr) -> SecretStr:
@@ -231,21 +231,23 @@ class ETradeCredentials(CredentialsBlock):
         """A client whose base is E*TRADE's API and whose every request is signed. Close it after use.
 
         It takes the environment's proxies, but never to this machine; trusts whom `SSL_CERT_FILE` and
-        `ETRADE_CA_FILE` say; and keeps what it sends and is answered out of the HTTP libraries' logs.
+        `ETRADE_CA_FILE` say; and keeps what it sends and is answered out of the HTTP libraries' logs. A
+        request to any other host than E*TRADE's and the API address's raises `AddressRefused`. Redirects
+        are handed on, never followed.
 
         Raises:
             SignInRequired: There is no access token.
             CredentialsInvalid: A setting for TLS cannot be used.
         """
-        return GuardedClient(**self._client_options())
+        return SignedClient(**self._client_options())
 
     def get_async_client(self) -> httpx.AsyncClient:
         """As `get_client`, for async code."""
-        return GuardedAsyncClient(**self._client_options())
+        return SignedAsyncClient(**self._client_options())
 
     def _client_options(self) -> dict[str, Any]:
         return {
-            "auth": ETradeAuth(self.signing_keys),
+            "auth": ETradeAuth(self.signing_keys, api_url=self.api_base_url),
             "base_url": self.api_base_url,
             "headers": {"Accept": "application/json"},
             **client_options(self.api_base_url),

@@ -6,6 +6,7 @@
     ├── SignInRequired          a person signs in at E*TRADE again
     │   └── SessionTooShort     run the pipeline earlier in the session, or split it
     ├── ConfigurationRefused    correct the key, the secret or the address
+    ├── AddressRefused          call that address by a client that signs nothing
     ├── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
     ├── VerifierRefused         start the sign-in again, and enter the new verifier
     ├── AuthorizationFailed     try the sign-in or sign-out again later
@@ -99,6 +100,15 @@ class ConfigurationRefused(ETradeError):
     default_advice = (
         "compare the consumer key, its secret and the environment in the credentials block "
         "(Prefect UI > Blocks) with the key that E*TRADE issued."
+    )
+
+
+class AddressRefused(ETradeError):
+    """A request was neither signed nor sent: its address is not E*TRADE's, nor that of the credentials."""
+
+    default_advice = (
+        "call other addresses by a client of their own (`httpx.get`), which signs nothing; where this one "
+        "serves E*TRADE's API, set it as the API address of the credentials."
     )
 
 

@@ -28,8 +28,10 @@ from authlib.oauth1.rfc5849.signature import (
 )
 from authlib.oauth1.rfc5849.util import escape
 
+from etrade_tasks.addresses import may_be_signed
 from etrade_tasks.clock import Clock
 from etrade_tasks.clock import now as clock_now
+from etrade_tasks.errors import AddressRefused
 
 _FORM = "application/x-www-form-urlencoded"
 
@@ -139,6 +141,9 @@ class ETradeAuth(httpx.Auth):
 
     Args:
         keys: Who signs.
+        api_url: The API address of the credentials. Where it is given, requests to it and to E*TRADE's hosts
+            are signed, and any other is refused: a signature shows the consumer key and the token to whoever
+            is asked. Where it is not, all are signed.
         clock_offset: Added to the machine's time, where E*TRADE has said how far off it is.
         clock: Tells the time; the package's own clock if not given.
     """
@@ -149,10 +154,13 @@ class ETradeAuth(httpx.Auth):
         self,
         keys: SigningKeys,
         *,
+        api_url: str | None = None,
         clock_offset: timedelta = timedelta(0),
         clock: Clock = clock_now,
     ) -> None:
         self._keys = keys
+        # Spelled as httpx spells what it sends to.
+        self._api_url = None if api_url is None else str(httpx.URL(api_url))
         self._clock_offset = clock_offset
         self._clock = clock
 
@@ -161,7 +169,17 @@ class ETradeAuth(httpx.Auth):
         return "ETradeAuth(…)"
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Yield the request, signed."""
+        """Yield the request, signed.
+
+        Raises:
+            AddressRefused: It would go to a stranger.
+        """
+        if self._api_url is not None and not may_be_signed(str(request.url), self._api_url):
+            # The address is not repeated: a query or a user in it may be secret.
+            raise AddressRefused(
+                "A client of E*TRADE credentials was asked for an address that is neither E*TRADE's (over "
+                "https) nor the API address of the credentials. Nothing was sent."
+            )
         request.headers["Authorization"] = authorization_header(
             request.method,
             str(request.url),

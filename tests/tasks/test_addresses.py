@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, safe_address
+from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, may_be_signed, safe_address
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -108,3 +108,58 @@ def test_no_address_whatever_is_repeated(before: str, after: str) -> None:
         safe_address(f"https://{before}:{MARK}@{after}")
     except ValueError as refusal:
         assert MARK not in str(refusal)  # noqa: PT017  # most are refused, some are not: both are right
+
+
+SIMULATOR = "http://127.0.0.1:8765/sandbox"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("https://api.etrade.com/v1/accounts/list.json", id="live"),
+        pytest.param("https://apisb.etrade.com/v1/accounts/list.json", id="sandbox"),
+        pytest.param("https://API.ETrade.com/oauth/renew_access_token", id="capitals"),
+        pytest.param("https://api.etrade.com:443/v1?q=a@b", id="default port, and an at sign in the query"),
+        pytest.param(f"{SIMULATOR}/v1/accounts/list.json", id="own address"),
+        pytest.param("http://127.0.0.1:8765/oauth/renew_access_token", id="another path of the own address"),
+    ],
+)
+def test_requests_to_e_trade_and_the_own_address_may_be_signed(address: str) -> None:
+    """A signature may go to either of E*TRADE's hosts, and to where the credentials' data calls go."""
+    assert may_be_signed(address, SIMULATOR)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("https://example.com/v1/accounts/list.json", id="another host"),
+        pytest.param("http://api.etrade.com/v1/accounts/list.json", id="plain http"),
+        pytest.param("http://api.etrade.com:443/v1/accounts/list.json", id="plain http on the port of https"),
+        pytest.param("https://api.etrade.com:8443/v1/accounts/list.json", id="another port"),
+        pytest.param("https://api.etrade.com:0/v1/accounts/list.json", id="port zero"),
+        pytest.param("https://api.etrade.com./v1/accounts/list.json", id="dot at the end"),
+        pytest.param("https://api.etrade.com.example.com/", id="looks like E*TRADE"),
+        pytest.param("https://us.etrade.com/e/t/etws/authorize", id="E*TRADE's pages for people"),
+        pytest.param("https://api.etrade.com@example.com/", id="E*TRADE as the user"),
+        pytest.param("https://someone:fake-password@api.etrade.com/", id="a user at E*TRADE"),
+        pytest.param("https://example.com\\@api.etrade.com/", id="backslash"),
+        pytest.param("https://api.etrade.com\n.example.com/", id="newline"),
+        pytest.param("https://api.etrade.com:x/", id="no number as the port"),
+        pytest.param("//api.etrade.com/", id="scheme left out"),
+        pytest.param("/v1/accounts/list.json", id="path alone"),
+        pytest.param("http://127.0.0.1:8766/sandbox", id="another port of this machine"),
+        pytest.param("http://localhost:8765/sandbox", id="another name of this machine"),
+        pytest.param("https://127.0.0.1:8765/sandbox", id="another scheme of the own address"),
+    ],
+)
+def test_requests_to_a_stranger_may_not(address: str) -> None:
+    """Any other scheme, host, port or spelling is a stranger's."""
+    assert not may_be_signed(address, SIMULATOR)
+
+
+@unhurried
+@given(address=st.text(max_size=60), api_url=st.text(max_size=60))
+def test_any_text_is_judged(address: str, api_url: str) -> None:
+    """Whatever stands there instead of an address, the answer is yes or no, and no where it is no address."""
+    assert may_be_signed(address, api_url) in {True, False}
+    assert not may_be_signed(address.replace("/", ""), "")

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from etrade_tasks import CredentialsInvalid, ETradeCredentials, SignInRequired
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import AddressRefused, CredentialsInvalid, ETradeCredentials, SignInRequired
 from etrade_tasks.credentials import credentials_from_environment
 
 SECRETS = {
@@ -212,6 +213,82 @@ def test_async_client_is_signed_too(credentials: ETradeCredentials) -> None:
     import asyncio
 
     assert 200 == asyncio.run(_status(credentials))
+
+
+STRANGERS = [
+    "https://example.com/v1/accounts/list.json",
+    "http://api.etrade.com/v1/accounts/list.json",
+    "https://api.etrade.com./v1/accounts/list.json",
+    "https://someone:canary@api.etrade.com/v1/accounts/list.json",
+]
+
+
+@pytest.fixture
+def sends_nothing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every request that reached the network, and a network that answers none."""
+    sent: list[str] = []
+
+    def refuse(_: object, request: httpx.Request) -> httpx.Response:
+        sent.append(str(request.url))
+        raise httpx.ConnectError("there is no network")
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", refuse)
+    return sent
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_client_refuses_a_stranger_s_address(stranger: str, sends_nothing: list[str]) -> None:
+    """An absolute address that is not E*TRADE's raises before anything is sent, without repeating it."""
+    with make().get_client() as client, pytest.raises(AddressRefused) as refused:
+        client.get(stranger, params={"q": "canary"})
+    assert [] == sends_nothing
+    assert "canary" not in str(refused.value)
+
+
+def test_async_client_refuses_a_stranger_s_address(sends_nothing: list[str]) -> None:
+    """The async client refuses it too."""
+    import asyncio
+
+    async def ask() -> None:
+        async with make().get_async_client() as client:
+            await client.post(STRANGERS[0])
+
+    with pytest.raises(AddressRefused):
+        asyncio.run(ask())
+    assert [] == sends_nothing
+
+
+@pytest.mark.parametrize("host", ["api.etrade.com", "apisb.etrade.com", "API.etrade.com:443"])
+def test_client_signs_for_either_of_e_trade_s_hosts(host: str, sends_nothing: list[str]) -> None:
+    """An absolute address of E*TRADE's is called, whichever environment the key is of."""
+    with make().get_client() as client, pytest.raises(httpx.ConnectError):
+        client.get(f"https://{host}/v1/accounts/list.json")
+    assert 1 == len(sends_nothing)
+
+
+def test_client_calls_a_stranger_unsigned_where_it_is_told_to(sends_nothing: list[str]) -> None:
+    """Who turns the signature off for a call may call anybody."""
+    with make().get_client() as client, pytest.raises(httpx.ConnectError):
+        client.get(STRANGERS[0], auth=None)
+    assert [STRANGERS[0]] == sends_nothing
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/accounts/list.json"), ("POST", "/v1/accounts/any/orders/place.json")],
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_handed_on_though_the_caller_would_follow(
+    simulator: Simulator, credentials: ETradeCredentials, method: str, path: str, status: int
+) -> None:
+    """A redirect is never followed: no signature and no order goes out a second time."""
+    elsewhere = {"Location": f"{simulator.oauth_url}/renew_access_token"}
+    simulator.plant(Fault(status=status, headers=elsewhere), path=path)
+    with credentials.get_client() as client:
+        client.follow_redirects = True
+        answer = client.request(method, path, follow_redirects=True)
+    assert (status, [path]) == (answer.status_code, [call.path for call in simulator.calls()])
 
 
 ENVIRONMENT = {f"ETRADE_{name.upper()}": value for name, value in SECRETS.items()}

@@ -14,6 +14,7 @@ from etrade_tasks import errors
 from etrade_tasks.errors import ETradeError, RenewalFailed
 
 CLASSES = [
+    errors.AddressRefused,
     errors.AuthorizationFailed,
     errors.CredentialsInvalid,
     errors.CredentialsNotFound,
