@@ -1,4 +1,8 @@
-"""Clients for a pipeline: renewed before the first call, and revived when a call is refused as inactive."""
+"""Clients for a pipeline: renewed before the first call, and revived when a call is refused.
+
+Only GET and HEAD are ever sent again, and once: an order that E*TRADE took and then answered badly would be
+placed twice.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,15 @@ import httpx
 
 from etrade_flows.access.memory import recall
 from etrade_flows.active_session import active_session, revived_session
+from etrade_flows.best_effort import best_effort
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.load_credentials import load_credentials
-from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify
-from etrade_tasks.signing import ETradeAuth
+from etrade_tasks.replies import Outcome, RenewalReply, Verdict, classify, says_token_is_dead
+from etrade_tasks.signing import ETradeAuth, SigningKeys
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+"""What may be sent a second time (RFC 9110, section 9.2.1), of the methods that E*TRADE serves."""
 
 
 @contextmanager
@@ -25,9 +33,11 @@ def etrade_client(
 ) -> Iterator[httpx.Client]:
     """A signed client on an active session, for the length of the `with` block.
 
-    The session is renewed first where that is due. A call that E*TRADE refuses as inactive renews the session
-    once and is sent again, and so is one whose nonce or timestamp was refused; every other answer is handed
-    on as it is.
+    The session is renewed first where that is due. Where E*TRADE refuses the token of a call, the client
+    takes the token that the credentials hold by now, or renews the one that it has, and sends a GET or HEAD
+    once more; so it does where the nonce or the timestamp was refused. A call by any other method, such as
+    an order, is never sent again: its answer is handed on as it is, and the next call finds the session
+    revived. Every other answer is handed on, and so is every redirect.
 
     Open it where it is used: as the argument of a task it would be hashed for the cache, unless that task has
     `cache_policy=NO_CACHE`.
@@ -43,7 +53,8 @@ def etrade_client(
         required_for: How long the session must last yet.
 
     Raises:
-        ETradeError: What `renew_access_token` raises, here or at a call that finds the session over.
+        ETradeError: What `renew_access_token` raises, here or at a GET or HEAD that finds the session over.
+        AddressRefused: A call goes neither to E*TRADE nor to the API address of the credentials.
     """
     active_session(credentials, required_for=required_for)
     loaded = load_credentials.fn(credentials)
@@ -65,68 +76,90 @@ async def etrade_async_client(
 
 
 class RevivingAuth(httpx.Auth):
-    """Signs each request, and once sends it again where a renewal or a new signature can help.
+    """Signs each request, and sends a safe one again, once, where another token or signature can help.
 
     Args:
         name: The credentials' name, to renew by.
-        credentials: What to sign with at first; loaded again at each renewal, since a person may have signed
-            in anew meanwhile.
+        credentials: What to sign with at first; loaded again whenever the token is refused, since a person
+            may have signed in anew meanwhile.
     """
 
     def __init__(self, name: str, credentials: ETradeCredentials) -> None:
         self._name = name
+        self._api_url = credentials.api_base_url
         self._keys = credentials.signing_keys
         self._clock_offset = timedelta(0)
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Yield the signed request, and a second time if the first answer calls for it."""
         request.read()
-        sent_at = time.monotonic()
-        response = yield self._signed(request)
-        if not response.is_client_error:  # its body is the caller's, who may want to stream it
-            return
-        response.read()
-        verdict = judge_answer(response)
-        if self._revival_helps(verdict):
-            revived_session(self._name, sent_at)
-            self._keys = load_credentials.fn(self._name).signing_keys
-            yield self._signed(request)
-        elif self._signature_was_refused(verdict):
-            yield self._signed(request)
+        keys, sent_at = self._keys, time.monotonic()
+        answer = yield self._signed(request, keys)
+        if _may_refuse_the_token(answer):
+            answer.read()
+            if self._may_be_sent_again(answer, keys, sent_at):
+                yield self._signed(request, self._keys)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """As `sync_auth_flow`; a renewal runs in a thread."""
+        """As `sync_auth_flow`; credentials are loaded and renewed in a thread."""
         await request.aread()
-        sent_at = time.monotonic()
-        response = yield self._signed(request)
-        if not response.is_client_error:
-            return
-        await response.aread()
-        verdict = judge_answer(response)
-        if self._revival_helps(verdict):
-            await asyncio.to_thread(revived_session, self._name, sent_at)
-            self._keys = (await asyncio.to_thread(load_credentials.fn, self._name)).signing_keys
-            yield self._signed(request)
-        elif self._signature_was_refused(verdict):
-            yield self._signed(request)
+        keys, sent_at = self._keys, time.monotonic()
+        answer = yield self._signed(request, keys)
+        if _may_refuse_the_token(answer):
+            await answer.aread()
+            if await asyncio.to_thread(self._may_be_sent_again, answer, keys, sent_at):
+                yield self._signed(request, self._keys)
 
-    def _signed(self, request: httpx.Request) -> httpx.Request:
-        auth = ETradeAuth(self._keys, clock_offset=self._clock_offset)
+    def _signed(self, request: httpx.Request, keys: SigningKeys) -> httpx.Request:
+        auth = ETradeAuth(keys, api_url=self._api_url, clock_offset=self._clock_offset)
         return next(auth.auth_flow(request))
 
-    def _revival_helps(self, verdict: Verdict) -> bool:
-        """Whether the token may be inactive; while a renewal answers, a bare 401 means something else."""
-        refused = verdict.outcome is Outcome.SIGN_IN_REQUIRED
-        return refused and (verdict.problem is not None or recall(self._name, now()) is None)
+    def _may_be_sent_again(self, answer: httpx.Response, keys: SigningKeys, sent_at: float) -> bool:
+        """Mend what made E*TRADE refuse the request; whether to send it again.
 
-    def _signature_was_refused(self, verdict: Verdict) -> bool:
-        self._clock_offset = verdict.clock_offset or self._clock_offset
-        return verdict.outcome in {Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED}
+        Raises:
+            ETradeError: The session of a safe request cannot be revived.
+        """
+        method = answer.request.method
+        if method in SAFE_METHODS:
+            return self._mend(answer, keys, sent_at)
+        # Whoever sent an order needs its answer more than the reason why the next call will be refused.
+        with best_effort(f"E*TRADE refused a {method}, and the session could not be revived"):
+            self._mend(answer, keys, sent_at)
+        return False
+
+    def _mend(self, answer: httpx.Response, keys: SigningKeys, sent_at: float) -> bool:
+        """Whether the next request can be better: by another token, a renewed one, or a corrected clock."""
+        verdict = judge_answer(answer)
+        if verdict.outcome in {Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED}:
+            self._clock_offset = verdict.clock_offset or self._clock_offset
+            return True
+        if verdict.outcome is not Outcome.SIGN_IN_REQUIRED:
+            return False
+        self._keys = load_credentials.fn(self._name).signing_keys
+        if self._keys != keys:  # somebody has signed in meanwhile
+            return True
+        names_the_token = verdict.problem is not None or says_token_is_dead(answer.text)
+        if not names_the_token and recall(self._name, now()) is not None:
+            return False  # the token is good, so a bare 401 means something else
+        revived_session(self._name, sent_at)
+        self._keys = load_credentials.fn(self._name).signing_keys
+        return True
+
+
+def _may_refuse_the_token(answer: httpx.Response) -> bool:
+    """Whether to look into an answer; the body of any other is the caller's, who may want to stream it."""
+    return answer.is_client_error or answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR
 
 
 def judge_answer(response: httpx.Response) -> Verdict:
-    """The verdict on a data call's answer; one that is no 4xx says nothing of the session."""
-    if not response.is_client_error:
+    """The verdict on a data call's answer, once it has been read.
+
+    Data calls have been seen to answer a dead token with status 500, which says nothing of a token where a
+    renewal is answered so.
+    """
+    if not _may_refuse_the_token(response):
         return Verdict(Outcome.RENEWED, advice="The call was not refused.")
-    reply = RenewalReply(response.status_code, response.headers, response.text, received_at=now())
-    return classify(reply)
+    refused = response.is_server_error and says_token_is_dead(response.text)
+    status = httpx.codes.UNAUTHORIZED if refused else response.status_code
+    return classify(RenewalReply(int(status), response.headers, response.text, received_at=now()))

@@ -37,7 +37,7 @@ SKEW_ABSURD = timedelta(days=366)
 
 _SUCCESS = "access token has been renewed"
 _RATE_LIMIT = "number of requests exceeded the rate limit"
-_INVALID_TOKEN = "invalid access token used"  # noqa: S105  # E*TRADE's sentence, not a token
+_DEAD_TOKEN = ("invalid access token used", "invalid consumer key and/or session token")
 
 _PROBLEM = re.compile(r"""oauth_problem["']?(?:</\w{1,10}>)?\s*(?:=|:|>)\s*["']?\s*([a-z_]{1,40})""")
 _ABSENT = re.compile(r"""oauth_parameters_absent["']?\s*(?:=|:|>)\s*["']?\s*([^"'<,\s]*)""")
@@ -215,7 +215,7 @@ def _judge_problem(problem: str, text: str) -> tuple[Outcome, str | None, str]:
 
 
 def _judge_text(text: str) -> Outcome | None:
-    if _INVALID_TOKEN in text:
+    if any(sentence in text for sentence in _DEAD_TOKEN):
         return Outcome.SIGN_IN_REQUIRED
     if _RATE_LIMIT in text:
         return Outcome.TRANSIENT
@@ -228,6 +228,12 @@ def _judge_status(status: int, text: str) -> Outcome:
     if status == 200 and not text:  # noqa: PLR2004
         return Outcome.TRANSIENT
     return _STATUSES.get(status, Outcome.UNRECOGNISED)
+
+
+def says_token_is_dead(body: str) -> bool:
+    """Whether an answer says, in one of E*TRADE's sentences, that the access token is dead."""
+    text = _readable(body)
+    return any(sentence in text for sentence in _DEAD_TOKEN)
 
 
 def _readable(text: str) -> str:

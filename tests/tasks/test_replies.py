@@ -23,6 +23,7 @@ from etrade_tasks.replies import (
 
 NOW = datetime(2021, 11, 11, 21, 17, 12, tzinfo=UTC)
 SENTENCE = "Access Token has been renewed"
+UNAUTHORIZED = "Unauthorized request - invalid Consumer key and/or session token"
 RATE_LIMIT = "Number of requests exceeded the rate limit set"
 WINDOW = "1636665132-1636665732"  # five minutes either way of NOW
 
@@ -105,6 +106,8 @@ def older_tomcat(message: str) -> str:
         pytest.param(401, "prose", SIGN_IN_REQUIRED, id="401, no readable problem"),
         pytest.param(401, "Invalid access token used", SIGN_IN_REQUIRED, id="invalid token"),
         pytest.param(400, "invalid ACCESS token used.", SIGN_IN_REQUIRED, id="invalid token, 400"),
+        pytest.param(401, UNAUTHORIZED, SIGN_IN_REQUIRED, id="unauthorized request"),
+        pytest.param(400, f"<m>{UNAUTHORIZED}</m>", SIGN_IN_REQUIRED, id="unauthorized request, 400"),
         pytest.param(400, RATE_LIMIT, TRANSIENT, id="rate limit, 400"),
         pytest.param(403, f"<p>{RATE_LIMIT.upper()}</p>", TRANSIENT, id="rate limit, 403"),
     ],
@@ -290,6 +293,7 @@ def test_any_other_code_says_nothing(body: str) -> None:
     [
         pytest.param(500, SENTENCE, TRANSIENT, id="5xx before the sentence"),
         pytest.param(503, "oauth_problem=token_expired", TRANSIENT, id="5xx before a problem"),
+        pytest.param(500, UNAUTHORIZED, TRANSIENT, id="5xx before E*TRADE's word of a dead token"),
         pytest.param(502, "Invalid access token used", TRANSIENT, id="5xx before any text"),
         pytest.param(
             200, f"{SENTENCE} oauth_problem=token_expired", RENEWED, id="the sentence before a problem"

@@ -38,6 +38,7 @@ class Nowhere(tzinfo):
 
 FRAGMENTS = [
     *("Access Token has been renewed", "Number of requests exceeded the rate limit", TIMESTAMPS),
+    "Unauthorized request - invalid Consumer key and/or session token",
     *("Invalid access token used", '{"Error": {"code": 100}}', "<Error><code>670</code></Error>"),
     *("oauth_problem=token_rejected", "oauth_problem=timestamp_refused"),
     *(
