@@ -71,7 +71,7 @@ def test_testing_section_passes_as_written(tmp_path: Path, environment: dict[str
     (tmp_path / "test_pipeline.py").write_text(snippet)
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert "1 passed" in done.stdout, done.stdout
 

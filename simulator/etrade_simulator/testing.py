@@ -1,10 +1,16 @@
 """A pytest plug-in: a running simulator, an access token just signed in, and variables that lead to both.
 
-It comes with the package; a test that names a fixture gets it.
+It comes with the package; a test that names a fixture gets it, and with it a Prefect without blocks or runs,
+a place of its own for renewal records and lock files, and a package that remembers no session. So no test
+sees another's session, and none reaches the Prefect server that a developer has set.
+
+Starting that Prefect takes some seconds, once for each pytest run. A suite that is inside a
+``prefect_test_harness`` of its own keeps it, blocks and runs included.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,15 +19,104 @@ import pytest
 if TYPE_CHECKING:
     from etrade_simulator import AccessToken, Simulator
 
+# The fixtures import what they need, since the plug-in is loaded in every pytest run, and most of them never
+# ask for a fixture of it.
+# ruff: noqa: PLC0415
+
+_STARTUP_LIMIT = 120
+"""Seconds that Prefect may take to start; a busy machine has been seen to take 30."""
+
+
+@pytest.fixture(scope="session")
+def _etrade_prefect() -> Iterator[str | None]:
+    """Run a Prefect server for this pytest run, and give its address; none where the suite has its own."""
+    if _inside_a_test_harness():
+        yield None
+        return
+    from prefect.settings import get_current_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=_STARTUP_LIMIT):
+        yield get_current_settings().api.url
+
+
+def _inside_a_test_harness() -> bool:
+    """Tell whether Prefect's API is a server that this process started, and set as its address.
+
+    Prefect's harness does both. Its ephemeral mode starts a server too, over the developer's own database,
+    and sets no address.
+    """
+    if "prefect.server.api.server" not in sys.modules:
+        return False
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    servers = SubprocessASGIServer._instances.values()  # noqa: SLF001  # Prefect tells it nowhere else
+    return get_current_settings().api.url in {server.api_url for server in servers if server.running}
+
 
 @pytest.fixture
-def etrade_simulator() -> Iterator[Simulator]:
+def _etrade_isolation(
+    _etrade_prefect: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Keep the test from every session, record, lock, block and run but its own."""
+    import prefect.context
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
+        PREFECT_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
+
+    from etrade_flows.active_session import forget_sessions
+
+    url, place = _etrade_prefect or PREFECT_API_URL.value(), tmp_path_factory.mktemp("etrade")
+    monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(place / "locks"))
+    monkeypatch.delenv("ETRADE_LOCK_REDIS_URL", raising=False)
+    # For the processes that a test starts, which know nothing of settings made here.
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(place / "results"))
+    forget_sessions()
+    with temporary_settings(
+        {
+            PREFECT_API_URL: url,
+            PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: None,
+            PREFECT_LOCAL_STORAGE_PATH: place / "results",
+        }
+    ):
+        # For the threads that a test starts: Prefect's settings live in a context that they do not inherit.
+        own = prefect.context.get_settings_context()
+        monkeypatch.setattr(prefect.context, "GLOBAL_SETTINGS_CONTEXT", own)
+        yield
+    forget_sessions()
+    if _etrade_prefect is not None:
+        _forget_blocks_and_runs(_etrade_prefect)
+
+
+def _forget_blocks_and_runs(url: str) -> None:
+    """Delete what a test left on the plug-in's own server; to start a new one would take seconds.
+
+    Args:
+        url: Of that server. Prefect's settings may say another by now, and everything there is deleted.
+    """
+    from prefect.client.orchestration import SyncPrefectClient
+
+    with SyncPrefectClient(url) as client:
+        while blocks := client.read_block_documents():
+            for block in blocks:
+                client.delete_block_document(block.id)
+        while flows := client.read_flows():
+            for flow in flows:
+                client.delete_flow(flow.id)  # its runs and deployments go with it
+
+
+@pytest.fixture
+def etrade_simulator(_etrade_isolation: None) -> Iterator[Simulator]:
     """A running E*TRADE simulator of the test's own, on a free loopback port, with nothing signed in.
 
     It takes any number of calls a second; ``Simulator(rate_limits=True)`` keeps E*TRADE's limits.
     """
-    # Imported here: the plug-in is loaded in every pytest run, and most of them start no simulator.
-    from etrade_simulator import Simulator  # noqa: PLC0415
+    from etrade_simulator import Simulator
 
     with Simulator() as simulator:
         yield simulator

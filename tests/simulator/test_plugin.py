@@ -1,8 +1,15 @@
 """The pytest plug-in, as a user's own test run sees it."""
 
+from __future__ import annotations
+
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 USERS_TESTS = """
 import os
@@ -31,10 +38,55 @@ def test_each_test_has_a_simulator_of_its_own(etrade_simulator):
 """
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+TESTS_OF_ONE_NAME = """
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from etrade_flows import active_session, etrade_client
+from etrade_tasks import ETradeCredentials
+
+LIST = "/v1/accounts/list.json"
+
+
+def call(simulator):
+    with etrade_client("etrade") as client:
+        assert client.get(LIST).status_code == 200
+    assert [200] == [call.status for call in simulator.calls("/oauth/renew_access_token")]
+
+
+def test_by_the_variables(etrade_environment, etrade_simulator):
+    call(etrade_simulator)
+
+
+def test_by_a_block(etrade_session, etrade_simulator):
+    ETradeCredentials(
+        consumer_key=etrade_session.consumer_key,
+        consumer_secret=etrade_session.consumer_secret,
+        access_token=etrade_session.token,
+        access_token_secret=etrade_session.token_secret,
+        oauth_url=etrade_simulator.oauth_url,
+        api_url=etrade_simulator.api_url("live"),
+    ).save("etrade", overwrite=True)
+    call(etrade_simulator)
+
+
+def test_by_the_variables_again_and_in_a_thread(etrade_environment, etrade_simulator):
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(call, etrade_simulator).result()
+    assert not active_session("etrade").attempts
+"""
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python in a directory of its own."""
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
 
 
@@ -55,10 +107,10 @@ def test_pytest_lists_the_fixtures_with_what_they_give(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_simulator_does_not_pay_for_one(tmp_path: Path) -> None:
-    """Importing the plug-in imports neither Starlette nor uvicorn nor oauthlib."""
+    """Importing the plug-in imports neither the server's libraries nor Prefect."""
     program = (
         "import sys, etrade_simulator.testing;"
-        "print(sorted({'starlette', 'uvicorn', 'oauthlib'} & set(sys.modules)))"
+        "print(sorted({'starlette', 'uvicorn', 'oauthlib', 'prefect', 'etrade_flows'} & set(sys.modules)))"
     )
     assert "[]" == run("-c", program, cwd=tmp_path).stdout.strip()
 
@@ -71,3 +123,77 @@ def test_the_package_lists_what_it_offers(tmp_path: Path) -> None:
         "print(hasattr(package, 'Simulater'))"
     )
     assert ["True", "False"] == run("-c", program, cwd=tmp_path).stdout.split()
+
+
+PYTEST = ("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
+
+
+@pytest.fixture
+def developer_s_prefect(
+    prefect_server: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """The shell of a developer whose Prefect server holds the block ``etrade``, with its settings."""
+    from prefect.settings import get_current_settings
+
+    from etrade_tasks import ETradeCredentials
+
+    real = ETradeCredentials(
+        consumer_key="fake-key-of-the-developer",
+        consumer_secret="fake-secret-of-the-developer",
+        access_token="fake-token-of-the-developer",
+        access_token_secret="fake-token-secret-of-the-developer",
+        oauth_url="http://127.0.0.1:9",
+        api_url="http://127.0.0.1:9",
+    )
+    real.save("etrade", overwrite=True)
+    yield {
+        "PREFECT_API_URL": get_current_settings().api.url,
+        "PREFECT_HOME": str(tmp_path_factory.mktemp("home")),
+        "ETRADE_LOCK_REDIS_URL": "redis://127.0.0.1:9",
+    }
+    found = ETradeCredentials.load("etrade")
+    assert real.fingerprint == found.fingerprint
+    ETradeCredentials.delete("etrade")
+
+
+def test_users_tests_see_no_other_session_and_no_real_block(
+    tmp_path: Path, developer_s_prefect: dict[str, str], database: Callable[[], str]
+) -> None:
+    """Tests that use one name pass one after the other; a developer's server of that block is not touched."""
+    (tmp_path / "test_users.py").write_text(TESTS_OF_ONE_NAME)
+    before = kept(database())
+    done = run(*PYTEST, cwd=tmp_path, **developer_s_prefect)
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert before == kept(database())
+    home = Path(developer_s_prefect["PREFECT_HOME"])
+    assert [] == [path for path in home.rglob("*") if "etrade" in path.name]
+
+
+def kept(dump: str) -> list[str]:
+    """What the server keeps of blocks and runs; its events of earlier ones may come late."""
+    rows = re.compile(r'INSERT INTO "(block_document|flow|flow_run|task_run|artifact|log|variable)" ')
+    return [line for line in dump.splitlines() if rows.match(line)]
+
+
+HARNESS = """
+import pytest
+from prefect.settings import get_current_settings
+from prefect.testing.utilities import prefect_test_harness
+
+
+@pytest.fixture(scope="session", autouse=True)
+def harness():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield get_current_settings().api.url
+
+
+def test_it_stays(harness, etrade_environment):
+    assert get_current_settings().api.url == harness
+"""
+
+
+def test_a_suite_inside_a_harness_keeps_it(tmp_path: Path) -> None:
+    """Where Prefect's own harness runs already, no second server is started."""
+    (tmp_path / "test_users.py").write_text(HARNESS)
+    done = run(*PYTEST, cwd=tmp_path)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
