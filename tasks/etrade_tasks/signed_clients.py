@@ -1,4 +1,4 @@
-"""httpx clients that follow no redirect, even where a caller asks for it, and whose calls stay out of the logs.
+"""httpx clients that follow no redirect, even where a caller asks for it, and keep out of the logs.
 
 A redirect would carry a signature made for one address, and its nonce, to another. And httpx sends an order
 (a POST) that is redirected with status 307 or 308 a second time.
