@@ -7,12 +7,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
+from prefect.states import Scheduled
 
 from etrade_flows.cli import app
 from etrade_simulator import Simulator
@@ -20,6 +24,36 @@ from etrade_tasks import ETradeCredentials
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+
+SERVED = """
+if __name__ == "__main__":  # what `serve` does for one flow, for several
+    import asyncio, sys
+    from prefect.runner import Runner
+
+    runner = Runner()
+    for name in sys.argv[1:]:
+        runner.add_flow(globals()[name], name="served")
+    asyncio.run(runner.start())
+"""
+
+IN_A_POOL = """
+from etrade_flows import etrade_client, renew_access_token
+from prefect import flow, task
+from prefect.task_runners import ProcessPoolTaskRunner
+
+@task
+def accounts():
+    renew_access_token("etrade")
+    with etrade_client("etrade") as client:
+        return client.get("/v1/accounts/list.json").json()
+
+@flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+def in_a_pool():
+    return accounts.submit().result()
+
+if __name__ == "__main__":
+    print(in_a_pool())
+"""
 
 
 def snippets(section: str) -> list[str]:
@@ -65,6 +99,32 @@ def test_pipeline_section_runs_as_written(tmp_path: Path, environment: dict[str,
     assert 3 == said.count("AccountListResponse")
 
 
+def test_snippets_run_where_they_are_served(
+    tmp_path: Path, environment: dict[str, str], wait_until: Callable[..., None]
+) -> None:
+    """Each flow of the README, and the context manager in one, completes where one script serves them all."""
+    (first,) = re.findall(r"```python\n(.*?)```", README.partition("## In your pipeline")[0], re.DOTALL)
+    flow, client, async_flow, _ = snippets("In your pipeline")
+    in_a_flow = "@flow\ndef accounts():\n" + textwrap.indent(client, "    ") + "    return accounts\n"
+    (tmp_path / "pipeline.py").write_text(f"{first}\n{flow}\n{async_flow}\n{in_a_flow}\n{SERVED}")
+    flows = ["my_pipeline", "balances", "async_balances", "accounts"]
+    deployments = [f"{name.replace('_', '-')}/served" for name in flows]
+    with running(["pipeline.py", *flows], tmp_path, environment):
+        wait_until(lambda: all(map(is_deployed, deployments)), seconds=60)
+        with get_client(sync_client=True) as prefect:
+            found = [prefect.read_deployment_by_name(name).id for name in deployments]
+            runs = [prefect.create_flow_run_from_deployment(each, state=Scheduled()).id for each in found]
+            wait_until(lambda: all(prefect.read_flow_run(run).state.is_final() for run in runs), seconds=120)
+            ends = [prefect.read_flow_run(run).state for run in runs]
+    assert ["Completed"] * 4 == [end.name for end in ends], [end.message for end in ends]
+
+
+def test_renewal_in_a_process_pool(tmp_path: Path, environment: dict[str, str]) -> None:
+    """A task that Prefect runs in another process renews, and calls E*TRADE there."""
+    said = run(IN_A_POOL, tmp_path, environment)
+    assert "AccountListResponse" in said
+
+
 def test_testing_section_passes_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
     """The test of the README passes in a user's own test run."""
     (snippet,) = snippets("In your own tests")
@@ -81,25 +141,32 @@ def test_run_deployment_works_from_elsewhere(
 ) -> None:
     """A repository without the package renews through the deployment, served by the one process."""
     snippet = snippets("In your pipeline")[3]
-    command = [sys.executable, str(ROOT / "deployments" / "serve.py")]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as serving:
-        try:
-            wait_until(_is_deployed, seconds=60)
-            hidden = "import sys; sys.modules.update(etrade_flows=None, etrade_tasks=None)\n"
-            said = run(f"{hidden}{snippet}\nprint(run.state.name)\n", tmp_path, environment)
-        finally:
-            serving.terminate()
+    with running([str(ROOT / "deployments" / "serve.py")], tmp_path, environment):
+        wait_until(lambda: is_deployed("renew-access-token/on-demand"), seconds=60)
+        hidden = "import sys; sys.modules.update(etrade_flows=None, etrade_tasks=None)\n"
+        said = run(f"{hidden}{snippet}\nprint(run.state.name)\n", tmp_path, environment)
     assert said.strip() in {"Renewed", "Reused"}
 
 
-def _is_deployed() -> bool:
-    from prefect.exceptions import ObjectNotFound
+@contextmanager
+def running(arguments: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A Python process that is ended after the `with` block."""
+    command, variables = [sys.executable, *arguments], environment | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=log) as process,
+    ):
+        try:
+            yield
+        finally:
+            process.terminate()
 
+
+def is_deployed(name: str) -> bool:
+    """Whether the server knows a deployment of this name."""
     with get_client(sync_client=True) as client:
         try:
-            client.read_deployment_by_name("renew-access-token/on-demand")
+            client.read_deployment_by_name(name)
         except ObjectNotFound:
             return False
     return True

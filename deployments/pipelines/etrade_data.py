@@ -7,8 +7,6 @@ apart Prefect repeats a call.
 Prefect stores the text of an exception, so none here holds a header or a body; a body's excerpt is redacted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, ParamSpec, TypeVar

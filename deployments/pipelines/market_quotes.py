@@ -18,8 +18,6 @@ It needs pyarrow.
 Try it: `python deployments/pipelines/market_quotes.py`.
 """
 
-from __future__ import annotations
-
 import calendar
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time

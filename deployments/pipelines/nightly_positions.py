@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Example pipeline: accounts, balances and positions of every account into a database, once a night.
 
-Copy this file and `etrade_data.py`. Change the tables and the functions that fill them (`_account`,
-`_balance`, `_position`) to what you need; keep the shape of the flow, in which each line has its reason:
+Copy this file, `positions_tables.py` and `etrade_data.py`. Change the tables and the functions that fill them
+(`_account`, `_balance`, `_position`) to what you need; keep the shape of the flow, in which each line has its
+reason:
 
 1. `renew_access_token` first. It shows in the Prefect UI as a linked run, and where a person must sign in,
    the pipeline fails here with the advice, before its first data call.
@@ -16,104 +17,22 @@ with Prefect, and for other databases than SQLite their driver.
 Try it: `python deployments/pipelines/nightly_positions.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import date
-from decimal import Decimal
-from typing import Any
 
 import httpx
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import BigInteger, ForeignKey, Numeric, String, create_engine, delete
-from sqlalchemy.engine import URL, Dialect, make_url
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy import create_engine, delete
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.orm import Session
 
 from etrade_data import Document, data_call, exact, get_document
 from etrade_flows import etrade_client, renew_access_token
 from etrade_tasks.clock import now
 from etrade_tasks.session import EASTERN
-
-
-class ExactNumber(TypeDecorator[Decimal]):
-    """A decimal number that the database does not round: NUMERIC, and text in SQLite.
-
-    SQLite would keep a NUMERIC with a fraction as a float. Its `sum()` and `avg()` read the text as numbers.
-    """
-
-    impl = Numeric
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The column's type in this database."""
-        return String(32) if dialect.name == "sqlite" else Numeric(24, 8)
-
-    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
-        """The number as this database takes it."""
-        return value if value is None or dialect.name != "sqlite" else format(value, "f")
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:  # noqa: ANN401, ARG002
-        """The number as Python reads it."""
-        return None if value is None else Decimal(value)
-
-
-class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
-    """The tables of this pipeline."""
-
-    type_annotation_map = {Decimal: ExactNumber, str: String(200)}  # noqa: RUF012  # SQLAlchemy's own form
-
-
-class Account(Base):
-    """An account as it was last listed.
-
-    The account's number is left out: nothing needs it, and whoever may read positions need not know it.
-    """
-
-    __tablename__ = "accounts"
-
-    key: Mapped[str] = mapped_column(primary_key=True)
-    """E*TRADE's `accountIdKey`, by which calls name the account."""
-    name: Mapped[str]
-    kind: Mapped[str]
-    mode: Mapped[str]
-    status: Mapped[str]
-
-
-class OfOneDay(MappedAsDataclass, kw_only=True):
-    """What makes a row one account's on one US Eastern day."""
-
-    day: Mapped[date] = mapped_column(primary_key=True)
-    account_key: Mapped[str] = mapped_column(ForeignKey("accounts.key"), primary_key=True)
-
-
-class Balance(OfOneDay, Base):
-    """An account's money on one day, in dollars."""
-
-    __tablename__ = "balances"
-
-    cash: Mapped[Decimal | None]
-    buying_power: Mapped[Decimal | None]
-    positions_value: Mapped[Decimal | None]
-    total_value: Mapped[Decimal | None]
-
-
-class Position(OfOneDay, Base):
-    """A holding on one day; money in dollars."""
-
-    __tablename__ = "positions"
-
-    position_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    symbol: Mapped[str]
-    security_type: Mapped[str]
-    quantity: Mapped[Decimal | None]
-    price_paid: Mapped[Decimal | None]
-    last_price: Mapped[Decimal | None]
-    market_value: Mapped[Decimal | None]
-    total_cost: Mapped[Decimal | None]
-    total_gain: Mapped[Decimal | None]
+from positions_tables import Account, Balance, Base, Position
 
 
 class NightlySummary(BaseModel):

@@ -1,7 +1,5 @@
 """The flow `renew-access-token`."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import cast
 

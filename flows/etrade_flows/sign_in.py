@@ -3,8 +3,6 @@
 The run pauses, and takes the verifier as the input with which it is resumed.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

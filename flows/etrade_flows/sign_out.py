@@ -1,7 +1,5 @@
 """Signing out, for the terminal and as the flow `sign-out`: revoked at E*TRADE first, then forgotten here."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from prefect import flow

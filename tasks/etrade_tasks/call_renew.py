@@ -1,7 +1,5 @@
 """The task `call-renew`."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -1,7 +1,5 @@
 """The task `load-credentials`."""
 
-from __future__ import annotations
-
 from typing import cast
 
 from prefect import task

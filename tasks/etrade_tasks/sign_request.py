@@ -1,7 +1,5 @@
 """The task `sign-request`, and what every signed call has in common."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import timedelta
 

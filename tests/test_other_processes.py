@@ -1,0 +1,146 @@
+"""Flows and tasks run in other processes, to which Prefect and its task runners send them by value."""
+
+from __future__ import annotations
+import __future__
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import pytest
+from prefect import Flow, Task
+from prefect.settings import get_current_settings
+
+import etrade_flows
+import etrade_tasks
+from etrade_simulator import Simulator
+
+PIPELINES = Path(__file__).resolve().parents[1] / "deployments" / "pipelines"
+SCRIPTS = ("market_quotes", "nightly_positions")
+
+VALIDATE = """
+import pickle, sys, typing
+from pathlib import Path
+
+from prefect import Flow
+
+folder = Path(sys.argv[1])
+pieces = {}
+for sent in folder.glob("*.pickle"):
+    pieces |= pickle.loads(sent.read_bytes())
+for piece in pieces.values():
+    typing.get_type_hints(piece.fn)  # every name that an annotation uses is there
+    if isinstance(piece, Flow):
+        piece.validate_parameters({})
+"""
+
+RUN = """
+from etrade_tasks.effort import Effort
+
+block = sys.argv[2]
+print(pieces["sign_in"](block).reused)
+credentials = pieces["load_credentials"](block)
+reply = pieces["call_renew"](pieces["sign_request"](credentials))
+print(pieces["classify_response"](reply).outcome)
+print(pieces["renew_session"](credentials, Effort(block)).attempts)
+print(pieces["renew_access_token"](block, force=True).reused)
+print(pieces["market_quotes"](block, folder=folder, only_in_market_hours=False).quotes)
+print(pieces["nightly_positions"](block, database=f"sqlite:///{folder}/positions.db").accounts)
+print(pieces["sign_out"](block, return_state=True).name)
+"""
+
+
+def modules() -> Iterator[ModuleType]:
+    """Every module of the package, and every example pipeline."""
+    for package in (etrade_tasks, etrade_flows):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
+    for script in sorted(PIPELINES.glob("*.py")):
+        yield importlib.import_module(script.stem)
+
+
+def defined_in(module: ModuleType) -> dict[str, Flow[..., Any] | Task[..., Any]]:
+    """The flows and tasks that this module defines, by name."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, (Flow, Task)) and value.fn.__module__ == module.__name__
+    }
+
+
+@pytest.fixture(autouse=True)
+def examples_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples' folder on the path, as Prefect puts it there."""
+    monkeypatch.syspath_prepend(PIPELINES)
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """E*TRADE on real time, as a process of its own sees it."""
+    with Simulator() as running:
+        yield running
+
+
+def run_elsewhere(*arguments: object, **variables: str) -> str:
+    """What a fresh Python process prints."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(PIPELINES)} | variables,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout
+
+
+def send(module: ModuleType, folder: Path) -> None:
+    """Write down what this module defines, by value."""
+    (folder / f"{module.__name__}.pickle").write_bytes(cloudpickle.dumps(defined_in(module)))
+
+
+def send_as_script(script: str, folder: Path) -> None:
+    """Write down the flow of an example that is run as a script, as `serve` would send it from there."""
+    source = (PIPELINES / f"{script}.py").read_text()
+    dump = f"__import__('cloudpickle').dumps({{{script!r}: {script}}})"
+    into = f"Path({str(folder / script)!r}).with_suffix('.pickle')"
+    copy = folder / f"{script}.py"
+    copy.write_text(
+        source.replace(f"    {script}()\n", f"    from pathlib import Path\n    {into}.write_bytes({dump})\n")
+    )
+    run_elsewhere(copy)
+
+
+def test_annotations_are_objects_where_flows_and_tasks_are_defined() -> None:
+    """No module with a flow or a task turns its annotations into text: by value, their names are lost."""
+    defining = [module for module in modules() if defined_in(module)]
+    text = [m.__name__ for m in defining if getattr(m, "annotations", None) is __future__.annotations]
+    assert (True, []) == (len(defining) >= 10, text)
+
+
+def test_each_flow_and_task_can_be_sent_by_value(tmp_path: Path) -> None:
+    """Each knows the types of its parameters in a process that has never imported its module."""
+    for module in modules():
+        send(module, tmp_path)
+    run_elsewhere("-c", VALIDATE, tmp_path)
+
+
+def test_they_run_where_they_were_sent(simulator: Simulator, block: str, person: Any, tmp_path: Path) -> None:
+    """Each flow and task of the package, and each example as its own script sends it, does its work there."""
+    for module in modules():
+        if module.__name__ not in SCRIPTS:
+            send(module, tmp_path)
+    for script in SCRIPTS:
+        send_as_script(script, tmp_path)
+    person.answers()
+    api = get_current_settings().api.url
+    said = run_elsewhere("-c", VALIDATE + RUN, tmp_path, block, PREFECT_API_URL=api)
+    assert ["False", "RENEWED", "1", "False", "3", "2", "SignedOut"] == said.split()
