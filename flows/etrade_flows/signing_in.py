@@ -7,9 +7,13 @@ in the block meanwhile stays as well.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import BlockDocumentUpdate
+from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr, ValidationError
 
 from etrade_flows.access.memory import forget_sessions, remember
@@ -150,9 +154,8 @@ def signed_out_credentials(consumer: ConsumerKeys, **fields: str) -> ETradeCrede
     Raises:
         CredentialsInvalid: A value is malformed; names it without showing it.
     """
-    values = {"consumer_key": consumer.key, "consumer_secret": consumer.secret, **fields}
     try:
-        return ETradeCredentials.model_validate(values)
+        return ETradeCredentials(consumer_key=consumer.key, consumer_secret=consumer.secret, **fields)
     except ValidationError as error:
         problems = "; ".join(named_problems(error))
     raise CredentialsInvalid(f"This cannot be signed in to: {problems}.", advice="correct it and try again.")
@@ -166,7 +169,21 @@ def without_token(credentials: ETradeCredentials) -> ETradeCredentials:
 
 
 def store(name: str, credentials: ETradeCredentials) -> None:
-    """Write the block in one update, or create it."""
+    """Write the block in one update, or create it.
+
+    What a later version of this package keeps in it besides stays there.
+    """
+    known = ETradeCredentials.model_fields.keys()
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
+        stored = client.read_block_document_by_name(name, ETradeCredentials.get_block_type_slug())
+        if stored.data.keys() - known:
+            # `save` would tie the block to our schema, by which Prefect masks the secrets that we know
+            # and shows the later version's.
+            values = credentials.model_dump(
+                mode="json", include=set(known), context={"include_secrets": True}
+            )
+            client.update_block_document(stored.id, BlockDocumentUpdate(data=values))
+            return
     # Named sync: Prefect would hand back a coroutine where the calling flow is async.
     credentials.save(name, overwrite=True, _sync=True)
 

@@ -16,12 +16,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     HttpUrl,
     SecretStr,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_before_validator_function
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, safe_address
@@ -108,8 +111,39 @@ class ETradeCredentials(CredentialsBlock):
     )
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://developer.etrade.com/getting-started")
 
-    # A field's name that is mistyped would keep a secret in plain text; a refused value would be printed.
+    # A refused value would be printed.
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra=_form)
+
+    def __init__(self, *args: Any, **fields: Any) -> None:  # noqa: ANN401  # as Prefect's own
+        """Take the fields by name.
+
+        Raises:
+            ValidationError: A field has a name that does not exist, and could hold a mistyped secret; or its
+                value is malformed. Names the field without its value.
+        """
+        unknown = [name for name in fields if name not in type(self).model_fields]
+        if unknown:
+            raise ValidationError.from_exception_data(
+                type(self).__name__,
+                [{"type": "extra_forbidden", "loc": (name,), "input": None} for name in unknown],
+                hide_input=True,
+            )
+        super().__init__(*args, **fields)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        """Read what is stored without the fields that a later version has added to it.
+
+        `load`, `model_validate` and a block that holds this one come here first, and to `__init__` after it;
+        code that names the fields meets `__init__` first.
+        """
+
+        def known(stored: object) -> object:
+            if not isinstance(stored, dict):
+                return stored
+            return {name: value for name, value in stored.items() if name in cls.model_fields}
+
+        return no_info_before_validator_function(known, handler(source))
 
     environment: Environment = Field(
         default="live",

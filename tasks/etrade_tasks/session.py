@@ -139,7 +139,8 @@ Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
 class TokenSession(BaseModel):
     """What a renewal gives. It holds no secret, so it may be stored, logged and shown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A record may be of a later version, which knows more fields.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     environment: str = Field(description="`live` or `sandbox`.")
     fingerprint: str = Field(description="Tells one token from another and reveals neither.")

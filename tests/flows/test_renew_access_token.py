@@ -368,6 +368,18 @@ def test_damaged_record_counts_as_none(
     assert renew_access_token(block).reused is True
 
 
+def test_record_of_a_later_version_is_reused(
+    simulator: Simulator, block: str, credentials: ETradeCredentials
+) -> None:
+    """A record with one more field, from a version that this one does not know, serves it all the same."""
+    renew_access_token(block)
+    record = record_of(credentials, simulator)
+    stored = json.loads(record.read_text())
+    stored["result"] = stored["result"].replace('"idle_at"', '"later_field": 1, "idle_at"')
+    record.write_text(json.dumps(stored))
+    assert renew_access_token(block).reused is True
+
+
 def test_unwritable_storage_does_not_stop_a_renewal(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:

@@ -9,6 +9,7 @@ from itertools import product
 
 import httpx
 import pytest
+from prefect.blocks.core import Block
 from pydantic import SecretStr, ValidationError
 
 from etrade_simulator import Fault, Simulator
@@ -100,8 +101,29 @@ def test_missing_field_does_not_show_the_others() -> None:
 
 def test_mistyped_field_is_refused() -> None:
     """A field that does not exist is refused, since it would keep a secret unmasked."""
-    with pytest.raises(ValidationError, match="acess_token"):
-        make(acess_token="canary")
+    with pytest.raises(ValidationError, match="acess_token") as refused:
+        ETradeCredentials(**SECRETS, acess_token="canary")
+    assert "canary" not in str(refused.value)
+
+
+def test_stored_field_of_a_later_version_is_passed_over() -> None:
+    """What is read is taken without the fields that nobody knows here, which show nowhere."""
+    read = ETradeCredentials.model_validate(SECRETS | {"later_secret": "canary"})
+    shown = f"{read!r} {read.model_dump(context={'include_secrets': True})}"
+    assert ("fake-consumer-key-111", False) == (
+        read.consumer_key.get_secret_value(),
+        "later_secret" in shown or "canary" in shown,
+    )
+
+
+def test_block_within_a_block_is_read_alike() -> None:
+    """A user's block that holds credentials of a later version is read as the credentials alone are."""
+
+    class Holder(Block):
+        credentials: ETradeCredentials
+
+    held = Holder.model_validate({"credentials": SECRETS | {"later_secret": "canary"}})
+    assert "fake-consumer-key-111" == held.credentials.consumer_key.get_secret_value()
 
 
 def test_pasted_blanks_are_trimmed() -> None:

@@ -6,9 +6,13 @@ import json
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import BlockDocumentUpdate, BlockSchemaCreate
 
+from etrade_flows.signing_in import store, without_token
 from etrade_tasks import CredentialsInvalid, CredentialsNotFound, ETradeCredentials, load_credentials
 from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
+
+SECRETS = ("access_token", "access_token_secret", "consumer_key", "consumer_secret")
 
 
 def test_block_is_loaded_by_name(block: str, credentials: ETradeCredentials) -> None:
@@ -74,3 +78,35 @@ def test_answer_that_is_none_of_prefect_s_is_not_taken_for_no_block(
     monkeypatch.setattr(SyncPrefectClient, "read_block_document_by_name", unreadable)
     with pytest.raises(json.JSONDecodeError):
         load_credentials.fn("no-such-block")
+
+
+def saved_by_a_later_version(block: str) -> None:
+    """Give the stored block one more secret and one more field, and the schema that knows them."""
+    with get_client(sync_client=True) as client:
+        document = client.read_block_document_by_name(block, "etrade-credentials", include_secrets=True)
+        fields = {**document.block_schema.fields, "secret_fields": [*SECRETS, "later_secret"]}
+        fields["properties"] = {**fields["properties"], "later_secret": {"type": "string"}}
+        schema = client.create_block_schema(
+            BlockSchemaCreate(fields=fields, block_type_id=document.block_type_id, capabilities=[])
+        )
+        data = {**document.data, "later_secret": "canary", "later_note": "kept"}
+        client.update_block_document(document.id, BlockDocumentUpdate(data=data, block_schema_id=schema.id))
+
+
+def test_block_of_a_later_version_is_read(block: str, credentials: ETradeCredentials) -> None:
+    """A block that a later version has saved with more fields serves this one, during a rolling upgrade."""
+    saved_by_a_later_version(block)
+    assert credentials.fingerprint == load_credentials.fn(block).fingerprint
+    assert credentials.fingerprint == ETradeCredentials.load(block).fingerprint
+
+
+def test_writing_keeps_what_a_later_version_has_stored(block: str) -> None:
+    """A sign-in or sign-out here leaves the later version's fields in the block, its secret still masked."""
+    saved_by_a_later_version(block)
+    store(block, without_token(load_credentials.fn(block)))
+    with get_client(sync_client=True) as client:
+        shown = client.read_block_document_by_name(block, "etrade-credentials", include_secrets=False).data
+        kept = client.read_block_document_by_name(block, "etrade-credentials", include_secrets=True).data
+    assert ("********", "kept") == (shown["later_secret"], shown["later_note"])
+    assert ("canary", None) == (kept["later_secret"], kept["access_token"])
+    assert load_credentials.fn(block).access_token is None
