@@ -48,7 +48,8 @@ def artifact_key(credentials: str) -> str:
     return f"etrade-sign-in-{credentials}"
 
 
-@flow(name=FLOW_NAME, flow_run_name=run_name("{credentials}"))
+# Not stored: a retried parent asks the person anew.
+@flow(name=FLOW_NAME, flow_run_name=run_name("{credentials}"), persist_result=False)
 def sign_in(
     credentials: str = "etrade", rerun: bool = False, keep_open_for: timedelta = timedelta(0)
 ) -> TokenSession:

@@ -22,7 +22,8 @@ from etrade_tasks.sharing.record import Records
 SIGNED_OUT = "SignedOut"
 
 
-@flow(name="sign-out", flow_run_name="sign out {credentials}")
+# Not stored: a retried parent signs out whoever has signed in meanwhile.
+@flow(name="sign-out", flow_run_name="sign out {credentials}", persist_result=False)
 def sign_out(credentials: str = "etrade") -> State[Any]:
     """Ends the E*TRADE session: the token is revoked at E*TRADE, and the block forgets it.
 
