@@ -17,8 +17,8 @@ from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
 
 
-# Never stored: a parent that is retried would be handed the session of its first try.
-@flow(name=FLOW_NAME, flow_run_name=RUN_NAME, persist_result=False)
+# Stored, Prefect would hand it to a retried parent hours later, instead of a session that is good then.
+@flow(name=FLOW_NAME, flow_run_name=RUN_NAME, retries=0, persist_result=False)
 def renew_access_token(
     credentials: str = DEFAULT_CREDENTIALS, force: bool = False, required_for: timedelta = timedelta(0)
 ) -> TokenSession:

@@ -49,7 +49,7 @@ def artifact_key(credentials: str) -> str:
 
 
 # Not stored: a retried parent asks the person anew.
-@flow(name=FLOW_NAME, flow_run_name=run_name("{credentials}"), persist_result=False)
+@flow(name=FLOW_NAME, flow_run_name=run_name("{credentials}"), retries=0, persist_result=False)
 def sign_in(
     credentials: str = "etrade", rerun: bool = False, keep_open_for: timedelta = timedelta(0)
 ) -> TokenSession:

@@ -23,7 +23,7 @@ SIGNED_OUT = "SignedOut"
 
 
 # Not stored: a retried parent signs out whoever has signed in meanwhile.
-@flow(name="sign-out", flow_run_name="sign out {credentials}", persist_result=False)
+@flow(name="sign-out", flow_run_name="sign out {credentials}", retries=0, persist_result=False)
 def sign_out(credentials: str = "etrade") -> State[Any]:
     """Ends the E*TRADE session: the token is revoked at E*TRADE, and the block forgets it.
 

@@ -34,7 +34,7 @@ _WINDOWS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate
 
 
 # A reply is of one moment: a cached one would say that a token lives which has died since.
-@task(name="call-renew", cache_policy=NO_CACHE, persist_result=False)
+@task(name="call-renew", retries=0, cache_policy=NO_CACHE, persist_result=False)
 def call_renew(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply:
     """E*TRADE's reply to one GET, or what the network did instead. Never raises on what the network does.
 

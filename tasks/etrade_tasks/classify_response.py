@@ -6,7 +6,7 @@ from prefect.cache_policies import NO_CACHE
 from etrade_tasks.replies import RenewalReply, Verdict, classify
 
 
-@task(name="classify-response", cache_policy=NO_CACHE, persist_result=False)
+@task(name="classify-response", retries=0, cache_policy=NO_CACHE, persist_result=False)
 def classify_response(reply: RenewalReply) -> Verdict:
     """The verdict on a reply: what it means and what follows. Never raises.
 

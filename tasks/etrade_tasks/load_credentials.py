@@ -19,7 +19,7 @@ from etrade_tasks.settings import named_problems
 
 
 # A cached credential would outlive the sign-in that replaces it, and a persisted one would be readable.
-@task(name="load-credentials", cache_policy=NO_CACHE, persist_result=False)
+@task(name="load-credentials", retries=0, cache_policy=NO_CACHE, persist_result=False)
 def load_credentials(name: str) -> ETradeCredentials:
     """The credentials of that name: the Prefect block, else the `ETRADE_*` environment variables.
 

@@ -30,7 +30,7 @@ class SignedRequest:
 
 
 # Cached or retried on its own it would send the same nonce twice, which E*TRADE refuses as a replay.
-@task(name="sign-request", cache_policy=NO_CACHE, persist_result=False)
+@task(name="sign-request", retries=0, cache_policy=NO_CACHE, persist_result=False)
 def sign_request(
     credentials: ETradeCredentials, clock_offset: timedelta = timedelta(0), nonce: str | None = None
 ) -> SignedRequest:

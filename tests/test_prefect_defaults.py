@@ -1,0 +1,92 @@
+"""No default of the user's Prefect settings changes what our flows and tasks do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from prefect.settings import Settings
+from pydantic import BaseModel
+
+DESCRIBE = """
+import importlib, json, pkgutil, re
+
+from prefect import Flow, Task
+
+import etrade_flows, etrade_tasks
+
+KEPT = ("retries", "persist_result", "timeout_seconds", "cache_policy", "refresh_cache", "result_storage",
+        "result_serializer", "retry_jitter_factor", "cache_expiration")
+
+def described(piece):
+    kept = {name: re.sub(" at 0x[0-9a-f]+", "", repr(getattr(piece, name, None))) for name in KEPT}
+    # Where nothing is tried again, the wait before it is no matter.
+    return kept | {"delay": piece.retries and repr(piece.retry_delay_seconds)}
+
+found = {}
+for package in (etrade_tasks, etrade_flows):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, (Flow, Task)):
+                found[value.name] = described(value)
+print(json.dumps(found))
+"""
+
+
+def defaults(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """The variables of every setting below this one that is a default for flows, tasks or their results."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from defaults(kind, f"{prefix}{name}_")
+        elif "default" in name:
+            yield f"{prefix}{name}".upper()
+
+
+def described(**variables: str) -> dict[str, dict[str, object]]:
+    """The options of every flow and task of the package, where these variables were set before the import."""
+    done = subprocess.run(
+        [sys.executable, "-c", DESCRIBE],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    return json.loads(done.stdout)
+
+
+def user_defaults() -> dict[str, str]:
+    """Every default set to something that would show."""
+    parts = {name: Settings.model_fields[name].annotation for name in ("flows", "tasks", "results")}
+    found = [each for name, part in parts.items() for each in defaults(part, f"prefect_{name}_")]
+    values = {"SERIALIZER": "json", "BLOCK": "local-file-system/fake", "RETRIES": "7", "SECONDS": "7"}
+    return {name: values.get(name.rpartition("_")[2], "true") for name in found}
+
+
+def test_the_settings_are_those_known_to_matter() -> None:
+    """Among Prefect's settings are the defaults that have changed our flows and tasks."""
+    assert {
+        "PREFECT_FLOWS_DEFAULT_RETRIES",
+        "PREFECT_TASKS_DEFAULT_RETRIES",
+        "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS",
+        "PREFECT_TASKS_DEFAULT_PERSIST_RESULT",
+        "PREFECT_TASKS_DEFAULT_NO_CACHE",
+    } <= set(user_defaults())
+
+
+def test_no_default_changes_a_flow_or_a_task() -> None:
+    """Each flow and task is tried as often, stored and cached as it is written, whatever the defaults say."""
+    written, found = described(), described(**user_defaults())
+    assert 8 <= len(written)
+    assert written == found
+
+
+def test_no_flow_is_ever_stored() -> None:
+    """No flow's result is kept, and none but the shared renewal among the tasks."""
+    stored = {name for name, kept in described().items() if kept["persist_result"] != "False"}
+    assert {"renew-session"} == stored
