@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import select
 import sys
-import termios
 import time
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -242,6 +242,10 @@ def _read_line(label: str, ends_at: float) -> str:
         VerifierRefused: The time ran out.
         SignInRequired: The input ended.
     """
+    try:
+        import termios  # noqa: PLC0415  # not on Windows
+    except ImportError:
+        return _read_uncounted(label, ends_at)
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     try:
@@ -259,7 +263,28 @@ def _read_line(label: str, ends_at: float) -> str:
         # What was typed too late must not land in the shell.
         termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
         _show("\n")
-    raise VerifierRefused("Five minutes have passed without a verifier.")
+    raise _too_late()
+
+
+def _read_uncounted(label: str, ends_at: float) -> str:
+    """As `_read_line` without the countdown, where Python can hide what is typed and not interrupt it.
+
+    Raises:
+        VerifierRefused: The time ran out.
+        SignInRequired: The input ended.
+    """
+    try:
+        while not (line := getpass.getpass(f"{label}: ").strip()):
+            pass
+    except EOFError:
+        raise _input_ended() from None
+    if time.monotonic() >= ends_at:
+        raise _too_late()
+    return line
+
+
+def _too_late() -> VerifierRefused:
+    return VerifierRefused("Five minutes have passed without a verifier.")
 
 
 def _countdown(left: float) -> str:
