@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 from prefect.states import Scheduled
 
+from etrade_flows import renew_access_token
 from etrade_flows.cli import app
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
@@ -146,6 +148,24 @@ def test_run_deployment_works_from_elsewhere(
         hidden = "import sys; sys.modules.update(etrade_flows=None, etrade_tasks=None)\n"
         said = run(f"{hidden}{snippet}\nprint(run.state.name)\n", tmp_path, environment)
     assert said.strip() in {"Renewed", "Reused"}
+
+
+def test_run_deployment_without_a_worker_says_what_to_look_at(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Where no worker runs the snippet gives up in time, and names the command that starts one."""
+    snippet = snippets("In your pipeline")[3]
+    assert "timeout=600" in snippet
+    soon = textwrap.indent(snippet.replace("timeout=600", "timeout=2"), "    ")
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="etrade", type="process"), overwrite=True)
+        flow = client.create_flow(renew_access_token)
+        deployment = client.create_deployment(flow, "on-demand", work_pool_name="etrade")
+        said = run(f"try:\n{soon}\nexcept RuntimeError as error:\n    print(error)\n", tmp_path, environment)
+        client.delete_deployment(deployment)
+        client.delete_work_pool("etrade")
+    assert "The renewal is still " in said
+    assert "prefect worker start --pool etrade" in said
 
 
 @contextmanager
