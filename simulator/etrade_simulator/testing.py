@@ -68,7 +68,7 @@ def _etrade_isolation(
         temporary_settings,
     )
 
-    from etrade_flows.active_session import forget_sessions
+    from etrade_flows.access.memory import forget_sessions
 
     url, place = _etrade_prefect or PREFECT_API_URL.value(), tmp_path_factory.mktemp("etrade")
     monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(place / "locks"))
