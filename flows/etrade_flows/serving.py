@@ -4,6 +4,9 @@ For a laptop or a single container. It takes the deployments from `prefect.yaml`
 copy: the same names, schedules and limits that `prefect deploy --all` registers, only that this process runs
 them. Use the one or the other against a server; whichever came last decides where the runs go. Each run is a
 process of its own, so that renewals go on while a sign-in waits for its person.
+
+A restart changes nothing that a person has decided on the server: what is paused stays paused, and a schedule
+that is switched off or edited stays so.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from pkgutil import resolve_name
 from typing import Any
 
 from prefect import serve as run_until_interrupted
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 from ruamel.yaml import YAML
@@ -31,8 +36,11 @@ def serve(credentials: str | None = None) -> None:
     Args:
         credentials: The name of the credentials that all of them are for; as in `prefect.yaml` if not given.
     """
-    # Prefect would pause the schedules at the end and leave them paused at the next start.
-    run_until_interrupted(*package_deployments(credentials), pause_on_shutdown=False)
+    deployments = package_deployments(credentials)
+    for deployment in deployments:
+        _keep_what_people_set(deployment)
+    # Prefect would pause the schedules at the end, and they are left as they are found at the next start.
+    run_until_interrupted(*deployments, pause_on_shutdown=False)
 
 
 def package_deployments(credentials: str | None = None) -> list[RunnerDeployment]:
@@ -44,6 +52,28 @@ def package_deployments(credentials: str | None = None) -> list[RunnerDeployment
     configured: list[dict[str, Any]] = YAML(typ="safe").load(_prefect_yaml().read_text())["deployments"]
     given = {"credentials": credentials} if credentials else {}
     return [_deployment(each, given) for each in configured if each["entrypoint"].startswith(PACKAGE)]
+
+
+def _keep_what_people_set(deployment: RunnerDeployment) -> None:
+    """Leave the pause and the schedules out of what is sent, where the server has the deployment already.
+
+    Prefect 3.8 sends each field that was ever set: `paused=False` always, each schedule as active. The server
+    then switches on what was off; and where one schedule has no slug, as one that was added in the UI, it
+    deletes all of them and writes ours. A deployment without any schedule does get ours.
+    """
+    # Set, though it is the default: only so is it sent, and the server takes the deployment out of the queue
+    # of a work pool that `prefect deploy` gave it. Otherwise a worker would run it too.
+    deployment.work_pool_name = None
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_deployment_by_name(deployment.full_name)
+        except ObjectNotFound:
+            return
+    left_alone = {"paused"}
+    if found.schedules:
+        deployment.schedules = None
+        left_alone.add("schedules")
+    deployment.model_fields_set.difference_update(left_alone)
 
 
 def _prefect_yaml() -> Traversable:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 
 from etrade_flows.serving import package_deployments
@@ -22,6 +24,7 @@ SERVED = [
     "sign-in/on-demand",
     "sign-out/on-demand",
 ]
+HOURLY = SERVED[0]
 RUNS = ("name", "description", "tags", "version", "parameters", "enforce_parameter_schema")
 
 
@@ -71,17 +74,29 @@ def test_a_strategy_goes_along_with_its_limit() -> None:
 
 
 @pytest.fixture
-def served(
-    nothing_deployed: None,
+def started(
     client: SyncPrefectClient,
     run_process: Callable[..., AbstractContextManager[Any]],
     wait_until: Callable[..., None],
     tmp_path: Path,
-) -> Iterator[Any]:
-    """The program's process, once it has registered what it serves."""
+) -> Callable[[], AbstractContextManager[Any]]:
+    """Starts the program, and gives its process once it has registered what it serves."""
     program = Path(__file__).resolve().parents[2] / "deployments" / "serve.py"
-    with run_process(str(program), log=tmp_path / "log", cwd=tmp_path) as process:
-        wait_until(lambda: _is_registered(client), seconds=60)
+
+    @contextmanager
+    def start() -> Iterator[Any]:
+        before = _last_registered(client)
+        with run_process(str(program), log=tmp_path / "log", cwd=tmp_path) as process:
+            wait_until(lambda: _last_registered(client) != before, seconds=60)
+            yield process
+
+    return start
+
+
+@pytest.fixture
+def served(nothing_deployed: None, started: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    """The program's process on a server that knew none of what it serves."""
+    with started() as process:
         yield process
 
 
@@ -116,13 +131,76 @@ def test_it_leaves_its_schedules_on(
     """At the end nothing is paused, so that the next start renews again."""
     served.send_signal(signal.SIGINT)
     wait_until(lambda: served.poll() is not None, seconds=20)
-    found = client.read_deployment_by_name("renew-access-token/hourly")
+    found = client.read_deployment_by_name(HOURLY)
     assert (False, [True, True]) == (found.paused, [each.active for each in found.schedules])
 
 
-def _is_registered(client: SyncPrefectClient) -> bool:
+@pytest.mark.usefixtures("nothing_deployed")
+def test_a_restart_switches_nothing_on(
+    client: SyncPrefectClient, started: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """A pause, a schedule that is off, an edited one and one without a slug are there after a restart."""
+    with started():
+        served = client.read_deployment_by_name(HOURLY)
+    off, edited = served.schedules
+    client.update_deployment_schedule(served.id, off.id, active=False)
+    client.update_deployment_schedule(served.id, edited.id, schedule=CronSchedule(cron="5 * * * *"))
+    client.create_deployment_schedules(served.id, [(CronSchedule(cron="7 * * * *"), False)])
+    client.pause_deployment(served.id)
+    before = client.read_deployment_by_name(HOURLY)
+    with started():
+        after = client.read_deployment_by_name(HOURLY)
+    assert after.paused
+    assert _told(before) == _told(after)
+
+
+@pytest.mark.usefixtures("nothing_deployed")
+def test_a_deployment_without_a_schedule_gets_the_file_s(
+    client: SyncPrefectClient, started: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Where nothing would ever run by itself, a start registers the schedules."""
+    hourly = package_deployments()[0]
+    wanted, hourly.schedules = len(hourly.schedules), []
+    hourly.apply()
+    with started():
+        assert wanted == len(client.read_deployment_by_name(HOURLY).schedules)
+
+
+@pytest.fixture
+def in_a_work_pool(
+    deployed: str, nothing_deployed: None, prefect: Callable[..., str], client: SyncPrefectClient
+) -> None:
+    """A server on which `prefect deploy` has given all to a work pool."""
+    prefect("--no-prompt", "deploy", "--all")
+    assert {"etrade"} == {client.read_deployment_by_name(name).work_pool_name for name in SERVED}
+
+
+@pytest.mark.usefixtures("in_a_work_pool")
+def test_it_takes_a_deployment_out_of_its_work_pool(
+    client: SyncPrefectClient,
+    started: Callable[[], AbstractContextManager[Any]],
+    run_now: Callable[..., UUID],
+    end_state: Callable[[UUID], Any],
+    block: str,
+) -> None:
+    """What `prefect deploy` gave to a work pool is this process's alone: no worker finds its runs."""
+    with started():
+        for name in SERVED:
+            found = client.read_deployment_by_name(name)
+            assert (None, None) == (found.work_pool_name, found.work_queue_id)
+        run = run_now(HOURLY, credentials=block)
+        assert client.read_flow_run(run).work_queue_id is None
+        assert end_state(run).is_completed()
+
+
+def _told(deployment: DeploymentResponse) -> list[tuple[str | None, bool, object]]:
+    """Each schedule as an operator sees it, in no order of its own."""
+    return sorted(((each.slug, each.active, each.schedule) for each in deployment.schedules), key=repr)
+
+
+def _last_registered(client: SyncPrefectClient) -> object:
+    """When the last of what is served was written; None while it is not."""
     try:
-        client.read_deployment_by_name(SERVED[-1])
+        return client.read_deployment_by_name(SERVED[-1]).updated
     except ObjectNotFound:
-        return False
-    return True
+        return None
