@@ -182,8 +182,18 @@ def _new(name: str, given: Mapping[str, str | None]) -> ETradeCredentials:
         CredentialsNotFound: There is no consumer key.
     """
     fields = (*given, "consumer_key_issued_on")
-    values = {field: given.get(field) or os.environ.get(f"ETRADE_{field.upper()}") for field in fields}
-    return signed_out_credentials(_consumer_keys(name), **{k: v for k, v in values.items() if v})
+    values = {field: given.get(field) or os.environ.get(_variable(field)) for field in fields}
+    set_fields = {field: value for field, value in values.items() if value}
+
+    def spell(field: str) -> str:
+        variable = _variable(field)
+        return variable if not given.get(field) and os.environ.get(variable) else field
+
+    return signed_out_credentials(_consumer_keys(name), set_fields, spell)
+
+
+def _variable(field: str) -> str:
+    return f"ETRADE_{field.upper()}"
 
 
 def _consumer_keys(name: str) -> ConsumerKeys:
@@ -192,7 +202,7 @@ def _consumer_keys(name: str) -> ConsumerKeys:
     Raises:
         CredentialsNotFound: The environment lacks one, and the input ended.
     """
-    key, secret = (os.environ.get(f"ETRADE_CONSUMER_{part}", "") for part in ("KEY", "SECRET"))
+    key, secret = (os.environ.get(_variable(part), "") for part in ("consumer_key", "consumer_secret"))
     try:
         return ConsumerKeys(key or _answer("Consumer key"), secret or _answer("Consumer secret"))
     except SignInRequired:

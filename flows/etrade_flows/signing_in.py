@@ -8,7 +8,7 @@ in the block meanwhile stays as well.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prefect.client.orchestration import get_client
@@ -144,12 +144,15 @@ def stored_credentials(name: str) -> ETradeCredentials:
     )
 
 
-def signed_out_credentials(consumer: ConsumerKeys, **fields: str) -> ETradeCredentials:
+def signed_out_credentials(
+    consumer: ConsumerKeys, fields: Mapping[str, str], spell: Callable[[str], str] = str
+) -> ETradeCredentials:
     """Credentials that nobody has signed in to yet.
 
     Args:
         consumer: The application's key pair.
         fields: Other fields of the block, as text.
+        spell: How an error names a field.
 
     Raises:
         CredentialsInvalid: A value is malformed; names it without showing it.
@@ -157,7 +160,7 @@ def signed_out_credentials(consumer: ConsumerKeys, **fields: str) -> ETradeCrede
     try:
         return ETradeCredentials(consumer_key=consumer.key, consumer_secret=consumer.secret, **fields)
     except ValidationError as error:
-        problems = "; ".join(named_problems(error))
+        problems = "; ".join(named_problems(error, spell))
     raise CredentialsInvalid(f"This cannot be signed in to: {problems}.", advice="correct it and try again.")
 
 

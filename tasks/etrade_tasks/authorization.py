@@ -9,10 +9,11 @@ How a call is made and judged is in `oauth_call`; here stands only what is parti
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from etrade_tasks.call_renew import fetch
 from etrade_tasks.clock import now
@@ -24,6 +25,10 @@ from etrade_tasks.signing import SigningKeys
 
 REQUEST_TOKEN_LIFETIME = timedelta(minutes=5)
 """How long a person has from the request token to the exchange of the verifier."""
+
+_CALLBACK_VERIFIER = re.compile(r"(?:^|[?&#])oauth_verifier=([^&#\s]*)")
+_SHOWN = re.compile("[A-Za-z0-9]{5}")
+"""What E*TRADE shows is like: five letters and digits."""
 
 AUTHORIZE_PATH = "/e/t/etws/authorize"
 _ETRADE_PAGES = "https://us.etrade.com"
@@ -149,13 +154,31 @@ def authorize_url(consumer: ConsumerKeys, token: RequestToken, oauth_url: str) -
     return f"{pages}{AUTHORIZE_PATH}?{query}"
 
 
+def verifier_in(entered: str) -> str:
+    """The verifier in what a person typed or pasted; empty if there is none. Pure.
+
+    A callback address (`...?oauth_token=...&oauth_verifier=AB12C`) is read for its verifier (RFC 5849,
+    section 2.2). Five letters and digits are taken in upper case: all that E*TRADE is known to show are, and
+    nobody can count on a second try, since a refusal may end the sign-in.
+
+    Args:
+        entered: What the person entered; blanks around it do not matter.
+    """
+    found = entered.strip()
+    if named := _CALLBACK_VERIFIER.search(found):
+        found = unquote(named[1])
+    elif "://" in found:  # E*TRADE's page itself, most likely
+        return ""
+    return found.upper() if _SHOWN.fullmatch(found) else found
+
+
 def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oauth_url: str) -> AccessToken:
     """The access token that the verifier buys.
 
     Args:
         consumer: The application's key pair.
         token: The sign-in that the person accepted.
-        verifier: What E*TRADE showed to the person; blanks around it do not matter.
+        verifier: What the person entered, as `verifier_in` reads it.
         oauth_url: Where OAuth calls go, without a trailing slash.
 
     Raises:
@@ -163,7 +186,7 @@ def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oau
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
         AuthorizationFailed: E*TRADE or the network did not answer well.
     """
-    verifier = verifier.strip()
+    verifier = verifier_in(verifier)
     if not verifier:
         raise VerifierRefused("No verifier was given.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -21,6 +22,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema
@@ -29,6 +31,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, safe_address
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
+from etrade_tasks.pasted import STILL_ENCODED, is_percent_encoded, refuse_quotes
 from etrade_tasks.session import midnight_after
 from etrade_tasks.settings import named_variables
 from etrade_tasks.signed_clients import SignedAsyncClient, SignedClient
@@ -44,6 +47,12 @@ def _trimmed(secret: SecretStr) -> SecretStr:
     if not value.isprintable() or " " in value:
         raise ValueError("must not hold blanks or control characters")
     return SecretStr(value)
+
+
+def _decoded(secret: SecretStr) -> SecretStr:
+    if is_percent_encoded(secret):
+        raise ValueError(STILL_ENCODED)
+    return secret
 
 
 def _address(value: str) -> str:
@@ -67,7 +76,7 @@ def _form(schema: dict[str, Any], model: type[Block]) -> None:
         field.pop("default", None)
 
 
-Secret = Annotated[SecretStr, AfterValidator(_trimmed)]
+Secret = Annotated[SecretStr, AfterValidator(_trimmed), AfterValidator(_decoded)]
 # One password field in the UI's form, where a union would show as two tabs.
 OptionalSecret = Annotated[
     # Bare: Prefect does not find a secret that is annotated within a union, and would show it unmasked.
@@ -203,6 +212,18 @@ class ETradeCredentials(CredentialsBlock):
         _saved[0] += 1
         return done
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unquoted(cls, value: object) -> object:
+        return refuse_quotes(value)
+
+    @model_validator(mode="after")
+    def _decoded_token(self) -> Self:
+        # Where the time is known, a sign-in has most likely stored what E*TRADE itself gave: that must load.
+        if self.signed_in_at is None and (encoded := _encoded_parts(dict(self))):
+            raise ValueError(f"{' and '.join(encoded)} {STILL_ENCODED}")
+        return self
+
     @model_validator(mode="after")
     def _whole_token(self) -> Self:
         if (self.access_token is None) != (self.access_token_secret is None):
@@ -326,8 +347,17 @@ def credentials_from_environment() -> ETradeCredentials | None:
             advice="set the missing variables, or unset the others; `etrade-session login` needs the "
             "consumer key and its secret alone, and makes a block.",
         )
+    # A sign-in never writes to the environment, so there a token was pasted, whatever its time says.
+    if encoded := _encoded_parts(found):
+        named = " and ".join(f"ETRADE_{name.upper()}" for name in encoded)
+        raise CredentialsInvalid(f"The environment's credentials are not usable: {named} {STILL_ENCODED}.")
     try:
         return ETradeCredentials(**found)
     except ValidationError as error:
         problems = named_variables(error)
     raise CredentialsInvalid(f"The environment's credentials are not usable: {problems}.")
+
+
+def _encoded_parts(values: Mapping[str, Any]) -> list[str]:
+    """Which parts of the token look as if they had been pasted without decoding them."""
+    return [name for name in ("access_token", "access_token_secret") if is_percent_encoded(values.get(name))]

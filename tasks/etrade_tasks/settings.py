@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.errors import CredentialsInvalid
+from etrade_tasks.pasted import refuse_quotes
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW
 
 
@@ -90,6 +91,11 @@ class RenewalSettings(TlsSettings):
         default=None,
         description="A Redis server where the processes of several machines keep their locks instead.",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unquoted(cls, value: object) -> object:
+        return refuse_quotes(value)  # a path with a quotation mark in it would be made without a word
 
     @field_validator("reuse_window")
     @classmethod

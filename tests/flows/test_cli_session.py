@@ -326,6 +326,32 @@ class TestLoginRefused:
         assert 1 == run("login", "--credentials", f"{block}-new")
         assert [] == person.opened
 
+    @pytest.mark.parametrize(
+        ("spoiled", "told"),
+        [
+            ({"ETRADE_CONSUMER_KEY": "'canary'"}, "is in quotes"),
+            ({"ETRADE_CONSUMER_SECRET": "canary%3D"}, "is still percent-encoded"),
+            ({"ETRADE_ENVIRONMENT": '"canary"'}, "is in quotes"),
+        ],
+    )
+    @pytest.mark.usefixtures("consumer")
+    def test_spoiled_variable_is_named(
+        self,
+        spoiled: dict[str, str],
+        told: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        run: Run,
+    ) -> None:
+        """A new block's value that is in quotes or encoded is told of by its variable, before any call."""
+        fine = {"ETRADE_CONSUMER_KEY": "fake-key", "ETRADE_CONSUMER_SECRET": "fake-secret"}
+        for name, value in (fine | spoiled).items():
+            monkeypatch.setenv(name, value)
+        assert 1 == run("login", "--credentials", "of-spoiled-variables")
+        said = " ".join(capsys.readouterr().err.split())
+        assert [] == [name for name in spoiled if f"{name}: {told}" not in said]
+        assert "canary" not in said
+
     def test_missing_keys_in_a_script_exit_1(
         self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:

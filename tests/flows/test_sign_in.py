@@ -118,6 +118,12 @@ class TestAnswered:
         with stored_credentials(block).get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code
 
+    def test_pasted_address_is_taken(self, simulator: Simulator, block: str, person: Any) -> None:
+        """A callback address in the form, and a verifier in small letters, sign in without another round."""
+        person.answers(lambda verifier: f"https://fake.example/?oauth_verifier={verifier.lower()}")
+        assert "SignedIn" == sign_in(block, return_state=True).name
+        assert 1 == len(person.entered)
+
     def test_caller_gets_the_session(self, simulator: Simulator, block: str, person: Any) -> None:
         """Called as a function, the flow returns the session, and the next renewal reuses its proof."""
         person.answers()

@@ -213,7 +213,7 @@ class TestNobodySignedIn:
     def test_malformed_values_are_named(self, key: str, oauth_url: str, named: str) -> None:
         """What is wrong with a first sign-in is named before E*TRADE is asked."""
         with pytest.raises(CredentialsInvalid, match=named):
-            signed_out_credentials(ConsumerKeys(key, "fake-secret"), oauth_url=oauth_url)
+            signed_out_credentials(ConsumerKeys(key, "fake-secret"), {"oauth_url": oauth_url})
 
     def test_renewal_asks_for_a_sign_in(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials

@@ -21,6 +21,7 @@ from etrade_tasks.authorization import (
     request_token,
     revoke,
     try_request_token,
+    verifier_in,
 )
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import AuthorizationFailed, VerifierRefused
@@ -193,6 +194,29 @@ class TestAttempts:
         assert abs(simulator.now() - bought.issued_at) < MINUTE
 
 
+@pytest.mark.parametrize(
+    ("entered", "verifier"),
+    [
+        (" AB12C\n", "AB12C"),
+        ("ab12c", "AB12C"),
+        ("oauth_verifier=ab12c", "AB12C"),
+        ("oauth_token=x&oauth_verifier=AB12C", "AB12C"),
+        ("https://fake.example/back?oauth_verifier=AB12C&oauth_token=x", "AB12C"),
+        ("https://fake.example/back#oauth_token=x&oauth_verifier=AB12C", "AB12C"),
+        ("?oauth_verifier=a%2Fb", "a/b"),
+        ("not_oauth_verifier=AB12C", "not_oauth_verifier=AB12C"),
+        ("Ab12Cd", "Ab12Cd"),
+        ("a/b+c", "a/b+c"),
+        ("https://fake.example/back?oauth_verifier=", ""),
+        ("https://fake.example/", ""),
+        ("", ""),
+    ],
+)
+def test_verifier_is_found_in_what_was_entered(entered: str, verifier: str) -> None:
+    """An address is read for its verifier; what is no five letters and digits stays as it was typed."""
+    assert verifier == verifier_in(entered)
+
+
 class TestAccessToken:
     """`access_token`."""
 
@@ -233,12 +257,24 @@ class TestAccessToken:
         verifier = f"  {simulator.approve(begun.token)}\n"
         assert access_token(consumer, begun, verifier, simulator.oauth_url).token
 
-    def test_no_verifier_makes_no_call(
-        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
+    @pytest.mark.parametrize(
+        "spoil", [str.lower, "https://fake.example/?oauth_token=x&oauth_verifier={}".format]
+    )
+    def test_one_call_takes_it_as_a_person_enters_it(
+        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken, spoil: Callable[[str], str]
     ) -> None:
-        """An empty entry is refused without asking E*TRADE."""
+        """Small letters and a callback address buy the token at once."""
+        verifier = spoil(simulator.approve(begun.token))
+        assert access_token(consumer, begun, verifier, simulator.oauth_url).token
+        assert [200] == statuses(simulator, ACCESS)
+
+    @pytest.mark.parametrize("entered", [" ", "https://us.etrade.com/e/t/etws/authorize?key=a&token=b"])
+    def test_no_verifier_makes_no_call(
+        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken, entered: str
+    ) -> None:
+        """An empty entry, or an address without a verifier, is refused without asking E*TRADE."""
         with pytest.raises(VerifierRefused, match="No verifier"):
-            access_token(consumer, begun, " ", simulator.oauth_url)
+            access_token(consumer, begun, entered, simulator.oauth_url)
         assert [] == simulator.calls(ACCESS)
 
     @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import AddressRefused, CredentialsInvalid, ETradeCredentials, SignInRequired
-from etrade_tasks.credentials import credentials_from_environment
+from etrade_tasks.credentials import ENVIRONMENT_VARIABLES, credentials_from_environment
 
 SECRETS = {
     "consumer_key": "fake-consumer-key-111",
@@ -364,3 +364,45 @@ def test_malformed_variable_is_named_without_its_value(monkeypatch: pytest.Monke
     assert "ETRADE_ENVIRONMENT" in str(refused.value)
     assert "canary" not in str(refused.value)
     assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+@pytest.mark.parametrize("name", ENVIRONMENT_VARIABLES)
+def test_variable_in_quotes_is_told_of(monkeypatch: pytest.MonkeyPatch, name: str, quote: str) -> None:
+    """A variable whose quotes came along is refused for that, by its name and without its value."""
+    for each, value in ENVIRONMENT.items():
+        monkeypatch.setenv(each, value)
+    monkeypatch.setenv(name, f"{quote}canary{quote}")
+    with pytest.raises(CredentialsInvalid, match=f"{name}: is in quotes: give it without") as refused:
+        credentials_from_environment()
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("escape", ["%2F", "%2f", "%2B", "%3D"])
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_encoded_variable_is_told_of(monkeypatch: pytest.MonkeyPatch, name: str, escape: str) -> None:
+    """A key or token that was not decoded is refused for that, whatever the time of sign-in says."""
+    for each, value in ENVIRONMENT.items():
+        monkeypatch.setenv(each, value)
+    monkeypatch.setenv(name, f"canary{escape}")
+    monkeypatch.setenv("ETRADE_SIGNED_IN_AT", "2027-06-15T13:00:00Z")
+    with pytest.raises(CredentialsInvalid, match=f"{name}:? is still percent-encoded") as refused:
+        credentials_from_environment()
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("spoiled", "told"), [("'canary'", "in quotes"), ("canary%3D", "percent-encoded")])
+@pytest.mark.parametrize("field", SECRETS)
+def test_pasted_secret_is_told_of(field: str, spoiled: str, told: str) -> None:
+    """What a person entered in quotes or encoded is refused by the field's name, without its value."""
+    with pytest.raises(ValidationError, match=told) as refused:
+        make(**{field: spoiled})
+    assert field in str(refused.value)
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("token", ["a+b+%3D", "50%", "a%41b"])
+def test_token_of_a_sign_in_is_good_as_it_is(token: str) -> None:
+    """What a sign-in stored loads whatever E*TRADE put into it, and a lone percent sign means nothing."""
+    stored = make(access_token=token, signed_in_at="2027-06-15T09:00:00Z")
+    assert token == stored.access_token.get_secret_value()

@@ -7,7 +7,7 @@ from datetime import time, timedelta
 import pytest
 
 from etrade_tasks import CredentialsInvalid
-from etrade_tasks.settings import renewal_settings
+from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 
 def test_spans_are_seconds_or_iso_8601(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +43,12 @@ def test_malformed_variable_is_named_without_its_value(
     with pytest.raises(CredentialsInvalid, match=f"{variable}: ") as told:
         renewal_settings()
     assert value not in told.value.message or value == "0"
+
+
+@pytest.mark.parametrize("field", RenewalSettings.model_fields)
+@pytest.mark.parametrize("quoted", ['"60"', "'60'"])
+def test_quotes_are_told_of(monkeypatch: pytest.MonkeyPatch, field: str, quoted: str) -> None:
+    """A setting that is still in quotes, a path too, is refused by its name and for that reason."""
+    monkeypatch.setenv(f"ETRADE_{field.upper()}", quoted)
+    with pytest.raises(CredentialsInvalid, match=f"ETRADE_{field.upper()}: is in quotes"):
+        renewal_settings()
