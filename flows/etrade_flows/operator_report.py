@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import CancelledRun, PausedRun
 
 from etrade_flows.best_effort import best_effort
+from etrade_flows.events import emit_outcome
 from etrade_flows.report import render_report
 from etrade_flows.run_endings import current_run, describe
 from etrade_flows.run_history import days_attempts
@@ -74,6 +76,35 @@ def report(
             markdown=render_report(credentials, day, moment, local),
             description=f"How the E*TRADE session of {credentials} stands.",
         )
+
+
+def tell_failure(
+    credentials: str, began_at: datetime, error: Exception, loaded: ETradeCredentials | None
+) -> None:
+    """Report and emit what ends a run, before it is raised again.
+
+    Of an exception that nobody expected only the type is told: its text may hold a secret. A run that was
+    cancelled or paused has not failed, and nothing is told of it. Prefect's other signals to a run, Ctrl+C
+    and an exit are no `Exception`, and never come here.
+
+    Args:
+        credentials: The credentials' name.
+        began_at: When this attempt began.
+        error: What ends the run.
+        loaded: The credentials themselves; None if they could not be loaded.
+    """
+    if isinstance(error, (CancelledRun, PausedRun)):
+        return
+    told = error if isinstance(error, ETradeError) else _unexpected(error)
+    report(credentials, began_at, told, loaded)
+    emit_outcome(credentials, told, loaded)
+
+
+def _unexpected(error: Exception) -> ETradeError:
+    return ETradeError(
+        f"An error that nobody expected ended the run ({type(error).__name__}).",
+        advice="read the run's log in the Prefect UI (Runs), and run `etrade-session doctor`.",
+    )
 
 
 def _this_attempt(outcome: TokenSession | ETradeError, at: datetime, took: timedelta) -> Attempt:

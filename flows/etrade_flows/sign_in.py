@@ -20,7 +20,7 @@ from prefect.utilities.urls import url_for
 
 from etrade_flows.access.memory import remember
 from etrade_flows.best_effort import best_effort
-from etrade_flows.operator_report import tag_run
+from etrade_flows.operator_report import tag_run, tell_failure
 from etrade_flows.renewal import renew_loaded
 from etrade_flows.run_endings import describe
 from etrade_flows.session_day import clock, short_session
@@ -81,14 +81,19 @@ def sign_in(
     """
     with best_effort("What earlier sign-ins left could not be cleared"):
         clear_leftovers(credentials)
-    stored = stored_credentials(credentials)
-    tag_run(credentials, stored.environment)
+    began_at, stored = now(), None
     try:
+        stored = stored_credentials(credentials)
+        tag_run(credentials, stored.environment)
         with _announced(credentials):
             session, said = _signed_in(credentials, stored, keep_open_for)
     except FlowPauseTimeout:
-        unanswered = "Nobody entered a verifier in time. Next: run it again."
-        return cast("TokenSession", Failed(name=NOBODY_ANSWERED, message=unanswered))
+        unanswered = VerifierRefused("Nobody entered a verifier in time.", advice="run it again.")
+        tell_failure(credentials, began_at, unanswered, stored)
+        return cast("TokenSession", Failed(name=NOBODY_ANSWERED, message=str(unanswered)))
+    except Exception as error:
+        tell_failure(credentials, began_at, error, stored)
+        raise
     run_logger().info("%r is signed in. %s", credentials, said)
     if rerun:
         with best_effort("The runs that waited could not be looked for"):

@@ -8,7 +8,7 @@ from prefect.states import Completed
 
 from etrade_flows.access.memory import forget_sessions
 from etrade_flows.events import emit_signed_out
-from etrade_flows.operator_report import tag_run
+from etrade_flows.operator_report import tag_run, tell_failure
 from etrade_flows.renewal import require_signed_in
 from etrade_flows.signing_in import store, stored_credentials, without_token
 from etrade_tasks.authorization import revoke
@@ -42,9 +42,14 @@ def sign_out(credentials: str = "etrade") -> State[Any]:
         ConfigurationRefused: A key, a secret or an address is wrong.
         AuthorizationFailed: E*TRADE or the network did not answer well.
     """
-    stored = stored_credentials(credentials)
-    tag_run(credentials, stored.environment)
-    said = end_session(credentials, stored)
+    began_at, stored = now(), None
+    try:
+        stored = stored_credentials(credentials)
+        tag_run(credentials, stored.environment)
+        said = end_session(credentials, stored)
+    except Exception as error:
+        tell_failure(credentials, began_at, error, stored)
+        raise
     run_logger().info("%s", said)
     return Completed(name=SIGNED_OUT, message=said)
 
