@@ -20,7 +20,11 @@ from cyclopts import App, CycloptsError, Parameter, validators
 from etrade_flows import cli_doctor, cli_operate, cli_status
 from etrade_flows.cli_output import ExitCode, plain_console, quiet_console_logs, report_error, report_session
 from etrade_flows.cli_session import register
-from etrade_flows.prefect_server import prefect_reached, spare_this_machine_the_proxy
+from etrade_flows.prefect_server import (
+    prefect_reached,
+    require_result_storage,
+    spare_this_machine_the_proxy,
+)
 from etrade_flows.renew_access_token import renew_access_token
 from etrade_tasks.errors import ETradeError, SignInRequired
 
@@ -78,6 +82,7 @@ def renew(
     quiet_console_logs()
     try:
         with prefect_reached():
+            require_result_storage()
             session = renew_access_token(credentials, force=force, required_for=required_for)
     except ETradeError as error:
         report_error(error, as_json=as_json)

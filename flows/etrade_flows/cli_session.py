@@ -20,7 +20,7 @@ from rich.console import Console
 
 from etrade_flows.best_effort import best_effort
 from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
-from etrade_flows.prefect_server import prefect_reached
+from etrade_flows.prefect_server import prefect_reached, require_result_storage
 from etrade_flows.session_day import short_session
 from etrade_flows.sign_out import end_session
 from etrade_flows.signing_in import (
@@ -102,6 +102,7 @@ def login(
     """
 
     def act() -> TokenSession:
+        require_result_storage()  # before the person's work, which a failing renewal would undo
         given = {"environment": environment, "oauth_url": oauth_url, "api_url": api_url}
         existing = stored = _existing(credentials, given)
         if stored is None:

@@ -1,7 +1,11 @@
-"""The Prefect server as the commands meet it: it answers, or one error says what to do.
+"""Prefect as the commands meet it: it does what it should, or one error says what to do.
 
 Inside a run there is a server, and Prefect's client tries for minutes to reach it again; at a terminal a
 person waits.
+
+Prefect's engine loads the default result storage for every flow and task run, and persists nothing in most of
+ours; a block that does not exist fails them all, with a `ValueError` before their first line. A block that is
+no storage, and a folder that cannot be written, fail nothing until a result is written (Prefect 3.8).
 """
 
 from __future__ import annotations
@@ -15,15 +19,17 @@ from urllib.request import getproxies
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
+from prefect.results import get_default_result_storage
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
     temporary_settings,
 )
 
 from etrade_tasks.addresses import LOOPBACK_HOSTS, is_loopback
-from etrade_tasks.errors import PrefectUnavailable
+from etrade_tasks.errors import ETradeError, PrefectUnavailable
 from etrade_tasks.tls import TlsFailure, tls_failure
 
 RETRIES = 1
@@ -37,6 +43,25 @@ _CA_REMEDY = (
     "`prefect config set PREFECT_API_SSL_CERT_FILE=FILE`; SSL_CERT_FILE serves as well."
 )
 _HANDSHAKE_REMEDY = "see that PREFECT_API_URL is right (`prefect config view`), and that TLS is spoken there."
+_BUSY = "try again in a moment; where SQLite is the server's database, many runs at once keep it locked."
+_LOCKED_OUT = (
+    "give the key or the password that the server asks for: PREFECT_API_KEY (Prefect Cloud) or "
+    "PREFECT_API_AUTH_STRING (`prefect config view`); a key that may only read is not enough."
+)
+_VERSIONS = (
+    "see that PREFECT_API_URL is the address of a Prefect server, with /api at the end, and that the server "
+    "is no older than Prefect here (`prefect version`)."
+)
+_ADVICE = {
+    **dict.fromkeys((401, 403), _LOCKED_OUT),
+    **dict.fromkeys((404, 405, 422), _VERSIONS),
+    **dict.fromkeys((408, 429, 502, 503, 504), _BUSY),
+}
+_STORAGE = (
+    "correct or unset PREFECT_DEFAULT_RESULT_STORAGE_BLOCK (`prefect config view`), or create that block "
+    "(Prefect UI > Blocks) and install the package of its type; where the setting is unset, correct the "
+    "default result storage of the server."
+)
 
 
 def spare_this_machine_the_proxy() -> None:
@@ -91,18 +116,78 @@ def _ask_once() -> None:
             raise _no_answer(error) from None
 
 
+def require_result_storage() -> None:
+    """See that the default result storage loads, as Prefect's engine loads it for every run.
+
+    Raises:
+        PrefectUnavailable: It does not, so no flow and no task can run here.
+    """
+    try:
+        # Named sync: Prefect would hand back a coroutine inside a running event loop.
+        get_default_result_storage(_sync=True)  # type: ignore[call-arg]
+    except httpx.HTTPError:
+        raise  # which is the server's fault
+    except Exception as error:  # noqa: BLE001  # a block can fail to load in as many ways as there are types
+        found = error
+    else:
+        return
+    block = PREFECT_DEFAULT_RESULT_STORAGE_BLOCK.value()
+    named = f"the block {block}" if block else "the server's default"
+    why = type(found.__cause__ or found).__name__
+    raise PrefectUnavailable(f"Prefect's result storage cannot be loaded: {named} ({why}).", advice=_STORAGE)
+
+
+@contextmanager
+def storage_told() -> Iterator[None]:
+    """Turns what the `with` block raises because the result storage cannot be loaded into our error.
+
+    Whether that is the cause is asked of Prefect anew, once something has failed: its exception is an
+    ordinary `ValueError`, and its text is not for programs to read.
+
+    Raises:
+        PrefectUnavailable: The result storage cannot be loaded.
+    """
+    try:
+        yield
+    except (ETradeError, httpx.HTTPError):
+        raise
+    except Exception:
+        try:
+            require_result_storage()
+        except PrefectUnavailable as unusable:
+            raise unusable from None
+        except httpx.HTTPError:
+            pass  # the first is the better one to know
+        raise
+
+
 @contextmanager
 def _told_as_unavailable() -> Iterator[None]:
     try:
-        yield
-    except httpx.HTTPStatusError as error:
-        raise PrefectUnavailable(
-            f"The Prefect server answers with status {error.response.status_code}."
-        ) from None
-    except (httpx.HTTPError, JSONDecodeError) as error:
-        raise _no_answer(error) from None
-    except PrefectException as error:
-        raise PrefectUnavailable(f"The Prefect server refuses a call ({type(error).__name__}).") from None
+        with storage_told():
+            yield
+    except ETradeError:
+        raise
+    except Exception as error:
+        # Some of Prefect's functions wrap what its client has raised into an error of Python's own.
+        unavailable = _unavailable(error) or (error.__cause__ and _unavailable(error.__cause__))
+        if not unavailable:
+            raise
+        raise unavailable from None
+
+
+def _unavailable(error: BaseException) -> PrefectUnavailable | None:
+    """What to say of an exception of Prefect or its client; None of any other."""
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        return PrefectUnavailable(
+            f"The Prefect server answers with status {status}.", advice=_ADVICE.get(status)
+        )
+    if isinstance(error, (httpx.HTTPError, JSONDecodeError)):
+        return _no_answer(error)
+    if isinstance(error, PrefectException):
+        return PrefectUnavailable(f"The Prefect server refuses a call ({type(error).__name__}).")
+    return None
 
 
 def _no_answer(error: Exception) -> PrefectUnavailable:

@@ -110,6 +110,7 @@ def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSessi
     Raises:
         ETradeError: What the last round came to, or what no other verifier could mend.
     """
+    _require_writable(credentials)
     refused: VerifierRefused | None = None
     for _ in range(ROUNDS):
         sign_in = begin(name, credentials)
@@ -120,6 +121,23 @@ def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSessi
             refused = error
     assert refused is not None  # noqa: S101  # for type checkers: there is at least one round
     raise refused
+
+
+def _require_writable(credentials: ETradeCredentials) -> None:
+    """See that the block can be written, before a person's work depends on it. Changes nothing.
+
+    A block that is to be made needs no such look: it is made before the person is asked.
+
+    Raises:
+        Exception: What Prefect's client raises of a server that takes no update, as with a reader's key.
+    """
+    block_id = credentials._block_document_id  # noqa: SLF001  # Prefect has no public name
+    if block_id is None:
+        return
+    with get_client(sync_client=True) as client:
+        # Without data: with an empty one the server would write back what it has just read, and could undo
+        # what somebody stores in that moment.
+        client.update_block_document(block_id, BlockDocumentUpdate())
 
 
 def _keep_new_keys(name: str, credentials: ETradeCredentials) -> None:

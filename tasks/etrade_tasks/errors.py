@@ -10,7 +10,7 @@
     ├── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
     ├── VerifierRefused         start the sign-in again, and enter the new verifier
     ├── AuthorizationFailed     try the sign-in or sign-out again later
-    └── PrefectUnavailable      start the Prefect server, or correct PREFECT_API_URL
+    └── PrefectUnavailable      start the Prefect server, or correct the PREFECT_ setting that is named
 
 Messages are stored by the Prefect server and shown to anybody who may see a run, so they never hold a token,
 a key, a signature, a header or an unredacted body.
@@ -144,7 +144,7 @@ class AuthorizationFailed(ETradeError):
 
 
 class PrefectUnavailable(ETradeError):
-    """The Prefect server cannot be reached, or does not answer as one. Raised by the commands alone."""
+    """The Prefect server cannot be reached or does not answer as one, or the result storage does not load."""
 
     default_advice = (
         "see that the Prefect server runs (`prefect server start`), and that PREFECT_API_URL is its address, "
