@@ -6,7 +6,7 @@ from typing import cast
 from prefect import flow
 
 from etrade_flows.events import emit_outcome
-from etrade_flows.operator_report import report, tag_run
+from etrade_flows.operator_report import report, tag_run, tell_failure
 from etrade_flows.renewal import renew_latest
 from etrade_flows.run_endings import describe, end_unwell, end_well
 from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME, RUN_NAME
@@ -54,9 +54,10 @@ def renew_access_token(
         loaded = load_credentials(credentials)
         tag_run(credentials, loaded.environment)
         session, loaded = renew_latest(credentials, loaded, force=force, required_for=required_for)
-    except ETradeError as error:
-        report(credentials, began_at, error, loaded)
-        emit_outcome(credentials, error, loaded)
+    except Exception as error:
+        tell_failure(credentials, began_at, error, loaded)
+        if not isinstance(error, ETradeError):
+            raise
         signed_in_at = loaded.signed_in_at if loaded else None
         return cast("TokenSession", end_unwell(error, signed_in_at))
     report(credentials, began_at, session, loaded)

@@ -1,4 +1,4 @@
-"""No run of `sign-in` or `sign-out` fails without its report and its event, whatever ends it."""
+"""No run of a flow fails without its report and its event, whatever ends it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNam
 from prefect.events.schemas.events import ReceivedEvent
 from prefect.exceptions import Abort, CancelledRun, ObjectNotFound, PausedRun
 
-from etrade_flows import sign_in, sign_out
+from etrade_flows import renew_access_token, sign_in, sign_out
 from etrade_simulator import Fault, Simulator
 from etrade_tasks.errors import ConfigurationRefused
 
@@ -25,18 +25,21 @@ SECONDS = 30
 
 Broken = Callable[[BaseException], None]
 
-both_flows = pytest.mark.parametrize("flow", [sign_in, sign_out], ids=["sign_in", "sign_out"])
+each_flow = pytest.mark.parametrize(
+    "flow", [sign_in, sign_out, renew_access_token], ids=["sign_in", "sign_out", "renew"]
+)
 
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> Broken:
-    """Has E*TRADE's calls of both flows raise this."""
+    """Has E*TRADE's calls of each flow raise this."""
 
     def breaks(error: BaseException) -> None:
         def fail(*_: object) -> None:
             raise error
 
         monkeypatch.setattr("etrade_tasks.authorization.perform", fail)
+        monkeypatch.setattr("etrade_flows.renewal.renew_shared", fail)
 
     return breaks
 
@@ -57,7 +60,7 @@ def reported(block: str) -> str:
     return found.data if found else ""
 
 
-@both_flows
+@each_flow
 @pytest.mark.parametrize("error", [RuntimeError("canary"), ObjectNotFound(Exception("canary"))])
 def test_what_nobody_expected_is_told(
     flow: Flow[..., Any], error: Exception, broken: Broken, block: str, wait_until: Callable[..., None]
@@ -74,7 +77,7 @@ def test_what_nobody_expected_is_told(
     assert "canary" not in f"{failing(block)} {reported(block)}"
 
 
-@both_flows
+@each_flow
 def test_what_was_expected_is_told_too(
     flow: Flow[..., Any], simulator: Simulator, block: str, wait_until: Callable[..., None]
 ) -> None:
@@ -88,7 +91,7 @@ def test_what_was_expected_is_told_too(
     assert "failing" in reported(block)
 
 
-@both_flows
+@each_flow
 @pytest.mark.parametrize("end", [CancelledRun("fake"), PausedRun("fake"), Abort("fake")])
 def test_what_is_no_failure_passes_untouched(
     flow: Flow[..., Any], end: BaseException, broken: Broken, block: str
