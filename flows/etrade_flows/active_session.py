@@ -45,4 +45,4 @@ def revived_session(credentials: str, sent_at: float) -> TokenSession:
     Raises:
         ETradeError: What `renew_access_token` raises.
     """
-    return recall_since(credentials, sent_at, now()) or renew(credentials, force=True)
+    return recall_since(credentials, sent_at, now()) or renew(credentials, since=sent_at)

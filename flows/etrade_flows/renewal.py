@@ -18,19 +18,22 @@ from etrade_tasks.sharing.turn import Shared
 
 
 @unlogged_outside_flows()
-def renew(credentials: str, *, force: bool = False, required_for: timedelta = timedelta(0)) -> TokenSession:
+def renew(
+    credentials: str, *, required_for: timedelta = timedelta(0), since: float | None = None
+) -> TokenSession:
     """The session of these credentials, renewed now or by an earlier renewal that still answers.
 
     Args:
         credentials: The name of the credentials block.
-        force: Renew although an earlier renewal still answers.
         required_for: How long the session must last yet.
+        since: Accept no renewal of before this moment of the monotonic clock.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
     loaded = load_credentials(credentials)
-    return renew_latest(credentials, loaded, force=force, required_for=required_for)[0]
+    force = since is not None
+    return renew_latest(credentials, loaded, force=force, required_for=required_for, since=since)[0]
 
 
 @unlogged_outside_flows()
@@ -40,6 +43,7 @@ def renew_latest(
     *,
     force: bool = False,
     required_for: timedelta = timedelta(0),
+    since: float | None = None,
 ) -> tuple[TokenSession, ETradeCredentials]:
     """The session, and the credentials that it belongs to: those just loaded, or newer ones.
 
@@ -51,13 +55,15 @@ def renew_latest(
         loaded: Whose token to renew.
         force: Renew although an earlier renewal still answers.
         required_for: How long the session must last yet.
+        since: With `force`, accept a renewal that this process has made after this moment of the monotonic
+            clock.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
     try:
         try:
-            session = renew_loaded(name, loaded, force=force, required_for=required_for)
+            session = renew_loaded(name, loaded, force=force, required_for=required_for, since=since)
         except SessionTooShort:
             raise
         except SignInRequired:
@@ -82,6 +88,7 @@ def renew_loaded(
     force: bool = False,
     required_for: timedelta = timedelta(0),
     clock_offset: timedelta | None = None,
+    since: float | None = None,
 ) -> TokenSession:
     """The session of just these credentials.
 
@@ -91,6 +98,7 @@ def renew_loaded(
         force: Renew although an earlier renewal still answers.
         required_for: How long the session must last yet.
         clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told.
+        since: As of `renew_latest`.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
@@ -99,7 +107,7 @@ def renew_loaded(
     if clock_offset is not None:
         effort = replace(effort, clock_offset=clock_offset, offset_is_learned=True)
     require_signed_in(name, credentials)
-    shared = Shared(credentials, effort, force)
+    shared = Shared(credentials, effort, force, since)
     expires_at = credentials.expires_at(effort.now())
     require_unexpired(effort, expires_at)
     require_lasting(name, expires_at, effort.now(), required_for)

@@ -60,7 +60,7 @@ def remember(name: str, session: TokenSession, loaded: ETradeCredentials) -> Tok
     stamp = _stamp(file)  # before the record is read, so that no change goes unseen
     record = Records(_LOOK_LIMIT).read(loaded)
     if record.session is None or record.session.renewed_at != session.renewed_at:
-        record, file = Record(session=session, recorded_at=now()), None
+        record, file = Record(session=session, recorded_at=now()), None  # which was not kept
     _known[name] = _Known(
         answer=session.model_copy(update={"reused": True, "attempts": 0}),
         record=record,

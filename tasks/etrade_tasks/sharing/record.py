@@ -80,6 +80,11 @@ class Record(BaseModel):
         default_factory=lambda: secrets.token_hex(8), description="New each time a record is written."
     )
 
+    @classmethod
+    def of(cls, session: TokenSession) -> "Record":
+        """The record of a renewal that was made just now."""
+        return cls(session=session, recorded_at=now(), renewal=secrets.token_hex(8))
+
     def failed(self, failure: Failure) -> "Record":
         """The same renewal, and that an attempt since then failed."""
         return Record(
@@ -167,8 +172,7 @@ class Records:
 
     def keep(self, credentials: ETradeCredentials, session: TokenSession) -> None:
         """Write what a renewal gave."""
-        renewal = secrets.token_hex(8)
-        self.write(credentials, Record(session=session, recorded_at=now(), renewal=renewal))
+        self.write(credentials, Record.of(session))
 
     def end(self, credentials: ETradeCredentials) -> None:
         """Let no earlier renewal answer for this token any more: it is refused, or somebody signed out."""

@@ -38,6 +38,9 @@ LOOK_SECONDS = 0.25
 # Of the threads of one process, one at a time waits among the processes.
 _threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
+# The last renewal that this process made of each token: when, by the monotonic clock, and which.
+_made: dict[str, tuple[float, str]] = {}
+
 
 @dataclass
 class Shared:
@@ -47,6 +50,7 @@ class Shared:
         credentials: Whose token.
         effort: What may be spent.
         force: Accept no renewal that was made before now.
+        since: With `force`, accept one that this process has made after this moment of the monotonic clock.
 
     Attributes:
         answer: The session that another renewal has left; None as long as none is found.
@@ -55,6 +59,7 @@ class Shared:
     credentials: ETradeCredentials
     effort: Effort
     force: bool = False
+    since: float | None = None
     answer: TokenSession | None = field(default=None, init=False)
     _records: Records = field(init=False)
     _asked: Record = field(init=False)
@@ -69,6 +74,9 @@ class Shared:
         self._records = Records(min(STORAGE_LIMIT, self.effort.deadline / 10))
         self._asked = self._seen = self._records.read(self.credentials)
         self.effort.suppose(self._asked.clock_offset)
+        made_at, renewal = _made.get(record_key(self.credentials), (0.0, ""))
+        if self.since is not None and made_at > self.since and renewal == self._asked.renewal:
+            self.force = False
         if not self.force:
             self.answer = self._answer_of(self._asked)
 
@@ -89,7 +97,9 @@ class Shared:
     def keep(self, session: TokenSession) -> None:
         """Leave a session for the others."""
         if not get_current_settings().tasks.disable_caching:
-            self._records.keep(self.credentials, session)
+            record = Record.of(session)
+            _made[record_key(self.credentials)] = time.monotonic(), record.renewal
+            self._records.write(self.credentials, record)
 
     def note(self, error: ETradeError, next_in: float | None = None) -> None:
         """Tell the others of a failed attempt. A refusal ends what an earlier renewal left; else that stays.
