@@ -197,12 +197,8 @@ class TestNobodySignedIn:
         """Credentials that were never stored are, once their token is proven."""
         consumer = simulator.consumer("sandbox")
         keys = ConsumerKeys(f" {consumer.key}\n", consumer.secret)
-        fresh = signed_out_credentials(
-            keys,
-            environment="sandbox",
-            oauth_url=simulator.oauth_url,
-            api_url=simulator.api_url("sandbox"),
-        )
+        addresses = {"oauth_url": simulator.oauth_url, "api_url": simulator.api_url("sandbox")}
+        fresh = signed_out_credentials(keys, {"environment": "sandbox", **addresses})
         sign_in = begin(f"{block}-new", fresh)
         complete(sign_in, approved(simulator, sign_in))
         assert "sandbox" == renew_access_token(f"{block}-new").environment
