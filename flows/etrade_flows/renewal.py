@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from etrade_flows.access.memory import forget, remember
+from etrade_flows.prefect_server import storage_told
 from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
@@ -30,10 +31,12 @@ def renew(
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
+        PrefectUnavailable: Prefect's default result storage cannot be loaded, so no task can run.
     """
-    loaded = load_credentials(credentials)
     force = since is not None
-    return renew_latest(credentials, loaded, force=force, required_for=required_for, since=since)[0]
+    with storage_told():
+        loaded = load_credentials(credentials)
+        return renew_latest(credentials, loaded, force=force, required_for=required_for, since=since)[0]
 
 
 @unlogged_outside_flows()

@@ -14,6 +14,7 @@ import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.settings import (
+    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
     PREFECT_LOCAL_STORAGE_PATH,
     PREFECT_TASKS_DISABLE_CACHING,
     PREFECT_TASKS_REFRESH_CACHE,
@@ -27,6 +28,7 @@ from etrade_flows.access.memory import LOOK_SECONDS, forget_sessions
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SessionState, SignInRequired, TokenSession
 from etrade_tasks.clock import use_clock
+from etrade_tasks.errors import PrefectUnavailable
 from etrade_tasks.sharing.locks import FileLocks
 from etrade_tasks.sharing.record import record_key
 
@@ -390,6 +392,15 @@ def test_slow_storage_is_named(simulator: Simulator, block: str, monkeypatch: py
     simulator.plant(Fault(status=503), path=RENEW, times=20)
     with pytest.raises(RenewalFailed, match=r"The record of renewals could not be read \(no answer within"):
         renew_access_token(block)
+
+
+def test_storage_block_that_is_not_there_is_named(block: str) -> None:
+    """Where Prefect cannot load its result storage, the error says so and how to mend it."""
+    with (
+        temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/not-there"}),
+        pytest.raises(PrefectUnavailable, match="local-file-system/not-there"),
+    ):
+        active_session(block)
 
 
 def test_signing_out_ends_the_record(
