@@ -4,13 +4,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from etrade_flows.access.memory import forget, remember
+from etrade_flows.best_effort import best_effort
 from etrade_flows.prefect_server import storage_told
 from etrade_flows.session_day import clock
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SessionTooShort, SignInRequired, sign_in_advice
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
-from etrade_tasks.load_credentials import load_credentials
+from etrade_tasks.load_credentials import current_credentials, load_credentials
 from etrade_tasks.logs import run_logger, unlogged_outside_flows
 from etrade_tasks.renew_session import renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
@@ -70,8 +71,8 @@ def renew_latest(
         except SessionTooShort:
             raise
         except SignInRequired:
-            newer = load_credentials(name)
-            if newer.access_token in (None, loaded.access_token):
+            newer = _newer(name, loaded)
+            if newer is None:
                 raise
             loaded = newer
             session = renew_loaded(name, loaded, force=force, required_for=required_for)
@@ -118,6 +119,16 @@ def renew_loaded(
     if said := key_warning(credentials.consumer_key_issued_on, now()):
         run_logger().warning("%s Next: %s", said, KEY_ADVICE)
     return session
+
+
+def _newer(name: str, loaded: ETradeCredentials) -> ETradeCredentials | None:
+    """The credentials of that name, if they hold another token by now."""
+    current = None
+    with best_effort("The credentials could not be read once more"):
+        current = current_credentials(name)
+    if current is None or current.access_token in (None, loaded.access_token):
+        return None
+    return current
 
 
 def require_signed_in(name: str, credentials: ETradeCredentials) -> None:

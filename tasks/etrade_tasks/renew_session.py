@@ -1,6 +1,7 @@
 """The task `renew-session`: one attempt to renew, tried again where that can help, and shared with others."""
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect import Task, task
@@ -77,7 +78,7 @@ def renew_session(shared: Shared) -> TokenSession:
         raise effort.last_error
     require_unexpired(effort, credentials.expires_at(effort.now()))
     effort.calls += 1
-    sent_at = effort.now()
+    sent_at, started_at = effort.now(), time.monotonic()
     request = sign_request(credentials, effort.clock_offset)
     reply = call_renew(request, limit=effort.call_limit())
     verdict = classify_response(reply)
@@ -85,20 +86,30 @@ def renew_session(shared: Shared) -> TokenSession:
         error = _error_for(verdict, reply, effort)
         effort.learn(verdict, error)
         raise error
-    return _renewed(credentials, effort, answered_at(reply, sent_at))
+    took = max(timedelta(seconds=time.monotonic() - started_at), effort.now() - sent_at)
+    return _renewed(credentials, effort, answered_at(reply, sent_at), took)
 
 
-def _renewed(credentials: ETradeCredentials, effort: Effort, renewed_at: datetime) -> TokenSession:
+def _renewed(
+    credentials: ETradeCredentials, effort: Effort, renewed_at: datetime, took: timedelta
+) -> TokenSession:
     """The session that E*TRADE renewed at a moment by its own clock.
 
+    Args:
+        credentials: Whose token was renewed.
+        effort: What the attempts have learned.
+        renewed_at: When E*TRADE answered.
+        took: How long it has been since the call was signed. A process may be stopped, or its machine
+            asleep, between the answer and its reading.
+
     Raises:
-        SignInRequired: The call was under way at midnight: what it renewed is over already.
+        SignInRequired: Midnight has passed meanwhile: what was renewed is over already.
         RenewalFailed: The answer was read so late that it says nothing any more.
     """
     expires_at = credentials.expires_at(renewed_at)
-    if max(renewed_at, effort.now()) >= expires_at:
+    if renewed_at + took >= expires_at:
         raise _over(effort.name, expires_at)
-    if effort.now() - renewed_at >= IDLE_LIMIT:
+    if took >= IDLE_LIMIT:
         effort.last_error = RenewalFailed(
             f"The renewal of {effort.name!r} was answered, and this process was stopped before it read that."
         )
