@@ -29,12 +29,6 @@ RENEW = "/oauth/renew_access_token"
 Retried = Callable[[Callable[[], Any], Callable[[], object]], tuple[list[Any], State[Any]]]
 
 
-@pytest.fixture(autouse=True)
-def no_record_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reuse window that is over at once, so that only a result which Prefect has stored could be given."""
-    monkeypatch.setenv("ETRADE_REUSE_WINDOW", "0.001")
-
-
 @pytest.fixture(params=["of the flow", "by default", "in a block"])
 def stored(request: pytest.FixtureRequest, prefect_server: None, tmp_path: Path) -> Iterator[bool]:
     """Each way in which a user has results stored; whether it is the parent flow's own option."""
