@@ -16,10 +16,9 @@ from math import inf
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from etrade_flows.best_effort import best_effort
-from etrade_flows.cli_output import ExitCode, quiet_console_logs, report_error, report_session
+from etrade_flows.cli_output import ExitCode, plain_console, quiet_console_logs, report_error, report_session
 from etrade_flows.prefect_server import prefect_reached, require_result_storage
 from etrade_flows.session_day import short_session
 from etrade_flows.sign_out import end_session
@@ -43,6 +42,7 @@ from etrade_tasks.errors import (
     VerifierRefused,
 )
 from etrade_tasks.load_credentials import load_block
+from etrade_tasks.redaction import visible
 from etrade_tasks.session import TokenSession, eastern_date
 
 
@@ -309,7 +309,7 @@ def _input_ended() -> SignInRequired:
 
 
 def _tell(text: str) -> None:
-    Console(stderr=True, highlight=False).print(text, markup=False)
+    plain_console(stderr=True).print(visible(text))
 
 
 def _show(text: str) -> None:
