@@ -168,6 +168,8 @@ def _isolated_environment(home: str) -> dict[str, str]:
     return own | {
         "PREFECT_HOME": home,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        # Twenty seconds by default, and a busy machine has been seen to take sixty.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "1",
