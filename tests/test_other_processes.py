@@ -42,14 +42,15 @@ for piece in pieces.values():
 """
 
 RUN = """
-from etrade_tasks.effort import Effort
+from etrade_tasks.sharing.effort import Effort
+from etrade_tasks.sharing.turn import Shared
 
 block = sys.argv[2]
 print(pieces["sign_in"](block).reused)
 credentials = pieces["load_credentials"](block)
 reply = pieces["call_renew"](pieces["sign_request"](credentials))
 print(pieces["classify_response"](reply).outcome)
-print(pieces["renew_session"](credentials, Effort(block)).attempts)
+print(pieces["renew_session"](Shared(credentials, Effort(block), force=True)).attempts)
 print(pieces["renew_access_token"](block, force=True).reused)
 print(pieces["market_quotes"](block, folder=folder, only_in_market_hours=False).quotes)
 print(pieces["nightly_positions"](block, database=f"sqlite:///{folder}/positions.db").accounts)

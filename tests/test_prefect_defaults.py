@@ -87,6 +87,6 @@ def test_no_default_changes_a_flow_or_a_task() -> None:
 
 
 def test_no_flow_is_ever_stored() -> None:
-    """No flow's result is kept, and none but the shared renewal among the tasks."""
+    """Prefect keeps the result of no flow and of no task."""
     stored = {name for name, kept in described().items() if kept["persist_result"] != "False"}
-    assert {"renew-session"} == stored
+    assert set() == stored

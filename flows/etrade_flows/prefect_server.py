@@ -19,7 +19,6 @@ from urllib.request import getproxies
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
-from prefect.results import get_default_result_storage
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
@@ -30,6 +29,7 @@ from prefect.settings import (
 
 from etrade_tasks.addresses import LOOPBACK_HOSTS, is_loopback
 from etrade_tasks.errors import ETradeError, PrefectUnavailable
+from etrade_tasks.sharing.record import default_result_storage
 from etrade_tasks.tls import TlsFailure, tls_failure
 
 RETRIES = 1
@@ -123,8 +123,7 @@ def require_result_storage() -> None:
         PrefectUnavailable: It does not, so no flow and no task can run here.
     """
     try:
-        # Named sync: Prefect would hand back a coroutine inside a running event loop.
-        get_default_result_storage(_sync=True)  # type: ignore[call-arg]
+        default_result_storage()
     except httpx.HTTPError:
         raise  # which is the server's fault
     except Exception as error:  # noqa: BLE001  # a block can fail to load in as many ways as there are types

@@ -101,10 +101,7 @@ def test_dead_or_stopped_holder_does_not_hold_up_the_next(
     wait_until: Callable[..., None],
     end: signal.Signals,
 ) -> None:
-    """When the process that renews is killed or stopped in the middle of its call, the others renew in time.
-
-    One of them goes ahead, and the rest find what it left.
-    """
+    """When the process that renews is killed or stopped in its call, another renews for all in time."""
     simulator.plant(Fault(delay=120), path=RENEW)
     holder = spawn(**meeting_place)
     wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=60)

@@ -156,7 +156,7 @@ class TestHistory:
             renew_access_token(block, force=True)
         code, said = told()
         assert (4, "sign-in-required") == (code, said["state"])
-        assert [("sign-in required", "Prefect server"), ("renewed", "result storage")] == [
+        assert [("sign-in required", "Prefect server"), ("renewed", "Prefect server")] == [
             (r["outcome"], r["store"]) for r in said["renewals"]
         ]
 

@@ -109,8 +109,8 @@ class TestRequestToken:
             request_token(ConsumerKeys(consumer.key, "fake-secret"), simulator.oauth_url)
 
     def test_bare_refusal_is_about_the_consumer(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
-        """A 401 without a reason can only mean the consumer, since no token takes part."""
-        simulator.plant(Fault(status=401), path=REQUEST)
+        """A 401 that stays without a reason can only mean the consumer, since no token takes part."""
+        simulator.plant(Fault(status=401), path=REQUEST, times=2)
         with pytest.raises(ConfigurationRefused):
             request_token(consumer, simulator.oauth_url)
 
@@ -294,10 +294,10 @@ class TestAccessToken:
     ) -> None:
         """Each reason that E*TRADE names has its own sentence; without one, all likely ones are named."""
         body = f"oauth_problem={problem}" if problem else ""
-        simulator.plant(Fault(status=401, body=body), path=ACCESS)
+        simulator.plant(Fault(status=401, body=body), path=ACCESS, times=2)
         with pytest.raises(VerifierRefused, match=told):
             access_token(consumer, begun, "ABC12", simulator.oauth_url)
-        assert 1 == len(simulator.calls(ACCESS))
+        assert (1 if problem else 2) == len(simulator.calls(ACCESS))  # a bare status is doubted once
 
     def test_wrong_verifier_is_refused(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
@@ -371,9 +371,17 @@ class TestRevoke:
         self, simulator: Simulator, credentials: ETradeCredentials
     ) -> None:
         """An address that knows no such call is a configuration to correct."""
-        simulator.plant(Fault(status=404), path=REVOKE)
+        simulator.plant(Fault(status=404), path=REVOKE, times=2)
         with pytest.raises(ConfigurationRefused):
             revoke(credentials)
+
+    def test_bare_status_is_asked_once_more(
+        self, simulator: Simulator, credentials: ETradeCredentials
+    ) -> None:
+        """One page that says nothing but its status ends no step of a sign-in or sign-out."""
+        simulator.plant(Fault(status=404), path=REVOKE)
+        revoke(credentials)
+        assert 2 == len(simulator.calls(REVOKE))
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 500])

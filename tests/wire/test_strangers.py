@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from etrade_tasks.effort import Effort
 
 from etrade_flows import cli
 from etrade_flows.cli_output import report_error, report_session
@@ -15,6 +14,8 @@ from etrade_tasks import AuthorizationFailed, ETradeCredentials, RenewalFailed, 
 from etrade_tasks.authorization import ConsumerKeys, request_token
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.renew_session import renew_shared
+from etrade_tasks.sharing.effort import Effort
+from etrade_tasks.sharing.turn import Shared
 
 EVIL = "\x1b]0;owned\x07 <!channel> @here [sign in](https://evil.example) www.evil.example **now** " * 40
 ACTS = re.compile(r"[\x00-\x1f\x7f-\x9f]|<!|@|://evil|\]\(|www\.|\*\*")
@@ -36,7 +37,7 @@ def test_a_renewal_quotes_it_without_effect(
 ) -> None:
     """The error of a renewal, which goes to logs, states, events and notifications, is short and inert."""
     with pytest.raises(RenewalFailed) as failed:
-        renew_shared(keys_for(stranger), Effort("main"))
+        renew_shared(Shared(keys_for(stranger), Effort("main")))
     assert "status 403" in failed.value.message
     assert None is ACTS.search(str(failed.value))
     assert len(str(failed.value)) < 900

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from etrade_tasks.effort import Effort
 
 from etrade_tasks import (
     ConfigurationRefused,
@@ -26,6 +25,8 @@ from etrade_tasks import (
 from etrade_tasks.authorization import ConsumerKeys, request_token
 from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.replies import classify
+from etrade_tasks.sharing.effort import Effort
+from etrade_tasks.sharing.turn import Shared
 from etrade_tasks.tls import tls_context, tls_failure
 
 KeysFor = Callable[[str], ETradeCredentials]
@@ -103,7 +104,7 @@ def test_a_renewal_ends_at_once(certificate: Any, serve: Any, keys_for: KeysFor)
     """A renewal raises what is wrong and what to do after one attempt."""
     effort = Effort("main")
     with pytest.raises(ConfigurationRefused) as refused:
-        renew_shared(keys_for(serve(context=certificate().context).url), effort)
+        renew_shared(Shared(keys_for(serve(context=certificate().context).url), effort))
     assert 1 == effort.calls
     assert "TLS: self-signed certificate" in refused.value.message
     assert "ETRADE_CA_FILE" in refused.value.advice

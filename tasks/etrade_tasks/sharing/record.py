@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, TypeVar, cast
 
+from prefect.context import SyncClientContext
 from prefect.filesystems import LocalFileSystem, WritableFileSystem
 from prefect.results import get_default_result_storage
 from prefect.settings import get_current_settings
@@ -319,6 +320,18 @@ def storage_scope() -> tuple[str, ...]:
     return str(settings.api.url), str(results.default_storage_block), str(results.local_storage_path)
 
 
+def default_result_storage() -> WritableFileSystem:
+    """The block that Prefect keeps results in where nothing else is said.
+
+    Raises:
+        Exception: What Prefect raises for a block that cannot be loaded.
+    """
+    # Prefect asks the server with a client that it never closes, unless there is one to share.
+    with SyncClientContext.get_or_create():
+        # Named sync: Prefect would hand back a coroutine where the calling flow is async.
+        return cast("WritableFileSystem", get_default_result_storage(_sync=True))  # type: ignore[call-arg]
+
+
 _opened: dict[tuple[str, ...], tuple[float, Folder | Block]] = {}
 
 
@@ -331,8 +344,7 @@ def open_storage() -> Folder | Block:
     scope = storage_scope()
     opened_at, storage = _opened.get(scope, (0.0, None))
     if storage is None or time.monotonic() - opened_at > _OPENED_FOR:
-        # Named sync: Prefect would hand back a coroutine where the calling flow is async.
-        found = cast("WritableFileSystem", get_default_result_storage(_sync=True))  # type: ignore[call-arg]
+        found = default_result_storage()
         if isinstance(found, LocalFileSystem) and found.basepath is not None:
             is_shared = found._block_document_id is not None  # noqa: SLF001  # Prefect has no public name
             storage = Folder(Path(found.basepath).expanduser(), is_shared)
