@@ -7,6 +7,7 @@ import logging
 from enum import IntEnum
 from typing import Any
 
+from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -37,7 +38,8 @@ def plain_console(*, stderr: bool = False) -> Console:
 def quiet_console_logs() -> None:
     """Keep all but warnings of Prefect's log off this terminal; the server still gets every line."""
     for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: record.levelno == logging.WARNING)
+        if isinstance(handler, PrefectConsoleHandler):  # others are the user's own
+            handler.addFilter(lambda record: record.levelno == logging.WARNING)
 
 
 def report_session(credentials: str, session: TokenSession, *, as_json: bool = False) -> None:
