@@ -18,7 +18,7 @@ from etrade_simulator.parties import ENVIRONMENTS, AccessToken, Consumer, Enviro
 from etrade_simulator.rates import ETRADE_LIMITS, Module, RateLimit
 from etrade_simulator.server import LoopbackServer
 from etrade_simulator.service import Service
-from etrade_simulator.tokens import GrantedToken
+from etrade_simulator.tokens import GrantedToken, TokenState
 
 
 class Simulator:
@@ -144,6 +144,16 @@ class Simulator:
         text = token.token if isinstance(token, AccessToken) else token
         with self._service.lock:
             self._service.registry.granted_token(text).revoke(self.now())
+
+    def token_state(self, token: AccessToken | str) -> TokenState:
+        """Tell what an access token is at this moment, without touching it.
+
+        Raises:
+            OAuthProblem: It is unknown.
+        """
+        text = token.token if isinstance(token, AccessToken) else token
+        with self._service.lock:
+            return self._service.registry.granted_token(text).state(self.now())
 
     def now(self) -> datetime:
         """Give the simulator's time, aware, in UTC."""

@@ -10,6 +10,7 @@ import secrets
 import string
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
+from typing import Literal
 
 from etrade_simulator.clock import EASTERN
 from etrade_simulator.parties import new_token
@@ -18,6 +19,9 @@ from etrade_simulator.problems import OAuthProblem
 REQUEST_TOKEN_LIFETIME = timedelta(minutes=5)
 IDLE_LIMIT = timedelta(hours=2)
 VERIFIER_LENGTH = 5
+
+TokenState = Literal["active", "inactive", "expired", "revoked"]
+"""What an access token is at one moment: ``inactive`` needs a renewal, after that nothing helps."""
 
 _VERIFIER_ALPHABET = string.ascii_uppercase + string.digits
 
@@ -113,6 +117,14 @@ class GrantedToken:
     def active(self, now: datetime) -> bool:
         """Tell whether a call came within the last two hours."""
         return now < self.last_used_at + IDLE_LIMIT
+
+    def state(self, now: datetime) -> TokenState:
+        """Tell what the token is at ``now``."""
+        if self.revoked:
+            return "revoked"
+        if now >= self.expires_at:
+            return "expired"
+        return "active" if self.active(now) else "inactive"
 
     def check_alive(self, now: datetime) -> None:
         """Pass if the token may be renewed or revoked, active or not.

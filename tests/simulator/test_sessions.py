@@ -107,3 +107,17 @@ def test_another_consumers_token_is_rejected(simulator: Simulator, renew: Call) 
 def test_every_answer_is_dated_by_the_simulators_clock(simulator: Simulator, renew: Call) -> None:
     """The Date header tells the simulator's time, from which a client may learn its own error."""
     assert "Wed, 15 Jan 2025 15:00:00 GMT" == renew(simulator.sign_in("live")).headers["Date"]
+
+
+def test_what_a_token_is_can_be_told_without_a_call(simulator: Simulator) -> None:
+    """The state at this moment is told, and being asked keeps no token active."""
+    token, revoked = simulator.sign_in("live"), simulator.sign_in("sandbox")
+    simulator.revoke(revoked)
+    simulator.advance(timedelta(hours=1, minutes=59))
+    told = [simulator.token_state(token), simulator.token_state(revoked.token)]
+    simulator.advance(timedelta(minutes=1))
+    told.append(simulator.token_state(token))
+    simulator.set_time(MIDNIGHT)
+    told.append(simulator.token_state(token))
+    assert ["active", "revoked", "inactive", "expired"] == told
+    assert [] == simulator.calls()
