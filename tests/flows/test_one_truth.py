@@ -242,6 +242,19 @@ def test_clock_that_was_wrong_ends_no_session_by_itself(simulator: Simulator, bl
         assert renew_access_token(block).reused is False
 
 
+@pytest.mark.parametrize("door", DOORS, ids=["flow", "active_session"])
+def test_clock_that_is_behind_carries_no_session_past_midnight(
+    simulator: Simulator, block: str, door: Callable[..., TokenSession]
+) -> None:
+    """A machine that is known to be behind calls no session active after E*TRADE's midnight."""
+    with use_clock(lambda: simulator.now() - timedelta(minutes=75)):
+        simulator.advance(timedelta(hours=11, minutes=30))
+        door(block)
+        simulator.advance(timedelta(minutes=31))
+        with pytest.raises(SignInRequired):
+            door(block)
+
+
 @pytest.mark.parametrize("problem", ["nonce_used", "timestamp_refused"])
 def test_refusal_that_stays_is_not_hammered(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, problem: str

@@ -103,7 +103,7 @@ class Record(BaseModel):
         """The session, if its renewal still answers for these credentials; None if it does not.
 
         A clock that was set since the renewal must not make it look younger than it is, so its age is taken
-        by both clocks: the machine's, and E*TRADE's.
+        by both clocks: the machine's, and E*TRADE's. Neither may be past the midnight that ends the session.
 
         Args:
             credentials: Who asks.
@@ -124,7 +124,8 @@ class Record(BaseModel):
             return False
         age = at - self.recorded_at
         older = max(age, at - self.session.renewed_at)
-        return timedelta(0) <= age and older < window and at < self.session.expires_at
+        later = max(at, at + self.clock_offset)
+        return timedelta(0) <= age and older < window and later < self.session.expires_at
 
 
 NOTHING = Record(mark="")
