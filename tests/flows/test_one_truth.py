@@ -98,6 +98,17 @@ def test_sign_out_elsewhere_ends_this_memory(
         active_session(block)
 
 
+def test_refusal_ends_a_memory_that_was_not_recorded(
+    simulator: Simulator, block: str, elsewhere: Callable[[str], str], wait_until: Callable[..., None]
+) -> None:
+    """Once another process has met a refusal, a renewal that storage did not take answers no more."""
+    with temporary_settings({PREFECT_TASKS_DISABLE_CACHING: True}):
+        active_session(block)
+    simulator.plant(REJECTED, path=RENEW)
+    assert "SignInRequired" in elsewhere("renew_access_token(name, force=True)")
+    wait_until(lambda: active_session(block).reused is False, seconds=LOOK_SECONDS + 20)
+
+
 @pytest.fixture
 def elsewhere(simulator: Simulator, block: str) -> Callable[[str], str]:
     """Runs a line in another process that shares home and server; gives what it printed of an error."""

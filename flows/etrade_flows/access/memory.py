@@ -123,10 +123,17 @@ def _token_is_the_same(name: str, known: _Known) -> bool:
         return False
     _known[name] = replace(known, looked_at=time.monotonic(), saved=saved)
     # A file's stamp has told by now; any other storage is read.
-    if known.file is not None or not known.record.renewal:
-        return True
-    found = Records(_LOOK_LIMIT).read(current)
-    return found == NOTHING or found.renewal == known.record.renewal
+    return known.file is not None or _still_answers(known.record, Records(_LOOK_LIMIT).read(current))
+
+
+def _still_answers(known: Record, found: Record) -> bool:
+    """Whether what is recorded now leaves a remembered renewal standing.
+
+    A renewal that could not be recorded outlives an older record, and no refusal.
+    """
+    if known.renewal:
+        return found == NOTHING or found.renewal == known.renewal
+    return found == NOTHING or found.session is not None
 
 
 def _token(credentials: ETradeCredentials) -> tuple[str, str]:
