@@ -31,7 +31,7 @@ from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import PrefectUnavailable
 from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.sharing.locks import FileLocks
-from etrade_tasks.sharing.record import record_key
+from etrade_tasks.sharing.record import Records, record_key
 from etrade_tasks.sharing.turn import Shared
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
@@ -207,6 +207,29 @@ def test_token_stored_meanwhile_is_used(
     monkeypatch.setattr("etrade_flows.renewal.renew_shared", meanwhile)
     assert new.fingerprint == renew_access_token(block).fingerprint
     assert 2 == renewals(simulator)
+
+
+def test_renewal_made_meanwhile_spares_another_attempt(
+    simulator: Simulator, block: str, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt that failed is followed by a look at the record, where another may have gone ahead."""
+    at, handle, context = simulator.now(), simulator._service.handle, copy_context()
+    session = TokenSession(
+        environment="live",
+        fingerprint=credentials.fingerprint,
+        renewed_at=at,
+        idle_at=at + timedelta(hours=2),
+        expires_at=credentials.expires_at(at),
+    )
+
+    def another_goes_ahead(*call: object) -> object:
+        context.run(Records().keep, credentials, session)
+        return handle(*call)
+
+    monkeypatch.setattr(simulator._service, "handle", another_goes_ahead)
+    simulator.plant(Fault(status=503), path=RENEW)
+    assert renew_access_token(block).reused is True
+    assert 1 == renewals(simulator)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from socket import create_server
@@ -16,7 +16,7 @@ import respx
 
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalReply, call_renew, sign_request
-from etrade_tasks.call_renew import BODY_LIMIT
+from etrade_tasks.call_renew import BODY_LIMIT, _start_of
 
 RENEW = "/oauth/renew_access_token"
 OFFLINE = ETradeCredentials.model_validate(
@@ -68,6 +68,18 @@ def test_redirect_is_not_followed(simulator: Simulator, credentials: ETradeCrede
     simulator.plant(Fault(status=status, headers={"Location": simulator.url + RENEW}), path=RENEW)
     assert status == call_renew.fn(sign_request.fn(credentials)).status_code
     assert 1 == len(simulator.calls(RENEW))
+
+
+def test_no_more_is_read_than_the_limit_needs() -> None:
+    """Reading ends within the chunk that reaches 64 KiB, and what is beyond is dropped."""
+    asked: list[int] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for number in range(100):
+            asked.append(number)
+            yield b"x" * (BODY_LIMIT // 2 + 1)
+
+    assert (BODY_LIMIT, [0, 1]) == (len(asyncio.run(_start_of(chunks()))), asked)
 
 
 def test_body_is_read_to_its_limit(simulator: Simulator, credentials: ETradeCredentials) -> None:

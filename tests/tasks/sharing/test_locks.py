@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def test_lock_excludes_others(make: Make) -> None:
 def test_released_lock_can_be_had(make: Make) -> None:
     """Once released, the lock is free for the next."""
     make().try_lock("key").release()
+    again = make().try_lock("key")
+    assert again is not None
+    again.release()
+
+
+def test_lock_is_released_by_any_thread(make: Make) -> None:
+    """A lock that one thread has taken is free once another has released it."""
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(make().try_lock, "key").result()
+    held.release()
     again = make().try_lock("key")
     assert again is not None
     again.release()
@@ -134,6 +145,17 @@ def test_old_lock_files_are_removed(tmp_path: Path) -> None:
         os.utime(newest, (time.time() - age,) * 2)
     FileLocks(tmp_path).try_lock("today").release()
     assert 2 == len(list(tmp_path.glob("*.lock")))
+
+
+def test_lock_file_that_is_used_stays(tmp_path: Path) -> None:
+    """A lock that somebody takes again after days is not removed from under them."""
+    FileLocks(tmp_path).try_lock("key").release()
+    (file,) = tmp_path.glob("*.lock")
+    os.utime(file, (time.time() - KEPT.total_seconds() - 60,) * 2)
+    held = FileLocks(tmp_path).try_lock("key")
+    FileLocks(tmp_path).try_lock("another").release()
+    assert file.exists()
+    held.release()
 
 
 def test_redis_takes_the_place_of_files_by_a_setting(redis_url: str) -> None:

@@ -1,0 +1,262 @@
+"""Whose turn it is: what a waiter accepts from others, and how long it waits for them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, TokenSession
+from etrade_tasks.session import IDLE_LIMIT
+from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.sharing import effort as effort_module
+from etrade_tasks.sharing import record as record_module
+from etrade_tasks.sharing import turn as turn_module
+from etrade_tasks.sharing.effort import Effort
+from etrade_tasks.sharing.locks import FileLocks
+from etrade_tasks.sharing.record import Failure, Folder, Record, Records, record_key
+from etrade_tasks.sharing.turn import POLL_SECONDS, Shared
+
+DEADLINE = timedelta(seconds=60)
+FAILED = RenewalFailed("E*TRADE is down.", advice="wait")
+
+
+class Watch:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since the test began."""
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass at once."""
+        self.seconds += seconds
+
+
+@pytest.fixture(autouse=True)
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """The time that waiters go by."""
+    passing = Watch()
+    for module in (turn_module, effort_module):
+        monkeypatch.setattr(module, "time", passing)
+    return passing
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own where records are kept."""
+    monkeypatch.setattr(record_module, "open_storage", lambda: Folder(tmp_path, is_shared=False))
+    return tmp_path
+
+
+@pytest.fixture
+def asks(credentials: ETradeCredentials, tmp_path: Path) -> Callable[..., Shared]:
+    """Makes somebody who asks for the renewal."""
+    settings = RenewalSettings(lock_directory=tmp_path / "locks", deadline=DEADLINE)
+
+    def make(*, force: bool = False) -> Shared:
+        return Shared(credentials, Effort("any", settings, _started_at=0.0), force)
+
+    return make
+
+
+@pytest.fixture
+def renewed(simulator: Simulator, credentials: ETradeCredentials) -> Callable[[], None]:
+    """Leaves the record of a renewal just made."""
+
+    def leave() -> None:
+        at = simulator.now()
+        session = TokenSession(
+            environment="live",
+            fingerprint=credentials.fingerprint,
+            renewed_at=at,
+            idle_at=at + IDLE_LIMIT,
+            expires_at=credentials.expires_at(at),
+        )
+        Records().keep(credentials, session)
+
+    return leave
+
+
+@pytest.fixture
+def failed(credentials: ETradeCredentials) -> Callable[[float | None], None]:
+    """Notes a failed attempt of somebody who renews, as `Shared.note` does it."""
+
+    def note(next_in: float | None) -> None:
+        found = Records().read(credentials)
+        Records().write(credentials, found.failed(Failure.of(FAILED, next_in)))
+
+    return note
+
+
+@pytest.fixture
+def hold(credentials: ETradeCredentials, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Lets another hold the lock of the turn, or that of who is next in line."""
+    with ExitStack() as held:
+
+        def take(suffix: str = "") -> None:
+            lock = FileLocks(tmp_path / "locks").try_lock(record_key(credentials) + suffix)
+            assert lock is not None
+            held.callback(lock.release)
+
+        yield take
+
+
+def test_forced_renewal_takes_none_of_before(
+    asks: Callable[..., Shared], renewed: Callable[[], None], failed: Callable[..., None]
+) -> None:
+    """A failure that somebody notes beside an earlier renewal does not make that an answer."""
+    renewed()
+    shared = asks(force=True)
+    failed(1.0)
+    shared.look()
+    assert shared.answer is None
+
+
+def test_forced_renewal_takes_one_made_since(
+    asks: Callable[..., Shared], renewed: Callable[[], None]
+) -> None:
+    """Who forces a renewal and waits for another is served by what that one renews."""
+    renewed()
+    shared = asks(force=True)
+    renewed()
+    shared.look()
+    assert shared.answer is not None
+
+
+def test_failure_of_before_is_nobody_s(asks: Callable[..., Shared], failed: Callable[..., None]) -> None:
+    """Who asks after another has given up makes an attempt of its own."""
+    failed(None)
+    with asks().turn():
+        pass
+
+
+def test_failure_that_ended_is_shared(asks: Callable[..., Shared], failed: Callable[..., None]) -> None:
+    """Who asked before another gave up is told the same."""
+    shared = asks()
+    failed(None)
+    with pytest.raises(RenewalFailed, match="is down"), shared.turn():
+        pass
+
+
+def test_failure_that_goes_on_is_not_shared_yet(
+    asks: Callable[..., Shared], failed: Callable[..., None]
+) -> None:
+    """One failed attempt of another fails nobody while that one goes on trying."""
+    shared = asks()
+    failed(1.0)
+    shared.look()
+
+
+def test_failure_leaves_an_earlier_renewal_in_force(
+    asks: Callable[..., Shared], renewed: Callable[[], None]
+) -> None:
+    """A forced renewal that E*TRADE does not serve takes nothing from those who reuse the last one."""
+    renewed()
+    asks(force=True).note(FAILED)
+    assert asks().answer is not None
+
+
+def test_refusal_leaves_nothing_in_force(asks: Callable[..., Shared], renewed: Callable[[], None]) -> None:
+    """A refusal ends the last renewal for all."""
+    renewed()
+    asks(force=True).note(SignInRequired("It is over."))
+    assert asks().answer is None
+
+
+def test_holder_without_a_sign_of_life_leaves_time_for_a_call(
+    asks: Callable[..., Shared], hold: Callable[..., None]
+) -> None:
+    """One who waits for a stopped holder goes ahead by the second lock, with two calls' time left."""
+    hold()
+    shared = asks()
+    with shared.turn():
+        assert shared.effort.remaining() == pytest.approx(2 * shared.effort.reserve, abs=2 * POLL_SECONDS)
+
+
+def test_who_is_not_next_in_line_keeps_time_for_its_own_call(
+    asks: Callable[..., Shared], hold: Callable[..., None]
+) -> None:
+    """Where neither lock can be had, a call's time is left in the end."""
+    hold()
+    hold(" next in line")
+    shared = asks()
+    with shared.turn():
+        assert shared.effort.remaining() == pytest.approx(shared.effort.reserve, abs=2 * POLL_SECONDS)
+
+
+def test_holder_that_lives_is_waited_for_to_the_end(
+    asks: Callable[..., Shared], hold: Callable[..., None], failed: Callable[..., None]
+) -> None:
+    """One who waits for a holder that goes on trying shares its failure when time is up, without a call."""
+    hold()
+    shared = asks()
+    failed(DEADLINE.total_seconds())
+    with pytest.raises(RenewalFailed, match="is down"), shared.turn():
+        pytest.fail("went ahead of a holder that lives")
+    assert shared.effort.remaining() <= 0
+
+
+def test_holder_that_stops_trying_is_not_waited_for(
+    asks: Callable[..., Shared], hold: Callable[..., None], failed: Callable[..., None]
+) -> None:
+    """A holder whose next attempt does not come when it was due counts as stopped."""
+    hold()
+    shared = asks()
+    failed(1.0)
+    with shared.turn():
+        assert shared.effort.remaining() > 0
+
+
+def test_threads_of_one_process_leave_each_other_time_for_a_call(
+    asks: Callable[..., Shared], credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread waits for another no longer than leaves it a call of its own."""
+    waited = []
+
+    class Held:
+        def acquire(self, timeout: float) -> bool:
+            waited.append(timeout)
+            return False
+
+    monkeypatch.setitem(turn_module._threads, record_key(credentials), Held())
+    shared = asks()
+    with shared.turn():
+        pass
+    assert [DEADLINE.total_seconds() - shared.effort.reserve] == waited
+
+
+def test_record_that_appears_while_the_lock_is_taken_is_found(
+    asks: Callable[..., Shared], renewed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gets the lock looks once more: its last holder may have renewed since the last look."""
+    shared = asks()
+
+    class Locks:
+        def try_lock(self, key: str) -> object:
+            renewed()
+            return type("Held", (), {"release": lambda self: None})()
+
+    monkeypatch.setattr(turn_module, "locks_for", lambda settings: Locks())
+    with shared.turn():
+        assert shared.answer is not None
+
+
+def test_clock_is_known_from_the_last_renewal(
+    asks: Callable[..., Shared], simulator: Simulator, renewed: Callable[[], None], folder: Path
+) -> None:
+    """What a renewal has taught of this machine's clock is supposed by the next, if it is worth a word."""
+    renewed()
+    path = next(folder.glob("etrade-session-*"))
+    record = Record.model_validate_json(path.read_bytes())
+    supposed = {}
+    for seconds in (30, 300):
+        recorded_at = record.session.renewed_at - timedelta(seconds=seconds)
+        path.write_text(record.model_copy(update={"recorded_at": recorded_at}).model_dump_json())
+        supposed[seconds] = asks().effort.clock_offset
+    assert {30: timedelta(0), 300: timedelta(seconds=300)} == supposed
