@@ -210,4 +210,5 @@ def test_commands_of_the_readme_are_understood() -> None:
 def test_files_that_the_readme_links_exist() -> None:
     """Every relative link of the README leads to a file of the repository."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert links
     assert [] == [link for link in links if not (ROOT / link).exists()]

@@ -51,6 +51,14 @@ RENEWALS = [
 
 every_file = pytest.mark.parametrize("content", FILES.values(), ids=FILES)
 every_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
+
+
+def every_deployment_with(key: str) -> pytest.MarkDecorator:
+    """Those to which a test of this key says anything."""
+    found = {name: each for name, each in DEPLOYMENTS.items() if each.get(key)}
+    return pytest.mark.parametrize("deployment", found.values(), ids=found)
+
+
 every_renewal = pytest.mark.parametrize("name", RENEWALS)
 
 
@@ -110,10 +118,10 @@ def test_prefect_accepts_the_values(content: dict[str, Any]) -> None:
             RawScheduleConfig.model_validate(schedule)
 
 
-@every_deployment
+@every_deployment_with("concurrency_limit")
 def test_concurrency_options_are_in_prefects_range(deployment: dict[str, Any]) -> None:
     """The collision strategy and the grace period of a limit are ones that the server takes."""
-    limit = dict(deployment.get("concurrency_limit", {"limit": 1, "collision_strategy": "ENQUEUE"}))
+    limit = dict(deployment["concurrency_limit"])
     assert 1 == limit.pop("limit")
     ConcurrencyOptions.model_validate(limit)
 
@@ -133,10 +141,10 @@ def test_a_deployment_has_the_packages_version(deployment: dict[str, Any]) -> No
     assert version("prefect-etrade") == deployment["version"]
 
 
-@every_deployment
+@every_deployment_with("schedules")
 def test_a_schedule_has_a_slug_and_a_zone(deployment: dict[str, Any]) -> None:
     """Each schedule is named, so that it can be paused by name, and says whose hours it means."""
-    schedules = deployment.get("schedules", [])
+    schedules = deployment["schedules"]
     slugs = [schedule["slug"] for schedule in schedules]
     assert len(slugs) == len(set(slugs))
     assert [] == [schedule for schedule in schedules if "timezone" not in schedule]
