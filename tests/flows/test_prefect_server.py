@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -300,3 +303,28 @@ def test_mistake_of_our_own_is_not_the_server_s(error: type[Exception], prefect_
     """An error that no client raised stays what it is, and sends nobody to PREFECT_API_URL."""
     with pytest.raises(error, match="fake"), prefect_reached():
         raise error("fake")
+
+
+@pytest.mark.parametrize("command", [["--help"], ["status"], ["login"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("variable", "value"), [("PREFECT_API_REQUEST_TIMEOUT", "canary"), ("PREFECT_LOGGING_LEVEL", "canary")]
+)
+def test_setting_that_keeps_prefect_from_starting_is_named(
+    command: list[str], variable: str, value: str
+) -> None:
+    """Where Prefect cannot be imported, the command names the setting that is wrong, without a traceback."""
+    program = (
+        "import sys, etrade_session; sys.argv = ['etrade-session', *sys.argv[1:]]; etrade_session.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command],
+        env=os.environ | {variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = done.stderr[done.stderr.index("PrefectUnavailable") :]
+    assert (1, "") == (done.returncode, done.stdout)
+    assert variable.rpartition("_")[2] in ours
+    assert "Next: correct or unset it" in ours
+    assert [] == [word for word in ("Traceback", "canary") if word in ours]
