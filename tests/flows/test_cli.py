@@ -247,7 +247,7 @@ def test_demo_lives_through_the_day_and_leaves_nothing(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert (0, "") == (done.returncode, done.stderr)
     steps = (

@@ -206,10 +206,10 @@ def test_storage_that_takes_nothing_stops_nothing(settings: dict[Any, str], bloc
 def test_storage_of_the_server_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no setting names a block, it is the server's default that is told of."""
 
-    def unreadable(**_: object) -> None:
+    def unreadable() -> None:
         raise ObjectNotFound(httpx.RequestError("fake"))
 
-    monkeypatch.setattr("etrade_flows.prefect_server.get_default_result_storage", unreadable)
+    monkeypatch.setattr("etrade_flows.prefect_server.default_result_storage", unreadable)
     with pytest.raises(PrefectUnavailable, match="the server's default"):
         require_result_storage()
 

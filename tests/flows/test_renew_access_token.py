@@ -380,8 +380,8 @@ def test_record_of_a_later_version_is_reused(
     renew_access_token(block)
     record = record_of(credentials)
     stored = json.loads(record.read_text())
-    stored["result"] = stored["result"].replace('"idle_at"', '"later_field": 1, "idle_at"')
-    record.write_text(json.dumps(stored))
+    stored["session"]["later_field"] = 1
+    record.write_text(json.dumps(stored | {"later_field": 1}))
     assert renew_access_token(block).reused is True
 
 
