@@ -16,9 +16,11 @@ from etrade_tasks.replies import (
     Outcome,
     RenewalReply,
     Verdict,
+    answered_at,
     classify,
     clock_advice,
     learned_offset,
+    says_token_is_dead,
 )
 
 NOW = datetime(2021, 11, 11, 21, 17, 12, tzinfo=UTC)
@@ -579,3 +581,25 @@ def test_the_excerpt_is_the_readable_start_of_the_answer() -> None:
     """A verdict shows what a person would read on the error page."""
     shown = verdict(401, newer_tomcat(PAIR)).excerpt
     assert f"HTTP Status 401 HTTP Status 401 Type Status Report Message {PAIR}" in shown
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        ("Thu, 11 Nov 2021 21:17:12 GMT", NOW),
+        ("Thu, 11 Nov 2021 21:20:12 GMT", NOW + timedelta(minutes=3)),
+        ("Thu, 11 Nov 2021 21:30:12 GMT", NOW),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", NOW),
+        ("soon", NOW),
+    ],
+)
+def test_answer_is_dated_by_its_date_where_that_can_be(date: str, expected: datetime) -> None:
+    """A `Date` near the timestamp that E*TRADE took dates the answer; else the moment of sending does."""
+    reply = RenewalReply(200, {"Date": date}, SENTENCE, received_at=NOW + timedelta(hours=3))
+    assert expected == answered_at(reply, NOW)
+
+
+@pytest.mark.parametrize(("body", "dead"), [(UNAUTHORIZED, True), (SENTENCE, False), ("", False)])
+def test_sentence_of_a_dead_token_is_known(body: str, dead: bool) -> None:
+    """E*TRADE's sentences for a dead token are known wherever they stand."""
+    assert dead is says_token_is_dead(f"<p>{body}</p>")
