@@ -219,6 +219,7 @@ class RandomDay(RuleBasedStateMachine):
         self.taught: dict[str, timedelta] = {}
         self.changed_at = {HERE: float("-inf"), ELSEWHERE: float("-inf")}
         self.planted = 0
+        self.asked_in_vain = 0
         self.storage_away: Path | None = None
         self.was_away = False
         self.kept: tuple[ExitStack, httpx.Client] | None = None
@@ -291,6 +292,10 @@ class RandomDay(RuleBasedStateMachine):
             self.held = held
             self._changed(by)
 
+    def lives(self) -> bool:
+        """Whether the block holds a token that one call would renew."""
+        return self.held is not None and self._state(self.held) in ("active", "inactive")
+
     def _state(self, fingerprint: str) -> str:
         return self.simulator.token_state(self.tokens[fingerprint])
 
@@ -309,6 +314,8 @@ class RandomDay(RuleBasedStateMachine):
             told.session = told.result
         told.calls = self.calls[before:]
         self._learn(told)
+        # A dead token is asked about by some doors, and then it is time for another.
+        self.asked_in_vain = 0 if self.lives() else self.asked_in_vain + 1
         return told
 
     def _ask_elsewhere(self, what: str) -> Told:
@@ -395,7 +402,7 @@ class RandomDay(RuleBasedStateMachine):
         return set_back or session.fingerprint in self.unseen or self._was_just_changed(told)
 
     def _may_refuse(self, told: Told) -> bool:
-        if self.held is None or self._state(self.held) in ("expired", "revoked"):
+        if not self.lives():
             return True
         if any(call.refuses and call.fault for call in told.renewals):
             return True
@@ -445,15 +452,18 @@ class RandomDay(RuleBasedStateMachine):
 
     # ---- doors ---------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.asked_in_vain < 3)
     @rule(times=st.integers(1, 3))
     def asks_active_session(self, times: int) -> None:
         for _ in range(times):
             self._judge(self._ask(lambda: active_session(self.block)))
 
+    @precondition(lambda self: self.asked_in_vain < 3)
     @rule()
     def asks_active_session_elsewhere(self) -> None:
         self._judge(self._ask_elsewhere("active_session"))
 
+    @precondition(lambda self: self.asked_in_vain < 3)
     @rule()
     def gets_by_a_client(self) -> None:
         def get() -> int:
@@ -462,6 +472,7 @@ class RandomDay(RuleBasedStateMachine):
 
         self._judge_get(self._ask(get))
 
+    @precondition(lambda self: self.asked_in_vain < 3)
     @rule()
     def gets_by_an_async_client(self) -> None:
         async def get() -> int:
@@ -470,6 +481,7 @@ class RandomDay(RuleBasedStateMachine):
 
         self._judge_get(self._ask(lambda: asyncio.run(get())))
 
+    @precondition(lambda self: self.asked_in_vain < 3)
     @rule()
     def places_an_order(self) -> None:
         def post() -> int:
@@ -478,6 +490,7 @@ class RandomDay(RuleBasedStateMachine):
 
         self._judge_order(self._ask(post))
 
+    @precondition(lambda self: self.asked_in_vain < 3)
     @rule(order=st.booleans())
     def goes_on_with_an_open_client(self, order: bool) -> None:
         def go_on() -> int | None:
@@ -505,6 +518,7 @@ class RandomDay(RuleBasedStateMachine):
             self.kept[0].close()
             self.kept = None
 
+    @precondition(lambda self: self.asked_in_vain < 3)
     @rule(data=st.data(), door=st.sampled_from(["flow", "flow elsewhere", "retried", "renew", "status"]))
     def asks_at_a_slow_door(self, data: st.DataObject, door: str) -> None:
         """One rule for what takes long, so that it is not drawn as often as the quick ones together."""
@@ -604,6 +618,7 @@ class RandomDay(RuleBasedStateMachine):
         else:
             assert any(call.fault for call in told.calls), f"a sign-in failed: {told}"
 
+    @precondition(lambda self: self.lives())
     @rule(where=st.sampled_from([HERE, ELSEWHERE]))
     def signs_out(self, where: str) -> None:
         before = self.held
@@ -619,21 +634,24 @@ class RandomDay(RuleBasedStateMachine):
 
     # ---- events --------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.lives())
     @rule(minutes=st.sampled_from([1, 10, 45, 55, 110, 121, 300]))
     def time_passes(self, minutes: int) -> None:
         self.simulator.advance(timedelta(minutes=minutes))
 
+    @precondition(lambda self: self.lives())
     @rule(minutes=st.sampled_from([-30, -2, 0, 2]))
     def midnight_comes(self, minutes: int) -> None:
         at = midnight_after(self.simulator.now()) + timedelta(minutes=minutes)
         if at > self.simulator.now():
             self.simulator.set_time(at)
 
+    @precondition(lambda self: self.lives())
     @rule(minutes=st.sampled_from([0, 0, 0, -180, -75, -20, -3, 3, 20, 75, 180]))
     def clock_of_this_machine_is_set(self, minutes: int) -> None:
         self.skew = timedelta(minutes=minutes)
 
-    @precondition(lambda self: self.held is not None and self._state(self.held) in ("active", "inactive"))
+    @precondition(lambda self: self.lives())
     @rule()
     def token_is_revoked_behind_our_back(self) -> None:
         self.simulator.revoke(self.tokens[self.held])
@@ -657,7 +675,7 @@ class RandomDay(RuleBasedStateMachine):
             client._client.patch(
                 f"/block_documents/{document.id}", json={"data": shown, "merge_existing_data": False}
             ).raise_for_status()
-        self.held = credentials.fingerprint
+        self.held, self.asked_in_vain = credentials.fingerprint, 0
         self._changed(None)
 
     @precondition(lambda self: self.planted < 3)
@@ -679,6 +697,7 @@ class RandomDay(RuleBasedStateMachine):
         self.planted = 0
         self.simulator.clear_faults()
 
+    @precondition(lambda self: self.asked_in_vain < 3)
     @rule()
     def e_trade_is_down_for_a_while(self) -> None:
         self.simulator.plant(RENEWAL_FAULTS["503"], path=RENEW, times=50)
@@ -706,7 +725,7 @@ class RandomDay(RuleBasedStateMachine):
             holder.kill()
             holder.communicate()
 
-    @precondition(lambda self: self.storage_away is None)
+    @precondition(lambda self: self.lives() and self.storage_away is None)
     @rule()
     def storage_goes_away(self) -> None:
         place = Path(get_current_settings().results.local_storage_path)
