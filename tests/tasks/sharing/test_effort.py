@@ -1,0 +1,131 @@
+"""What one renewal may spend, and what it makes of what it learns. By a clock that stands still."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from etrade_tasks import RenewalFailed
+from etrade_tasks.call_renew import CALL_LIMIT
+from etrade_tasks.clock import use_clock
+from etrade_tasks.replies import Outcome, Verdict
+from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.sharing import effort as effort_module
+from etrade_tasks.sharing.effort import CALL_MARGIN, Effort
+
+NOON = datetime(2027, 6, 15, 16, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class Watch:
+    """Time that a test sets."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since the test began."""
+        return self.seconds
+
+
+@pytest.fixture(autouse=True)
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """The time that efforts go by, and noon by this machine's clock."""
+    passing = Watch()
+    monkeypatch.setattr(effort_module, "time", passing)
+    with use_clock(lambda: NOON):
+        yield passing
+
+
+Make = Callable[..., Effort]
+
+
+@pytest.fixture
+def effort() -> Make:
+    """Makes an effort that has just begun."""
+
+    def make(seconds: float = 60, **fields: object) -> Effort:
+        settings = RenewalSettings(deadline=timedelta(seconds=seconds))
+        return Effort("any", settings, _started_at=0.0, **fields)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("offset", "learned", "past"),
+    [(HOUR, False, False), (HOUR, True, True), (-HOUR, False, False), (timedelta(0), False, False)],
+)
+def test_moment_to_come_is_past_by_what_e_trade_has_just_taught_alone(
+    effort: Make, offset: timedelta, learned: bool, past: bool
+) -> None:
+    """An offset of an earlier renewal does not make a moment past that this machine's clock has ahead."""
+    made = effort(clock_offset=offset, offset_is_learned=learned)
+    assert past is made.surely_past(NOON + HOUR / 2)
+
+
+@pytest.mark.parametrize(
+    ("offset", "learned", "past"),
+    [(HOUR, False, True), (-HOUR, False, False), (-HOUR, True, False), (timedelta(0), False, True)],
+)
+def test_moment_of_before_is_past_unless_the_clock_is_known_to_be_ahead(
+    effort: Make, offset: timedelta, learned: bool, past: bool
+) -> None:
+    """What this machine's clock has behind it is past, unless an offset says otherwise."""
+    made = effort(clock_offset=offset, offset_is_learned=learned)
+    assert past is made.surely_past(NOON - HOUR / 2)
+
+
+def test_offset_of_an_earlier_renewal_replaces_none_that_e_trade_has_just_taught(effort: Make) -> None:
+    """What a call of this effort has taught is kept."""
+    made = effort(clock_offset=HOUR, offset_is_learned=True)
+    made.suppose(-HOUR)
+    assert made.clock_offset == HOUR
+
+
+@pytest.mark.parametrize(("at", "limit"), [(0, 15), (50, 10), (57, 6), (60, 6), (900, 6)])
+def test_call_may_take_what_is_left_and_never_nothing(
+    effort: Make, watch: Watch, at: float, limit: float
+) -> None:
+    """The next call has `CALL_LIMIT` at most, and a tenth of the deadline where waiting used up more."""
+    made = effort()
+    watch.seconds = at
+    assert made.call_limit() == timedelta(seconds=limit)
+
+
+def test_call_has_a_second_at_least(effort: Make, watch: Watch) -> None:
+    """However short the deadline is, a call can be answered."""
+    made = effort(0.5)
+    watch.seconds = 10
+    assert made.call_limit() == timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "reserve"), [(3, 1), (60, CALL_LIMIT.total_seconds() + CALL_MARGIN)], ids=["short", "long"]
+)
+def test_call_of_one_s_own_is_kept_for(effort: Make, deadline: float, reserve: float) -> None:
+    """A whole call with its margin is reserved, or a third of a deadline that is too short for that."""
+    assert effort(deadline).reserve == reserve
+
+
+def test_bare_status_is_doubted_once(effort: Make) -> None:
+    """One status without a reason gets another attempt, the second is believed, and a named one always."""
+    bare = Verdict(Outcome.SIGN_IN_REQUIRED, advice="", bare=True)
+    named = Verdict(Outcome.SIGN_IN_REQUIRED, advice="", problem="token_rejected")
+    made = effort()
+    assert [False, True, False, False] == [made.doubts(each) for each in (named, bare, named, bare)]
+
+
+def test_refused_nonce_is_tried_again_at_once_the_first_time(effort: Make) -> None:
+    """The first refusal of a nonce or a timestamp costs no wait, later ones back off, others heed E*TRADE."""
+    made = effort()
+    busy = Verdict(Outcome.TRANSIENT, advice="", retry_after=timedelta(seconds=7))
+    refusals = [Verdict(each, advice="") for each in (Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED)]
+    waits = [made.wait_for(each) for each in (busy, *refusals)]
+    assert [timedelta(seconds=7), timedelta(0), None] == waits
+
+
+def test_what_an_attempt_learns_is_kept_for_the_next(effort: Make) -> None:
+    """E*TRADE's clock counts as learned from then on, and the failure is at hand when time runs out."""
+    made, failed = effort(), RenewalFailed("No.")
+    made.learn(Verdict(Outcome.CLOCK_SKEWED, advice="", clock_offset=HOUR), failed)
+    assert (HOUR, True, failed) == (made.clock_offset, made.offset_is_learned, made.last_error)
+    assert made.now() == NOON + HOUR
