@@ -114,8 +114,10 @@ def renew_loaded(
     shared = Shared(credentials, effort, force, since)
     expires_at = credentials.expires_at(effort.now())
     require_unexpired(effort, expires_at)
-    require_lasting(name, expires_at, effort.now(), required_for)
+    require_lasting(name, expires_at, effort.least_now(), required_for)
     session = renew_shared(shared)
+    # By now the time is known better: it is E*TRADE's.
+    require_lasting(name, session.expires_at, max(session.renewed_at, effort.least_now()), required_for)
     if said := key_warning(credentials.consumer_key_issued_on, now()):
         run_logger().warning("%s Next: %s", said, KEY_ADVICE)
     return session
@@ -142,12 +144,12 @@ def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:
-    """Refuse, before any call, a session that ends sooner than it is needed.
+    """Refuse a session that ends sooner than it is needed. One that is needed for no time at all lasts.
 
     Raises:
         SessionTooShort: Says when it ends and how long it is needed.
     """
-    if required_for > expires_at - at:
+    if required_for > max(expires_at - at, timedelta(0)):
         raise SessionTooShort(
             f"The E*TRADE session of {name!r} ends at {clock(expires_at)} US Eastern, in "
             f"{_hours(expires_at - at)}, and {_hours(required_for)} are needed."

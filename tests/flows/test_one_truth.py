@@ -26,7 +26,14 @@ from prefect.transactions import transaction
 from etrade_flows import active_session, etrade_client, renew_access_token, sign_out
 from etrade_flows.access.memory import LOOK_SECONDS, forget_sessions
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import ETradeCredentials, RenewalFailed, SessionState, SignInRequired, TokenSession
+from etrade_tasks import (
+    ETradeCredentials,
+    RenewalFailed,
+    SessionState,
+    SessionTooShort,
+    SignInRequired,
+    TokenSession,
+)
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import PrefectUnavailable
 from etrade_tasks.renew_session import renew_shared
@@ -287,6 +294,30 @@ def test_clock_that_is_behind_carries_no_session_past_midnight(
         simulator.advance(timedelta(minutes=31))
         with pytest.raises(SignInRequired):
             door(block)
+
+
+@pytest.mark.parametrize("door", DOORS, ids=["flow", "active_session"])
+def test_clock_that_is_set_right_ends_no_session_before_its_midnight(
+    simulator: Simulator, block: str, door: Callable[..., TokenSession]
+) -> None:
+    """By how much the clock was behind once does not make a session too short that has hours left."""
+    with use_clock(lambda: simulator.now() - timedelta(hours=3)):
+        door(block)
+    simulator.advance(timedelta(hours=10))
+    assert door(block).reused is False
+
+
+@pytest.mark.parametrize("door", DOORS, ids=["flow", "active_session"])
+def test_session_that_proves_too_short_is_refused(
+    simulator: Simulator, block: str, door: Callable[..., TokenSession]
+) -> None:
+    """Where a clock that is behind hides that midnight is near, the renewal itself shows it."""
+    simulator.advance(timedelta(hours=10))
+    with (
+        use_clock(lambda: simulator.now() - timedelta(hours=3)),
+        pytest.raises(SessionTooShort, match="in 2 h 00 min, and 4 h 00 min are needed"),
+    ):
+        door(block, required_for=timedelta(hours=4))
 
 
 @pytest.mark.parametrize("problem", ["nonce_used", "timestamp_refused"])

@@ -71,13 +71,17 @@ class Effort:
         if not self.offset_is_learned and abs(offset) >= SKEW_WARNED:
             self.clock_offset = offset
 
-    def surely_past(self, moment: datetime) -> bool:
-        """Whether `moment` has passed, as far as anybody can tell without asking E*TRADE.
+    def least_now(self) -> datetime:
+        """What E*TRADE's clock shows at least, as far as anybody can tell without asking it.
 
-        An offset of an earlier renewal may be wrong by now, and so may the clock that it corrects: the
-        moment has passed only if it has by both.
+        An offset of an earlier renewal may be wrong by now, and so may the clock that it corrects: no more
+        time has surely passed than by both.
         """
-        return self.now() >= moment and (self.offset_is_learned or now() >= moment)
+        return self.now() if self.offset_is_learned else min(self.now(), now())
+
+    def surely_past(self, moment: datetime) -> bool:
+        """Whether `moment` has passed, as far as anybody can tell without asking E*TRADE."""
+        return self.least_now() >= moment
 
     def learn(self, verdict: Verdict, error: ETradeError) -> None:
         """Keep what the next attempt needs of one that failed: E*TRADE's clock, and the reason."""
