@@ -158,12 +158,13 @@ def test_run_deployment_without_a_worker_says_what_to_look_at(
     assert "timeout=600" in snippet
     soon = textwrap.indent(snippet.replace("timeout=600", "timeout=2"), "    ")
     with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name="etrade", type="process"), overwrite=True)
+        # A pool of its own: a worker of another test may look at the pool `etrade`.
+        client.create_work_pool(WorkPoolCreate(name="without-a-worker", type="process"), overwrite=True)
         flow = client.create_flow(renew_access_token)
-        deployment = client.create_deployment(flow, "on-demand", work_pool_name="etrade")
+        deployment = client.create_deployment(flow, "on-demand", work_pool_name="without-a-worker")
         said = run(f"try:\n{soon}\nexcept RuntimeError as error:\n    print(error)\n", tmp_path, environment)
         client.delete_deployment(deployment)
-        client.delete_work_pool("etrade")
+        client.delete_work_pool("without-a-worker")
     assert "The renewal is still " in said
     assert "prefect worker start --pool etrade" in said
 

@@ -158,8 +158,9 @@ def test_the_image_has_what_the_package_is_built_of() -> None:
     """Whatever the wheel is built of stands in the image before it is built."""
     before = " ".join(rest for word, rest in instructions()[: _step("RUN", "pip install")] if word == "COPY")
     built_of = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
-    sources = [*(package.partition("/")[0] for package in built_of["packages"]), *built_of["force-include"]]
-    assert [] == [source for source in sources if source not in before.split()]
+    sources = [*built_of["packages"], *built_of["force-include"]]
+    copied = before.split()
+    assert [] == [each for each in sources if each not in copied and each.partition("/")[0] not in copied]
 
 
 def _step(word: str, beginning: str) -> int:
