@@ -30,7 +30,7 @@ from rich.table import Table  # noqa: E402
 from etrade_flows import active_session, renew_access_token  # noqa: E402
 from etrade_simulator import Simulator  # noqa: E402
 from etrade_tasks import ETradeCredentials  # noqa: E402
-from etrade_tasks.signing import SigningKeys, authorization_header  # noqa: E402
+from etrade_tasks.oauth.signature import SigningKeys, authorization_header  # noqa: E402
 
 Action = Callable[[], object]
 

@@ -1,4 +1,4 @@
-"""The command `etrade-session`: starts `etrade_flows.cli`, or says why Prefect cannot be imported.
+"""The command `etrade-session`: starts `etrade_flows.cli.app`, or says why Prefect cannot be imported.
 
 Prefect reads its settings when it is imported, and raises where one of them cannot be used. So this stands
 outside of the packages that import it.
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 def main() -> None:
     """Run the command, and exit with its code."""
     try:
-        from etrade_flows.cli import main as command  # noqa: PLC0415  # it imports Prefect
+        from etrade_flows.cli.app import main as command  # noqa: PLC0415  # it imports Prefect
     except ValidationError as error:
         sys.stderr.write(_told(error))
         sys.exit(1)

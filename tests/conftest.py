@@ -147,7 +147,7 @@ def block(prefect_server: None, credentials: ETradeCredentials, tmp_path: Path) 
 @pytest.fixture
 def signed_out(block: str, credentials: ETradeCredentials) -> str:
     """The name of a block that nobody is signed in to."""
-    from etrade_flows.signing_in import store, without_token
+    from etrade_flows.person.login import store, without_token
 
     store(block, without_token(credentials))
     return block

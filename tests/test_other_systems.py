@@ -11,7 +11,7 @@ from math import inf
 
 import pytest
 
-from etrade_flows.cli_session import _read_line
+from etrade_flows.cli.login import _read_line
 from etrade_tasks import SignInRequired
 from etrade_tasks.errors import VerifierRefused
 
@@ -55,7 +55,7 @@ def test_every_module_can_be_imported() -> None:
         check=False,
     )
     assert 0 == done.returncode, done.stderr
-    assert "etrade_flows.cli_session" in done.stdout.split()
+    assert "etrade_flows.cli.login" in done.stdout.split()
 
 
 @pytest.fixture

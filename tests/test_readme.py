@@ -20,7 +20,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Scheduled
 
 from etrade_flows import renew_access_token
-from etrade_flows.cli import app
+from etrade_flows.cli.app import app
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
 

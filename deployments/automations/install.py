@@ -3,7 +3,7 @@
 
 import sys
 
-from etrade_flows.cli import main
+from etrade_flows.cli.app import main
 
 if __name__ == "__main__":
     main(["alerts", *sys.argv[1:]])

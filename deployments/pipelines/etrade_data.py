@@ -19,7 +19,7 @@ from prefect.tasks import exponential_backoff
 
 from etrade_tasks import Outcome, RenewalReply
 from etrade_tasks.clock import now
-from etrade_tasks.replies import classify
+from etrade_tasks.oauth.replies import classify
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from etrade_flows.access.memory import recall, recall_since
-from etrade_flows.renewal import renew, require_lasting
+from etrade_flows.access.renewal import renew, require_lasting
 from etrade_tasks.clock import now
 from etrade_tasks.session import TokenSession
 

@@ -5,11 +5,11 @@ from typing import cast
 
 from prefect import flow
 
-from etrade_flows.events import emit_outcome
-from etrade_flows.operator_report import report, tag_run, tell_failure
-from etrade_flows.renewal import renew_latest
-from etrade_flows.run_endings import describe, end_unwell, end_well
-from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME, RUN_NAME
+from etrade_flows.access.renewal import renew_latest
+from etrade_flows.news.events import emit_outcome
+from etrade_flows.report.artifact import report, tag_run, tell_failure
+from etrade_flows.runs.endings import describe, end_unwell, end_well
+from etrade_flows.runs.history import DEFAULT_CREDENTIALS, FLOW_NAME, RUN_NAME
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import load_credentials

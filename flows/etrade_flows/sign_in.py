@@ -19,19 +19,19 @@ from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
 
 from etrade_flows.access.memory import remember
-from etrade_flows.best_effort import best_effort
-from etrade_flows.operator_report import tag_run, tell_failure
-from etrade_flows.renewal import renew_loaded
-from etrade_flows.run_endings import describe
-from etrade_flows.session_day import clock, short_session
-from etrade_flows.sign_in_form import FLOW_NAME, ask, clear_leftovers, run_name, show_life, this_run
-from etrade_flows.signing_in import SignIn, in_rounds, stored_credentials
-from etrade_flows.waiting_runs import let_go_on
-from etrade_tasks.authorization import REQUEST_TOKEN_LIFETIME
+from etrade_flows.access.renewal import renew_loaded
+from etrade_flows.person.form import FLOW_NAME, ask, clear_leftovers, run_name, show_life, this_run
+from etrade_flows.person.login import SignIn, in_rounds, stored_credentials
+from etrade_flows.person.waiting_runs import let_go_on
+from etrade_flows.report.artifact import tag_run, tell_failure
+from etrade_flows.report.day import clock, short_session
+from etrade_flows.runs.best_effort import best_effort
+from etrade_flows.runs.endings import describe
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, RenewalFailed, SignInRequired, VerifierRefused
 from etrade_tasks.logs import run_logger
+from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
 from etrade_tasks.session import TokenSession
 
 SIGNED_IN = "SignedIn"

@@ -7,16 +7,16 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from etrade_flows.access.memory import forget_sessions
-from etrade_flows.events import emit_signed_out
-from etrade_flows.operator_report import tag_run, tell_failure
-from etrade_flows.renewal import require_signed_in
-from etrade_flows.signing_in import store, stored_credentials, without_token
-from etrade_tasks.authorization import revoke
+from etrade_flows.access.renewal import require_signed_in
+from etrade_flows.news.events import emit_signed_out
+from etrade_flows.person.login import store, stored_credentials, without_token
+from etrade_flows.report.artifact import tag_run, tell_failure
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, SignInRequired
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.logs import run_logger
+from etrade_tasks.oauth.authorization import revoke
 from etrade_tasks.sharing.record import Records
 
 SIGNED_OUT = "SignedOut"

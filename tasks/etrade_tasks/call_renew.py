@@ -15,12 +15,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from etrade_tasks.clock import now
-from etrade_tasks.redaction import scrub
-from etrade_tasks.replies import RenewalReply
+from etrade_tasks.oauth.clients import client_options
+from etrade_tasks.oauth.redaction import scrub
+from etrade_tasks.oauth.replies import RenewalReply
+from etrade_tasks.oauth.tls import TlsFailure, causes, tls_failure
+from etrade_tasks.oauth.wire_logs import guarded
 from etrade_tasks.sign_request import SignedRequest
-from etrade_tasks.tls import TlsFailure, causes, tls_failure
-from etrade_tasks.transport import client_options
-from etrade_tasks.wire_logs import guarded
 
 BODY_LIMIT = 64 * 1024
 """The most bytes of an answer that are read."""

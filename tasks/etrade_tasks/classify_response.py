@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from etrade_tasks.replies import RenewalReply, Verdict, classify
+from etrade_tasks.oauth.replies import RenewalReply, Verdict, classify
 
 
 @task(name="classify-response", retries=0, cache_policy=NO_CACHE, persist_result=False)

@@ -29,14 +29,14 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_before_validator_function
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from etrade_tasks.addresses import API_URLS, OAUTH_URL, Environment, safe_address
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
-from etrade_tasks.pasted import STILL_ENCODED, is_percent_encoded, refuse_quotes
+from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, refuse_quotes
+from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, safe_address
+from etrade_tasks.oauth.clients import client_options
+from etrade_tasks.oauth.redirects import SignedAsyncClient, SignedClient
+from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
 from etrade_tasks.session import midnight_after
 from etrade_tasks.settings import named_variables
-from etrade_tasks.signed_clients import SignedAsyncClient, SignedClient
-from etrade_tasks.signing import ETradeAuth, SigningKeys
-from etrade_tasks.transport import client_options
 
 
 def _trimmed(secret: SecretStr) -> SecretStr:

@@ -21,8 +21,8 @@ from etrade_tasks.errors import (
     sign_in_advice,
 )
 from etrade_tasks.logs import run_logger
-from etrade_tasks.redaction import describe_answer
-from etrade_tasks.replies import (
+from etrade_tasks.oauth.redaction import describe_answer
+from etrade_tasks.oauth.replies import (
     SKEW_WARNED,
     Outcome,
     RenewalReply,

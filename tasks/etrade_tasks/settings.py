@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.errors import CredentialsInvalid
-from etrade_tasks.pasted import refuse_quotes
+from etrade_tasks.inputs import refuse_quotes
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW
 
 

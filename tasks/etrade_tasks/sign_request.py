@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.signing import SigningKeys, authorization_header
+from etrade_tasks.oauth.signature import SigningKeys, authorization_header
 
 RENEW_PATH = "/renew_access_token"
 

@@ -25,7 +25,7 @@ from prefect.states import State
 
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
-from etrade_tasks.addresses import Environment
+from etrade_tasks.oauth.addresses import Environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"

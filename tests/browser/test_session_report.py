@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from prefect.artifacts import Artifact
 
 from etrade_flows import renew_access_token
-from etrade_flows.operator_report import artifact_key
+from etrade_flows.report.artifact import artifact_key
 from etrade_tasks import ETradeCredentials
 
 

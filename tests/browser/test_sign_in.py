@@ -13,8 +13,8 @@ from playwright.sync_api import Locator, Page, expect
 from prefect.client.schemas.filters import FlowRunFilter
 
 from etrade_flows import renew_access_token
+from etrade_flows.person.login import stored_credentials
 from etrade_flows.sign_in import artifact_key
-from etrade_flows.signing_in import stored_credentials
 from etrade_tasks import ETradeCredentials
 
 PHONE = {"width": 390, "height": 844}

@@ -146,7 +146,7 @@ def test_no_environment_file_can_get_into_the_image() -> None:
 
 def test_programs_of_the_image_exist() -> None:
     """What the Dockerfile starts is a command of the package."""
-    from etrade_flows.cli import app
+    from etrade_flows.cli.app import app
 
     (started,) = of("CMD")
     program, command = YAML(typ="safe").load(started)

@@ -15,7 +15,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 
-from etrade_flows.serving import package_deployments
+from etrade_flows.cli.serving import package_deployments
 from etrade_simulator import Simulator
 
 SERVED = [

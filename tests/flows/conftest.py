@@ -23,7 +23,7 @@ def console_handlers() -> Iterator[None]:
 @pytest.fixture
 def run() -> Run:
     """Runs the command `etrade-session` with these arguments, and gives what it exits with."""
-    from etrade_flows import cli
+    from etrade_flows.cli import app as cli
 
     def run(*arguments: str) -> int:
         with pytest.raises(SystemExit) as ended:

@@ -309,7 +309,7 @@ def test_malformed_setting_is_reported_and_alerts(
 ) -> None:
     """A variable that cannot be used fails the run with its name, in the report and as an event too."""
     events: list[str] = []
-    monkeypatch.setattr("etrade_flows.events.emit_event", lambda name, **_: events.append(name))
+    monkeypatch.setattr("etrade_flows.news.events.emit_event", lambda name, **_: events.append(name))
     monkeypatch.setenv("ETRADE_DEADLINE", "fake-canary")
     with pytest.raises(CredentialsInvalid, match="ETRADE_DEADLINE: "):
         renew_access_token(block)

@@ -24,13 +24,14 @@ from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Cancelling, Paused, State
 
-from etrade_flows import renew_access_token, sign_in_form
-from etrade_flows.run_endings import current_run
+from etrade_flows import renew_access_token
+from etrade_flows.person import form
+from etrade_flows.person.form import clear_leftovers
+from etrade_flows.person.login import ROUNDS, store, stored_credentials, without_token
+from etrade_flows.person.waiting_runs import pause_key
+from etrade_flows.runs.endings import current_run
 from etrade_flows.sign_in import artifact_key, sign_in
-from etrade_flows.sign_in_form import clear_leftovers
 from etrade_flows.sign_out import sign_out
-from etrade_flows.signing_in import ROUNDS, store, stored_credentials, without_token
-from etrade_flows.waiting_runs import pause_key
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
     ConfigurationRefused,
@@ -40,7 +41,7 @@ from etrade_tasks import (
     TokenSession,
 )
 from etrade_tasks.errors import AuthorizationFailed, VerifierRefused
-from etrade_tasks.oauth_call import ATTEMPTS
+from etrade_tasks.oauth.call import ATTEMPTS
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -50,14 +51,14 @@ REQUEST, RENEW = "/request_token", "/oauth/renew_access_token"
 @pytest.fixture(autouse=True)
 def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiting run that looks for its answer often, and does not hold the tests up where none comes."""
-    monkeypatch.setattr(sign_in_form, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(sign_in_form, "PATIENCE", 30)
+    monkeypatch.setattr(form, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(form, "PATIENCE", 30)
 
 
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that waits for its person for a moment only."""
-    monkeypatch.setattr(sign_in_form, "PATIENCE", 0.2)
+    monkeypatch.setattr(form, "PATIENCE", 0.2)
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def first_rounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             finally:
                 meanwhile()
 
-        monkeypatch.setattr(sign_in_form, "pause_flow_run", pause)
+        monkeypatch.setattr(form, "pause_flow_run", pause)
 
     return shorten
 
@@ -272,7 +273,7 @@ class TestKeptOpen:
     ) -> None:
         """However long the outage, another sign-in leaves the run alone that asks again every few minutes."""
         monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "OUTAGE_PAUSE", 2.5)
-        monkeypatch.setattr(sign_in_form, "SILENCE", timedelta(seconds=4))
+        monkeypatch.setattr(form, "SILENCE", timedelta(seconds=4))
         simulator.plant(Fault(status=503), path=REQUEST, times=3 * ATTEMPTS)
         rounds: list[int] = []
 
@@ -281,7 +282,7 @@ class TestKeptOpen:
             rounds.append(len(simulator.calls(REQUEST)))
             clear_leftovers(signed_out)
 
-        show_life = sign_in_form.show_life
+        show_life = form.show_life
         monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "show_life", another_begins)
         person.answers()
         assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
@@ -383,9 +384,9 @@ class TestServerFails:
 
 WAITING = """
 import sys
-from etrade_flows import sign_in_form
+from etrade_flows.person import form
 from etrade_flows.sign_in import sign_in
-sign_in_form.PATIENCE = int(sys.argv[2])
+form.PATIENCE = int(sys.argv[2])
 sign_in(sys.argv[1])
 """
 
@@ -430,7 +431,7 @@ class TestKilled:
         self, block: str, abandon: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Once nobody can answer it any more, the open form is deleted and its run is ended."""
-        monkeypatch.setattr(sign_in_form, "GRACE", timedelta(0))
+        monkeypatch.setattr(form, "GRACE", timedelta(0))
         abandoned = abandon(3)
 
         def cleared() -> bool:
@@ -460,7 +461,7 @@ class TestKilled:
             client.resume_flow_run(abandoned, run_input={"verifier": "fake-verifier"})
         clear_leftovers(block)
         assert (True, True) == (state_of(abandoned).is_running(), "paused-1-response" in inputs_of(abandoned))
-        monkeypatch.setattr(sign_in_form, "SILENCE", timedelta(0))
+        monkeypatch.setattr(form, "SILENCE", timedelta(0))
         clear_leftovers(block)
         assert (True, []) == (state_of(abandoned).is_crashed(), inputs_of(abandoned))
 
@@ -523,7 +524,7 @@ class TestRefused:
     ) -> None:
         """Nothing of a run that waited in vain is in the way of the next."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sign_in_form, "PATIENCE", 0.2)
+            patch.setattr(form, "PATIENCE", 0.2)
             sign_in(block, return_state=True)
         person.answers()
         assert "SignedIn" == sign_in(block, return_state=True).name

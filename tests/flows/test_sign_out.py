@@ -9,8 +9,8 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from etrade_flows import active_session, renew_access_token
+from etrade_flows.person.login import store, stored_credentials
 from etrade_flows.sign_out import end_session, sign_out
-from etrade_flows.signing_in import store, stored_credentials
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
     ConfigurationRefused,

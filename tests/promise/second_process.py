@@ -15,8 +15,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from etrade_flows import active_session, renew_access_token
 from etrade_flows.access.memory import forget_sessions
+from etrade_flows.person.login import begin, complete, stored_credentials
 from etrade_flows.sign_out import end_session
-from etrade_flows.signing_in import begin, complete, stored_credentials
 from etrade_tasks import ETradeError, TokenSession
 from etrade_tasks.clock import use_clock
 

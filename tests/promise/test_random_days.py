@@ -39,16 +39,17 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, get_current_settings, temporary_settings
 
-from etrade_flows import active_session, cli, etrade_async_client, etrade_client, renew_access_token
+from etrade_flows import active_session, etrade_async_client, etrade_client, renew_access_token
 from etrade_flows.access.memory import LOOK_SECONDS, forget_sessions
+from etrade_flows.cli import app as cli
+from etrade_flows.person.login import begin, complete, stored_credentials
 from etrade_flows.sign_out import end_session
-from etrade_flows.signing_in import begin, complete, stored_credentials
 from etrade_simulator import AccessToken, Fault, Simulator, SimulatorClock
 from etrade_tasks import ETradeCredentials, ETradeError, TokenSession
 from etrade_tasks.clock import use_clock
 from etrade_tasks.load_credentials import load_block
+from etrade_tasks.oauth.replies import SKEW_REFUSED, SKEW_WARNED
 from etrade_tasks.renew_session import RETRIES
-from etrade_tasks.replies import SKEW_REFUSED, SKEW_WARNED
 from etrade_tasks.session import EASTERN, day_begins, midnight_after
 from etrade_tasks.sharing.locks import FileLocks, _file_name
 from etrade_tasks.sharing.record import record_key

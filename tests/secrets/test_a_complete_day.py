@@ -85,7 +85,7 @@ class Terminal:
         self._master, terminal = pty.openpty()
         settings = {"PREFECT_API_URL": get_current_settings().api.url, "COLUMNS": "500", "TERM": "xterm"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "etrade_flows.cli", *arguments],
+            [sys.executable, "-m", "etrade_flows.cli.app", *arguments],
             env=os.environ | settings,
             stdin=terminal,
             stdout=terminal,

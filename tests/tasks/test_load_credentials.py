@@ -8,7 +8,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate, BlockSchemaCreate
 
-from etrade_flows.signing_in import store, without_token
+from etrade_flows.person.login import store, without_token
 from etrade_tasks import CredentialsInvalid, CredentialsNotFound, ETradeCredentials, load_credentials
 from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
 

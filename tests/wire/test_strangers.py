@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from etrade_flows import cli
-from etrade_flows.cli_output import report_error, report_session
+from etrade_flows.cli import app as cli
+from etrade_flows.cli.output import report_error, report_session
 from etrade_tasks import AuthorizationFailed, ETradeCredentials, RenewalFailed, TokenSession
-from etrade_tasks.authorization import ConsumerKeys, request_token
 from etrade_tasks.errors import ETradeError
+from etrade_tasks.oauth.authorization import ConsumerKeys, request_token
 from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared

@@ -22,12 +22,12 @@ from etrade_tasks import (
     call_renew,
     sign_request,
 )
-from etrade_tasks.authorization import ConsumerKeys, request_token
+from etrade_tasks.oauth.authorization import ConsumerKeys, request_token
+from etrade_tasks.oauth.replies import classify
+from etrade_tasks.oauth.tls import tls_context, tls_failure
 from etrade_tasks.renew_session import renew_shared
-from etrade_tasks.replies import classify
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared
-from etrade_tasks.tls import tls_context, tls_failure
 
 KeysFor = Callable[[str], ETradeCredentials]
 

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from etrade_tasks import ETradeCredentials, ETradeError, call_renew, sign_request
-from etrade_tasks.authorization import ConsumerKeys, RequestToken, access_token, request_token
 from etrade_tasks.clock import now
-from etrade_tasks.wire_logs import WIRE_LOGGERS
+from etrade_tasks.oauth.authorization import ConsumerKeys, RequestToken, access_token, request_token
+from etrade_tasks.oauth.wire_logs import WIRE_LOGGERS
 
 KeysFor = Callable[[str], ETradeCredentials]
 CANARY = re.compile("canary|oauth_signature|VRF5Y")

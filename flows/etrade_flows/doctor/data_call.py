@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import httpx
 
-from etrade_flows.clients import judge_answer
+from etrade_flows.access.clients import judge_answer
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.doctor.facts import Facts
-from etrade_tasks.replies import Outcome
-from etrade_tasks.tls import tls_failure
+from etrade_tasks.oauth.replies import Outcome
+from etrade_tasks.oauth.tls import tls_failure
 
 PATH = "/v1/accounts/list.json"
 """What is asked for; what comes back is looked at no further than its status and its problem."""

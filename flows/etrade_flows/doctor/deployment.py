@@ -11,7 +11,7 @@ from prefect.exceptions import ObjectNotFound
 
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem
 from etrade_flows.doctor.facts import Facts
-from etrade_flows.run_history import DEFAULT_CREDENTIALS, FLOW_NAME
+from etrade_flows.runs.history import DEFAULT_CREDENTIALS, FLOW_NAME
 
 
 def ways_to_deploy(credentials: str) -> str:

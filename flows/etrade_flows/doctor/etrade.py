@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.doctor.facts import Exchange, Facts
-from etrade_tasks.addresses import API_URLS, OAUTH_URL
-from etrade_tasks.authorization import granted
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.key_age import KEY_ADVICE, key_warning, lapses_on
-from etrade_tasks.replies import SKEW_REFUSED, SKEW_WARNED, Outcome, classify, clock_advice, http_date
+from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL
+from etrade_tasks.oauth.authorization import granted
+from etrade_tasks.oauth.replies import SKEW_REFUSED, SKEW_WARNED, Outcome, classify, clock_advice, http_date
 
 _DATE_RESOLUTION = timedelta(seconds=1)  # of the HTTP header, which drops the rest
 _SANDBOX_OAUTH = f"{API_URLS['sandbox']}/oauth"

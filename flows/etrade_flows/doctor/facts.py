@@ -18,16 +18,16 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
 from etrade_flows.doctor.diagnosis import SkipCheck
-from etrade_flows.prefect_server import prefect_tls_failure
-from etrade_flows.run_history import renewal_flow
-from etrade_flows.sign_in_form import FLOW_NAME as SIGN_IN
-from etrade_tasks.addresses import is_loopback
-from etrade_tasks.authorization import ConsumerKeys, try_request_token
+from etrade_flows.person.form import FLOW_NAME as SIGN_IN
+from etrade_flows.runs.history import renewal_flow
+from etrade_flows.runs.server import prefect_tls_failure
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials, credentials_from_environment
 from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, ETradeError
 from etrade_tasks.load_credentials import load_block
-from etrade_tasks.replies import RenewalReply
+from etrade_tasks.oauth.addresses import is_loopback
+from etrade_tasks.oauth.authorization import ConsumerKeys, try_request_token
+from etrade_tasks.oauth.replies import RenewalReply
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 from etrade_tasks.sharing.record import Block, Folder, open_storage
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from etrade_flows.session_day import clock
+from etrade_flows.report.day import clock
 from etrade_tasks.session import Instant
 
 SHOWN_RUNS = 3

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from etrade_flows.run_endings import describe
-from etrade_flows.session_day import (
+from etrade_flows.report.day import (
     Attempt,
     AttemptOutcome,
     KnownSession,
@@ -21,6 +20,7 @@ from etrade_flows.session_day import (
     is_refusal,
     known_session,
 )
+from etrade_flows.runs.endings import describe
 from etrade_flows.status.advice import advice_on
 from etrade_flows.status.forecast import NextRun, ScheduledRun, forecast
 from etrade_flows.status.model import Problem, Renewal, SessionStatus, Source, State, Store

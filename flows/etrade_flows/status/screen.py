@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etrade_flows.report import DETAIL_LENGTH, distance, moment
+from etrade_flows.report.markdown import DETAIL_LENGTH, distance, moment
 from etrade_flows.status.forecast import NextRun
 from etrade_flows.status.model import Renewal, SessionStatus, Source, State
-from etrade_tasks.redaction import visible
+from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import EASTERN
 
 _STYLES = {State.ACTIVE: "bold green", State.INACTIVE: "bold yellow", State.UNKNOWN: "bold yellow"}

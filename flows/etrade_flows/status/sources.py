@@ -15,9 +15,9 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import ValidationError
 
-from etrade_flows.prefect_server import RETRIES, prefect_reached
-from etrade_flows.renewal import renew_loaded
-from etrade_flows.run_history import DEFAULT_CREDENTIALS, RUN_NAME, days_attempts, renewal_flow
+from etrade_flows.access.renewal import renew_loaded
+from etrade_flows.runs.history import DEFAULT_CREDENTIALS, RUN_NAME, days_attempts, renewal_flow
+from etrade_flows.runs.server import RETRIES, prefect_reached
 from etrade_flows.status.forecast import ScheduledRun
 from etrade_flows.status.judgement import SessionFacts
 from etrade_flows.status.model import Source

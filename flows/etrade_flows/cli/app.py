@@ -1,0 +1,180 @@
+"""The command `etrade-session`.
+
+Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter, validators
+
+from etrade_flows.cli import doctor, operate, status
+from etrade_flows.cli.login import register
+from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs, report_error, report_session
+from etrade_flows.renew_access_token import renew_access_token
+from etrade_flows.runs.server import (
+    prefect_reached,
+    require_result_storage,
+    spare_this_machine_the_proxy,
+)
+from etrade_tasks.errors import ETradeError, SignInRequired
+
+SIMULATOR_PORT = 8765
+"""Where the simulator listens unless told otherwise."""
+
+Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
+
+app = App(
+    name="etrade-session",
+    help="Keep an E*TRADE access token alive. It cannot outlive midnight US Eastern.",
+    version=lambda: version("prefect-etrade"),
+    help_epilogue="Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.",
+)
+register(app)
+doctor.register(app)
+status.register(app)
+operate.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    spare_this_machine_the_proxy()
+    try:
+        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        code = ExitCode.USAGE
+    except KeyboardInterrupt:
+        code = 130  # what a shell reports for a command that Ctrl+C ended
+    sys.exit(code or 0)
+
+
+@app.command
+def renew(
+    *,
+    credentials: str = "etrade",
+    force: bool = False,
+    required_for: timedelta = timedelta(0),
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Renew the session, or find that it needs none.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
+    force
+        Renew even though an earlier renewal still answers.
+    required_for
+        How long the session must last yet, as in 90m or 2h: if midnight US Eastern comes sooner, nothing is
+        called, and the command exits with 4.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    quiet_console_logs()
+    try:
+        with prefect_reached():
+            require_result_storage()
+            session = renew_access_token(credentials, force=force, required_for=required_for)
+    except ETradeError as error:
+        report_error(error, as_json=as_json)
+        return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED
+    report_session(credentials, session, as_json=as_json)
+    return ExitCode.ACTIVE
+
+
+@app.command
+def demo() -> int:
+    """Show a token's whole day against the built-in simulator, in under half a minute.
+
+    Needs no account, no Prefect server and no network, and leaves nothing behind.
+    """
+    if not _simulator_is_installed():
+        return ExitCode.FAILED
+    with tempfile.TemporaryDirectory(prefix="etrade-demo-", ignore_cleanup_errors=True) as home:
+        # A process of its own: Prefect reads its home when it is imported, and the user's stays untouched.
+        return _run([sys.executable, "-m", "etrade_flows.cli.demo"], _isolated_environment(home))
+
+
+@app.command
+def simulator(*, port: Port = SIMULATOR_PORT, control: bool = False) -> int:
+    """Serve E*TRADE's OAuth calls and some of its data calls on this machine, until Ctrl+C.
+
+    Parameters
+    ----------
+    port
+        Where to listen on 127.0.0.1; 0 takes a free port.
+    control
+        Also serve the control interface, which moves the clock and plants faults.
+    """
+    if not _simulator_is_installed():
+        return ExitCode.FAILED
+    from etrade_simulator.command import describe, serve  # noqa: PLC0415  # an extra
+
+    try:
+        serve(port, control, lambda running: print(describe(running), flush=True))
+    except OSError as error:
+        plain_console(stderr=True).print(
+            f"Port {port} cannot be had: {error.strerror}. Next: choose another by --port."
+        )
+        return ExitCode.FAILED
+    return ExitCode.ACTIVE
+
+
+def _simulator_is_installed() -> bool:
+    try:
+        import etrade_simulator.server  # noqa: F401, PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        console = plain_console(stderr=True)
+        console.print(f"The simulator needs the package {error.name!r}.")
+        console.print("Next: pip install 'prefect-etrade[simulator]'")
+        return False
+    return True
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """What the command exits with; where Ctrl+C ends this process, nothing of the command goes on."""
+    # In a session of its own Ctrl+C does not reach it: each of its processes would tell of that at length.
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:  # noqa: S603
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGKILL)
+            console = plain_console()
+            if console.is_terminal:
+                console.show_cursor()  # a spinner hides it
+                console.line()
+            raise
+
+
+def _isolated_environment(home: str) -> dict[str, str]:
+    """This process's environment without Prefect or E*TRADE settings, and with a Prefect home of its own.
+
+    Proxies are left out: all calls stay on this machine, and a proxy would not find it.
+    """
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "ETRADE_")) and not name.lower().endswith("_proxy")
+    }
+    return own | {
+        "PREFECT_HOME": home,
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        # Twenty seconds by default, and a busy machine has been seen to take sixty.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+if __name__ == "__main__":
+    main()

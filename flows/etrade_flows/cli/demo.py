@@ -1,0 +1,167 @@
+"""A token's day in half a minute: what `etrade-session demo` shows.
+
+Run in a process of its own with a temporary Prefect home. Every line shows what really happened: signed
+calls over HTTP to the built-in simulator, whose clock is moved on. Ends with 1 if the day went otherwise
+than it should.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime, time, timedelta
+from typing import TypeVar
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+
+from etrade_flows.renew_access_token import renew_access_token
+from etrade_flows.report.day import clock
+from etrade_simulator import AccessToken, Simulator, SimulatorClock
+from etrade_tasks.clock import use_clock
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import SignInRequired
+from etrade_tasks.session import EASTERN
+
+Result = TypeVar("Result")
+
+NAME = "demo"
+_TEXT_WIDTH = 32
+
+
+class UnexpectedError(Exception):
+    """The day went otherwise than it should."""
+
+
+class Day:
+    """Tells the day's events, with the time at the simulated E*TRADE."""
+
+    def __init__(self, console: Console, simulator: Simulator) -> None:
+        self._console = console
+        self._simulator = simulator
+
+    def tell(self, event: str, outcome: str, *, good: bool = True) -> None:
+        """Print one event and what came of it."""
+        at = clock(self._simulator.now())
+        style = "green" if good else "yellow"
+        self._console.print(f" [dim]{at}[/]  {event:<{_TEXT_WIDTH}} [{style}]{outcome}[/]")
+
+    def pass_time(self, span: timedelta, words: str) -> None:
+        """Move the simulated clock on."""
+        self._simulator.advance(span)
+        self._console.print(f"        [dim italic]… {words} …[/]")
+
+
+def run(console: Console) -> None:
+    """Live through the day and tell it.
+
+    Raises:
+        UnexpectedError: A step did not do what it should.
+    """
+    morning = datetime.combine(datetime.now(EASTERN).date(), time(9), tzinfo=EASTERN)
+    console.print("\n[bold]A day of an E*TRADE access token[/] (simulated on this machine)\n")
+    with Simulator(clock=SimulatorClock(morning)) as simulator, use_clock(simulator.now):
+        day = Day(console, simulator)
+        token = simulator.sign_in("live")
+        day.tell("A person signs in at E*TRADE", "token issued, over at midnight")
+        with console.status("Starting a temporary Prefect server"):
+            credentials = _credentials(simulator, token)
+            credentials.save(NAME)
+        with credentials.get_client() as client:
+            _data_call(day, client, expect=200)
+            day.pass_time(timedelta(hours=2), "two hours pass without a request")
+            _data_call(day, client, expect=401)
+            _renew(day, simulator, console, expect_calls=1)
+            _data_call(day, client, expect=200)
+            day.pass_time(timedelta(minutes=20), "twenty minutes pass")
+            _renew(day, simulator, console, expect_calls=0)
+        day.pass_time(timedelta(hours=13), "midnight US Eastern passes")
+        told = _expect_sign_in(day, simulator, console)
+    console.print("\n What the person is told:")
+    said = f"{escape(told.message)}\n[bold]Next:[/] {escape(told.advice)}"
+    console.print(Padding(said, (0, 3, 1, 3)))
+    console.print(' In a pipeline, before its first call: [bold]renew_access_token("etrade")[/]\n')
+
+
+def _credentials(simulator: Simulator, token: AccessToken) -> ETradeCredentials:
+    return ETradeCredentials.model_validate(
+        {
+            "environment": token.environment,
+            "consumer_key": token.consumer_key,
+            "consumer_secret": token.consumer_secret,
+            "access_token": token.token,
+            "access_token_secret": token.token_secret,
+            "signed_in_at": token.issued_at,
+            "oauth_url": simulator.oauth_url,
+            "api_url": simulator.api_url(token.environment),
+        }
+    )
+
+
+def _data_call(day: Day, client: httpx.Client, expect: int) -> None:
+    answer = client.get("/v1/accounts/list.json")
+    good = answer.is_success
+    day.tell(
+        "A pipeline asks for the accounts",
+        f"{answer.status_code}, {'served' if good else 'the token is inactive'}",
+        good=good,
+    )
+    _require(answer.status_code == expect, f"the data call answered {answer.status_code}, not {expect}")
+
+
+def _renew(day: Day, simulator: Simulator, console: Console, expect_calls: int) -> None:
+    def renew() -> str:
+        session = renew_access_token(NAME)
+        until = clock(session.idle_at)
+        if session.reused:
+            return f"reused, no call; active until {until}"
+        return f"renewed; active until {until}"
+
+    calls, outcome = _counted(simulator, console, renew)
+    day.tell(f'renew_access_token("{NAME}")', outcome)
+    _require(calls == expect_calls, f"the renewal made {calls} calls, not {expect_calls}")
+
+
+def _expect_sign_in(day: Day, simulator: Simulator, console: Console) -> SignInRequired:
+    def renew() -> SignInRequired:
+        try:
+            renew_access_token(NAME)
+        except SignInRequired as error:
+            return error
+        raise UnexpectedError("a session was renewed past its midnight")
+
+    calls, error = _counted(simulator, console, renew)
+    day.tell(f'renew_access_token("{NAME}")', "SignInRequired, no call", good=False)
+    _require(calls == 0, f"{calls} calls were made for a session that was over")
+    return error
+
+
+def _counted(simulator: Simulator, console: Console, action: Callable[[], Result]) -> tuple[int, Result]:
+    """How many renewal calls an action made, and its result."""
+    path = "/oauth/renew_access_token"
+    before = len(simulator.calls(path))
+    with console.status("The flow renew-access-token runs"):
+        result = action()
+    return len(simulator.calls(path)) - before, result
+
+
+def _require(holds: bool, otherwise: str) -> None:  # reads as an assertion
+    if not holds:
+        raise UnexpectedError(otherwise)
+
+
+def main() -> int:
+    """Run the demo; 0 if the day went as it should."""
+    console = Console(highlight=False)
+    try:
+        run(console)
+    except UnexpectedError as error:
+        console.print(f"[bold red]The demo went wrong[/]: {escape(str(error))}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

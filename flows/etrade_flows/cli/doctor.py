@@ -1,0 +1,79 @@
+"""The command `etrade-session doctor`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.table import Table
+from rich.text import Text
+
+from etrade_flows.cli.login import BlockName
+from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs
+from etrade_flows.doctor.diagnosis import Finding, Health, as_object, has_problem, summary
+from etrade_flows.doctor.examination import examine
+from etrade_tasks.oauth.redaction import visible
+
+_STYLES = {
+    Health.OK: "green",
+    Health.WARNING: "yellow",
+    Health.PROBLEM: "bold red",
+    Health.SKIPPED: "dim",
+}
+
+
+def register(app: App) -> None:
+    """Add `doctor` to the command."""
+    app.command(doctor)
+
+
+def doctor(
+    *,
+    credentials: BlockName = "etrade",
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Look at all that a renewal needs, and say what to mend. The report is safe to show in public.
+
+    It makes two calls to E*TRADE, one of them for data if somebody is signed in, and tries the result storage
+    and the locks with a probe. Exits with 1 if there is a problem.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    quiet_console_logs()
+    with plain_console(stderr=True).status("Looking at all that a renewal needs"):
+        findings = examine(credentials)
+    if as_json:
+        print(json.dumps(as_object(credentials, findings), indent=2))
+    else:
+        _show(findings)
+    return ExitCode.FAILED if has_problem(findings) else ExitCode.ACTIVE
+
+
+def _show(findings: list[Finding]) -> None:
+    """A table in a terminal; elsewhere one plain line for each finding, and one for its remedy."""
+    console = plain_console()
+    if console.is_terminal:
+        console.print(_table(findings))
+        console.print(summary(findings))
+        return
+    for finding in findings:
+        print(f"{finding.verdict:<8} {finding.check:<15} {visible(finding.says)}")
+        if finding.remedy:
+            print(f"{'':<24} Next: {visible(finding.remedy)}")
+    print(summary(findings))
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        said = Text(visible(finding.says))
+        if finding.remedy:
+            said.append("\nNext: ", "bold").append(visible(finding.remedy))
+        table.add_row(Text(finding.verdict, _STYLES[finding.verdict]), finding.check, said)
+    return table

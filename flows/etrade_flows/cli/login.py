@@ -1,0 +1,317 @@
+"""The commands `etrade-session login` and `logout`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import select
+import sys
+import time
+import webbrowser
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from functools import partial
+from math import inf
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs, report_error, report_session
+from etrade_flows.person.login import (
+    SignIn,
+    in_rounds,
+    signed_out_credentials,
+    store,
+    stored_credentials,
+)
+from etrade_flows.person.waiting_runs import let_go_on
+from etrade_flows.report.day import short_session
+from etrade_flows.runs.best_effort import best_effort
+from etrade_flows.runs.server import prefect_reached, require_result_storage
+from etrade_flows.sign_out import end_session
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import (
+    CredentialsInvalid,
+    CredentialsNotFound,
+    ETradeError,
+    SignInRequired,
+    VerifierRefused,
+)
+from etrade_tasks.load_credentials import load_block
+from etrade_tasks.oauth.addresses import Environment
+from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys
+from etrade_tasks.oauth.redaction import visible
+from etrade_tasks.session import TokenSession, eastern_date
+
+
+def _block_name(_: type, value: str) -> None:
+    # Prefect would refuse the name only when the token is to be stored, after the person's work.
+    if not re.fullmatch(r"[a-z0-9-]+", value):
+        raise ValueError("The name of a block is made of small letters, digits and dashes.")
+
+
+def _no_date_to_come(_: type, value: date | None) -> None:
+    # It would warn nobody for years.
+    if value is not None and value > eastern_date(now()) + timedelta(days=1):
+        raise ValueError("E*TRADE cannot have issued the key on a day to come.")
+
+
+BlockName = Annotated[str, Parameter(validator=_block_name)]
+
+
+def register(app: App) -> None:
+    """Add `login` and `logout` to the command."""
+    app.command(login)
+    app.command(logout)
+
+
+def login(
+    *,
+    credentials: BlockName = "etrade",
+    environment: Environment | None = None,
+    browser: bool = True,
+    oauth_url: str | None = None,
+    api_url: str | None = None,
+    key_issued_on: Annotated[date | None, Parameter(validator=_no_date_to_come)] = None,
+    rerun: bool = False,
+) -> int:
+    """Sign in at E*TRADE, and store the token once a first renewal has proven it.
+
+    A new block takes its consumer key and secret from ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or
+    they are asked for; and what is not given here from ETRADE_ENVIRONMENT, ETRADE_OAUTH_URL, ETRADE_API_URL
+    and ETRADE_CONSUMER_KEY_ISSUED_ON. Where standard input is no terminal, each answer is a line of it.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block; it is made if there is none.
+    environment
+        Which of E*TRADE's environments issued the consumer key of a new block; live unless given.
+    browser
+        Open E*TRADE's page in a browser where there is a screen; its address is printed in any case.
+    oauth_url
+        Where a new block's OAuth calls go: a simulator, or the other host for a sandbox key.
+    api_url
+        Where a new block's data calls go.
+    key_issued_on
+        When E*TRADE issued the consumer key, as in 2025-07-15: you are warned 30 days before it lapses.
+    rerun
+        Then run again what failed today for want of a sign-in, and resume what paused for that.
+    """
+
+    def act() -> TokenSession:
+        require_result_storage()  # before the person's work, which a failing renewal would undo
+        given = {"environment": environment, "oauth_url": oauth_url, "api_url": api_url}
+        existing = stored = _existing(credentials, given)
+        if stored is None:
+            stored = _new(credentials, given)
+        if key_issued_on is not None:
+            stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
+            if existing is not None:  # the date is true whatever becomes of the sign-in
+                store(credentials, stored)
+        ask = partial(_ask, open_browser=browser and sys.stdin.isatty())
+        session = in_rounds(credentials, stored, ask)
+        if rerun:
+            with best_effort("The runs that waited could not be looked for"):
+                _tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
+        return session
+
+    return _exit_code(credentials, act)
+
+
+def logout(*, credentials: BlockName = "etrade") -> int:
+    """Revoke the access token at E*TRADE, then forget it; the consumer keys stay.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block.
+    """
+
+    def act() -> None:
+        _tell(end_session(credentials, stored_credentials(credentials)))
+
+    return _exit_code(credentials, act)
+
+
+def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
+    """What the command exits with; the session or the error that `act` comes to is shown."""
+    quiet_console_logs()
+    try:
+        with prefect_reached():
+            session = act()
+    except ETradeError as error:
+        report_error(error)
+        person_needed = isinstance(error, (SignInRequired, VerifierRefused))
+        return ExitCode.SIGN_IN_REQUIRED if person_needed else ExitCode.FAILED
+    if session is not None:
+        report_session(name, session)
+    return ExitCode.ACTIVE
+
+
+def _existing(name: str, given: Mapping[str, str | None]) -> ETradeCredentials | None:
+    """The block to sign in to; None if it is to be made.
+
+    Raises:
+        CredentialsInvalid: It cannot be used, or is of another environment or address than was given.
+    """
+    stored = load_block(name)
+    if stored is None:
+        return None
+    held = {
+        "environment": stored.environment,
+        "oauth_url": stored.oauth_base_url,
+        "api_url": stored.api_base_url,
+    }
+    for field, value in given.items():
+        if value is not None and value.rstrip("/") != held[field]:
+            raise CredentialsInvalid(
+                f"The block {name!r} has another {field}: {held[field]}.",
+                advice="choose another name by --credentials, or correct the block "
+                f"(Prefect UI > Blocks > {name} > Edit).",
+            )
+    return stored
+
+
+def _new(name: str, given: Mapping[str, str | None]) -> ETradeCredentials:
+    """Credentials that no block holds yet; what is not given is taken from the environment.
+
+    Raises:
+        CredentialsInvalid: A value is malformed.
+        CredentialsNotFound: There is no consumer key.
+    """
+    fields = (*given, "consumer_key_issued_on")
+    values = {field: given.get(field) or os.environ.get(_variable(field)) for field in fields}
+    set_fields = {field: value for field, value in values.items() if value}
+
+    def spell(field: str) -> str:
+        variable = _variable(field)
+        return variable if not given.get(field) and os.environ.get(variable) else field
+
+    return signed_out_credentials(_consumer_keys(name), set_fields, spell)
+
+
+def _variable(field: str) -> str:
+    return f"ETRADE_{field.upper()}"
+
+
+def _consumer_keys(name: str) -> ConsumerKeys:
+    """The key pair of a block that does not exist yet, from the environment or from standard input.
+
+    Raises:
+        CredentialsNotFound: The environment lacks one, and the input ended.
+    """
+    key, secret = (os.environ.get(_variable(part), "") for part in ("consumer_key", "consumer_secret"))
+    try:
+        return ConsumerKeys(key or _answer("Consumer key"), secret or _answer("Consumer secret"))
+    except SignInRequired:
+        raise CredentialsNotFound(
+            f"There is no block named {name!r} and no consumer key to make it with.",
+            advice="set ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or run the command in a terminal.",
+        ) from None
+
+
+def _ask(sign_in: SignIn, refused: VerifierRefused | None, *, open_browser: bool) -> str:
+    """The verifier that the person was shown at the address that is printed, and opened if asked to."""
+    if refused:
+        _tell(f"{refused.message} Here is a new sign-in.")
+    if short := short_session(sign_in.request_token.issued_at):
+        _tell(short)
+    ends_at = time.monotonic() + REQUEST_TOKEN_LIFETIME.total_seconds()
+    _tell("Log in to E*TRADE at this address, accept, and enter the verifier that you are shown:")
+    print(sign_in.authorize_url, flush=True)  # alone on standard output, for scripts
+    if open_browser and _has_screen():
+        webbrowser.open(sign_in.authorize_url)
+    return _answer("Verifier", ends_at)
+
+
+def _has_screen() -> bool:
+    """Whether a page opens beside the terminal; a browser of text would take the terminal over."""
+    return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+
+
+def _answer(label: str, ends_at: float = inf) -> str:
+    """A line of standard input: at a terminal what the person types unseen, in a script the next line.
+
+    Raises:
+        VerifierRefused: The time ran out at a terminal.
+        SignInRequired: The input ended.
+    """
+    if sys.stdin.isatty():
+        return _read_line(f"{label} (stays hidden)", ends_at)
+    if line := sys.stdin.readline():
+        return line.strip()
+    raise _input_ended()
+
+
+def _read_line(label: str, ends_at: float) -> str:
+    """A line that the person types unseen, while the time that is left counts down.
+
+    Raises:
+        VerifierRefused: The time ran out.
+        SignInRequired: The input ended.
+    """
+    try:
+        import termios  # noqa: PLC0415  # not on Windows
+    except ImportError:
+        return _read_uncounted(label, ends_at)
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    try:
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, [*before[:3], before[3] & ~termios.ECHO, *before[4:]])
+        while (left := ends_at - time.monotonic()) > 0:
+            _show(f"\r{label}{_countdown(left)}: ")
+            if not select.select([terminal], [], [], min(1.0, left))[0]:
+                continue
+            line = os.read(terminal, 4096).decode(errors="replace")
+            if not line:
+                raise _input_ended()
+            if line.strip():
+                return line.strip()
+    finally:
+        # What was typed too late must not land in the shell.
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+        _show("\n")
+    raise _too_late()
+
+
+def _read_uncounted(label: str, ends_at: float) -> str:
+    """As `_read_line` without the countdown, where Python can hide what is typed and not interrupt it.
+
+    Raises:
+        VerifierRefused: The time ran out.
+        SignInRequired: The input ended.
+    """
+    try:
+        while not (line := getpass.getpass(f"{label}: ").strip()):
+            pass
+    except EOFError:
+        raise _input_ended() from None
+    if time.monotonic() >= ends_at:
+        raise _too_late()
+    return line
+
+
+def _too_late() -> VerifierRefused:
+    return VerifierRefused("Five minutes have passed without a verifier.")
+
+
+def _countdown(left: float) -> str:
+    return "" if left == inf else f", {int(left) // 60}:{int(left) % 60:02} left"
+
+
+def _input_ended() -> SignInRequired:
+    return SignInRequired(
+        "The input ended, so nobody is signed in.", advice="run the command again, and enter the verifier."
+    )
+
+
+def _tell(text: str) -> None:
+    plain_console(stderr=True).print(visible(text))
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

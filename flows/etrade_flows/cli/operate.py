@@ -1,0 +1,83 @@
+"""The commands `etrade-session serve` and `alerts`: what an operator sets up once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from cyclopts import App
+from prefect.client.orchestration import get_client
+
+from etrade_flows.cli.output import ExitCode, report_error
+from etrade_flows.cli.serving import serve as serve_flows
+from etrade_flows.news.automations import (
+    KEEP_OPEN_FOR,
+    START_SIGN_IN,
+    deployment_id,
+    install,
+    notification_block,
+    notifications,
+    sign_in_starter,
+)
+from etrade_flows.runs.server import prefect_reached
+from etrade_tasks.errors import ETradeError
+
+
+def register(app: App) -> None:
+    """Add `serve` and `alerts` to the command."""
+    app.command(serve)
+    app.command(alerts)
+
+
+def serve(*, credentials: str | None = None) -> int:
+    """Renew on schedule from this process, and offer the flows in the Prefect UI, until Ctrl+C.
+
+    It needs no worker, no work pool and no checkout.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block that the deployments are for; `etrade` unless given.
+    """
+    try:
+        with prefect_reached():
+            serve_flows(credentials)
+    except ETradeError as error:
+        report_error(error)
+        return ExitCode.FAILED
+    return ExitCode.ACTIVE
+
+
+def alerts(
+    *,
+    notify: str,
+    sign_in_deployment: str = "sign-in/on-demand",
+    keep_open_for: timedelta = KEEP_OPEN_FOR,
+    rerun: bool = False,
+) -> int:
+    """Install the automations that tell people of a session, or bring them up to date.
+
+    Parameters
+    ----------
+    notify
+        The notification block to tell through, as TYPE/NAME, such as slack-webhook/operators.
+    sign_in_deployment
+        The deployment to start when a sign-in is due, as FLOW/NAME; left out where it does not exist.
+    keep_open_for
+        How long that sign-in waits for somebody, as in 6h or 90m.
+    rerun
+        Have that sign-in run again what failed today because nobody was signed in.
+    """
+    try:
+        with prefect_reached(), get_client(sync_client=True) as client:
+            wanted = notifications(notification_block(client, notify))
+            sign_in = deployment_id(client, sign_in_deployment)
+            if sign_in is not None:
+                wanted.append(sign_in_starter(sign_in, keep_open_for, rerun=rerun))
+            for name, done in install(client, wanted):
+                print(f"{done:<10} {name}")
+    except ETradeError as error:
+        report_error(error)
+        return ExitCode.FAILED
+    if sign_in is None:
+        print(f"left out   {START_SIGN_IN} (no deployment {sign_in_deployment})")
+    return ExitCode.ACTIVE

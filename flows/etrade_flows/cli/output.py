@@ -1,0 +1,75 @@
+"""What the commands have in common: exit codes, and how a session and an error are shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+from enum import IntEnum
+from typing import Any
+
+from prefect.logging.handlers import PrefectConsoleHandler
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from etrade_tasks.clock import now
+from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.oauth.redaction import visible
+from etrade_tasks.session import SessionState, TokenSession, eastern_words
+
+
+class ExitCode(IntEnum):
+    """What the command's exit says."""
+
+    ACTIVE = 0
+    FAILED = 1
+    USAGE = 2
+    SIGN_IN_REQUIRED = 4
+
+
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that shows every text as it is: no markup, emoji or highlights are found in it.
+
+    What is printed may hold a user's or a stranger's words; what needs a style is given as a `Text`.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def quiet_console_logs() -> None:
+    """Keep all but warnings of Prefect's log off this terminal; the server still gets every line."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):  # others are the user's own
+            handler.addFilter(lambda record: record.levelno == logging.WARNING)
+
+
+def report_session(credentials: str, session: TokenSession, *, as_json: bool = False) -> None:
+    """Show a session on standard output: as a table, or as one JSON object."""
+    moment = now()
+    state = session.state(moment)
+    if as_json:
+        _print_json({"state": state, "credentials": credentials, **session.model_dump(mode="json")})
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_row("session", visible(f"{credentials} ({session.environment})"))
+    table.add_row("state", Text(state, "bold green" if state is SessionState.ACTIVE else ""))
+    table.add_row("renewed", "by an earlier renewal" if session.reused else "just now")
+    for label, instant in (("idle from", session.idle_at), ("over at", session.expires_at)):
+        local = f"{instant.astimezone():%Y-%m-%d %H:%M %Z}"
+        table.add_row(label, f"{eastern_words(instant)} ({local})")
+    plain_console().print(table)
+
+
+def report_error(error: ETradeError, *, as_json: bool = False) -> None:
+    """Show what happened and what to do: on standard error, or as one JSON object on standard output."""
+    if as_json:
+        state = "sign-in-required" if isinstance(error, SignInRequired) else "failed"
+        kind = type(error).__name__
+        _print_json({"state": state, "error": kind, "message": error.message, "advice": error.advice})
+        return
+    console = plain_console(stderr=True)
+    console.print(Text.assemble((type(error).__name__, "bold red"), ": ", visible(error.message)))
+    console.print(Text.assemble(("Next: ", "bold"), visible(error.advice)))
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2))

@@ -1,0 +1,75 @@
+"""The command `etrade-session status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs, report_error
+from etrade_flows.status.judgement import judge
+from etrade_flows.status.model import SessionStatus, State, StatusReport
+from etrade_flows.status.screen import show
+from etrade_flows.status.sources import session_facts
+from etrade_tasks.clock import now
+from etrade_tasks.errors import ETradeError
+from etrade_tasks.settings import renewal_settings
+
+
+def register(app: App) -> None:
+    """Add `status` to the command."""
+    app.command(status)
+
+
+def status(
+    *,
+    credentials: str | None = None,
+    check: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Tell how each session stands, until when, and what the schedule will do next.
+
+    What is told comes from the credentials, from result storage and from the Prefect server; E*TRADE is
+    called with --check alone.
+
+    Parameters
+    ----------
+    credentials
+        The name of the credentials block; without such a block the `ETRADE_*` variables are used. Unless
+        given, every block is told of.
+    check
+        Ask E*TRADE. That takes a renewal, so each session is renewed, whatever is recorded.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    quiet_console_logs()
+    try:
+        window = renewal_settings().reuse_window
+        facts = session_facts(credentials, check=check)
+    except ETradeError as error:
+        report_error(error, as_json=as_json)
+        return ExitCode.FAILED
+    moment = now()
+    sessions = tuple(judge(one, moment, window) for one in facts)
+    if as_json:
+        print(StatusReport(sessions=sessions).model_dump_json(indent=2))
+    else:
+        _show(sessions)
+    return _exit_code(one.state for one in sessions)
+
+
+def _show(sessions: tuple[SessionStatus, ...]) -> None:
+    console = plain_console()
+    for number, one in enumerate(sessions):
+        if number:
+            console.print()
+        show(one, console)
+
+
+def _exit_code(states: Iterable[State]) -> ExitCode:
+    """The gravest of what the sessions call for."""
+    found = set(states)
+    if any(state.needs_sign_in for state in found):
+        return ExitCode.SIGN_IN_REQUIRED
+    return ExitCode.ACTIVE if found == {State.ACTIVE} else ExitCode.FAILED

@@ -1,0 +1,183 @@
+"""The automations that tell people of a session: the command `etrade-session alerts`.
+
+They go to the Prefect server in use. Install them again after a change: what is there already is brought up
+to date and never doubled, and what somebody has paused stays paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events.actions import ActionTypes, RunDeployment, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from pydantic import TypeAdapter
+
+from etrade_flows.news.events import ONCE_LABEL
+from etrade_flows.news.session_news import SessionEvent
+from etrade_tasks.errors import ETradeError
+
+TAG = "etrade"
+
+QUIET = timedelta(hours=26)
+"""How long a trigger that fired ignores events of the same `etrade.once`: more than any Eastern day lasts."""
+
+WEEKLY = frozenset({SessionEvent.KEY_LAPSING})
+"""What has no hurry, and is told once a week."""
+
+QUIET_WEEK = timedelta(days=8)
+"""As `QUIET`, for what is told once a week."""
+
+FACTS = """
+Credentials: {{ event.payload.credentials }} ({{ event.payload.environment }})
+Session: {{ event.payload.session }}
+{% if flow_run.name %}Run: {{ flow_run.name }} {{ flow_run|ui_url or '' }}
+{% endif %}{% if deployment.name %}Deployment: {{ flow.name }}/{{ deployment.name }}
+{% endif %}"""
+"""What every notification ends with; an event from outside of a run has no link to show."""
+
+BODY = "{{ event.payload.message }}\n\nNext: {{ event.payload.advice }}\n" + FACTS
+
+SUBJECTS = {
+    SessionEvent.SIGN_IN_REQUIRED: "E*TRADE: sign in for {{ event.payload.credentials }}",
+    SessionEvent.EXPIRING: "E*TRADE: the session of {{ event.payload.credentials }} is about to end",
+    SessionEvent.FAILING: "E*TRADE: the session of {{ event.payload.credentials }} cannot be renewed",
+    SessionEvent.KEY_LAPSING: "E*TRADE: the key of {{ event.payload.credentials }} is about to lapse",
+}
+NAMES = {
+    SessionEvent.SIGN_IN_REQUIRED: "E*TRADE: tell that a sign-in is due",
+    SessionEvent.EXPIRING: "E*TRADE: tell that a session is about to end",
+    SessionEvent.FAILING: "E*TRADE: tell that a renewal has failed",
+    SessionEvent.KEY_LAPSING: "E*TRADE: tell that a consumer key is about to lapse",
+}
+"""What each automation is called, and known by."""
+
+START_SIGN_IN = "E*TRADE: start the sign-in"
+
+KEEP_OPEN_FOR = timedelta(hours=12)
+"""How long a sign-in waits unless told otherwise: from the night's first renewal, at 01:00, until midday."""
+
+
+class NotificationBlockInvalid(ETradeError):
+    """The block to notify through cannot be used; nothing was installed."""
+
+    default_advice = "take a notification block, such as Slack Webhook (Prefect UI > Blocks)."
+
+
+def notifications(block: UUID) -> list[AutomationCore]:
+    """The automations that notify through a block, one for each kind of alert.
+
+    Args:
+        block: The id of the notification block.
+    """
+    return [
+        _automation(
+            NAMES[event],
+            f"Once for each credentials name, {'week' if event in WEEKLY else 'Eastern day'} and cause.",
+            event,
+            SendNotification(block_document_id=block, subject=subject, body=BODY),
+        )
+        for event, subject in SUBJECTS.items()
+    ]
+
+
+def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) -> AutomationCore:
+    """The automation that has a sign-in wait for a person, once for each Eastern day and cause.
+
+    Args:
+        deployment: The id of the deployment of the flow `sign-in`.
+        keep_open_for: How long it waits.
+        rerun: Whether what failed for want of the sign-in is run again afterwards.
+    """
+    return _automation(
+        START_SIGN_IN,
+        "So that the person who is told finds the sign-in waiting in the UI.",
+        SessionEvent.SIGN_IN_REQUIRED,
+        RunDeployment(
+            source="selected",
+            deployment_id=deployment,
+            parameters={
+                "credentials": "{{ event.payload.credentials }}",
+                "keep_open_for": TypeAdapter(timedelta).dump_python(keep_open_for, mode="json"),
+                "rerun": rerun,
+            },
+            job_variables=None,
+        ),
+    )
+
+
+def _automation(name: str, description: str, event: SessionEvent, action: ActionTypes) -> AutomationCore:
+    return AutomationCore(
+        name=name,
+        description=description,
+        enabled=True,
+        tags=[TAG],
+        trigger=EventTrigger(
+            expect={event.value},
+            match=ResourceSpecification({"prefect.resource.id": "etrade.session.*"}),
+            for_each={ONCE_LABEL},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=QUIET_WEEK if event in WEEKLY else QUIET,
+        ),
+        actions=[action],
+    )
+
+
+def install(client: SyncPrefectClient, wanted: list[AutomationCore]) -> Iterator[tuple[str, str]]:
+    """Bring the server's automations up to date; yields each one's name and what was done.
+
+    Args:
+        client: The server.
+        wanted: What shall be there; an automation is known by its name.
+    """
+    for automation in wanted:
+        found = client.read_automations_by_name(automation.name)
+        if not found:
+            client.create_automation(automation)
+            yield automation.name, "created"
+            continue
+        current = found[0]
+        kept = automation.model_copy(update={"enabled": current.enabled})
+        # An update gives the trigger a new id and so forgets which alerts were given: none without a change.
+        if current.model_dump(exclude={"id"}) == kept.model_dump():
+            yield automation.name, "unchanged"
+        else:
+            client.update_automation(current.id, kept)
+            yield automation.name, "updated"
+
+
+def notification_block(client: SyncPrefectClient, name: str) -> UUID:
+    """The id of the block to notify through.
+
+    Args:
+        client: The server.
+        name: The block as `type/name`, such as `slack-webhook/operators`.
+
+    Raises:
+        NotificationBlockInvalid: There is no such block, or it cannot notify.
+    """
+    slug, _, block = name.partition("/")
+    try:
+        document = client.read_block_document_by_name(block, slug, include_secrets=False)
+    except ObjectNotFound:
+        raise NotificationBlockInvalid(
+            f"There is no block {name!r}.",
+            advice="create it (Prefect UI > Blocks > +), or look up its type and name by `prefect block ls`.",
+        ) from None
+    schema = document.block_schema
+    if schema is None or "notify" not in schema.capabilities:
+        raise NotificationBlockInvalid(f"The block {name!r} cannot notify.")
+    return document.id
+
+
+def deployment_id(client: SyncPrefectClient, name: str) -> UUID | None:
+    """The id of the deployment `flow/name`; None if there is none."""
+    try:
+        return client.read_deployment_by_name(name).id
+    except ObjectNotFound:
+        return None

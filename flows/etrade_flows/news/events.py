@@ -1,0 +1,129 @@
+"""What happens to a session, told to Prefect as events that automations can act on.
+
+    etrade.session.renewed             E*TRADE renewed the token
+    etrade.session.expiring            alert: midnight US Eastern is near, or comes too soon for a pipeline
+    etrade.session.sign-in-required    alert: the session is over; a person signs in
+    etrade.session.failing             alert: a renewal failed for good, and no sign-in is known to help
+    etrade.session.key-lapsing         alert, weekly: the consumer key is soon two years old
+    etrade.session.signed-in           a person signed in
+    etrade.session.signed-out          a person ended the session
+
+Each is about the resource `etrade.session.<credentials name>`. Prefect itself adds the run, its flow and its
+deployment as related resources; the credentials block is added here.
+
+An alert is told by every run that finds it due, and heard once for each Eastern day and cause: the events
+carry the label `etrade.once`, and the automations react once for each of its values. The server counts, in
+its database, so that this outlives every process that emits, and holds among many. A count of our own would
+be one more thing to lock; a look at the day's earlier events would miss the latest, which the server acts on
+at once and stores some seconds later.
+
+Nothing here may stop a renewal, and nothing told is a secret.
+"""
+
+from __future__ import annotations
+
+from prefect.events import emit_event
+
+from etrade_flows.news.session_news import SessionEvent, SessionNews, outcome_news, sign_news
+from etrade_flows.runs.best_effort import best_effort
+from etrade_flows.runs.endings import current_run, is_scheduled
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import CredentialsInvalid, ETradeError
+from etrade_tasks.session import EASTERN, TokenSession
+from etrade_tasks.settings import RenewalSettings, renewal_settings
+
+ENVIRONMENT_LABEL = "etrade.environment"
+"""The resource's label that says `live` or `sandbox`; `unknown` where no credentials could be loaded."""
+
+ONCE_LABEL = "etrade.once"
+"""The resource's label that is the same for all events that together deserve one alert."""
+
+_LOSS = "The event could not be emitted"
+
+
+def emit_outcome(
+    credentials: str,
+    outcome: TokenSession | ETradeError,
+    loaded: ETradeCredentials | None,
+) -> None:
+    """Tell what a renewal came to. Outside of a run, and where the server takes no event, nothing is told.
+
+    A scheduled run tells of a sign-in that is due from `ETRADE_SIGN_IN_BY` on, as it alerts by its state.
+
+    Args:
+        credentials: The credentials' name.
+        outcome: What the renewal came to.
+        loaded: The credentials themselves; None if they could not be loaded.
+    """
+    run = current_run()
+    if run is None:
+        return
+    with best_effort(_LOSS):
+        at = now()
+        settings = _settings()
+        early = at.astimezone(EASTERN).time() < settings.sign_in_by
+        told = outcome_news(credentials, outcome, loaded, at, expiring_before=settings.expiring_before)
+        for news in told:
+            if news.event is not SessionEvent.SIGN_IN_REQUIRED or not (early and is_scheduled(run)):
+                _emit(news, loaded)
+
+
+def emit_signed_in(credentials: str, loaded: ETradeCredentials) -> None:
+    """Tell that a person has signed in.
+
+    Args:
+        credentials: The credentials' name.
+        loaded: The credentials with the new token.
+    """
+    _emit_sign(SessionEvent.SIGNED_IN, credentials, loaded, "A person signed in at E*TRADE.")
+
+
+def emit_signed_out(credentials: str, loaded: ETradeCredentials) -> None:
+    """Tell that a person has ended the session.
+
+    Args:
+        credentials: The credentials' name.
+        loaded: The credentials whose token was revoked.
+    """
+    _emit_sign(SessionEvent.SIGNED_OUT, credentials, loaded, "A person ended the session at E*TRADE.")
+
+
+def _settings() -> RenewalSettings:
+    try:
+        return renewal_settings()
+    except CredentialsInvalid:  # which is the news then, and it must be told all the same
+        return RenewalSettings.model_construct()
+
+
+def _emit_sign(event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str) -> None:
+    with best_effort(_LOSS):
+        _emit(sign_news(event, credentials, loaded, message, now()), loaded)
+
+
+def _emit(news: SessionNews, loaded: ETradeCredentials | None) -> None:
+    emit_event(
+        news.event.value,
+        resource={
+            "prefect.resource.id": f"etrade.session.{news.credentials}",
+            "prefect.resource.name": news.credentials,
+            ENVIRONMENT_LABEL: news.environment,
+            ONCE_LABEL: news.once,
+        },
+        related=_block_of(loaded),
+        payload=news.model_dump(mode="json"),
+    )
+
+
+def _block_of(loaded: ETradeCredentials | None) -> list[dict[str, str]]:
+    """The saved block, by which the UI links the event to it; none for credentials of the environment."""
+    block_id = loaded._block_document_id if loaded else None  # noqa: SLF001  # Prefect has no public name
+    if loaded is None or block_id is None:
+        return []
+    return [
+        {
+            "prefect.resource.id": f"prefect.block-document.{block_id}",
+            "prefect.resource.role": "block",
+            "prefect.resource.name": loaded._block_document_name or "",  # noqa: SLF001  # as above
+        }
+    ]

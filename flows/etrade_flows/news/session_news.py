@@ -1,0 +1,219 @@
+"""What there is to tell of a session, and in which words. Pure but for what the credentials hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from etrade_flows.runs.endings import describe
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
+from etrade_tasks.key_age import KEY_ADVICE, key_warning
+from etrade_tasks.session import Instant, TokenSession, eastern_date, eastern_words
+
+
+class SessionEvent(StrEnum):
+    """The names of the events."""
+
+    RENEWED = "etrade.session.renewed"
+    EXPIRING = "etrade.session.expiring"
+    SIGN_IN_REQUIRED = "etrade.session.sign-in-required"
+    FAILING = "etrade.session.failing"
+    KEY_LAPSING = "etrade.session.key-lapsing"
+    SIGNED_IN = "etrade.session.signed-in"
+    SIGNED_OUT = "etrade.session.signed-out"
+
+
+class Cause(StrEnum):
+    """Why an alert is given. That of `failing` is the name of the error's class instead."""
+
+    MIDNIGHT = "midnight"
+    """The midnight that ends the session has passed."""
+    SIGNED_OUT = "signed-out"
+    """The credentials hold no token: nobody has signed in yet, or somebody has signed out."""
+    REFUSED = "refused"
+    """E*TRADE does not accept the token although its day is not over."""
+    NEAR = "midnight-near"
+    """The session ends sooner than `ETRADE_EXPIRING_BEFORE` from now."""
+    TOO_SHORT = "too-short"
+    """The session ends sooner than a pipeline needs it."""
+    KEY_AGE = "key-age"
+    """E*TRADE lets the consumer key lapse soon, by the date of issue that a person told."""
+
+
+class SessionNews(BaseModel):
+    """One thing to tell, as an event carries it in its payload: the same fields whatever has happened."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event: SessionEvent = Field(exclude=True, description="The event's name; not part of the payload.")
+    credentials: str = Field(description="The credentials' name.")
+    environment: str = Field(description="`live` or `sandbox`; `unknown` if no credentials could be loaded.")
+    cause: str | None = Field(default=None, description="Why an alert is given; null where it is none.")
+    message: str = Field(description="What happened, in one or two sentences.")
+    advice: str | None = Field(default=None, description="What a person does next; null if nothing.")
+    session: str = Field(description="How long the session holds, in words.")
+    expires_at: Instant | None = Field(
+        default=None, description="The midnight US Eastern that ends the session (UTC); null if not known."
+    )
+    idle_at: Instant | None = Field(
+        default=None, description="When the token goes inactive (UTC); null if not renewed."
+    )
+    eastern_date: str = Field(description="The Eastern date of the event, as in `2027-06-15`.")
+    once: str = Field(description="The same for all events that together deserve one alert.")
+    fingerprint: str | None = Field(
+        default=None, description="Tells one token from another and reveals neither; null if none was loaded."
+    )
+
+
+def outcome_news(
+    credentials: str,
+    outcome: TokenSession | ETradeError,
+    loaded: ETradeCredentials | None,
+    at: datetime,
+    *,
+    expiring_before: timedelta,
+) -> Iterator[SessionNews]:
+    """What there is to tell of a renewal's outcome at `at`; a reused session alone is no news.
+
+    Args:
+        credentials: The credentials' name.
+        outcome: What the renewal came to.
+        loaded: The credentials themselves; None if they could not be loaded.
+        at: The moment to judge by.
+        expiring_before: How long before its end a session counts as expiring.
+    """
+    if isinstance(outcome, TokenSession):
+        yield from _session_news(credentials, outcome, at, expiring_before)
+    elif isinstance(outcome, SessionTooShort):
+        # It needs no sign-in yet: a new token would end at the same midnight.
+        yield _error_news(credentials, SessionEvent.EXPIRING, Cause.TOO_SHORT.value, outcome, loaded, at=at)
+    elif isinstance(outcome, SignInRequired) and loaded is not None:
+        cause = _why_over(loaded, at).value
+        yield _error_news(credentials, SessionEvent.SIGN_IN_REQUIRED, cause, outcome, loaded, at=at)
+    else:
+        kind = type(outcome).__name__
+        yield _error_news(credentials, SessionEvent.FAILING, kind, outcome, loaded, at=at)
+    yield from _key_news(credentials, loaded, at)
+
+
+def _session_news(
+    credentials: str, session: TokenSession, at: datetime, expiring_before: timedelta
+) -> Iterator[SessionNews]:
+    renewed = SessionNews(
+        event=SessionEvent.RENEWED,
+        credentials=credentials,
+        environment=session.environment,
+        message=describe(session),
+        session=_until(session.expires_at),
+        expires_at=session.expires_at,
+        idle_at=session.idle_at,
+        eastern_date=eastern_date(at).isoformat(),
+        once=once_key(SessionEvent.RENEWED, credentials, at),
+        fingerprint=session.fingerprint,
+    )
+    if not session.reused:
+        yield renewed
+    if session.expires_at - at < expiring_before:
+        event, cause = SessionEvent.EXPIRING, Cause.NEAR.value
+        yield renewed.model_copy(
+            update={
+                "event": event,
+                "cause": cause,
+                "message": f"The E*TRADE session of {credentials!r} ends at midnight US Eastern.",
+                "advice": "sign in after midnight; a new token issued before it would end at the same time.",
+                "once": once_key(event, credentials, at, cause),
+            }
+        )
+
+
+def _key_news(credentials: str, loaded: ETradeCredentials | None, at: datetime) -> Iterator[SessionNews]:
+    """That the consumer key lapses soon, of which one alert a week is enough."""
+    if loaded is None or (said := key_warning(loaded.consumer_key_issued_on, at)) is None:
+        return
+    expires_at = loaded.expires_at(at) if loaded.signed_in_at else None
+    week = eastern_date(at).strftime("%G-W%V")
+    yield SessionNews(
+        event=SessionEvent.KEY_LAPSING,
+        credentials=credentials,
+        environment=loaded.environment,
+        cause=Cause.KEY_AGE.value,
+        message=said,
+        advice=KEY_ADVICE,
+        session=_until(expires_at),
+        expires_at=expires_at,
+        eastern_date=eastern_date(at).isoformat(),
+        once=f"{credentials}/{week}/key-lapsing",
+        fingerprint=loaded.fingerprint if loaded.access_token else None,
+    )
+
+
+def _why_over(loaded: ETradeCredentials, at: datetime) -> Cause:
+    if loaded.access_token is None:
+        return Cause.SIGNED_OUT
+    return Cause.MIDNIGHT if at >= loaded.expires_at(at) else Cause.REFUSED
+
+
+def _error_news(
+    credentials: str,
+    event: SessionEvent,
+    cause: str,
+    error: ETradeError,
+    loaded: ETradeCredentials | None,
+    *,
+    at: datetime,
+) -> SessionNews:
+    # Where the time of sign-in is not known, the midnight would be a guess.
+    expires_at = loaded.expires_at(at) if loaded and loaded.signed_in_at else None
+    return SessionNews(
+        event=event,
+        credentials=credentials,
+        environment=loaded.environment if loaded else "unknown",
+        cause=cause,
+        message=error.message,
+        advice=error.advice,
+        session=_over(cause, expires_at) if event is SessionEvent.SIGN_IN_REQUIRED else _until(expires_at),
+        expires_at=expires_at,
+        eastern_date=eastern_date(at).isoformat(),
+        once=once_key(event, credentials, at, cause),
+        fingerprint=loaded.fingerprint if loaded and loaded.access_token else None,
+    )
+
+
+def once_key(event: SessionEvent, credentials: str, at: datetime, cause: str | None = None) -> str:
+    """The text that stands for one alert: whose, on which Eastern day, what and why."""
+    told = event.removeprefix("etrade.session.")
+    return "/".join((credentials, eastern_date(at).isoformat(), told, *([cause] if cause else [])))
+
+
+def sign_news(
+    event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str, at: datetime
+) -> SessionNews:
+    """What there is to tell of a person's sign-in or sign-out at `at`."""
+    expires_at = loaded.expires_at(at)
+    return SessionNews(
+        event=event,
+        credentials=credentials,
+        environment=loaded.environment,
+        message=message,
+        session=_until(expires_at) if event is SessionEvent.SIGNED_IN else "over, signed out",
+        expires_at=expires_at,
+        eastern_date=eastern_date(at).isoformat(),
+        once=once_key(event, credentials, at),
+        fingerprint=loaded.fingerprint,
+    )
+
+
+def _until(expires_at: datetime | None) -> str:
+    return f"until {eastern_words(expires_at)}" if expires_at else "not known"
+
+
+def _over(cause: str, expires_at: datetime | None) -> str:
+    if cause == Cause.REFUSED:
+        return "over, refused by E*TRADE"
+    if cause == Cause.SIGNED_OUT:
+        return "none, nobody is signed in"
+    return f"over since {eastern_words(expires_at)}" if expires_at else "over"

@@ -1,0 +1,97 @@
+"""The runs that a missing sign-in held up, and how they go on once somebody has signed in.
+
+Two kinds of run wait: one of a deployment that failed as `SignInRequired` on this Eastern day, and one that
+paused or suspended itself under `pause_key`. A run of an earlier day is left alone: its time has passed. So
+is a renewal, since the next one does the same work, and a run for which the session was too short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.states import Scheduled
+
+from etrade_flows.runs.best_effort import best_effort
+from etrade_flows.runs.endings import SIGN_IN_REQUIRED
+from etrade_flows.runs.history import RUN_NAME
+from etrade_tasks.clock import now
+from etrade_tasks.logs import run_logger
+from etrade_tasks.session import day_begins
+
+LIMIT = 200
+"""How many failed and how many paused runs are looked at; the server gives no more at once."""
+
+
+def pause_key(credentials: str) -> str:
+    """The key under which a run pauses or suspends itself until somebody has signed in.
+
+    Example:
+        ```python
+        try:
+            renew_access_token("etrade")
+        except SignInRequired:
+            suspend_flow_run(timeout=36_000, key=pause_key("etrade"))
+            renew_access_token("etrade")
+        ```
+    """
+    return f"etrade-sign-in-{credentials}"
+
+
+def let_go_on(credentials: str) -> list[str]:
+    """The names of the runs that waited for these credentials and now go on: run again, or resumed.
+
+    A run that Prefect does not let go on is named in a warning.
+
+    Args:
+        credentials: The name of the credentials that somebody has signed in to.
+    """
+    gone_on = []
+    with get_client(sync_client=True) as client:
+        for run in [*_failed(client, credentials), *_paused(client, credentials)]:
+            stuck = f"The run {run.name!r} could not go on; look at it in the UI"
+            with best_effort(stuck):
+                if _goes_on(client, run):
+                    gone_on.append(run.name)
+                else:
+                    run_logger().warning("%s.", stuck)
+    return gone_on
+
+
+def _failed(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
+    """The runs of deployments that failed today because nobody was signed in to these credentials."""
+    wanted = FlowRunFilter.model_validate(
+        {
+            "state": {"type": {"any_": [StateType.FAILED]}},
+            "end_time": {"after_": day_begins(now())},
+            "deployment_id": {"is_null_": False},
+            "parent_task_run_id": {"is_null_": True},
+        }
+    )
+    for run in client.read_flow_runs(flow_run_filter=wanted, limit=LIMIT):
+        said = (run.state and run.state.message) or ""
+        # The name is the state's or, of a run that raised, in the message; the text names the credentials.
+        named = run.state is not None and run.state.name == SIGN_IN_REQUIRED
+        held_up = named or f"{SIGN_IN_REQUIRED}: " in said
+        if held_up and repr(credentials) in said and run.name != RUN_NAME.format(credentials=credentials):
+            yield run
+
+
+def _paused(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
+    """The runs that paused or suspended themselves until somebody signs in to these credentials."""
+    wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.PAUSED]}}})
+    for run in client.read_flow_runs(flow_run_filter=wanted, limit=LIMIT):
+        if run.state and run.state.state_details.pause_key == pause_key(credentials):
+            yield run
+
+
+def _goes_on(client: SyncPrefectClient, run: FlowRun) -> bool:
+    if run.state and run.state.is_paused():
+        return client.resume_flow_run(run.id).status is SetStateStatus.ACCEPT
+    # As the UI's Retry does: the same run once more, its parameters and its history kept.
+    again: State[Any] = Scheduled(name="AwaitingRetry", message="Somebody has signed in at E*TRADE.")
+    return client.set_flow_run_state(run.id, again).status is SetStateStatus.ACCEPT

@@ -1,0 +1,1 @@
+"""What Prefect remembers of a run, and how a run ends."""

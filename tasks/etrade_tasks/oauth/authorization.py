@@ -1,0 +1,271 @@
+"""E*TRADE's sign-in and sign-out calls: OAuth 1.0a with a person in the middle (RFC 5849, section 2).
+
+`request_token`, then a person who accepts at `authorize_url` and is shown a verifier, then `access_token`.
+`revoke` ends what they began. Source: E*TRADE's "Get Request Token", "Authorize Application", "Get Access
+Token" and "Revoke Access Token" pages.
+
+How a call is made and judged is in `oauth_call`; here stands only what is particular to each.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Self
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from etrade_tasks.call_renew import fetch
+from etrade_tasks.clock import now
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import AuthorizationFailed, ETradeError, SignInRequired, VerifierRefused
+from etrade_tasks.oauth.call import SUCCESS, OAuthCall, misconfigured, perform, signed
+from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict
+from etrade_tasks.oauth.signature import SigningKeys
+
+REQUEST_TOKEN_LIFETIME = timedelta(minutes=5)
+"""How long a person has from the request token to the exchange of the verifier."""
+
+_CALLBACK_VERIFIER = re.compile(r"(?:^|[?&#])oauth_verifier=([^&#\s]*)")
+_SHOWN = re.compile("[A-Za-z0-9]{5}")
+"""What E*TRADE shows is like: five letters and digits."""
+
+AUTHORIZE_PATH = "/e/t/etws/authorize"
+_ETRADE_PAGES = "https://us.etrade.com"
+_ETRADE_HOSTS = frozenset({"api.etrade.com", "apisb.etrade.com"})
+
+_BEGINNING = "to begin a sign-in"
+_EXCHANGE = "to complete the sign-in"
+_REVOCATION = "to revoke the access token"
+
+_UNSPECIFIC = (
+    "E*TRADE does not accept the verifier: it is mistyped, used already or late, or nobody accepted."
+)
+_LATE = "The verifier came too late: E*TRADE drops a sign-in five minutes after its beginning."
+_VERIFIER_PROBLEMS = {
+    "verifier_invalid": "The verifier is not the one that E*TRADE showed for this sign-in.",
+    "token_expired": _LATE,
+    "token_used": "The verifier has been used already; it works once.",
+    "permission_denied": "The sign-in was declined on E*TRADE's page.",
+    "permission_unknown": "Nobody has accepted on E*TRADE's page yet.",
+    "token_rejected": _UNSPECIFIC,
+    "token_revoked": _UNSPECIFIC,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerKeys:
+    """The application that a person signs in to. Hidden from `repr`.
+
+    Attributes:
+        key: Sent as `oauth_consumer_key`; part of the address that a person opens.
+        secret: Signs; never sent.
+    """
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+
+    @classmethod
+    def of(cls, credentials: ETradeCredentials) -> Self:
+        """The key pair that the credentials hold, whether or not anybody is signed in."""
+        return cls(
+            credentials.consumer_key.get_secret_value(), credentials.consumer_secret.get_secret_value()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestToken:
+    """A sign-in that has begun and waits for its person. Worthless without its secret, and after its use.
+
+    Attributes:
+        token: Part of the address that a person opens.
+        secret: Signs the exchange.
+        issued_at: When it was received, by E*TRADE's clock.
+        clock_offset: What to add to this machine's clock to get E*TRADE's.
+    """
+
+    token: str = field(repr=False)
+    secret: str = field(repr=False)
+    issued_at: datetime
+    clock_offset: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a sign-in buys: a token that lasts until midnight US Eastern.
+
+    Attributes:
+        token: The access token, decoded.
+        secret: Its secret, decoded.
+        issued_at: When it was received, by E*TRADE's clock: a machine that is some minutes behind would put
+            a sign-in just after midnight into the day that is over.
+        clock_offset: What to add to this machine's clock to get E*TRADE's.
+    """
+
+    token: str = field(repr=False)
+    secret: str = field(repr=False)
+    issued_at: datetime
+    clock_offset: timedelta = timedelta(0)
+
+
+def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
+    """A new sign-in for a person to accept within five minutes.
+
+    Args:
+        consumer: The application's key pair.
+        oauth_url: Where OAuth calls go, without a trailing slash.
+
+    Raises:
+        ConfigurationRefused: The consumer key, its secret or the address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well.
+    """
+    call = _request_token_call(consumer, oauth_url)
+    served = perform(call, timedelta(0))
+    return RequestToken(*served.found, served.at, served.clock_offset)
+
+
+def try_request_token(consumer: ConsumerKeys, oauth_url: str, limit: timedelta) -> RenewalReply:
+    """E*TRADE's answer to one request-token call, or what the network did instead. Never raises for either.
+
+    It shows whether E*TRADE takes the consumer key, and changes nothing: the token that it may give is
+    dropped, and no access token takes part.
+
+    Args:
+        consumer: The application's key pair.
+        oauth_url: Where OAuth calls go, without a trailing slash.
+        limit: The longest that the call may take.
+    """
+    return fetch(signed(_request_token_call(consumer, oauth_url), timedelta(0)), limit)
+
+
+def granted(reply: RenewalReply) -> bool:
+    """Whether the answer to a request-token or access-token call is a token and its secret."""
+    return reply.status_code == SUCCESS and _token_pair(reply.body) is not None
+
+
+def authorize_url(consumer: ConsumerKeys, token: RequestToken, oauth_url: str) -> str:
+    """The address that a person opens to log in, accept and be shown the verifier.
+
+    Whatever stands in for E*TRADE's OAuth host is taken to serve this page too.
+    """
+    parts = urlsplit(oauth_url)
+    pages = _ETRADE_PAGES if parts.hostname in _ETRADE_HOSTS else f"{parts.scheme}://{parts.netloc}"
+    query = urlencode({"key": consumer.key, "token": token.token}, quote_via=quote, safe="")
+    return f"{pages}{AUTHORIZE_PATH}?{query}"
+
+
+def verifier_in(entered: str) -> str:
+    """The verifier in what a person typed or pasted; empty if there is none. Pure.
+
+    A callback address (`...?oauth_token=...&oauth_verifier=AB12C`) is read for its verifier (RFC 5849,
+    section 2.2). Five letters and digits are taken in upper case: all that E*TRADE is known to show are, and
+    nobody can count on a second try, since a refusal may end the sign-in.
+
+    Args:
+        entered: What the person entered; blanks around it do not matter.
+    """
+    found = entered.strip()
+    if named := _CALLBACK_VERIFIER.search(found):
+        found = unquote(named[1])
+    elif "://" in found:  # E*TRADE's page itself, most likely
+        return ""
+    return found.upper() if _SHOWN.fullmatch(found) else found
+
+
+def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oauth_url: str) -> AccessToken:
+    """The access token that the verifier buys.
+
+    Args:
+        consumer: The application's key pair.
+        token: The sign-in that the person accepted.
+        verifier: What the person entered, as `verifier_in` reads it.
+        oauth_url: Where OAuth calls go, without a trailing slash.
+
+    Raises:
+        VerifierRefused: The verifier is wrong, late or used already, or nobody accepted.
+        ConfigurationRefused: The consumer key, its secret or the address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well.
+    """
+    verifier = verifier_in(verifier)
+    if not verifier:
+        raise VerifierRefused("No verifier was given.")
+
+    def refusal(verdict: Verdict) -> ETradeError | None:
+        said = _VERIFIER_PROBLEMS.get(verdict.problem or "")
+        if said is None and verdict.outcome is Outcome.SIGN_IN_REQUIRED:
+            said = _UNSPECIFIC
+        if said is not None:
+            late = now() + token.clock_offset >= token.issued_at + REQUEST_TOKEN_LIFETIME
+            return VerifierRefused(_LATE if late else said)
+        if verdict.outcome is Outcome.MISCONFIGURED:
+            return misconfigured(_EXCHANGE, verdict)
+        return None
+
+    call = OAuthCall(
+        purpose=_EXCHANGE,
+        url=f"{oauth_url}/access_token",
+        keys=SigningKeys(consumer.key, consumer.secret, token.token, token.secret),
+        read=_token_pair,
+        refusal=refusal,
+        verifier=verifier,
+    )
+    served = perform(call, token.clock_offset)
+    return AccessToken(*served.found, served.at, served.clock_offset)
+
+
+def revoke(credentials: ETradeCredentials) -> None:
+    """End the access token at E*TRADE, for everybody who holds it.
+
+    Raises:
+        SignInRequired: E*TRADE names the token as dead already.
+        ConfigurationRefused: A key, a secret or the address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well; the token may live.
+    """
+
+    def refusal(verdict: Verdict) -> ETradeError | None:
+        if verdict.outcome is Outcome.MISCONFIGURED:
+            return misconfigured(_REVOCATION, verdict)
+        if verdict.outcome is not Outcome.SIGN_IN_REQUIRED:
+            return None
+        if verdict.problem is None:  # a bare 401 does not prove that the token is dead
+            return AuthorizationFailed(f"E*TRADE refused {_REVOCATION} and gave no reason.")
+        return SignInRequired(f"The access token was over before it was revoked ({verdict.problem}).")
+
+    call = OAuthCall(
+        purpose=_REVOCATION,
+        url=f"{credentials.oauth_base_url}/revoke_access_token",
+        keys=credentials.signing_keys,
+        read=_revocation,
+        refusal=refusal,
+    )
+    perform(call, timedelta(0))
+
+
+def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> OAuthCall[tuple[str, str]]:
+    def refusal(verdict: Verdict) -> ETradeError | None:
+        # No token takes part, so a 401 is about the consumer.
+        if verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
+            return misconfigured(_BEGINNING, verdict)
+        return None
+
+    return OAuthCall(
+        purpose=_BEGINNING,
+        url=f"{oauth_url}/request_token",
+        keys=SigningKeys(consumer.key, consumer.secret),
+        read=_token_pair,
+        refusal=refusal,
+        callback="oob",
+    )
+
+
+def _token_pair(body: str) -> tuple[str, str] | None:
+    """Token and secret of a form body, decoded once; None if either is missing (RFC 5849, section 2.1)."""
+    # A form's plus is a blank, which no token holds: one that was not encoded is meant as a plus.
+    pairs = dict(parse_qsl(body.strip().replace("+", "%2B")))
+    token, secret = pairs.get("oauth_token"), pairs.get("oauth_token_secret")
+    return (token, secret) if token and secret else None
+
+
+def _revocation(body: str) -> bool | None:
+    """True if the token is revoked: by E*TRADE's sentence, or the token pair of its older pages."""
+    return "revoked access token" in " ".join(body.lower().split()) or _token_pair(body) is not None or None

@@ -1,0 +1,258 @@
+"""The command `etrade-session`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+import pytest
+
+from etrade_flows.cli import app as cli
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import TokenSession
+
+Run = Callable[..., int]
+
+RENEW = "/oauth/renew_access_token"
+
+
+@pytest.mark.usefixtures("quick_flows")
+class TestRenew:
+    """`etrade-session renew`."""
+
+    def test_active_session_exits_0_and_shows_its_clocks(
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
+    ) -> None:
+        """A renewed session exits with 0, and both its limits are shown in Eastern time."""
+        assert 0 == run("renew", "--credentials", block)
+        shown = capsys.readouterr().out
+        assert "active" in shown
+        assert "2027-06-15 14:0" in shown
+        assert "2027-06-16 00:00 US Eastern" in shown
+
+    def test_json_is_one_object_and_nothing_else(
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
+    ) -> None:
+        """With --json, standard output is one object from which the session can be read back."""
+        assert 0 == run("renew", "--credentials", block, "--json")
+        said = json.loads(capsys.readouterr().out)
+        assert ("active", block) == (said.pop("state"), said.pop("credentials"))
+        assert TokenSession.model_validate(said).reused is False
+
+    def test_force_renews_again(self, simulator: Simulator, block: str, run: Run) -> None:
+        """With --force, E*TRADE is called although an earlier renewal vouches."""
+        run("renew", "--credentials", block)
+        run("renew", "--credentials", block)
+        run("renew", "--credentials", block, "--force")
+        assert 2 == len(simulator.calls(RENEW))
+
+    def test_sign_in_required_exits_4_with_advice(
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
+    ) -> None:
+        """A session past midnight exits with 4 and tells the person what to do, without a traceback."""
+        simulator.advance(timedelta(hours=12))
+        assert 4 == run("renew", "--credentials", block)
+        told = capsys.readouterr().err
+        assert "SignInRequired" in told
+        assert "Next: sign in at E*TRADE" in told
+        assert "Traceback" not in told
+
+    def test_sign_in_required_as_json(
+        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
+    ) -> None:
+        """With --json, a failure is an object too, with state, error, message and advice."""
+        simulator.advance(timedelta(hours=12))
+        assert 4 == run("renew", "--credentials", block, "--json")
+        said = json.loads(capsys.readouterr().out)
+        assert ("sign-in-required", "SignInRequired") == (said["state"], said["error"])
+        assert {"state", "error", "message", "advice"} == set(said)
+
+    @pytest.mark.parametrize(("span", "code"), [("90m", 0), ("13h", 4)])
+    def test_session_may_be_needed_for_longer(
+        self, simulator: Simulator, block: str, run: Run, span: str, code: int
+    ) -> None:
+        """A session that midnight ends too soon exits with 4 before any call."""
+        assert code == run("renew", "--credentials", block, "--required-for", span)
+        assert (0 if code else 1) == len(simulator.calls(RENEW))
+
+    def test_failure_exits_1(
+        self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """A renewal that E*TRADE does not serve exits with 1."""
+        monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
+        simulator.plant(Fault(status=500), path=RENEW, times=10)
+        assert 1 == run("renew", "--credentials", block)
+
+    def test_unknown_credentials_exit_1(self, prefect_server: None, run: Run) -> None:
+        """A name that nothing goes by exits with 1."""
+        assert 1 == run("renew", "--credentials", "nobody")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["renew", "--foo"],
+        ["no-such-command"],
+        ["simulator", "--port", "x"],
+        ["simulator", "--port", "65536"],
+        ["simulator", "--port", "-1"],
+    ],
+)
+def test_misuse_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    """A command line that cannot be understood exits with 2 and is explained."""
+    assert 2 == run(*arguments)
+    assert "" != "".join(capsys.readouterr())
+
+
+def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    """Without arguments the command explains itself, exit codes included."""
+    assert 0 == run()
+    shown = capsys.readouterr().out
+    assert [] == [
+        word
+        for word in (
+            "alerts",
+            "demo",
+            "doctor",
+            "login",
+            "logout",
+            "renew",
+            "serve",
+            "simulator",
+            "status",
+            "4 sign-in required",
+        )
+        if word not in shown
+    ]
+
+
+@pytest.mark.parametrize("command", sorted(name for name in cli.app if not name.startswith("-")))
+def test_help_keeps_its_stars(command: str, capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    """The help of no command loses the stars of E*TRADE or of ETRADE_* to its markup."""
+    documented = cli.app[command].default_command.__doc__
+    assert 0 == run(command, "--help")
+    shown = capsys.readouterr().out.replace("│ * ", "")  # which marks an option that must be given
+    assert documented.count("*") == shown.count("*")
+
+
+def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    """The command tells the installed distribution's version."""
+    assert 0 == run("--version")
+    assert version("prefect-etrade") == capsys.readouterr().out.strip()
+
+
+def test_interrupt_exits_as_shells_expect(
+    prefect_server: None, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    """Ctrl+C ends a command with 130 and no traceback."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("etrade_flows.cli.app.renew_access_token", interrupted)
+    assert 130 == run("renew")
+
+
+@pytest.mark.parametrize("command", ["demo", "simulator"])
+def test_missing_simulator_says_what_to_install(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
+) -> None:
+    """Without the simulator's extra, the command that installs it is named."""
+    for module in [name for name in sys.modules if name.startswith("etrade_simulator.server")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert 1 == run(command)
+    assert "pip install 'prefect-etrade[simulator]'" in capsys.readouterr().err
+
+
+def test_taken_port_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    """A port that is taken is named, with the option that chooses another."""
+    port = simulator.url.rpartition(":")[2]
+    assert 1 == run("simulator", "--port", port)
+    assert f"Port {port} cannot be had" in capsys.readouterr().err
+
+
+def test_simulator_serves_until_interrupted() -> None:
+    """The command says where it listens, answers there, and ends quietly on Ctrl+C."""
+    command = [sys.executable, "-m", "etrade_flows.cli.app", "simulator", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+        assert 404 == httpx.get(url + "/no-such-page").status_code
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert 0 == process.returncode
+    assert "" == errors
+
+
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+    """Ctrl+C while the demo starts its server ends all of it without a word, and leaves no file behind."""
+    # A shell's background jobs ignore Ctrl+C, and so does what they start.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heed}; from etrade_flows.cli.app import main; main(['demo'])"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while "A person signs in" not in process.stdout.readline():
+            assert process.poll() is None
+        wait_until(lambda: 3 <= len(processes_with(tmp_path)), seconds=60)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert (130, "") == (process.returncode, errors)
+    wait_until(lambda: [] == processes_with(tmp_path), seconds=10)
+    assert [] == list(tmp_path.iterdir())
+
+
+def processes_with(folder: Path) -> list[Path]:
+    """The processes in whose environment the folder stands."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(folder).encode() in (process / "environ").read_bytes():
+                found.append(process)
+    return found
+
+
+def test_demo_lives_through_the_day_and_leaves_nothing(tmp_path: Path) -> None:
+    """The demo shows refusal, renewal, service, reuse and midnight, and leaves no file behind."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")}
+    # What a user may have set must not reach the demo, nor the demo the user's home.
+    environment |= {
+        "HOME": str(home),
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        "ETRADE_REUSE_WINDOW": "1",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "etrade_flows.cli.app", "demo"],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+    steps = (
+        "200, served.*401, the token is inactive.*renewed; active.*200, served.*reused, no call.*"
+        "midnight US Eastern passes.*SignInRequired.*Next: sign in at E\\*TRADE"
+    )
+    assert re.search(steps, done.stdout, re.DOTALL)
+    assert [] == [path for path in home.rglob("*") if path.is_file()]

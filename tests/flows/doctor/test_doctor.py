@@ -1,0 +1,313 @@
+"""The command `etrade-session doctor`: its three forms, its exit code, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLOUD_API_URL,
+    PREFECT_LOCAL_STORAGE_PATH,
+    get_current_settings,
+    temporary_settings,
+)
+
+from etrade_flows.cli import app as cli
+from etrade_flows.doctor import examination
+from etrade_flows.doctor.data_call import PATH
+from etrade_flows.doctor.diagnosis import Finding, Health, SkipCheck, find, ok, problem, summary, warning
+from etrade_flows.doctor.examination import CHECKS, examine
+from etrade_flows.doctor.facts import Facts
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import ETradeCredentials
+
+REQUEST = "/oauth/request_token"
+ACCOUNT = "fake0000-acc0-4000-8000-00000000cafe"
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", *arguments])
+    return ended.value.code
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """One check of each verdict, in the place of the real ones."""
+
+    def skip(_: Facts) -> Finding:
+        raise SkipCheck("Nobody knows.", first="bad")
+
+    found = {
+        "good": lambda _: ok("All is [bold]well[/]."),
+        "odd": lambda _: warning("Something is odd.", "look at it."),
+        "bad": lambda _: problem("Something is bad.", "mend it."),
+        "open": skip,
+    }
+    monkeypatch.setattr(examination, "CHECKS", found)
+    return found
+
+
+def test_plain_text_is_one_line_and_one_remedy(
+    checks: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a pipe each finding is a line, each that is not ok has a remedy below, and the sum is last."""
+    assert 1 == run()
+    out, err = capsys.readouterr()
+    assert [
+        "ok       good            All is [bold]well[/].",
+        "warning  odd             Something is odd.",
+        "                         Next: look at it.",
+        "problem  bad             Something is bad.",
+        "                         Next: mend it.",
+        "skipped  open            Nobody knows.",
+        "                         Next: see to `bad` first.",
+        "1 ok, 1 warning, 1 problem, 1 skipped.",
+    ] == out.splitlines()
+    assert "" == err
+
+
+def test_terminal_gets_colour(
+    checks: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a terminal the verdicts are coloured, and what a finding says is not taken for markup."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert 1 == run()
+    shown = capsys.readouterr().out
+    assert "\x1b[1;31mproblem\x1b[0m" in shown
+    assert "\x1b[1mNext: \x1b[0mmend it." in shown
+    assert "All is [bold]well[/]." in shown
+
+
+def test_json_is_one_object(checks: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json, standard output is one object with the same keys for every finding."""
+    assert 1 == run("--credentials", "main", "--json")
+    assert {
+        "credentials": "main",
+        "healthy": False,
+        "findings": [
+            {"check": "good", "verdict": "ok", "says": "All is [bold]well[/].", "remedy": ""},
+            {"check": "odd", "verdict": "warning", "says": "Something is odd.", "remedy": "look at it."},
+            {"check": "bad", "verdict": "problem", "says": "Something is bad.", "remedy": "mend it."},
+            {
+                "check": "open",
+                "verdict": "skipped",
+                "says": "Nobody knows.",
+                "remedy": "see to `bad` first.",
+            },
+        ],
+    } == json.loads(capsys.readouterr().out)
+
+
+def test_warnings_alone_exit_0(checks: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a problem the command exits with 0, whatever it warns of or skips."""
+    del checks["bad"]
+    assert 0 == run("--json")
+    assert json.loads(capsys.readouterr().out)["healthy"] is True
+
+
+def test_names_of_the_checks_stay() -> None:
+    """Other programs read the checks by name; dropping or renaming one is a decision."""
+    assert [
+        "versions",
+        "httpx2",
+        "settings",
+        "server",
+        "server-version",
+        "block-type",
+        "credentials",
+        "deployment",
+        "worker",
+        "schedule",
+        "sign-in",
+        "alerts",
+        "etrade",
+        "consumer-key",
+        "key-age",
+        "data-call",
+        "addresses",
+        "clock",
+        "result-storage",
+        "locks",
+        "sharing",
+    ] == list(CHECKS)
+
+
+def test_failure_of_a_check_shows_its_class_alone() -> None:
+    """A check that fails by itself becomes a finding without the error's text, which may hold a secret."""
+
+    def fail() -> Finding:
+        raise RuntimeError("fake-canary")
+
+    finding = find("odd", fail)
+    assert ("odd", Health.PROBLEM) == (finding.check, finding.verdict)
+    assert "RuntimeError" in finding.says
+    assert "fake-canary" not in finding.says + finding.remedy
+
+
+def test_failure_of_a_check_does_not_stop_the_others(
+    checks: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a check that fails, the others are made all the same."""
+    checks["odd"] = lambda _: 1 / 0
+    run("--json")
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert ["ok", "problem", "problem", "skipped"] == [finding["verdict"] for finding in found]
+
+
+def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None) -> None:
+    """Where no server answers, one finding says so; what needs it is skipped, and the rest is looked at."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        found = {finding.check: finding for finding in examine("nobody")}
+    assert (Health.PROBLEM, True) == (found["server"].verdict, "ConnectError" in found["server"].says)
+    skipped = {check for check, finding in found.items() if finding.verdict is Health.SKIPPED}
+    assert {
+        "server-version",
+        "block-type",
+        "credentials",
+        "deployment",
+        "worker",
+        "schedule",
+        "sign-in",
+        "alerts",
+        "etrade",
+        "consumer-key",
+        "key-age",
+        "data-call",
+        "addresses",
+        "clock",
+        "result-storage",
+    } == skipped
+    assert {"see to `server` first."} == {found[check].remedy for check in skipped}
+
+
+def test_session_is_left_alone(simulator: Simulator, block: str) -> None:
+    """A whole examination asks for a request token and for data, and neither renews nor ends the token."""
+    examine(block)
+    assert [REQUEST, PATH] == [call.path for call in simulator.calls()]
+
+
+def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command's help says that its report may be shown in public."""
+    assert 0 == run("--help")
+    assert "safe to show in public" in " ".join(capsys.readouterr().out.split())
+
+
+def test_name_that_no_block_can_have_is_misuse() -> None:
+    """A name that Prefect would refuse is a mistake of the command line."""
+    assert 2 == run("--credentials", "Not A Name")
+
+
+def test_summary_leaves_out_what_there_is_none_of() -> None:
+    """The sum names the verdicts that occur."""
+    assert "2 ok." == summary([ok("a"), ok("b")])
+
+
+@pytest.fixture
+def canaries(
+    credentials: ETradeCredentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
+    """All that must not be shown: secrets, passwords, an account, this machine's folders and user."""
+    keys = credentials.signing_keys
+    secrets = [keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret]
+    monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://fake-user:fake-redis-password@127.0.0.1:9/0")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "fake-user:fake-server-password")
+    places = [str(Path.home()), str(get_current_settings().home), str(tmp_path), str(tmp_path.parent)]
+    user = [] if len(getpass.getuser()) < 6 else [getpass.getuser()]  # "root" is a word like any other
+    return [
+        *(spelling for secret in secrets for spelling in (secret, quote(secret, safe=""))),
+        credentials.fingerprint,
+        "fake-user",
+        "fake-redis-password",
+        "fake-server-password",
+        ACCOUNT,
+        "127.0.0.1",
+        *places,
+        *user,
+    ]
+
+
+@pytest.mark.parametrize("form", ["plain", "terminal", "json"])
+@pytest.mark.parametrize("at", ["well", "refused", "echoed", "dropped", "cloud", "malformed", "unwritable"])
+def test_report_is_safe_to_show(
+    simulator: Simulator,
+    block: str,
+    *,
+    canaries: list[str],
+    form: str,
+    at: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No form of the report shows a secret, a host, an account or a folder, however the checks come out."""
+    if form == "terminal":
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "10000")
+    echo = " ".join(canaries)
+    faults = {
+        "refused": Fault(status=401, body=f"oauth_problem=consumer_key_rejected&echo={echo}"),
+        "echoed": Fault(status=200, body=f"<html>{echo}</html>", headers={"X-Echo": echo}),
+        "dropped": Fault(drop="mid-body"),
+    }
+    if at in faults:
+        simulator.plant(faults[at], path=REQUEST)
+    if at == "malformed":
+        monkeypatch.setenv("ETRADE_DEADLINE", "fake-redis-password")
+        monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "fake-user:fake-redis-password")
+    cloud = f"http://127.0.0.1:9/accounts/{ACCOUNT}/workspaces/{ACCOUNT}"
+    if at == "unwritable":
+        (tmp_path / "file").touch()
+        monkeypatch.delenv("ETRADE_LOCK_REDIS_URL")
+        monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(tmp_path / "file" / "locks"))
+    elsewhere = {PREFECT_CLOUD_API_URL: "http://127.0.0.1:9", PREFECT_API_URL: cloud}
+    unwritable = {PREFECT_LOCAL_STORAGE_PATH: tmp_path / "file" / "results"}
+    with temporary_settings({"cloud": elsewhere, "unwritable": unwritable}.get(at, {})):
+        run("--credentials", block, *(["--json"] if form == "json" else []))
+    shown = "".join(capsys.readouterr())
+    assert "locks" in shown
+    assert [] == [canary for canary in canaries if canary in shown]
+
+
+def test_command_runs_in_a_process_of_its_own(
+    simulator: Simulator, block: str, tmp_path: Path, prefect_server: None
+) -> None:
+    """The installed command examines against a real server, prints the object alone and exits by it."""
+    environment = os.environ | {
+        "PREFECT_API_URL": get_current_settings().api.url,
+        "PREFECT_LOCAL_STORAGE_PATH": str(tmp_path / "results"),
+        "ETRADE_LOCK_DIRECTORY": str(tmp_path / "locks"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "etrade_flows.cli.app", "doctor", "--credentials", block, "--json"],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    report = json.loads(done.stdout)
+    found = {finding["check"]: finding["verdict"] for finding in report["findings"]}
+    assert (1, "") == (done.returncode, done.stderr)
+    assert "problem" == found["deployment"]
+    # The test's E*TRADE lives in another year than this process.
+    assert ("ok", "problem") == (found["etrade"], found["clock"])
+    expected = (
+        "versions",
+        "server",
+        "server-version",
+        "block-type",
+        "credentials",
+        "result-storage",
+        "locks",
+    )
+    assert {"ok"} == {found[check] for check in expected}

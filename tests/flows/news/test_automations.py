@@ -1,0 +1,352 @@
+"""The ready automations, on a real server: who is told what, how often, and by which words."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter
+from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.settings import get_current_settings
+
+from etrade_flows.news.automations import START_SIGN_IN, TAG
+from etrade_flows.news.events import emit_outcome
+from etrade_flows.news.session_news import SessionEvent, SessionNews
+from etrade_tasks import (
+    ConfigurationRefused,
+    ETradeCredentials,
+    RenewalFailed,
+    SessionTooShort,
+    SignInRequired,
+    TokenSession,
+)
+from etrade_tasks.clock import use_clock
+from etrade_tasks.errors import ETradeError
+from etrade_tasks.oauth.redaction import describe_answer
+
+pytestmark = pytest.mark.usefixtures("installed")
+
+SECONDS = 30
+"""How long an alert may take on a busy machine; it is there within a second on an idle one."""
+CANARY = "canary-7f3a"
+GUIDE = Path(__file__).resolve().parents[3] / "deployments" / "automations" / "README.md"
+OUTAGE = "Every attempt failed."
+
+Tell = Callable[..., None]
+
+
+@pytest.fixture
+def keys(noon: datetime) -> ETradeCredentials:
+    """Credentials of a session that began that morning, every secret a canary."""
+    return ETradeCredentials.model_validate(
+        {
+            "consumer_key": f"{CANARY}-key",
+            "consumer_secret": f"{CANARY}-consumer",
+            "access_token": f"{CANARY}-token",
+            "access_token_secret": f"{CANARY}-secret",
+            "signed_in_at": noon - timedelta(hours=3),
+        }
+    )
+
+
+@pytest.fixture
+def tell(keys: ETradeCredentials, noon: datetime) -> Tell:
+    """Runs a flow that tells what a renewal came to."""
+
+    def run(
+        credentials: str,
+        outcome: TokenSession | ETradeError,
+        at: datetime = noon,
+    ) -> None:
+        @flow(name="renews", flow_run_name=f"renew {credentials}")
+        def renews() -> None:
+            emit_outcome(credentials, outcome, keys)
+
+        with use_clock(lambda: at):
+            renews()
+
+    return run
+
+
+@pytest.fixture
+def heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[[str, int], list[str]]:
+    """Waits until so many notifications about the credentials have come, and gives their subjects."""
+
+    def wait(credentials: str, count: int) -> list[str]:
+        wait_until(lambda: len(inbox.about(credentials)) >= count, SECONDS)
+        return inbox.about(credentials)
+
+    return wait
+
+
+def installed_automations() -> list[Automation]:
+    """Those that the command is responsible for, in the order of their names."""
+    with get_client(sync_client=True) as client:
+        found = client.read_automations()
+    return sorted((a for a in found if a.tags == [TAG]), key=lambda a: a.name)
+
+
+def test_a_sign_in_that_is_due_is_told(tell: Tell, heard: Any, inbox: Any) -> None:
+    """The notification says who, why, how the session stands and what to do, and links to the run."""
+    tell("due", SignInRequired("E*TRADE refused it.", advice="sign in."))
+    assert ["E*TRADE: sign in for due"] == heard("due", 1)
+    told, _, advice, _, who, stands, run, *rest = inbox.body("due").splitlines()
+    assert "E*TRADE refused it." == told
+    assert "Next: sign in." == advice
+    assert "Credentials: due (live)" == who
+    assert "Session: over, refused by E*TRADE" == stands
+    assert run.startswith("Run: renew due http://prefect.example/v2/runs/flow-run/")
+    assert [] == rest
+
+
+def test_midnight_that_is_near_is_told(tell: Tell, heard: Any, inbox: Any, noon: datetime) -> None:
+    """A renewal late in the day tells when the session ends."""
+    evening = noon.replace(hour=22, minute=30)
+    tell("late", session(evening), at=evening)
+    assert ["E*TRADE: the session of late is about to end"] == heard("late", 1)
+    assert "Session: until 2027-06-16 00:00 US Eastern" in inbox.body("late").splitlines()
+
+
+def test_pipeline_that_midnight_would_cut_off_is_told(tell: Tell, heard: Any) -> None:
+    """A session too short for a pipeline asks nobody to sign in: a new one would end at the same midnight."""
+    tell("cut", SessionTooShort("13 h are needed."))
+    assert ["E*TRADE: the session of cut is about to end"] == heard("cut", 1)
+
+
+def test_renewal_that_failed_for_good_is_told(tell: Tell, heard: Any) -> None:
+    """An outage is told with other words than a sign-in."""
+    tell("outage", RenewalFailed(OUTAGE))
+    assert ["E*TRADE: the session of outage cannot be renewed"] == heard("outage", 1)
+
+
+def test_the_like_is_told_once_a_day(tell: Tell, heard: Any, noon: datetime) -> None:
+    """Of the failures of one Eastern day and cause the first alerts; another cause does, and the next day."""
+    for _ in range(3):
+        tell("once", RenewalFailed(OUTAGE))
+    tell("once", ConfigurationRefused("The key has lapsed."))
+    tell("once", RenewalFailed(OUTAGE), at=noon + timedelta(hours=11, minutes=59))
+    tell("once", RenewalFailed(OUTAGE), at=noon + timedelta(hours=12))
+    tell("once", SignInRequired("It is over."), at=noon + timedelta(hours=12))
+    subjects = heard("once", 4)
+    failing = "E*TRADE: the session of once cannot be renewed"
+    assert [failing, failing, failing, "E*TRADE: sign in for once"] == subjects
+
+
+def test_key_that_is_about_to_lapse_is_told_once_a_week(
+    keys: ETradeCredentials, tell: Tell, heard: Any, noon: datetime
+) -> None:
+    """Of a week's renewals one tells of the key's age, and of the next week's another."""
+    keys.consumer_key_issued_on = date(2025, 7, 1)
+    for days in (0, 1, 5, 6):  # from Tuesday to Monday
+        tell("lapsing", session(noon + timedelta(days=days)), at=noon + timedelta(days=days))
+    tell("lapsing", RenewalFailed(OUTAGE), at=noon + timedelta(days=6))
+    told = "E*TRADE: the key of lapsing is about to lapse"
+    assert [told, told] == [subject for subject in heard("lapsing", 3) if "key" in subject]
+
+
+def test_accounts_are_told_apart(tell: Tell, heard: Any) -> None:
+    """One account's alert does not silence that of another."""
+    for name in ("first", "second", "first"):
+        tell(name, RenewalFailed(OUTAGE))
+    assert [1, 1] == [len(heard(name, 1)) for name in ("second", "first")]
+
+
+def test_once_a_day_holds_when_the_emitter_starts_again(
+    heard: Any, keys: ETradeCredentials, tell: Tell
+) -> None:
+    """Processes that know nothing of each other give one alert together."""
+    program = (
+        "from prefect import flow\n"
+        "from etrade_flows.news.events import emit_outcome\n"
+        "from etrade_tasks import RenewalFailed\n"
+        "@flow\n"
+        "def renews():\n"
+        "    emit_outcome('restarted', RenewalFailed('again'), None)\n"
+        "renews()\n"
+    )
+    address = get_current_settings().api.url
+    for _ in range(2):
+        subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | {"PREFECT_API_URL": address}, check=True
+        )
+    tell("restarted", SignInRequired("a marker, told after all that went before"))
+    restarted = "E*TRADE: the session of restarted cannot be renewed"
+    assert [restarted, "E*TRADE: sign in for restarted"] == heard("restarted", 2)
+
+
+def test_installing_again_changes_nothing(
+    installed: Callable[[], int], tell: Tell, heard: Any, capsys: Any
+) -> None:
+    """The command leaves one of each, and forgets none of the alerts that were given."""
+    before = installed_automations()
+    tell("again", RenewalFailed(OUTAGE))
+    heard("again", 1)
+    assert 0 == installed()
+    assert ["unchanged"] * 5 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert before == installed_automations()
+    tell("again", RenewalFailed(OUTAGE))
+    tell("again", SignInRequired("a marker, told after all that went before"))
+    again = "E*TRADE: the session of again cannot be renewed"
+    assert [again, "E*TRADE: sign in for again"] == heard("again", 2)
+
+
+def test_installing_again_restores_what_was_edited(installed: Callable[[], int], capsys: Any) -> None:
+    """An automation that was changed is as it should be again, and one that was paused stays paused."""
+    first, *others = before = installed_automations()
+    with get_client(sync_client=True) as client:
+        edited = first.model_dump(exclude={"id", "owner_resource"}) | {"description": "?", "enabled": False}
+        client.update_automation(first.id, AutomationCore.model_validate(edited))
+    try:
+        assert 0 == installed()
+        expected = [first.model_copy(update={"enabled": False}), *others]
+        assert expected == installed_automations()
+        assert 1 == capsys.readouterr().out.count("updated")
+    finally:
+        with get_client(sync_client=True) as client:
+            client.resume_automation(first.id)
+    assert before == installed_automations()
+
+
+def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
+    """What the server keeps of each trigger is what was meant: a key that it does not know would be lost."""
+    kept = {
+        event: (a.trigger.match.root, a.trigger.for_each, a.trigger.threshold, a.trigger.within)
+        for a in installed_automations()
+        for event in a.trigger.expect
+    }
+    meant = ({"prefect.resource.id": "etrade.session.*"}, {"etrade.once"}, 1)
+    day, week = timedelta(hours=26), timedelta(days=8)
+    alerts = {"expiring": day, "failing": day, "sign-in-required": day, "key-lapsing": week}
+    assert {f"etrade.session.{alert}": (*meant, within) for alert, within in alerts.items()} == kept
+
+
+def test_a_sign_in_is_started(
+    tell: Tell, sign_in_deployment: str, wait_until: Callable[..., None], heard: Any
+) -> None:
+    """A sign-in that is due starts one run of the flow `sign-in` with the credentials' name as text."""
+    wanted = DeploymentFilter.model_validate({"name": {"any_": [sign_in_deployment.partition("/")[2]]}})
+
+    def started() -> list[object]:
+        with get_client(sync_client=True) as client:
+            runs = client.read_flow_runs(deployment_filter=wanted)
+        return [run.parameters["credentials"] for run in runs if run.parameters["credentials"] == "20270615"]
+
+    tell("20270615", SignInRequired("E*TRADE refused it."))
+    tell("20270615", SignInRequired("E*TRADE refused it."))
+    wait_until(lambda: bool(started()), SECONDS)
+    tell("20270615", RenewalFailed(OUTAGE))
+    told = ["E*TRADE: sign in for 20270615", "E*TRADE: the session of 20270615 cannot be renewed"]
+    assert told == heard("20270615", 2)
+    assert ["20270615"] == started()
+
+
+def test_a_sign_in_that_is_started_waits_until_people_are_awake(
+    tell: Tell, sign_in_deployment: str, wait_until: Callable[..., None]
+) -> None:
+    """It is kept open for twelve hours, and runs nothing again unless that was asked for."""
+    tell("patient", SignInRequired("E*TRADE refused it."))
+    wanted = DeploymentFilter.model_validate({"name": {"any_": [sign_in_deployment.partition("/")[2]]}})
+
+    def started() -> list[dict[str, object]]:
+        with get_client(sync_client=True) as client:
+            runs = client.read_flow_runs(deployment_filter=wanted)
+        return [run.parameters for run in runs if run.parameters["credentials"] == "patient"]
+
+    wait_until(lambda: bool(started()), SECONDS)
+    assert [{"credentials": "patient", "keep_open_for": "PT12H", "rerun": False}] == started()
+
+
+def test_options_reach_the_sign_in(
+    install: Callable[..., int], notify: str, sign_in_deployment: str, installed: Callable[[], int]
+) -> None:
+    """How long it waits, and whether it runs again what failed, is what the command was given."""
+    options = ["--notify", notify, "--sign-in-deployment", sign_in_deployment]
+    try:
+        assert 0 == install(*options, "--keep-open-for", "90m", "--rerun")
+        [starter] = [a for a in installed_automations() if a.name == START_SIGN_IN]
+        given = starter.actions[0].parameters
+        assert ("PT1H30M", True) == (given["keep_open_for"], given["rerun"])
+    finally:
+        installed()
+
+
+def test_misspelt_duration_is_refused(install: Callable[..., int], notify: str, capsys: Any) -> None:
+    """A duration that nobody can read ends the command before anything is installed."""
+    assert 2 == install("--notify", notify, "--keep-open-for", "all morning")
+    assert "all morning" in "".join(capsys.readouterr())
+
+
+def test_every_field_is_documented() -> None:
+    """The README lists the payload's fields and the events, all of them and in their order."""
+    text = GUIDE.read_text()
+    first_cells = re.findall(r"^\| `([a-z_.-]+)` \|", text, flags=re.MULTILINE)
+    assert list(SessionEvent) == [cell for cell in first_cells if "." in cell]
+    assert [name for name in SessionNews.model_fields if name != "event"] == [
+        cell for cell in first_cells if "." not in cell
+    ]
+
+
+def test_without_a_sign_in_deployment_the_rest_is_installed(
+    install: Callable[..., int], notify: str, capsys: Any
+) -> None:
+    """Where there is no flow `sign-in`, the command says what it left out."""
+    assert 0 == install("--notify", notify)
+    *_, last = capsys.readouterr().out.splitlines()
+    assert "left out   E*TRADE: start the sign-in (no deployment sign-in/on-demand)" == last
+
+
+@pytest.mark.parametrize("block", ["custom-webhook/nobody", "nothing"])
+def test_block_that_does_not_exist_is_named(install: Callable[..., int], block: str, capsys: Any) -> None:
+    """A block that was mistyped is said to be missing, with the next step."""
+    assert 1 == install("--notify", block)
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"There is no block {block!r}. Next: create it" in told
+
+
+def test_block_that_cannot_notify_is_refused(
+    install: Callable[..., int], keys: ETradeCredentials, capsys: Any
+) -> None:
+    """A block of another kind is refused when it is given, not when the first alert is lost."""
+    keys.save("not-a-notifier")
+    assert 1 == install("--notify", "etrade-credentials/not-a-notifier")
+    assert "cannot notify. Next: take a notification block" in " ".join(capsys.readouterr().err.split())
+
+
+def test_no_secret_is_sent(tell: Tell, heard: Any, inbox: Any, keys: ETradeCredentials) -> None:
+    """Of everything that was sent, nothing holds a secret of the credentials."""
+    tell("canary", SignInRequired("E*TRADE refused it."))
+    heard("canary", 1)
+    assert CANARY in keys.access_token.get_secret_value()
+    assert [] == [sent for sent in inbox.received if CANARY in str(sent)]
+
+
+def session(at: datetime) -> TokenSession:
+    """A session that was renewed at that moment of an Eastern day."""
+    return TokenSession(
+        environment="live",
+        fingerprint="0123456789abcdef",
+        renewed_at=at,
+        idle_at=at + timedelta(hours=2),
+        expires_at=at.replace(hour=0, minute=0) + timedelta(days=1),
+    )
+
+
+def test_what_a_stranger_answered_acts_on_nobody(tell: Tell, heard: Any, inbox: Any) -> None:
+    """A notification that quotes an answer holds no link, mention or markup of the one who answered."""
+    link = "[sign in](https://evil.example) &lt;https://evil.example|E*TRADE&gt;"
+    answer = f"<!channel> @everyone @here {link} **!**"
+    said = describe_answer(403, "text/@channel", answer)
+    tell("stranger", RenewalFailed(f"No attempt helped. {said}", advice="wait."))
+    assert ["E*TRADE: the session of stranger cannot be renewed"] == heard("stranger", 1)
+    told = inbox.body("stranger").splitlines()[0]
+    assert "sign in" in told
+    assert [] == [bad for bad in ("@", "<", "://", "](", "**", "|") if bad in told]

@@ -1,0 +1,333 @@
+"""What the events say of a session, and that telling never stops a renewal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+from prefect.events.schemas.events import ReceivedEvent
+from prefect.flow_engine import run_flow
+from prefect.states import Scheduled
+from pydantic import ValidationError
+
+from etrade_flows.news import session_news
+from etrade_flows.news.events import emit_outcome, emit_signed_in, emit_signed_out
+from etrade_flows.news.session_news import SessionNews
+from etrade_tasks import (
+    ConfigurationRefused,
+    CredentialsInvalid,
+    CredentialsNotFound,
+    ETradeCredentials,
+    RenewalFailed,
+    SessionTooShort,
+    SignInRequired,
+    TokenSession,
+)
+from etrade_tasks.clock import use_clock
+from etrade_tasks.errors import ETradeError
+from etrade_tasks.load_credentials import load_credentials
+from etrade_tasks.settings import RenewalSettings
+
+outcome_news = partial(session_news.outcome_news, expiring_before=timedelta(hours=2))
+
+SECONDS = 30
+"""How long an event may take until it can be read; the server stores events every few seconds."""
+
+FIELDS = {
+    "credentials",
+    "environment",
+    "cause",
+    "message",
+    "advice",
+    "session",
+    "expires_at",
+    "idle_at",
+    "eastern_date",
+    "once",
+    "fingerprint",
+}
+
+
+@pytest.fixture
+def keys(noon: datetime) -> ETradeCredentials:
+    """Credentials of a session that began in the morning of `noon`."""
+    secrets = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
+    values = {secret: f"canary-{secret}" for secret in secrets}
+    return ETradeCredentials.model_validate(values | {"signed_in_at": noon - timedelta(hours=3)})
+
+
+def renewed(at: datetime, **changes: Any) -> TokenSession:
+    """A session that was renewed at that moment of an Eastern day."""
+    session = TokenSession(
+        environment="live",
+        fingerprint="0123456789abcdef",
+        renewed_at=at,
+        idle_at=at + timedelta(hours=2),
+        expires_at=at.replace(hour=0, minute=0) + timedelta(days=1),
+    )
+    return session.model_copy(update=changes)
+
+
+def told(news: list[SessionNews]) -> list[tuple[str, str | None]]:
+    """Each one's event and cause."""
+    return [(each.event.removeprefix("etrade.session."), each.cause) for each in news]
+
+
+class TestWhatThereIsToTell:
+    """From a renewal's outcome to the news, without Prefect."""
+
+    def test_renewal_is_told(self, noon: datetime) -> None:
+        """A renewal in the middle of the day is one piece of news, and no alert."""
+        assert [("renewed", None)] == told(list(outcome_news("main", renewed(noon), None, noon)))
+
+    def test_reuse_is_no_news(self, noon: datetime) -> None:
+        """A session that an earlier renewal vouches for was told of then."""
+        assert [] == list(outcome_news("main", renewed(noon, reused=True), None, noon))
+
+    @pytest.mark.parametrize(("minutes", "expected"), [(120, []), (119, [("expiring", "midnight-near")])])
+    def test_expiring_begins_two_hours_before_midnight(
+        self, noon: datetime, minutes: int, expected: list[tuple[str, str]]
+    ) -> None:
+        """Midnight is near from less than two hours before it, for a reused session as well."""
+        at = noon.replace(hour=0) + timedelta(days=1) - timedelta(minutes=minutes)
+        assert expected == told(list(outcome_news("main", renewed(at, reused=True), None, at)))
+
+    def test_when_expiring_begins_can_be_set(self, noon: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`ETRADE_EXPIRING_BEFORE` takes an ISO 8601 duration, and 0 turns the alert off."""
+        late = noon.replace(hour=23, minute=50)
+        counts = []
+        for before in ("PT5M", "0", "PT15M"):
+            monkeypatch.setenv("ETRADE_EXPIRING_BEFORE", before)
+            before_end = RenewalSettings().expiring_before
+            news = outcome_news("main", renewed(late), None, late, expiring_before=before_end)
+            counts.append(len(list(news)))
+        assert [1, 1, 2] == counts
+
+    @pytest.mark.parametrize("outcome", [renewed, lambda at: RenewalFailed("It failed.")])
+    def test_consumer_key_about_to_lapse_is_told(
+        self, keys: ETradeCredentials, noon: datetime, outcome: Callable[[datetime], Any]
+    ) -> None:
+        """Whatever a renewal comes to, a key of nearly two years is told of beside it."""
+        aged = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 1)})
+        news = list(outcome_news("main", outcome(noon), aged, noon))
+        assert ("key-lapsing", "key-age") == told(news)[-1]
+        assert "main/2027-W24/key-lapsing" == news[-1].once
+        assert "in 16 days" in news[-1].message
+
+    def test_young_consumer_key_is_no_news(self, keys: ETradeCredentials, noon: datetime) -> None:
+        """Until thirty days before, the key's age is nobody's concern."""
+        young = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 16)})
+        assert [("renewed", None)] == told(list(outcome_news("main", renewed(noon), young, noon)))
+
+    def test_nobody_signed_in_is_told_as_that(self, keys: ETradeCredentials, noon: datetime) -> None:
+        """Credentials without a token are neither refused nor past midnight, and have no fingerprint."""
+        out = keys.model_copy(
+            update={"access_token": None, "access_token_secret": None, "signed_in_at": None}
+        )
+        (news,) = outcome_news("main", SignInRequired("Nobody is."), out, noon)
+        assert ("signed-out", "none, nobody is signed in", None) == (
+            news.cause,
+            news.session,
+            news.fingerprint,
+        )
+
+    def test_negative_span_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A span that was mistyped is refused when it is read."""
+        monkeypatch.setenv("ETRADE_EXPIRING_BEFORE", "-PT1H")
+        with pytest.raises(ValidationError, match="expiring_before"):
+            RenewalSettings()
+
+    @pytest.mark.parametrize(
+        ("hours_later", "kind", "expected"),
+        [
+            (12, SignInRequired, ("sign-in-required", "midnight")),
+            (0, SignInRequired, ("sign-in-required", "refused")),
+            (0, SessionTooShort, ("expiring", "too-short")),
+        ],
+    )
+    def test_sign_in_that_is_due_has_a_cause(
+        self,
+        noon: datetime,
+        keys: ETradeCredentials,
+        hours_later: int,
+        kind: type[SignInRequired],
+        expected: tuple[str, str],
+    ) -> None:
+        """Its clock tells a session that is over from a refused one, its class one that is too short."""
+        news = outcome_news("main", kind("It is so."), keys, noon + timedelta(hours=hours_later))
+        assert [expected] == told(list(news))
+
+    @pytest.mark.parametrize(
+        "kind", [RenewalFailed, ConfigurationRefused, CredentialsNotFound, CredentialsInvalid]
+    )
+    def test_failure_has_the_name_of_its_error(self, noon: datetime, kind: type[ETradeError]) -> None:
+        """A renewal that failed for good is told by the error's class, with its message and its advice."""
+        (news,) = outcome_news("main", kind("It failed.", advice="mend it."), None, noon)
+        assert [("failing", kind.__name__)] == told([news])
+        assert ("It failed.", "mend it.", "unknown") == (news.message, news.advice, news.environment)
+
+    def test_one_alert_is_one_day_and_one_cause(self, noon: datetime, keys: ETradeCredentials) -> None:
+        """The key of an alert lasts until midnight US Eastern, not until that of UTC."""
+        failure = RenewalFailed("It failed.")
+        hours = (0, 11.9, 12)
+        keyed = [next(outcome_news("main", failure, keys, noon + timedelta(hours=h))).once for h in hours]
+        today = "main/2027-06-15/failing/RenewalFailed"
+        assert [today, today, "main/2027-06-16/failing/RenewalFailed"] == keyed
+
+    def test_how_the_session_stands_in_words(self, noon: datetime, keys: ETradeCredentials) -> None:
+        """A person reads until when the session lasts, or why it is over; a guess is not made."""
+        over, guess = SignInRequired("It is over."), keys.model_copy(update={"signed_in_at": None})
+        tomorrow = noon + timedelta(days=1)
+        read = [
+            next(outcome_news("main", renewed(noon), keys, noon)).session,
+            next(outcome_news("main", over, keys, noon)).session,
+            next(outcome_news("main", over, keys, tomorrow)).session,
+            next(outcome_news("main", RenewalFailed("It failed."), guess, noon)).session,
+        ]
+        midnight = "2027-06-16 00:00 US Eastern"
+        assert [
+            f"until {midnight}",
+            "over, refused by E*TRADE",
+            f"over since {midnight}",
+            "not known",
+        ] == read
+
+
+def events_about(credentials: str) -> list[ReceivedEvent]:
+    """What the server has stored about the session of these credentials, oldest first."""
+    wanted = EventFilter(
+        event=EventNameFilter(prefix=["etrade.session."]),
+        any_resource=EventAnyResourceFilter(id=[f"etrade.session.{credentials}"]),
+    )
+    with get_client(sync_client=True) as client:
+        page = client.read_events(wanted, limit=50)
+    return sorted(page.events, key=lambda event: event.occurred)
+
+
+@flow
+def tells(credentials: str) -> None:
+    """Tells of a renewal, a sign-in that is due, a sign-in and a sign-out."""
+    loaded = load_credentials(credentials)
+    at = loaded.signed_in_at
+    emit_outcome(credentials, renewed(at), loaded)
+    emit_outcome(credentials, SignInRequired("It is over."), loaded)
+    emit_signed_in(credentials, loaded)
+    emit_signed_out(credentials, loaded)
+
+
+def run_of_a_deployment(credentials: str) -> FlowRun:
+    """Run `tells` as a run of a deployment of its own."""
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(tells)
+        deployment = client.create_deployment(flow_id, name=credentials)
+        run = client.create_flow_run_from_deployment(
+            deployment, parameters={"credentials": credentials}, state=Scheduled()
+        )
+    run_flow(tells, flow_run=run, parameters=run.parameters)
+    return run
+
+
+@pytest.mark.usefixtures("quick_flows")
+class TestOnAServer:
+    """What arrives at a real server."""
+
+    @pytest.fixture
+    def arrived(
+        self, block: str, keys: ETradeCredentials, noon: datetime, wait_until: Callable[..., None]
+    ) -> tuple[FlowRun, str, list[ReceivedEvent]]:
+        """The run that told of everything, the credentials' name, and the events as the server has them."""
+        keys.save(block, overwrite=True)
+        with use_clock(lambda: noon):
+            run = run_of_a_deployment(block)
+        wait_until(lambda: len(events_about(block)) == 4, SECONDS)
+        return run, block, events_about(block)
+
+    def test_events_arrive_with_their_resources(self, arrived: Any) -> None:
+        """Each event links to its run, deployment and block, and holds every field and no secret."""
+        run, block, events = arrived
+        names = ["renewed", "sign-in-required", "signed-in", "signed-out"]
+        assert [f"etrade.session.{name}" for name in names] == [event.event for event in events]
+        block_id = ETradeCredentials.load(block)._block_document_id
+        linked = {
+            ("flow-run", f"prefect.flow-run.{run.id}"),
+            ("deployment", f"prefect.deployment.{run.deployment_id}"),
+            ("block", f"prefect.block-document.{block_id}"),
+        }
+        for event in events:
+            about = {
+                "prefect.resource.id": f"etrade.session.{block}",
+                "prefect.resource.name": block,
+                "etrade.environment": "live",
+                "etrade.once": event.payload["once"],
+            }
+            assert about == event.resource.model_dump()
+            assert linked <= {(resource.role, resource.id) for resource in event.related}
+            assert set(event.payload) == FIELDS
+            assert "canary" not in event.model_dump_json()
+
+
+class TestTellingStopsNothing:
+    """A run goes on whatever becomes of its events."""
+
+    @pytest.fixture
+    def emitted(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of what is handed to Prefect, in place of the server."""
+        names: list[str] = []
+        monkeypatch.setattr("etrade_flows.news.events.emit_event", lambda name, **_: names.append(name))
+        return names
+
+    def test_outside_of_a_run_nothing_is_told(self, noon: datetime, emitted: list[str]) -> None:
+        """The flow's plain function, called without a server, reaches for none."""
+        emit_outcome("main", renewed(noon), None)
+        assert [] == emitted
+
+    def test_event_that_cannot_be_emitted_is_a_warning(
+        self,
+        quick_flows: None,
+        noon: datetime,
+        keys: ETradeCredentials,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Where no event can be emitted, renewal, sign-in and sign-out succeed and warnings say so."""
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise ConnectionError
+
+        monkeypatch.setattr("etrade_flows.news.events.emit_event", refuse)
+
+        @flow
+        def renews() -> str:
+            emit_outcome("main", renewed(noon), None)
+            emit_signed_in("main", keys)
+            emit_signed_out("main", keys)
+            return "done"
+
+        assert "done" == renews()
+        assert 3 == caplog.text.count("The event could not be emitted (ConnectionError).")
+
+    @pytest.mark.parametrize("scheduled", [True, False])
+    def test_scheduled_run_keeps_quiet_before_the_hour_to_sign_in(
+        self,
+        noon: datetime,
+        keys: ETradeCredentials,
+        emitted: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        scheduled: bool,
+    ) -> None:
+        """Before `ETRADE_SIGN_IN_BY` a scheduled run tells of no sign-in that is due, and of all else."""
+        expected = ["failing"] if scheduled else ["sign-in-required", "failing"]
+        monkeypatch.setenv("ETRADE_SIGN_IN_BY", "12:01")
+        run = FlowRun.model_construct(auto_scheduled=scheduled, parent_task_run_id=None)
+        monkeypatch.setattr("etrade_flows.news.events.current_run", lambda: run)
+        with use_clock(lambda: noon):
+            emit_outcome("main", SignInRequired("It is over."), keys)
+            emit_outcome("main", RenewalFailed("It failed."), keys)
+        assert [f"etrade.session.{name}" for name in expected] == emitted

@@ -1,0 +1,332 @@
+"""A verifier becomes a proven token in the block, and nothing in between is ever stored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from prefect.settings import get_current_settings
+from pydantic import SecretStr
+
+from etrade_flows import renew_access_token
+from etrade_flows.person.login import (
+    SignIn,
+    begin,
+    complete,
+    signed_out_credentials,
+    store,
+    stored_credentials,
+    without_token,
+)
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import (
+    ConfigurationRefused,
+    CredentialsInvalid,
+    CredentialsNotFound,
+    ETradeCredentials,
+    SessionState,
+    SignInRequired,
+)
+from etrade_tasks.clock import use_clock
+from etrade_tasks.errors import AuthorizationFailed, RenewalFailed, VerifierRefused
+from etrade_tasks.oauth.authorization import ConsumerKeys
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+REQUEST, ACCESS, RENEW = "/request_token", "/access_token", "/oauth/renew_access_token"
+
+
+def secrets_of(credentials: ETradeCredentials) -> tuple[str | None, str | None]:
+    keys = credentials.signing_keys
+    return keys.token, keys.token_secret
+
+
+def approved(simulator: Simulator, sign_in: SignIn) -> str:
+    """The verifier that the person is shown."""
+    return simulator.approve(sign_in.request_token.token)
+
+
+class TestComplete:
+    """`begin` and `complete`."""
+
+    def test_new_token_is_in_the_block_and_works(
+        self, simulator: Simulator, block: str, credentials: ETradeCredentials
+    ) -> None:
+        """The block's token is another than before, and E*TRADE serves it."""
+        sign_in = begin(block, stored_credentials(block))
+        complete(sign_in, approved(simulator, sign_in))
+        now_stored = stored_credentials(block)
+        assert secrets_of(credentials) != secrets_of(now_stored)
+        with now_stored.get_client() as client:
+            assert 200 == client.get("/v1/accounts/list.json").status_code
+
+    def test_all_but_the_token_stays(
+        self, simulator: Simulator, block: str, credentials: ETradeCredentials
+    ) -> None:
+        """Environment, addresses and consumer keys are those that the block had."""
+        sign_in = begin(block, stored_credentials(block))
+        complete(sign_in, approved(simulator, sign_in))
+        kept = ("environment", "consumer_key", "consumer_secret", "oauth_url", "api_url")
+        now_stored = stored_credentials(block)
+        assert {n: getattr(credentials, n) for n in kept} == {n: getattr(now_stored, n) for n in kept}
+
+    def test_session_is_dated_by_the_issue(self, simulator: Simulator, block: str) -> None:
+        """The time of sign-in is that of the new token, so that its midnight is known."""
+        simulator.advance(timedelta(hours=20))
+        sign_in = begin(block, stored_credentials(block))
+        session = complete(sign_in, approved(simulator, sign_in))
+        assert stored_credentials(block).expires_at(simulator.now()) == session.expires_at
+        assert abs(simulator.now() - stored_credentials(block).signed_in_at) < timedelta(minutes=1)
+
+    @pytest.mark.parametrize("behind", [timedelta(minutes=3), timedelta(hours=1), timedelta(hours=-5)])
+    def test_wrong_clock_costs_no_verifier(self, simulator: Simulator, block: str, behind: timedelta) -> None:
+        """A sign-in just after midnight opens the new day's session, whatever this machine's clock says."""
+        simulator.advance(timedelta(hours=12, minutes=1))
+        with use_clock(lambda: simulator.now() - behind):
+            sign_in = begin(block, stored_credentials(block))
+            session = complete(sign_in, approved(simulator, sign_in))
+        assert datetime(2027, 6, 17, 4, tzinfo=UTC) == session.expires_at
+        assert SessionState.ACTIVE is renew_access_token(block).state(simulator.now())
+
+    def test_proof_vouches_for_the_next_run(self, simulator: Simulator, block: str) -> None:
+        """The first renewal is E*TRADE's own word, and the next run makes use of it without a call."""
+        sign_in = begin(block, stored_credentials(block))
+        complete(sign_in, approved(simulator, sign_in))
+        assert True is renew_access_token(block).reused
+        assert 1 == len(simulator.calls(RENEW))
+
+    def test_unproven_token_is_not_stored(
+        self,
+        simulator: Simulator,
+        block: str,
+        credentials: ETradeCredentials,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A token that cannot be renewed leaves the old one where it was."""
+        monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
+        sign_in = begin(block, stored_credentials(block))
+        simulator.plant(Fault(status=500), path=RENEW, times=9)
+        with pytest.raises(RenewalFailed):
+            complete(sign_in, approved(simulator, sign_in))
+        assert secrets_of(credentials) == secrets_of(stored_credentials(block))
+
+    def test_refused_verifier_stores_nothing(
+        self, simulator: Simulator, block: str, credentials: ETradeCredentials
+    ) -> None:
+        """A wrong verifier leaves the old token where it was."""
+        with pytest.raises(VerifierRefused):
+            complete(begin(block, stored_credentials(block)), "wrong")
+        assert secrets_of(credentials) == secrets_of(stored_credentials(block))
+
+    def test_lost_answer_to_the_exchange_stores_nothing(
+        self, simulator: Simulator, block: str, credentials: ETradeCredentials
+    ) -> None:
+        """Where the answer with the new token is lost, the verifier is used up and the old token stays."""
+        sign_in = begin(block, stored_credentials(block))
+        simulator.plant(Fault(drop="before-answer", when="after"), path=ACCESS)
+        with pytest.raises(VerifierRefused, match="used already"):
+            complete(sign_in, approved(simulator, sign_in))
+        assert secrets_of(credentials) == secrets_of(stored_credentials(block))
+
+    def test_unreachable_etrade_begins_nothing(self, simulator: Simulator, block: str) -> None:
+        """Where E*TRADE does not answer, there is no sign-in to complete."""
+        simulator.plant(Fault(status=500), path=REQUEST, times=9)
+        with pytest.raises(AuthorizationFailed):
+            begin(block, stored_credentials(block))
+
+    def test_nothing_printed_of_a_sign_in_is_secret(self, simulator: Simulator, block: str) -> None:
+        """What Python prints of it is the credentials' name."""
+        assert f"SignIn(name={block!r})" == repr(begin(block, stored_credentials(block)))
+
+
+def edited(block: str, **changes: object) -> ETradeCredentials:
+    """The block, after somebody else has stored these changes."""
+    credentials = stored_credentials(block).model_copy(update=changes)
+    store(block, credentials)
+    return credentials
+
+
+class TestEditedMeanwhile:
+    """Somebody stores something in the block while the sign-in waits for its person."""
+
+    def test_edit_is_kept(self, simulator: Simulator, block: str) -> None:
+        """What was edited stands beside the new token."""
+        sign_in = begin(block, stored_credentials(block))
+        edited(block, consumer_key_issued_on=date(2025, 7, 15))
+        complete(sign_in, approved(simulator, sign_in))
+        assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
+        assert secrets_of(sign_in.credentials) != secrets_of(stored_credentials(block))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"consumer_key": SecretStr("fake-other-key")},
+            {"consumer_secret": SecretStr("fake-other-secret")},
+            {"environment": "sandbox"},
+            {"oauth_url": "http://127.0.0.1:9/oauth"},
+        ],
+        ids=lambda changes: next(iter(changes)),
+    )
+    def test_token_of_another_key_is_not_stored(
+        self, simulator: Simulator, block: str, changes: dict[str, object]
+    ) -> None:
+        """A token that was bought with another key, or elsewhere, is refused and the edited block stays."""
+        sign_in = begin(block, stored_credentials(block))
+        after = edited(block, **changes)
+        with pytest.raises(ConfigurationRefused, match=r"changed while the sign-in waited.*sign in again"):
+            complete(sign_in, approved(simulator, sign_in))
+        assert after == stored_credentials(block)
+
+    def test_deleted_block_is_made_again(self, simulator: Simulator, block: str) -> None:
+        """A block that was deleted meanwhile is made from what the sign-in holds."""
+        sign_in = begin(block, stored_credentials(block))
+        ETradeCredentials.delete(block)
+        complete(sign_in, approved(simulator, sign_in))
+        assert renew_access_token(block).reused
+
+
+class TestNobodySignedIn:
+    """Credentials without a token."""
+
+    def test_first_sign_in_creates_the_block(self, simulator: Simulator, block: str) -> None:
+        """Credentials that were never stored are, once their token is proven."""
+        consumer = simulator.consumer("sandbox")
+        keys = ConsumerKeys(f" {consumer.key}\n", consumer.secret)
+        addresses = {"oauth_url": simulator.oauth_url, "api_url": simulator.api_url("sandbox")}
+        fresh = signed_out_credentials(keys, {"environment": "sandbox", **addresses})
+        sign_in = begin(f"{block}-new", fresh)
+        complete(sign_in, approved(simulator, sign_in))
+        assert "sandbox" == renew_access_token(f"{block}-new").environment
+
+    @pytest.mark.parametrize(
+        ("key", "oauth_url", "named"), [("", "", "consumer_key"), ("fake", "ftp://fake", "oauth_url")]
+    )
+    def test_malformed_values_are_named(self, key: str, oauth_url: str, named: str) -> None:
+        """What is wrong with a first sign-in is named before E*TRADE is asked."""
+        with pytest.raises(CredentialsInvalid, match=named):
+            signed_out_credentials(ConsumerKeys(key, "fake-secret"), {"oauth_url": oauth_url})
+
+    def test_renewal_asks_for_a_sign_in(
+        self, simulator: Simulator, block: str, credentials: ETradeCredentials
+    ) -> None:
+        """While nobody is signed in, a run says so and E*TRADE is not called."""
+        store(block, without_token(credentials))
+        with pytest.raises(SignInRequired, match=f"Nobody is signed in to '{block}'"):
+            renew_access_token(block)
+        assert [] == simulator.calls()
+
+    def test_block_of_consumer_keys_alone_can_be_signed_in_to(self, simulator: Simulator, block: str) -> None:
+        """What a person creates in the UI, without any token, is enough for the first sign-in."""
+        consumer = simulator.consumer("live")
+        bare = ETradeCredentials(
+            consumer_key=consumer.key, consumer_secret=consumer.secret, oauth_url=simulator.oauth_url
+        )
+        bare.save(f"{block}-bare")
+        sign_in = begin(f"{block}-bare", stored_credentials(f"{block}-bare"))
+        complete(sign_in, approved(simulator, sign_in))
+        assert renew_access_token(f"{block}-bare").reused
+
+    def test_missing_block_says_how_to_make_one(self, prefect_server: None) -> None:
+        """Without a block, the command that creates it is named."""
+        with pytest.raises(CredentialsNotFound, match="login --credentials nobody"):
+            stored_credentials("nobody")
+
+
+LOGIN = """
+import sys
+from prefect.client.orchestration import SyncPrefectClient
+from etrade_flows.person.login import begin, complete, stored_credentials
+
+def hang(when, update):
+    def hanging(*arguments, **options):
+        if when == "saved":
+            update(*arguments, **options)
+        print("save", flush=True)
+        sys.stdin.readline()
+    return hanging
+
+name, step = sys.argv[1:]
+if step in ("saving", "saved"):
+    SyncPrefectClient.update_block_document = hang(step, SyncPrefectClient.update_block_document)
+sign_in = begin(name, stored_credentials(name))
+print(sign_in.request_token.token, flush=True)
+complete(sign_in, sys.stdin.readline())
+"""
+
+
+@pytest.fixture
+def login(simulator: Simulator, block: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts a sign-in in a process of its own, which hangs when it is about to store if asked to."""
+    # That process lives by the machine's clock.
+    simulator.timestamp_tolerance = timedelta(days=10_000)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(step: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", LOGIN, block, step]
+        environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
+        started.append(
+            subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("path", [REQUEST, ACCESS, RENEW])
+def test_death_during_a_call_leaves_the_old_token(
+    *,
+    simulator: Simulator,
+    block: str,
+    credentials: ETradeCredentials,
+    login: Callable[[str], subprocess.Popen[str]],
+    wait_until: Callable[..., None],
+    path: str,
+) -> None:
+    """A process killed while E*TRADE answers leaves the old token, whole, whichever call it is."""
+    simulator.plant(Fault(delay=60, when="after"), path=path)
+    process = login("calling")
+    if path != REQUEST:
+        process.stdin.write(simulator.approve(process.stdout.readline().strip()) + "\n")
+        process.stdin.flush()
+    wait_until(lambda: simulator.calls(path), seconds=60)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert secrets_of(credentials) == secrets_of(stored_credentials(block))
+
+
+@pytest.mark.parametrize(("step", "renewed"), [("saving", False), ("saved", True)])
+def test_death_around_the_save_leaves_one_token_whole(
+    *,
+    simulator: Simulator,
+    block: str,
+    credentials: ETradeCredentials,
+    login: Callable[[str], subprocess.Popen[str]],
+    step: str,
+    renewed: bool,
+) -> None:
+    """A process killed before the one update leaves the old token, after it the new one, and it works."""
+    process = login(step)
+    process.stdin.write(simulator.approve(process.stdout.readline().strip()) + "\n")
+    process.stdin.flush()
+    assert "save\n" == process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    found = stored_credentials(block)
+    assert renewed == (secrets_of(credentials) != secrets_of(found))
+    with found.get_client() as client:
+        assert 200 == client.get("/v1/accounts/list.json").status_code

@@ -1,0 +1,162 @@
+"""The runs that a missing sign-in held up: which of them go on, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import Flow, flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
+from prefect.flow_runs import suspend_flow_run
+from prefect.states import Paused
+
+from etrade_flows import renew_access_token
+from etrade_flows.person.login import store
+from etrade_flows.person.waiting_runs import let_go_on, pause_key
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials, RenewalFailed
+from etrade_tasks.clock import use_clock
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """E*TRADE on real time, by which the server dates its runs."""
+    with Simulator() as running:
+        yield running
+
+
+@flow
+def pipeline(credentials: str) -> str:
+    """Needs a session."""
+    return renew_access_token(credentials).environment
+
+
+def deployed(what: Flow[..., Any], credentials: str) -> FlowRun:
+    """A run of a deployment of this flow, for a worker to take."""
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow(what), name=credentials)
+        return client.create_flow_run_from_deployment(deployment, parameters={"credentials": credentials})
+
+
+def current(run: FlowRun) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run.id)
+
+
+def run_as_a_worker(what: Flow[..., Any], run: FlowRun) -> FlowRun:
+    """The run, after what a worker does with it."""
+    with suppress(Pause):  # how a suspended run leaves its process
+        run_flow(what, flow_run=current(run), return_type="state")
+    return current(run)
+
+
+def test_failed_run_goes_on_once_somebody_has_signed_in(
+    signed_out: str, credentials: ETradeCredentials
+) -> None:
+    """The very run that failed for want of a sign-in runs again, and ends well."""
+    run = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    assert run.state.is_failed()
+    store(signed_out, credentials)
+    assert [run.name] == let_go_on(signed_out)
+    assert "AwaitingRetry" == current(run).state.name
+    assert run_as_a_worker(pipeline, run).state.is_completed()
+    assert [] == let_go_on(signed_out)
+
+
+def test_suspended_run_is_resumed(signed_out: str) -> None:
+    """A run that suspended itself under the sign-in's key is taken up by a worker again."""
+
+    @flow
+    def patient(credentials: str) -> None:
+        suspend_flow_run(timeout=3600, key=pause_key(credentials))
+
+    run = run_as_a_worker(patient, deployed(patient, signed_out))
+    assert run.state.is_paused()
+    assert [run.name] == let_go_on(signed_out)
+    assert run_as_a_worker(patient, run).state.is_completed()
+
+
+def test_other_runs_are_left_alone(signed_out: str) -> None:
+    """What failed otherwise, waits for something else, or is a renewal itself does not go on."""
+
+    @flow
+    def fails(credentials: str) -> None:
+        raise RenewalFailed(f"The session of {credentials!r} was not renewed.")
+
+    @flow
+    def waits(credentials: str) -> None:
+        suspend_flow_run(timeout=3600, key=f"another-{credentials}")
+
+    for what in (fails, waits, renew_access_token):
+        run_as_a_worker(what, deployed(what, signed_out))
+    assert [] == let_go_on(signed_out)
+
+
+def test_run_that_a_sign_in_cannot_mend_is_left_alone(block: str) -> None:
+    """A pipeline that midnight would cut off failed for the day's length, which no sign-in changes."""
+
+    @flow
+    def long_pipeline(credentials: str) -> None:
+        renew_access_token(credentials, required_for=timedelta(hours=30))
+
+    run = run_as_a_worker(long_pipeline, deployed(long_pipeline, block))
+    assert "SessionTooShort" in run.state.message
+    assert [] == let_go_on(block)
+
+
+def test_accounts_are_told_apart(signed_out: str) -> None:
+    """A sign-in to other credentials moves nothing."""
+    run = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    assert [] == let_go_on(f"{signed_out}-other")
+    assert [] == let_go_on(signed_out[:-1])
+    assert current(run).state.is_failed()
+
+
+def test_run_outside_of_a_deployment_is_left_alone(signed_out: str) -> None:
+    """Nobody could run it again: no worker knows its code."""
+    pipeline(signed_out, return_state=True)
+    assert [] == let_go_on(signed_out)
+
+
+def test_run_of_yesterday_is_left_alone(signed_out: str, simulator: Simulator) -> None:
+    """A run that failed on an earlier Eastern day has had its time."""
+    run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    with use_clock(lambda: simulator.now() + timedelta(days=1)):
+        assert [] == let_go_on(signed_out)
+
+
+def test_run_that_is_gone_is_named(
+    signed_out: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the server does not take the state of one run, a warning names it, and the others go on."""
+    gone, other = (run_as_a_worker(pipeline, deployed(pipeline, signed_out)) for _ in range(2))
+    set_state = SyncPrefectClient.set_flow_run_state
+
+    def delete_first(client: SyncPrefectClient, run_id: UUID, *arguments: Any, **options: Any) -> Any:
+        if run_id == gone.id:
+            client.delete_flow_run(run_id)
+        return set_state(client, run_id, *arguments, **options)
+
+    monkeypatch.setattr(SyncPrefectClient, "set_flow_run_state", delete_first)
+    assert [other.name] == let_go_on(signed_out)
+    assert f"The run {gone.name!r} could not go on; look at it in the UI (ObjectNotFound)" in caplog.text
+
+
+def test_run_that_may_not_go_on_is_named(signed_out: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A pause that is over cannot be resumed; a warning names the run, and the others go on."""
+    failed = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    late = deployed(pipeline, signed_out)
+    with get_client(sync_client=True) as client:
+        over = Paused(timeout_seconds=-60, pause_key=pause_key(signed_out))
+        client.set_flow_run_state(late.id, over, force=True)
+    assert [failed.name] == let_go_on(signed_out)
+    assert f"The run {late.name!r} could not go on" in caplog.text

@@ -1,0 +1,283 @@
+"""What the flow leaves in Prefect for an operator: named states, tags and a report."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import State
+
+from etrade_flows import renew_access_token
+from etrade_flows.report.artifact import artifact_key
+from etrade_flows.runs.endings import alert_is_due
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
+from etrade_tasks.session import EASTERN
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+Scheduled = Callable[..., State[Any]]
+
+RENEW = "/oauth/renew_access_token"
+REFUSAL = Fault(status=401, body="oauth_problem=token_rejected")
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """E*TRADE on real time, by which the server dates its runs."""
+    with Simulator() as running:
+        yield running
+
+
+def run_of(state: State[Any]) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(state.state_details.flow_run_id)
+
+
+def shown(block: str) -> str:
+    """The latest report on the credentials of that name."""
+    return Artifact.get(artifact_key(block)).data
+
+
+def outcomes_in(report: str) -> list[str]:
+    """The outcomes in the attempts' table, the latest attempt first."""
+    return re.findall(r"^\| \d\d:\d\d \| \S (.*?) \|", report.replace("\u00a0", " "), re.MULTILINE)
+
+
+def test_states_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
+    """The run list tells a renewal from a reuse, and the state's message says how long it holds."""
+    first, second = (renew_access_token(block, return_state=True) for _ in range(2))
+    assert [("Renewed", True), ("Reused", True)] == [(s.name, s.is_completed()) for s in (first, second)]
+    assert re.fullmatch(r"Renewed in 1 call; idle from \d\d:\d\d, over at 00:00 US Eastern\.", first.message)
+    assert isinstance(second.result(), TokenSession)
+
+
+def test_calling_the_function_itself_gives_the_session(simulator: Simulator, block: str) -> None:
+    """Outside of any run the flow's own function returns the session, not a state."""
+    assert isinstance(renew_access_token.fn(block), TokenSession)
+
+
+def test_run_is_tagged(simulator: Simulator, block: str) -> None:
+    """The run can be found by `etrade`, by its environment and by its credentials' name."""
+    state = renew_access_token(block, return_state=True)
+    assert {"etrade", "live", block} == set(run_of(state).tags)
+
+
+def test_report_tells_how_the_session_stands(simulator: Simulator, block: str) -> None:
+    """After a renewal the report says active, shows the clocks, the attempt and the picture of the day."""
+    session = renew_access_token(block)
+    text = shown(block)
+    assert "active" in text.splitlines()[0]
+    assert f"{session.idle_at.astimezone():%H:%M}" in text
+    assert "renewed" in text
+    picture = re.search(r"!\[[^\]]+\]\(data:image/svg\+xml;base64,([^)]+)\)", text)[1]
+    assert base64.b64decode(picture).lstrip().startswith(b"<")
+
+
+def test_age_of_the_consumer_key_is_told(
+    simulator: Simulator, block: str, credentials: ETradeCredentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Thirty days before the key is two years old, the log and the report of a green run say so."""
+    issued = (simulator.now() - timedelta(days=705)).date()
+    credentials.model_copy(update={"consumer_key_issued_on": issued}).save(block, overwrite=True)
+    assert "Renewed" == renew_access_token(block, return_state=True).name
+    assert "The consumer key is two years old in" in shown(block)
+    assert "request a new consumer key" in caplog.text
+
+
+def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: str) -> None:
+    """Each run brings the same report up to date, and lists the earlier attempts of the day."""
+    renew_access_token(block)
+    renew_access_token(block)
+    simulator.plant(REFUSAL, path=RENEW)
+    with pytest.raises(SignInRequired):
+        renew_access_token(block, force=True)
+    text = shown(block).replace("\u00a0", " ")
+    assert "sign-in required" in text.splitlines()[0]
+    assert "**Next:** sign in at E" in text
+    assert ["sign-in required", "reused", "renewed"] == outcomes_in(text)
+
+
+def test_session_too_short_for_a_pipeline_is_told_as_that(simulator: Simulator, block: str) -> None:
+    """In its own run's report and in the next one's, a session that was too short stays active."""
+    renew_access_token(block)
+    with pytest.raises(SessionTooShort):
+        renew_access_token(block, required_for=timedelta(hours=30))
+    own = shown(block)
+    renew_access_token(block)
+    assert ["too short", "renewed"] == outcomes_in(own)
+    assert ["reused", "too short", "renewed"] == outcomes_in(shown(block))
+    assert [True, True] == ["✅ active" in report.splitlines()[0] for report in (own, shown(block))]
+
+
+def test_failure_is_reported_with_what_was_answered(
+    simulator: Simulator, block: str, monkeypatch: Any
+) -> None:
+    """A failing renewal shows as failing, with the answer that E*TRADE gave."""
+    monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
+    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "5")
+    simulator.plant(Fault(status=500), path=RENEW)
+    with pytest.raises(RenewalFailed):
+        renew_access_token(block)
+    text = shown(block)
+    assert "failing" in text.splitlines()[0]
+    assert "status 500" in text
+
+
+def test_failure_denies_no_renewal(simulator: Simulator, block: str, monkeypatch: Any) -> None:
+    """A failing renewal's report still says when the token was last renewed."""
+    renew_access_token(block)
+    monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
+    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "5")
+    simulator.plant(Fault(status=500), path=RENEW)
+    with pytest.raises(RenewalFailed):
+        renew_access_token(block, force=True)
+    assert "❌ failing" in shown(block).splitlines()[0]
+    assert re.search(r"^\| renewed \| \d\d:\d\d \|", shown(block), re.MULTILINE)
+
+
+def test_report_that_cannot_be_written_stops_nothing(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the server takes no report, the renewal succeeds and a warning says so."""
+
+    def refuse(**_: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("etrade_flows.report.artifact.create_markdown_artifact", refuse)
+    assert renew_access_token(block).reused is False
+    assert "The report could not be written (ConnectionError)." in caplog.text
+
+
+def at(hour: int) -> datetime:
+    """A full hour of an Eastern day; below zero, of the day before."""
+    return datetime(2027, 6, 15, tzinfo=EASTERN) + timedelta(hours=hour)
+
+
+@pytest.mark.parametrize(
+    ("alerted_at", "well_at", "due"),
+    [
+        pytest.param(None, (None, None), True, id="first of the day"),
+        pytest.param(at(9), (None, None), False, id="told already"),
+        pytest.param(at(9), (at(-12), None), False, id="signed in yesterday"),
+        pytest.param(at(9), (at(8), None), False, id="signed in before the alert"),
+        pytest.param(at(9), (at(10), None), True, id="signed in after the alert"),
+        pytest.param(at(9), (None, at(10)), True, id="renewed after the alert"),
+        pytest.param(at(11), (at(10), at(10)), False, id="told again"),
+        pytest.param(at(-1), (None, None), True, id="told yesterday"),
+    ],
+)
+def test_one_alert_for_each_session_that_ended(
+    alerted_at: datetime | None, well_at: tuple[datetime | None, ...], due: bool
+) -> None:
+    """A run alerts unless one has since the day began, somebody signed in or a run renewed the token."""
+    assert due == alert_is_due(at(12), sign_in_by=time(0), alerted_at=alerted_at, well_at=well_at)
+
+
+class TestScheduledRuns:
+    """Runs that a schedule started, on a day when nobody has signed in."""
+
+    @pytest.fixture
+    def dead(self, block: str, credentials_for: Any, simulator: Simulator) -> str:
+        """Credentials whose session was yesterday's."""
+        yesterday = datetime.now(UTC) - timedelta(days=2)
+        token = simulator.sign_in("live", issued_at=yesterday)
+        credentials_for(token).save(block, overwrite=True)
+        return block
+
+    @pytest.fixture
+    def scheduled(self, run_by_schedule: Scheduled) -> Scheduled:
+        """Runs the renewal of these credentials as a schedule would."""
+        return partial(run_by_schedule, renew_access_token)
+
+    def test_first_of_the_day_fails_and_the_rest_are_quiet(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str
+    ) -> None:
+        """One run a day alerts as a failure; the later ones complete, by the same name."""
+        states = [scheduled(dead) for _ in range(3)]
+        assert ["SignInRequired"] * 3 == [state.name for state in states]
+        assert [True, False, False] == [state.is_failed() for state in states]
+        assert [False, True, True] == [state.is_completed() for state in states]
+        assert "Next: sign in" in states[2].message
+        assert [] == simulator.calls(RENEW)
+
+    def test_token_that_dies_after_the_sign_in_alerts(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str, credentials_for: Any
+    ) -> None:
+        """The morning's alert was for yesterday's token; the end of today's is told once as well."""
+        states = [scheduled(dead)]
+        token = simulator.sign_in("live")
+        credentials_for(token, signed_in_at=datetime.now(UTC)).save(dead, overwrite=True)
+        simulator.plant(REFUSAL, path=RENEW, times=2)
+        states += [scheduled(dead) for _ in range(2)]
+        assert ["SignInRequired"] * 3 == [state.name for state in states]
+        assert [True, True, False] == [state.is_failed() for state in states]
+
+    def test_renewed_run_tells_of_a_sign_in_that_nobody_dated(
+        self, simulator: Simulator, scheduled: Scheduled, block: str, credentials: ETradeCredentials
+    ) -> None:
+        """Where the time of sign-in is not known, a run that renewed the token ends the quiet."""
+        credentials.model_copy(update={"signed_in_at": None}).save(block, overwrite=True)
+        states = []
+        for refused in (True, True, False, True, True):
+            if refused:
+                simulator.plant(REFUSAL, path=RENEW)
+            states.append(scheduled(block, force=True))
+        assert "Renewed" == states[2].name
+        assert [True, False, False, True, False] == [state.is_failed() for state in states]
+
+    def test_two_credentials_alert_apart(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str, credentials_for: Any
+    ) -> None:
+        """One account's alert does not silence another's."""
+        other = f"{dead[:40]}-other"
+        credentials_for(simulator.sign_in("live", issued_at=datetime.now(UTC) - timedelta(days=2))).save(
+            other
+        )
+        assert [True, True] == [scheduled(name).is_failed() for name in (dead, other)]
+
+    def test_before_the_time_to_sign_in_no_run_alerts(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Until the hour by which a person is expected to have signed in, runs are quiet."""
+        monkeypatch.setenv("ETRADE_SIGN_IN_BY", "23:59:59.999999")
+        assert scheduled(dead).is_completed()
+
+    def test_as_a_subflow_it_always_raises(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str
+    ) -> None:
+        """A pipeline is failed each time, however often the day's alert was given."""
+
+        @flow
+        def pipeline() -> None:
+            renew_access_token(dead)
+
+        scheduled(dead)
+        for _ in range(2):
+            with pytest.raises(SignInRequired):
+                pipeline()
+
+    def test_session_that_is_only_too_short_always_fails(
+        self, simulator: Simulator, scheduled: Scheduled, block: str
+    ) -> None:
+        """With somebody signed in no run is quiet, however often it finds the session too short."""
+        states = [scheduled(block, required_for="PT30H") for _ in range(2)]
+        assert [True, True] == [state.is_failed() for state in states]
+        assert all("exception: SessionTooShort: " in state.message for state in states)
+
+    def test_a_person_who_starts_it_is_told(
+        self, simulator: Simulator, scheduled: Scheduled, dead: str
+    ) -> None:
+        """A run that no schedule started fails as such, so that its starter sees why."""
+        scheduled(dead)
+        with pytest.raises(SignInRequired):
+            renew_access_token(dead)

@@ -1,0 +1,449 @@
+"""What an operator reads of a session, above all its first line."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import re
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from etrade_flows.report.day import Attempt, AttemptOutcome, SessionDay
+from etrade_flows.report.markdown import DETAIL_LENGTH, escape, render_report
+from etrade_flows.report.picture import draw_timeline
+from etrade_tasks.session import EASTERN, midnight_after
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, TOO_SHORT = AttemptOutcome
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(text: str, date: str = "2027-01-15") -> datetime:
+    """A wall-clock time in New York on the day in question."""
+    return datetime.fromisoformat(f"{date} {text}").replace(tzinfo=EASTERN)
+
+
+def attempt(
+    when: str, outcome: AttemptOutcome = RENEWED, detail: str = "Done.", took: timedelta | None = None
+) -> Attempt:
+    """One attempt that came to `outcome`."""
+    return Attempt(at(when), outcome, detail, took)
+
+
+def a_day(*attempts: Attempt, signed_in: str | None = "08:00", **changes: object) -> SessionDay:
+    """A day with these attempts, after a sign-in at eight."""
+    day = SessionDay(at(signed_in) if signed_in else None, None, None, None, attempts, None)
+    return dataclasses.replace(day, **changes)
+
+
+class Rendered(HTMLParser):
+    """A report as a viewer shows it: its table rows, images, links and other text."""
+
+    def __init__(self, markdown: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.images: list[dict[str, str | None]] = []
+        self.links: list[str | None] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self._in_cell = False
+        viewer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+        # It shows an image with its data in the address, as Prefect does.
+        viewer.validateLink = lambda _: True  # type: ignore[method-assign]
+        self.feed(viewer.render(markdown))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what begins."""
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self._in_cell = True
+            self.rows[-1].append("")
+        elif tag == "img":
+            self.images.append(dict(attrs))
+        elif tag == "a":
+            self.links.append(dict(attrs)["href"])
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note that a cell ends."""
+        if tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.text += data
+        if self._in_cell:
+            self.rows[-1][-1] += data.replace("\u00a0", " ")
+
+
+def attempts_in(report: str) -> list[list[str]]:
+    """The rows of the attempts' table."""
+    rows = Rendered(report).rows
+    heads = [i for i, row in enumerate(rows) if row[:2] == ["Eastern", "outcome"]]
+    return rows[heads[0] + 1 :] if heads else []
+
+
+def limits_in(report: str) -> list[list[str]]:
+    """The rows of the table of limits, its head included."""
+    return [
+        row for row in Rendered(report).rows if row[0] in ("", "renewed", "goes idle", "expires", "refused")
+    ]
+
+
+@st.composite
+def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
+    """Any day, plausible or not, and a moment to look at it."""
+    now = draw(
+        st.datetimes(
+            min_value=datetime(2007, 1, 1),  # noqa: DTZ001  # Hypothesis adds the zone
+            max_value=datetime(2100, 1, 1),  # noqa: DTZ001
+            timezones=st.sampled_from([UTC, EASTERN, BERLIN]),
+        )
+    )
+    near = st.timedeltas(timedelta(hours=-30), timedelta(hours=30)).map(lambda span: now + span)
+    maybe = st.none() | near
+    took = st.none() | st.timedeltas(timedelta(0), timedelta(days=2))
+    attempts = st.builds(Attempt, near, st.sampled_from(AttemptOutcome), st.text(), took)
+    several = st.lists(attempts, max_size=30).map(tuple)
+    day = st.builds(SessionDay, maybe, maybe, maybe, maybe, several, st.none() | st.text())
+    return draw(day), now
+
+
+# The first line -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("day", "now", "expected"),
+    [
+        pytest.param(
+            a_day(), "09:00", "✅ active: idle from 10:00 unless a renewal comes first", id="active"
+        ),
+        pytest.param(a_day(attempt("22:30")), "23:00", "✅ active: over at midnight", id="active to the end"),
+        pytest.param(a_day(), "10:00", "⚠️ inactive: the next renewal revives it", id="inactive"),
+        pytest.param(
+            a_day(attempt("09:00", FAILED)),
+            "09:30",
+            "❌ failing: idle from 10:00 unless a renewal comes first",
+            id="failing while active",
+        ),
+        pytest.param(
+            a_day(attempt("11:00", FAILED)),
+            "11:30",
+            "❌ failing: the token is inactive since 10:00",
+            id="failing while inactive",
+        ),
+        pytest.param(
+            a_day(attempt("11:00", FAILED), signed_in=None),
+            "11:30",
+            "❌ failing: no sign-in is known",
+            id="failing without a session",
+        ),
+        pytest.param(
+            a_day(attempt("09:00", FAILED), attempt("09:10")),
+            "09:30",
+            "✅ active: idle from 11:10 unless a renewal comes first",
+            id="recovered",
+        ),
+        pytest.param(
+            a_day(attempt("07:00", FAILED)),
+            "08:30",
+            "✅ active: idle from 10:00 unless a renewal comes first",
+            id="signed in after a failure",
+        ),
+        pytest.param(
+            a_day(attempt("09:00", SIGN_IN_REQUIRED)),
+            "09:30",
+            "⛔ sign-in required: E*TRADE refused the token at 09:00",
+            id="refused",
+        ),
+        pytest.param(
+            a_day(attempt("07:00", SIGN_IN_REQUIRED)),
+            "08:30",
+            "✅ active: idle from 10:00 unless a renewal comes first",
+            id="signed in after a refusal",
+        ),
+        pytest.param(
+            a_day(signed_in=None), "09:30", "⛔ sign-in required: no sign-in is known", id="nobody signed in"
+        ),
+    ],
+)
+def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: str, expected: str) -> None:
+    """The operator reads the standing first, with one sign, and why it is so or until when."""
+    first_line = render_report("main", day, at(now)).splitlines()[0]
+    assert expected == Rendered(first_line).text.strip()
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        pytest.param(at("00:00", "2027-01-16"), "the last session ended at midnight", id="at midnight"),
+        pytest.param(at("23:00", "2027-01-16"), "the last session ended at midnight", id="the next day"),
+        pytest.param(at("00:00", "2027-01-17"), "the last session was of Fri 15 Jan 2027", id="later"),
+    ],
+)
+def test_a_session_is_over_at_midnight(now: datetime, expected: str) -> None:
+    """From its midnight on a session takes a person, however lively or failing it was."""
+    day = a_day(attempt("23:30"), attempt("23:50", FAILED))
+    assert f"## ⛔ sign-in required: {expected}" == render_report("main", day, now).splitlines()[0]
+
+
+def test_a_session_too_short_for_a_pipeline_goes_on() -> None:
+    """A pipeline that needs the session past its midnight is refused; the token is not."""
+    report = render_report("main", a_day(attempt("09:00", TOO_SHORT)), at("09:30"))
+    assert "## ✅ active: idle from 10:00 unless a renewal comes first" == report.splitlines()[0]
+    assert ["◇ too short"] == [row[1] for row in attempts_in(report)]
+
+
+def test_a_refusal_of_another_day_is_told_by_its_day() -> None:
+    """The hour of a refusal means nothing on the day after; the session's date does."""
+    day = a_day(attempt("09:00", SIGN_IN_REQUIRED))
+    expected = "## ⛔ sign-in required: the last session was of Fri 15 Jan 2027"
+    assert expected == render_report("main", day, at("09:30", "2027-01-16")).splitlines()[0]
+
+
+@unhurried
+@given(st.text(), days())
+def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[SessionDay, datetime]) -> None:
+    """Any day has a report: a line on the standing, one picture and at most ten attempts."""
+    report = render_report(name, *case, BERLIN)
+    known = r"## (✅ active|⚠️ inactive|❌ failing|⛔ sign-in required): \S.*"
+    assert re.fullmatch(known, report.splitlines()[0])
+    assert min(len(case[0].attempts), 10) == len(attempts_in(report))
+    assert 1 == len(Rendered(report).images)
+
+
+# The limits ---------------------------------------------------------------------------------------------
+
+
+def test_the_limits_are_told_in_both_zones_and_by_distance() -> None:
+    """An operator elsewhere reads the limits by the clock on the wall and by how far off they are."""
+    day = a_day(renewed_at=at("14:05"), idle_at=at("16:05"), expires_at=midnight_after(at("14:05")))
+    expected = [
+        ["", "Eastern", "local (CET)", "how long"],
+        ["renewed", "14:05", "20:05", "5 min ago"],
+        ["goes idle", "16:05", "22:05", "in 1 h 55 min"],
+        ["expires", "00:00, Sat 16 Jan", "06:00, Sat 16 Jan", "in 9 h 50 min"],
+    ]
+    assert expected == limits_in(render_report("main", day, at("14:10"), BERLIN))
+
+
+@pytest.mark.parametrize(
+    "local",
+    [None, EASTERN, timezone(timedelta(hours=-5), "EST")],
+    ids=["no zone", "Eastern itself", "the same offset"],
+)
+def test_eastern_time_is_told_once(local: tzinfo | None) -> None:
+    """A reader whose clock shows Eastern time, or of no known zone, gets no second column."""
+    assert ["", "Eastern", "how long"] == limits_in(render_report("main", a_day(), at("09:00"), local))[0]
+
+
+def test_a_session_never_renewed_says_so() -> None:
+    """After a sign-in alone there is no renewal to tell the time of."""
+    expected = ["renewed", "–", "not since the sign-in"]  # noqa: RUF001
+    assert expected == limits_in(render_report("main", a_day(), at("09:00")))[1]
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        pytest.param(a_day(attempt("10:00"), attempt("11:00", FAILED)), "10:00", id="then failed"),
+        pytest.param(a_day(attempt("10:00"), renewed_at=at("09:00")), "10:00", id="later by the attempts"),
+        pytest.param(a_day(attempt("09:00"), renewed_at=at("10:00")), "10:00", id="later by the session"),
+        pytest.param(a_day(attempt("10:00"), signed_in=None), "10:00", id="no sign-in known"),
+        pytest.param(a_day(attempt("07:00")), "–", id="before the sign-in"),  # noqa: RUF001
+    ],
+)
+def test_the_last_renewal_is_told_whoever_knows_of_it(day: SessionDay, expected: str) -> None:
+    """The limits name the last renewal since the sign-in, as the list of attempts does."""
+    assert ["renewed", expected] == limits_in(render_report("main", day, at("11:30")))[1][:2]
+
+
+@pytest.mark.parametrize("renewed", ["22:00", "22:30"])
+def test_a_session_that_stays_active_to_its_end_has_no_idle_time(renewed: str) -> None:
+    """An idle limit at midnight or past it is none."""
+    expected = ["goes idle", "–", "not before the session is over"]  # noqa: RUF001
+    assert expected == limits_in(render_report("main", a_day(attempt(renewed)), at("23:00")))[2]
+
+
+def test_a_refusal_takes_the_place_of_the_expiry() -> None:
+    """What E*TRADE refused has no midnight to wait for."""
+    day = a_day(attempt("09:00", SIGN_IN_REQUIRED))
+    assert ["refused", "09:00", "45 s ago"] == limits_in(render_report("main", day, at("09:00:45")))[3]
+
+
+def test_without_a_session_there_are_no_limits() -> None:
+    """Where nothing is known of a session, no table of dashes is shown."""
+    assert [] == limits_in(render_report("main", a_day(signed_in=None), at("09:00")))
+
+
+def test_an_hour_that_comes_twice_is_counted_twice() -> None:
+    """Distances go by elapsed time: on the day of 25 hours midnight is 24 hours from one o'clock."""
+    now = at("01:00", "2027-11-07")
+    day = SessionDay(now, None, None, None, (), None)
+    assert ["expires", "00:00, Mon 8 Nov", "in 1 d 0 h"] == limits_in(render_report("main", day, now))[3]
+
+
+# The picture --------------------------------------------------------------------------------------------
+
+
+def test_the_picture_is_in_the_report() -> None:
+    """The image's address holds the whole picture, and its alternative text says what it shows."""
+    day, now = a_day(attempt("09:00")), at("10:00")
+    (image,) = Rendered(render_report("main", day, now)).images
+    head, _, data = str(image["src"]).partition(",")
+    assert ("data:image/svg+xml;base64", draw_timeline(day, now)) == (head, base64.b64decode(data).decode())
+    assert "active, idle from 11:00" in str(image["alt"])
+
+
+def test_a_working_day_makes_a_small_report() -> None:
+    """An hourly schedule's whole day stays under the 12 kB that a viewer shows without delay."""
+    attempts = (attempt(f"{hour:02}:05", detail="The token is active again.") for hour in range(9, 24))
+    assert len(render_report("main", a_day(*attempts), at("23:30"), BERLIN).encode()) < 12_000
+
+
+# The attempts -------------------------------------------------------------------------------------------
+
+
+def test_the_last_ten_attempts_are_listed_newest_first() -> None:
+    """Of many attempts in any order the latest ten are shown, and how many there were."""
+    report = render_report(
+        "main", a_day(*(attempt(f"10:{m:02}") for m in (7, *range(7), *range(8, 15)))), at("11:00")
+    )
+    assert [f"10:{m:02}" for m in range(14, 4, -1)] == [row[0] for row in attempts_in(report)]
+    assert "10 of 15" in report
+
+
+def test_an_outcome_stays_on_one_line() -> None:
+    """However narrow a table is shown, an outcome is not parted from its mark."""
+    assert "◆\u00a0sign-in\u00a0required" in render_report(
+        "main", a_day(attempt("09:00", SIGN_IN_REQUIRED)), at("10:00")
+    )
+
+
+def test_a_moment_ago_is_just_now() -> None:
+    """Seconds after a renewal nobody is told of seconds."""
+    report = render_report(
+        "main", dataclasses.replace(a_day(attempt("09:00")), renewed_at=at("09:00")), at("09:00:09")
+    )
+    assert "just now" in limits_in(report)[1]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "took", "expected"),
+    [
+        pytest.param(RENEWED, timedelta(seconds=0.84), ["✓ renewed", "0.8 s"], id="renewed"),
+        pytest.param(REUSED, timedelta(0), ["• reused", "0.0 s"], id="reused"),
+        pytest.param(FAILED, timedelta(seconds=150), ["✕ failed", "2 min"], id="failed"),
+        pytest.param(SIGN_IN_REQUIRED, None, ["◆ sign-in required", "–"], id="sign-in required"),  # noqa: RUF001
+    ],
+)
+def test_an_attempt_tells_its_outcome_and_length(
+    outcome: AttemptOutcome, took: timedelta | None, expected: list[str]
+) -> None:
+    """Each attempt has its time, its outcome with a mark, what it said and how long it took."""
+    (row,) = attempts_in(
+        render_report("main", a_day(attempt("09:00", outcome, "So it was.", took)), at("10:00"))
+    )
+    assert ["09:00", expected[0], "So it was.", expected[1]] == row
+
+
+def test_an_attempt_of_another_day_carries_its_date() -> None:
+    """Yesterday's attempts cannot be taken for today's."""
+    (row,) = attempts_in(render_report("main", a_day(attempt("09:00")), at("00:20", "2027-01-16")))
+    assert "09:00, Fri 15 Jan" == row[0]
+
+
+def test_a_long_detail_is_cut() -> None:
+    """A detail without end takes no more than its room."""
+    (row,) = attempts_in(render_report("main", a_day(attempt("09:00", detail="x" * 9999)), at("10:00")))
+    assert "x" * (DETAIL_LENGTH - 1) + "…" == row[2]
+
+
+def test_no_attempts_are_told_as_none() -> None:
+    """A quiet day says that nothing was tried."""
+    assert "No attempt to renew is known." in render_report("main", a_day(), at("09:00"))
+
+
+# What to do next ----------------------------------------------------------------------------------------
+
+
+def test_the_advice_is_given_above_the_tables() -> None:
+    """What to do next stands where it is read first, letter for letter."""
+    advice = "open Blocks > main, or set the ETRADE_* variables | and run `it`."
+    report = render_report("main", a_day(signed_in=None, advice=advice), at("09:00"))
+    assert f"Next: {advice}" in Rendered(report).text
+    assert report.index("Next:") < report.index("data:image")
+
+
+def test_an_address_in_the_advice_can_be_followed() -> None:
+    """The page to sign in at is a link, without the full stop that ends the sentence."""
+    address = "https://us.etrade.com/e/t/etws/authorize?key=a_b&token=c*d%2F"
+    day = a_day(signed_in=None, advice=f"sign in at {address}. Then return.")
+    rendered = Rendered(render_report("main", day, at("09:00")))
+    assert [address] == rendered.links
+    assert f"Next: sign in at {address}. Then return." in rendered.text
+
+
+def test_notice_stands_above_the_tables() -> None:
+    """What has no hurry is told below the headline, letter for letter."""
+    report = render_report("main", dataclasses.replace(a_day(), notice="The key | lapses."), at("09:00"))
+    assert "⚠️ The key | lapses." in Rendered(report).text
+    assert "⚠️" not in render_report("main", a_day(attempt("08:30")), at("09:00"))
+
+
+def test_without_advice_nothing_is_to_be_done() -> None:
+    """Where there is nothing to do, nothing is asked for."""
+    assert "Next:" not in render_report("main", a_day(), at("09:00"))
+
+
+# Escaping -----------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "a | b",
+    "a \\| b \\",
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "[text](javascript:alert(1)) ![x](y)",
+    "**bold** _thin_ ~~gone~~ `code` ``",
+    "&lt;b&gt; &amp; &#42; &copy;",
+    "# head",
+    "$x$ {y} !",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_comes_from_outside_is_shown_letter_for_letter(text: str) -> None:
+    """Markup in a detail or a name is shown, never obeyed, and never breaks the table."""
+    rendered = Rendered(render_report(text, a_day(attempt("09:00", FAILED, text)), at("10:00")))
+    assert ["09:00", "✕ failed", text, "–"] == rendered.rows[-1]  # noqa: RUF001
+    assert f"{text} on Fri 15 Jan" in rendered.text
+    assert {"h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "img"} == rendered.tags
+
+
+@unhurried
+@given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=1))
+def test_any_visible_text_survives_escaping(text: str) -> None:
+    """Whatever visible characters a text is made of, a viewer shows them as they were."""
+    assert text == Rendered(f"x {escape(text)}").text.strip()[2:].replace("\u2060", "")
+
+
+def test_lines_become_one() -> None:
+    """Line breaks, tabs and characters that change the direction of writing become spaces."""
+    assert "a b c d e" == escape(" a\r\nb\tc\u202e d\x00\u2028e\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["see https://evil.example/x", "see www.evil.example", "ask me@evil.example"]
+)
+def test_a_strangers_address_is_not_made_a_link(text: str) -> None:
+    """Viewers turn addresses into links by themselves; one that E*TRADE's answer holds stays text."""
+    pattern = r"https?://|www\.|\w@\w"
+    assert (True, False) == (bool(re.search(pattern, text)), bool(re.search(pattern, escape(text))))

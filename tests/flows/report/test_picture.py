@@ -1,0 +1,458 @@
+"""The picture of a session's day, and the reading of the day that it shows."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etrade_flows.report.day import Attempt, AttemptOutcome, Phase, SessionDay, day_bounds, stretches
+from etrade_flows.report.picture import describe, draw_timeline
+from etrade_flows.report.shapes import HEIGHT, WIDTH
+from etrade_tasks.session import EASTERN, midnight_after
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, _ = AttemptOutcome
+DATE = "2027-01-15"
+SVG = "{http://www.w3.org/2000/svg}"
+MARGIN = 28
+LABEL_SIZE = "13.5"
+
+
+def at(text: str, date: str = DATE, *, fold: int = 0) -> datetime:
+    """A wall-clock time in New York on the day in question."""
+    return datetime.fromisoformat(f"{date} {text}").replace(tzinfo=EASTERN, fold=fold)
+
+
+def attempt(when: str | datetime, outcome: AttemptOutcome = RENEWED) -> Attempt:
+    """One attempt that came to `outcome`."""
+    return Attempt(at(when) if isinstance(when, str) else when, outcome, "It did so.", timedelta(seconds=1))
+
+
+def a_day(*attempts: Attempt, signed_in: str | datetime | None = "08:00") -> SessionDay:
+    """A day with these attempts, after a sign-in at eight."""
+    signed_in_at = at(signed_in) if isinstance(signed_in, str) else signed_in
+    return SessionDay(signed_in_at, None, None, None, attempts, None)
+
+
+def phases(day: SessionDay, now: datetime) -> list[tuple[str, str, Phase, bool]]:
+    """The day's stretches, with their ends as Eastern wall-clock times."""
+    return [
+        (f"{s.start.astimezone(EASTERN):%H:%M}", f"{s.end.astimezone(EASTERN):%H:%M}", s.phase, s.ahead)
+        for s in stretches(day, now)
+    ]
+
+
+def texts(picture: str, size: str = "wide") -> list[str]:
+    """The words of a picture, as they stand in a place of one width."""
+    root = ET.fromstring(picture)  # noqa: S314  # our own text
+    found = [text for group in root.findall(f"{SVG}g[@class='{size}']") for text in group.iter(f"{SVG}text")]
+    return ["".join(text.itertext()).strip() for text in found]
+
+
+def hours(picture: str) -> dict[str, float]:
+    """Where the hours of a picture stand."""
+    root = ET.fromstring(picture)  # noqa: S314
+    found = root.iterfind(f"{SVG}g[@class='wide']/{SVG}g/{SVG}text")
+    return {str(text.text): float(text.attrib["x"]) for text in found}
+
+
+def marks(picture: str) -> list[tuple[float, float]]:
+    """Where the marks of a picture stand, those of its legend left out."""
+    root = ET.fromstring(picture)  # noqa: S314
+    paths = (path for path in root.findall(f"{SVG}path") if path.get("class", "").startswith("mark"))
+    places = (place for path in paths for place in re.findall(r"M([\d.-]+),([\d.-]+)m?", path.attrib["d"]))
+    return [(float(x), float(y)) for x, y in places]
+
+
+instants = st.datetimes(
+    min_value=datetime(2007, 1, 1),  # noqa: DTZ001  # Hypothesis adds the zone
+    max_value=datetime(2100, 1, 1),  # noqa: DTZ001
+    timezones=st.sampled_from([UTC, EASTERN]),
+)
+
+
+@st.composite
+def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
+    """Any day, plausible or not, and a moment to look at it."""
+    now = draw(instants)
+    near = st.timedeltas(timedelta(hours=-30), timedelta(hours=30)).map(lambda span: now + span)
+    maybe = st.none() | near
+    attempts = st.builds(Attempt, near, st.sampled_from(AttemptOutcome), st.text(), st.none())
+    day = st.builds(
+        SessionDay, maybe, maybe, maybe, maybe, st.lists(attempts, max_size=40).map(tuple), st.none()
+    )
+    return draw(day), now
+
+
+# The day as it is read ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("day", "now", "expected"),
+    [
+        pytest.param(
+            a_day(attempt("09:00"), attempt("10:30")),
+            "11:00",
+            [
+                ("08:00", "11:00", Phase.ACTIVE, False),
+                ("11:00", "12:30", Phase.ACTIVE, True),
+                ("12:30", "00:00", Phase.INACTIVE, True),
+            ],
+            id="renewed in time",
+        ),
+        pytest.param(
+            a_day(attempt("13:40")),
+            "14:00",
+            [
+                ("08:00", "10:00", Phase.ACTIVE, False),
+                ("10:00", "13:40", Phase.INACTIVE, False),
+                ("13:40", "14:00", Phase.ACTIVE, False),
+                ("14:00", "15:40", Phase.ACTIVE, True),
+                ("15:40", "00:00", Phase.INACTIVE, True),
+            ],
+            id="idle in between",
+        ),
+        pytest.param(
+            a_day(attempt("10:00"), attempt("12:01")),
+            "12:01",
+            [
+                ("08:00", "12:00", Phase.ACTIVE, False),
+                ("12:00", "12:01", Phase.INACTIVE, False),
+                ("12:01", "14:01", Phase.ACTIVE, True),
+                ("14:01", "00:00", Phase.INACTIVE, True),
+            ],
+            id="renewed at the very limit, then a minute late",
+        ),
+        pytest.param(
+            a_day(attempt("09:30", REUSED), attempt("09:40", FAILED)),
+            "11:00",
+            [
+                ("08:00", "10:00", Phase.ACTIVE, False),
+                ("10:00", "11:00", Phase.INACTIVE, False),
+                ("11:00", "00:00", Phase.INACTIVE, True),
+            ],
+            id="what did not reach E*TRADE keeps nothing active",
+        ),
+        pytest.param(
+            a_day(attempt("09:00", SIGN_IN_REQUIRED)),
+            "11:00",
+            [("08:00", "09:00", Phase.ACTIVE, False), ("09:00", "11:00", Phase.NO_SESSION, False)],
+            id="refused",
+        ),
+        pytest.param(
+            a_day(attempt("07:00", SIGN_IN_REQUIRED), attempt("07:30")),
+            "08:30",
+            [
+                ("08:00", "08:30", Phase.ACTIVE, False),
+                ("08:30", "10:00", Phase.ACTIVE, True),
+                ("10:00", "00:00", Phase.INACTIVE, True),
+            ],
+            id="before the sign-in there is nothing",
+        ),
+        pytest.param(
+            a_day(signed_in=None),
+            "11:00",
+            [("00:00", "11:00", Phase.NO_SESSION, False)],
+            id="nobody signed in",
+        ),
+        pytest.param(
+            a_day(signed_in=at("22:30", "2027-01-14")),
+            "00:20",
+            [("00:00", "00:20", Phase.NO_SESSION, False)],
+            id="yesterday's session",
+        ),
+        pytest.param(
+            a_day(attempt("22:30")),
+            "23:59",
+            [
+                ("08:00", "10:00", Phase.ACTIVE, False),
+                ("10:00", "22:30", Phase.INACTIVE, False),
+                ("22:30", "23:59", Phase.ACTIVE, False),
+                ("23:59", "00:00", Phase.ACTIVE, True),
+            ],
+            id="midnight cuts it",
+        ),
+    ],
+)
+def test_the_day_is_read_in_stretches(day: SessionDay, now: str, expected: list[object]) -> None:
+    """Each use keeps the token active for two hours, and the midnight or a refusal ends it."""
+    assert expected == phases(day, at(now))
+
+
+def test_limits_that_are_given_count_more_than_reckoned_ones() -> None:
+    """A token used by a data call stays active longer than its renewals tell."""
+    day = SessionDay(at("08:00"), at("09:00"), at("11:45"), midnight_after(at("08:00")), (), None)
+    assert ("08:00", "11:45", Phase.ACTIVE, False) == phases(day, at("12:00"))[0]
+
+
+def test_a_use_on_another_day_was_another_sessions() -> None:
+    """Where nobody knows the sign-in, yesterday's renewals do not start today's session."""
+    day = a_day(attempt(at("23:30", "2027-01-14")), attempt("09:00"), signed_in=None)
+    assert ("09:00", "10:00", Phase.ACTIVE, False) == phases(day, at("10:00"))[0]
+
+
+def test_two_hours_are_two_hours_when_the_clocks_go_back() -> None:
+    """A token used at 0:30 goes inactive at 1:30 by the clock, where an hour comes twice."""
+    day = a_day(signed_in=at("00:30", "2027-11-07"))
+    expected = [("00:30", "01:30", Phase.ACTIVE, False), ("01:30", "05:00", Phase.INACTIVE, False)]
+    assert expected == phases(day, at("05:00", "2027-11-07"))[:2]
+
+
+@unhurried
+@given(days())
+def test_stretches_follow_each_other(case: tuple[SessionDay, datetime]) -> None:
+    """Whatever the day, its stretches have a length, come in order, do not overlap and stay within it."""
+    found = stretches(*case)
+    first, last = day_bounds(case[1])
+    assert [] == [s for s in found if s.start < first or s.end > last]
+    assert [] == [s for s in found if s.start >= s.end] + [
+        (a, b) for a, b in pairwise(found) if a.end > b.start
+    ]
+
+
+# The picture --------------------------------------------------------------------------------------------
+
+
+@unhurried
+@given(days())
+def test_every_mark_is_inside_the_picture(case: tuple[SessionDay, datetime]) -> None:
+    """Whatever the day, the picture is well-formed, and each mark has room on its card."""
+    outside = [
+        (x, y) for x, y in marks(draw_timeline(*case)) if not (7 < x < WIDTH - 7 and 7 < y < HEIGHT - 7)
+    ]
+    assert [] == outside
+
+
+@unhurried
+@given(days())
+def test_no_label_covers_another(case: tuple[SessionDay, datetime]) -> None:
+    """Whatever the day, the labels above the track stand apart and within the margins."""
+    root = ET.fromstring(draw_timeline(*case))  # noqa: S314
+    spans = []
+    for text in root.iterfind(
+        f"{SVG}g[@class='wide']/{SVG}text[@font-size='{LABEL_SIZE}'][@text-anchor='middle']"
+    ):
+        half = len(str(text.text)) * float(LABEL_SIZE) * 0.57 / 2
+        spans.append((float(text.attrib["x"]) - half, float(text.attrib["x"]) + half))
+    spans.sort()
+    edges = [MARGIN - 0.1, *(edge for span in spans for edge in span), WIDTH - MARGIN + 0.1]
+    assert sorted(edges) == edges
+    assert spans
+
+
+@settings(unhurried, max_examples=20)
+@given(days(), st.integers(min_value=500, max_value=1500))
+def test_a_busy_day_stays_small(case: tuple[SessionDay, datetime], count: int) -> None:
+    """However many attempts a day saw, its picture takes less than 12 kB."""
+    day, now = case
+    attempts = tuple(
+        attempt(now + timedelta(minutes=i - count / 2), tuple(AttemptOutcome)[i % 4]) for i in range(count)
+    )
+    busy = SessionDay(day.signed_in_at, day.renewed_at, day.idle_at, day.expires_at, attempts, None)
+    assert len(draw_timeline(busy, now)) < 12_000
+
+
+@pytest.mark.parametrize(
+    ("date", "noon"),
+    [
+        pytest.param(DATE, 12 / 24, id="24 hours"),
+        pytest.param("2027-03-14", 11 / 23, id="23 hours"),
+        pytest.param("2027-11-07", 13 / 25, id="25 hours"),
+    ],
+)
+def test_hours_stand_where_they_elapse(date: str, noon: float) -> None:
+    """Noon stands as far along the track as the share of the day that has gone by then."""
+    expected = MARGIN + noon * (WIDTH - 2 * MARGIN)
+    assert pytest.approx(expected, abs=0.1) == hours(draw_timeline(a_day(), at("15:00", date)))["12:00"]
+
+
+def test_the_hours_are_every_third_from_midnight_to_midnight() -> None:
+    """The axis names every third hour of the Eastern clock."""
+    expected = [f"{hour:02}:00" for hour in range(0, 25, 3)]
+    assert expected == list(hours(draw_timeline(a_day(), at("15:00"))))
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        pytest.param(DATE, "Fri 15 Jan 2027 · US Eastern", id="24 hours"),
+        pytest.param("2027-03-14", "Sun 14 Mar 2027 · 23 hours · US Eastern", id="23 hours"),
+        pytest.param("2027-11-07", "Sun 7 Nov 2027 · 25 hours · US Eastern", id="25 hours"),
+    ],
+)
+def test_a_day_of_unusual_length_says_so(date: str, expected: str) -> None:
+    """The date is told, with the day's length where it is not 24 hours."""
+    assert expected in texts(draw_timeline(a_day(), at("15:00", date)))
+
+
+def test_a_mark_stands_where_its_attempt_was() -> None:
+    """An attempt at six in the morning stands a quarter along the track."""
+    ((x, _),) = marks(draw_timeline(a_day(attempt("06:00", FAILED)), at("15:00")))
+    assert MARGIN + (WIDTH - 2 * MARGIN) / 4 == x
+
+
+def test_attempts_of_other_days_are_not_drawn() -> None:
+    """An attempt of yesterday has no place in today's picture."""
+    day = a_day(attempt(at("23:59", "2027-01-14"), FAILED), attempt(at("00:00", "2027-01-16"), FAILED))
+    assert [] == marks(draw_timeline(day, at("15:00")))
+
+
+def test_marks_that_would_cover_each_other_are_drawn_once() -> None:
+    """Of failures a minute apart one cross is drawn, and the legend counts them all."""
+    day = a_day(*(attempt(f"09:0{minute}", FAILED) for minute in range(5)))
+    picture = draw_timeline(day, at("15:00"))
+    assert (1, True) == (len(marks(picture)), "5 failed" in texts(picture))
+
+
+def test_a_failure_is_not_hidden_by_a_renewal() -> None:
+    """What went wrong has a row of its own, below what went well at the same time."""
+    (_, good), (_, bad) = marks(draw_timeline(a_day(attempt("09:00"), attempt("09:00", FAILED)), at("15:00")))
+    assert good < bad
+
+
+@pytest.mark.parametrize(
+    ("day", "now", "expected"),
+    [
+        pytest.param(
+            a_day(attempt("09:00")),
+            "10:00",
+            ["signed in 08:00", "now 10:00", "idle from 11:00", "over at midnight"],
+            id="active",
+        ),
+        pytest.param(
+            a_day(attempt("13:40")),
+            "14:00",
+            ["signed in 08:00", "idle 10:00 to 13:40", "now 14:00", "idle from 15:40", "over at midnight"],
+            id="idle in between",
+        ),
+        pytest.param(
+            a_day(attempt("09:00", SIGN_IN_REQUIRED)),
+            "10:00",
+            ["signed in 08:00", "refused 09:00", "now 10:00"],
+            id="refused",
+        ),
+        pytest.param(
+            a_day(attempt("09:00"), signed_in=None),
+            "10:00",
+            ["first used 09:00", "now 10:00", "idle from 11:00", "over at midnight"],
+            id="sign-in unknown",
+        ),
+        pytest.param(a_day(signed_in=None), "10:00", ["now 10:00"], id="nobody signed in"),
+        pytest.param(
+            a_day(signed_in=at("15:00", "2027-01-14")), "00:20", ["now 00:20"], id="yesterday's session"
+        ),
+        pytest.param(
+            a_day(attempt(at("16:00", "2027-01-14"), SIGN_IN_REQUIRED), signed_in=at("15:00", "2027-01-14")),
+            "00:20",
+            ["now 00:20"],
+            id="refused yesterday",
+        ),
+        pytest.param(
+            a_day(attempt("22:30")),
+            "23:58",
+            ["signed in 08:00", "idle 10:00 to 22:30", "now 23:58", "over at midnight"],
+            id="just before midnight",
+        ),
+    ],
+)
+def test_turning_points_are_named(day: SessionDay, now: str, expected: list[str]) -> None:
+    """The labels above the track tell the day's turning points, from left to right."""
+    words = [
+        text
+        for text in texts(draw_timeline(day, at(now)))
+        if re.search("signed|used|idle|refus|now|over", text)
+    ]
+    headlines = ("Active", "Sign-in required", "pale")
+    assert expected == [text for text in words if not text.startswith(headlines)]
+
+
+@pytest.mark.parametrize(
+    ("day", "now", "expected"),
+    [
+        pytest.param(a_day(), "09:00", "Active", id="active"),
+        pytest.param(a_day(), "11:00", "Inactive", id="inactive"),
+        pytest.param(a_day(attempt("09:00", FAILED)), "09:30", "Failing", id="failing"),
+        pytest.param(a_day(signed_in=None), "09:30", "Sign-in required", id="sign-in required"),
+    ],
+)
+@pytest.mark.parametrize("size", ["wide", "narrow"])
+def test_the_standing_is_told_at_every_width(day: SessionDay, now: str, expected: str, size: str) -> None:
+    """How the session stands can be read on a wide page and on a phone."""
+    assert any(text.startswith(expected) for text in texts(draw_timeline(day, at(now)), size))
+
+
+def test_a_narrow_place_names_what_matters_most() -> None:
+    """A phone's width has room for now and the idle limit; the rest is left to the shapes."""
+    words = texts(draw_timeline(a_day(attempt("13:40")), at("14:00")), "narrow")
+    assert ["Active", "00", "06", "12", "18", "24", "now 14:00", "idle from 15:40"] == words
+
+
+def test_what_is_ahead_is_paler_than_what_was() -> None:
+    """What has not happened yet is drawn faintly, so that nobody takes it for done."""
+    root = ET.fromstring(draw_timeline(a_day(attempt("09:00")), at("10:00")))  # noqa: S314
+    band = root.findall(f"{SVG}g[@clip-path]/{SVG}rect")[1:]
+    faint = [float(piece.get("opacity", "1")) < 0.5 for piece in band]
+    assert [False, True, True] == faint
+
+
+@pytest.mark.parametrize(
+    ("signed_in", "expected"), [("08:00", True), (None, False)], ids=["a session", "none"]
+)
+def test_paleness_is_explained_where_it_occurs(signed_in: str | None, expected: bool) -> None:
+    """The legend says what pale means, on days that have something ahead."""
+    picture = draw_timeline(a_day(signed_in=signed_in), at("09:00"))
+    assert expected == ("pale: what comes if nothing renews it" in texts(picture))
+
+
+def test_the_words_for_a_narrow_place_are_hidden_until_it_is_narrow() -> None:
+    """A viewer that knows no media query shows the wide words alone."""
+    root = ET.fromstring(draw_timeline(a_day(), at("15:00")))  # noqa: S314
+    assert ["none"] == [group.get("display") for group in root.findall(f"{SVG}g[@class='narrow']")]
+
+
+def test_the_picture_says_in_words_what_it_shows() -> None:
+    """Who cannot see the picture is told the standing and the attempts."""
+    day, now = a_day(attempt("09:00"), attempt("09:20", REUSED), attempt("10:00")), at("10:30")
+    expected = (
+        "Fri 15 Jan 2027 at 10:30 US Eastern: active, idle from 12:00 unless a renewal comes first. "
+        "Attempts to renew on that day: 2 renewed, 1 reused."
+    )
+    assert expected == ET.fromstring(draw_timeline(day, now)).findtext(f"{SVG}desc")  # noqa: S314
+    assert expected == describe(day, now)
+
+
+def test_the_same_day_makes_the_same_picture() -> None:
+    """The picture depends on what it is given alone, not on the order of the attempts or on their zone."""
+    one, other = attempt("09:00"), attempt("10:00", FAILED)
+    elsewhere = Attempt(one.at.astimezone(UTC), one.outcome, one.detail, one.took)
+    now = at("15:00")
+    assert draw_timeline(a_day(one, other), now) == draw_timeline(
+        a_day(other, elsewhere), now.astimezone(UTC)
+    )
+
+
+NAIVE = datetime(2027, 1, 15, 9)  # noqa: DTZ001  # naive on purpose
+
+
+@pytest.mark.parametrize(
+    ("day", "now"),
+    [
+        pytest.param(a_day(), NAIVE, id="now"),
+        pytest.param(a_day(attempt(NAIVE)), at("15:00"), id="an attempt"),
+        pytest.param(a_day(signed_in=NAIVE), at("15:00"), id="the sign-in"),
+        pytest.param(SessionDay(None, NAIVE, None, None, (), None), at("15:00"), id="the renewal"),
+        pytest.param(SessionDay(at("08:00"), None, NAIVE, None, (), None), at("15:00"), id="the idle limit"),
+        pytest.param(SessionDay(at("08:00"), None, None, NAIVE, (), None), at("15:00"), id="the expiry"),
+    ],
+)
+def test_a_datetime_without_a_zone_is_refused(day: SessionDay, now: datetime) -> None:
+    """Nobody can say where on the Eastern day a naive datetime belongs."""
+    with pytest.raises(ValueError, match="without a time zone"):
+        draw_timeline(day, now)

@@ -1,0 +1,103 @@
+"""No run of a flow fails without its report and its event, whatever ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+from prefect.events.schemas.events import ReceivedEvent
+from prefect.exceptions import Abort, CancelledRun, ObjectNotFound, PausedRun
+
+from etrade_flows import renew_access_token, sign_in, sign_out
+from etrade_simulator import Fault, Simulator
+from etrade_tasks.errors import ConfigurationRefused
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+SECONDS = 30
+"""How long an event may take until it can be read; the server stores events every few seconds."""
+
+Broken = Callable[[BaseException], None]
+
+each_flow = pytest.mark.parametrize(
+    "flow", [sign_in, sign_out, renew_access_token], ids=["sign_in", "sign_out", "renew"]
+)
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> Broken:
+    """Has E*TRADE's calls of each flow raise this."""
+
+    def breaks(error: BaseException) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("etrade_tasks.oauth.authorization.perform", fail)
+        monkeypatch.setattr("etrade_flows.access.renewal.renew_shared", fail)
+
+    return breaks
+
+
+def failing(block: str) -> list[ReceivedEvent]:
+    """The events that say of these credentials that something fails."""
+    wanted = EventFilter(
+        event=EventNameFilter(name=["etrade.session.failing"]),
+        any_resource=EventAnyResourceFilter(id=[f"etrade.session.{block}"]),
+    )
+    with get_client(sync_client=True) as client:
+        return client.read_events(wanted, limit=50).events
+
+
+def reported(block: str) -> str:
+    """The report on these credentials; empty if there is none."""
+    found = Artifact.get(f"etrade-session-{block}")
+    return found.data if found else ""
+
+
+@each_flow
+@pytest.mark.parametrize("error", [RuntimeError("canary"), ObjectNotFound(Exception("canary"))])
+def test_what_nobody_expected_is_told(
+    flow: Flow[..., Any], error: Exception, broken: Broken, block: str, wait_until: Callable[..., None]
+) -> None:
+    """It goes on up as it was raised, and report and event name its type and nothing of its text."""
+    broken(error)
+    with pytest.raises(type(error)) as raised:
+        flow(block)
+    assert error is raised.value
+    wait_until(lambda: len(failing(block)) == 1, SECONDS)
+    said = f"An error that nobody expected ended the run ({type(error).__name__})."
+    assert said == failing(block)[0].payload["message"]
+    assert said in reported(block)
+    assert "canary" not in f"{failing(block)} {reported(block)}"
+
+
+@each_flow
+def test_what_was_expected_is_told_too(
+    flow: Flow[..., Any], simulator: Simulator, block: str, wait_until: Callable[..., None]
+) -> None:
+    """An error of ours reaches the report and the event with its own words."""
+    simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), times=9)
+    with pytest.raises(ConfigurationRefused) as raised:
+        flow(block)
+    wait_until(lambda: len(failing(block)) == 1, SECONDS)
+    payload = failing(block)[0].payload
+    assert (raised.value.message, raised.value.advice) == (payload["message"], payload["advice"])
+    assert "failing" in reported(block)
+
+
+@each_flow
+@pytest.mark.parametrize("end", [CancelledRun("fake"), PausedRun("fake"), Abort("fake")])
+def test_what_is_no_failure_passes_untouched(
+    flow: Flow[..., Any], end: BaseException, broken: Broken, block: str
+) -> None:
+    """A run that is cancelled, paused or aborted leaves no report of a failure."""
+    broken(end)
+    with suppress(type(end)):  # what becomes of it is Prefect's to say
+        flow(block)
+    assert "" == reported(block)

@@ -1,0 +1,122 @@
+"""Scheduled pipelines that tell once, not at each run, that a sign-in is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prefect import Flow, flow
+from prefect.client.orchestration import get_client
+from prefect.states import State
+
+from etrade_flows import active_session, end_without_sign_in
+from etrade_flows.access.memory import forget_sessions
+from etrade_flows.person.login import store, without_token
+from etrade_flows.person.waiting_runs import let_go_on
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials, SignInRequired
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
+
+RunBySchedule = Callable[..., State[Any]]
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """E*TRADE on real time, by which the server dates its runs."""
+    with Simulator() as running:
+        yield running
+
+
+@flow
+def quotes(credentials: str, hours: int = 0) -> str | State[str]:
+    """Needs a session, for so many hours."""
+    try:
+        return active_session(credentials, required_for=timedelta(hours=hours)).environment
+    except SignInRequired as error:
+        return end_without_sign_in(error)
+
+
+@flow
+async def async_quotes(credentials: str) -> str | State[str]:
+    """Needs a session, and does not block the event loop."""
+    try:
+        return (await asyncio.to_thread(active_session, credentials)).environment
+    except SignInRequired as error:
+        return await asyncio.to_thread(end_without_sign_in, error)
+
+
+@pytest.mark.parametrize("pipeline", [quotes, async_quotes], ids=["sync", "async"])
+def test_first_of_the_day_fails_and_the_rest_are_quiet(
+    run_by_schedule: RunBySchedule, signed_out: str, pipeline: Flow[..., Any]
+) -> None:
+    """One scheduled run a day alerts as a failure; the later ones complete, by the same name."""
+    states = [run_by_schedule(pipeline, signed_out) for _ in range(3)]
+    assert ["SignInRequired"] * 3 == [state.name for state in states]
+    assert [True, False, False] == [state.is_failed() for state in states]
+    assert [True, True, True] == ["Next: sign in at E*TRADE" in state.message for state in states]
+
+
+def test_run_with_a_session_ends_the_quiet(
+    run_by_schedule: RunBySchedule, signed_out: str, credentials: ETradeCredentials
+) -> None:
+    """A session that began after the alert and has ended is told of anew."""
+    states = [run_by_schedule(quotes, signed_out)]
+    for token in (credentials, without_token(credentials)):
+        store(signed_out, token)
+        forget_sessions()
+        states += [run_by_schedule(quotes, signed_out) for _ in range(2)]
+    assert ["Completed", "Completed"] == [state.name for state in states[1:3]]
+    assert [True, False, False, True, False] == [state.is_failed() for state in states]
+
+
+def test_each_schedule_alerts_for_itself(run_by_schedule: RunBySchedule, signed_out: str) -> None:
+    """A deployment that runs for several accounts, or to several ends, alerts once for each."""
+    states = [run_by_schedule(quotes, signed_out, hours=hours) for hours in (0, 1, 0, 1)]
+    assert [True, True, False, False] == [state.is_failed() for state in states]
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [quotes, lambda name, **options: asyncio.run(async_quotes(name, **options))],
+    ids=["sync", "async"],
+)
+def test_a_person_who_starts_it_is_told(
+    run_by_schedule: RunBySchedule, signed_out: str, pipeline: Callable[..., Any]
+) -> None:
+    """A run that no schedule started raises, however often the day's alert was given."""
+    run_by_schedule(quotes, signed_out)
+    with pytest.raises(SignInRequired):
+        pipeline(signed_out)
+
+
+def test_as_a_subflow_it_raises(run_by_schedule: RunBySchedule, signed_out: str) -> None:
+    """The flow that called it learns that there is no session."""
+
+    @flow
+    def parent(credentials: str) -> None:
+        quotes(credentials)
+
+    states = [run_by_schedule(parent, signed_out) for _ in range(2)]
+    assert [True, True] == ["SignInRequired: Nobody is signed in" in state.message for state in states]
+
+
+def test_session_that_is_only_too_short_always_fails(run_by_schedule: RunBySchedule, block: str) -> None:
+    """With somebody signed in no run is quiet: it is due at an hour at which it cannot be served."""
+    states = [run_by_schedule(quotes, block, hours=30) for _ in range(2)]
+    assert [True, True] == [state.is_failed() for state in states]
+    assert all("exception: SessionTooShort: " in state.message for state in states)
+
+
+def test_failed_run_goes_on_once_somebody_has_signed_in(
+    run_by_schedule: RunBySchedule, signed_out: str
+) -> None:
+    """The one that alerted runs again after the sign-in; those that ended quietly have had their time."""
+    failed, _ = (run_by_schedule(quotes, signed_out) for _ in range(2))
+    assert 1 == len(let_go_on(signed_out))
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(failed.state_details.flow_run_id)
+    assert "AwaitingRetry" == run.state.name

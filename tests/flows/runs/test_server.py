@@ -1,0 +1,330 @@
+"""The commands where no Prefect server answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import httpx
+import pytest
+from prefect import task
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectLimitReached, ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
+    PREFECT_LOCAL_STORAGE_PATH,
+    temporary_settings,
+)
+
+from etrade_flows.person.login import in_rounds, stored_credentials
+from etrade_flows.runs.server import RETRIES, prefect_reached, require_result_storage, storage_told
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials, SignInRequired
+from etrade_tasks.errors import PrefectUnavailable
+
+Run = Callable[..., int]
+
+
+def refuse(status: int) -> None:
+    """Raise what Prefect's client raises for an answer with this status."""
+    request = httpx.Request("GET", "http://127.0.0.1/api")
+    raise PrefectHTTPStatusError("fake", request=request, response=httpx.Response(status, request=request))
+
+
+@pytest.fixture
+def fails(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must fail in a few lines without a traceback, and gives them as one."""
+
+    def run_it(*arguments: str) -> str:
+        assert 1 == run(*arguments)
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        assert len(said.splitlines()) <= LINES
+        return " ".join(said.split())
+
+    return run_it
+
+
+@task
+def any_task() -> None:
+    """Do nothing, which Prefect does not even begin without its result storage."""
+
+
+LINES = 8
+"""How much of a terminal an error may take."""
+
+every_command = pytest.mark.parametrize("command", ["login", "logout", "renew", "status"])
+
+
+class Stranger(HTTPServer):
+    """Answers every request alike, as no Prefect server does.
+
+    Attributes:
+        status: What it answers with.
+        asked: How many requests came.
+    """
+
+    def __init__(self) -> None:
+        self.status, self.asked = 200, 0
+        stranger = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                stranger.asked += 1
+                page = b"<!doctype html><html><body>A page</body></html>"
+                self.send_response(stranger.status)
+                self.send_header("Content-Length", str(len(page)))
+                self.send_header("Retry-After", "0")
+                self.end_headers()
+                self.wfile.write(page)
+
+            do_GET = do_POST = answer  # noqa: N815  # the names that http.server calls
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    """What stands at PREFECT_API_URL instead of a Prefect server."""
+    with Stranger() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_address[1]}"}):
+            yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """A PREFECT_API_URL where nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: address}):
+            yield
+
+
+@every_command
+def test_nobody_listens(command: str, nobody: None, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command says so and what to do, without a traceback, and exits with 1."""
+    assert 1 == run(command)
+    shown = capsys.readouterr()
+    assert ("", False) == (shown.out, "Traceback" in shown.err)
+    assert "PrefectUnavailable: No Prefect server answers (ConnectError)." in shown.err
+    advice = " ".join(shown.err.split())
+    words = ("PREFECT_API_URL", "prefect server start", "etrade-session doctor")
+    assert [] == [word for word in words if word not in advice]
+
+
+@every_command
+def test_page_in_the_place_of_the_api(
+    command: str, stranger: Stranger, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An address that serves pages, as Prefect's does without /api, is told of as no Prefect server."""
+    assert 1 == run(command)
+    assert "PrefectUnavailable: No Prefect server answers (JSONDecodeError)." in capsys.readouterr().err
+
+
+@every_command
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_error_in_the_place_of_an_answer(
+    status: int, command: str, stranger: Stranger, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The status of the answer is told."""
+    stranger.status = status
+    assert 1 == run(command)
+    assert f"The Prefect server answers with status {status}." in capsys.readouterr().err
+
+
+@every_command
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (401, "PREFECT_API_AUTH_STRING"),
+        (403, "PREFECT_API_KEY"),
+        (404, "prefect version"),
+        (422, "prefect version"),
+        (503, "try again in a moment"),
+    ],
+)
+def test_each_status_has_its_remedy(
+    status: int, remedy: str, command: str, stranger: Stranger, fails: Callable[..., str]
+) -> None:
+    """What to do follows from the status: a key, another server or version, or patience."""
+    stranger.status = status
+    assert remedy in fails(command)
+
+
+@pytest.mark.parametrize("command", [("login",), ("renew",), ("status", "--check")])
+@pytest.mark.parametrize("named", ["local-file-system/nowhere", "no-such-type/nowhere", "nonsense"])
+@pytest.mark.usefixtures("quick_flows")
+def test_storage_that_does_not_load(
+    named: str,
+    command: tuple[str, ...],
+    simulator: Simulator,
+    block: str,
+    fails: Callable[..., str],
+) -> None:
+    """A result storage that Prefect cannot load is told of before E*TRADE or the person is asked."""
+    with temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: named}):
+        said = fails(*command, "--credentials", block)
+    assert f"PrefectUnavailable: Prefect's result storage cannot be loaded: the block {named} (" in said
+    assert "correct or unset PREFECT_DEFAULT_RESULT_STORAGE_BLOCK" in said
+    assert [] == simulator.calls()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "secret/fake"},
+        {PREFECT_LOCAL_STORAGE_PATH: "/proc/nowhere"},
+    ],
+    ids=["another type", "unwritable"],
+)
+@pytest.mark.usefixtures("quick_flows", "simulator")
+def test_storage_that_takes_nothing_stops_nothing(settings: dict[Any, str], block: str, run: Run) -> None:
+    """Where the record of a renewal cannot be stored, the renewal counts all the same."""
+    Secret(value="fake").save("fake", overwrite=True)
+    with temporary_settings(settings):
+        assert 0 == run("renew", "--credentials", block)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_storage_of_the_server_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no setting names a block, it is the server's default that is told of."""
+
+    def unreadable() -> None:
+        raise ObjectNotFound(httpx.RequestError("fake"))
+
+    monkeypatch.setattr("etrade_flows.runs.server.default_result_storage", unreadable)
+    with pytest.raises(PrefectUnavailable, match="the server's default"):
+        require_result_storage()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_door_in_code_tells_of_the_storage() -> None:
+    """What fails in code because the storage does not load is told of by our error; all else passes."""
+    nowhere = "local-file-system/nowhere"
+    with (
+        temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: nowhere}),
+        pytest.raises(PrefectUnavailable, match=nowhere),
+        storage_told(),
+    ):
+        any_task()
+    with pytest.raises(ValueError, match="fake"), storage_told():
+        raise ValueError("fake")
+
+
+@pytest.mark.usefixtures("quick_flows")
+def test_block_that_cannot_be_written_asks_nobody(
+    simulator: Simulator,
+    block: str,
+    fails: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a key that may only read, `login` ends before it begins a sign-in at E*TRADE."""
+    monkeypatch.setattr(SyncPrefectClient, "update_block_document", lambda *_: refuse(403))
+    assert "a key that may only read is not enough" in fails("login", "--credentials", block)
+    assert [] == simulator.calls()
+
+
+@pytest.mark.usefixtures("quick_flows")
+def test_look_whether_a_block_can_be_written_changes_nothing(
+    simulator: Simulator, block: str, credentials: ETradeCredentials
+) -> None:
+    """What the server holds of the block is the same after a sign-in that nobody completed."""
+
+    def leave(*_: object) -> str:
+        raise SignInRequired("fake")
+
+    with pytest.raises(SignInRequired, match="fake"):
+        in_rounds(block, stored_credentials(block), leave)
+    assert credentials == stored_credentials(block)
+
+
+@pytest.mark.parametrize("command", ["renew", "status"])
+def test_json_is_printed_all_the_same(
+    command: str, nobody: None, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json, standard output is one object that says so."""
+    assert 1 == run(command, "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert ("failed", "PrefectUnavailable") == (said["state"], said["error"])
+
+
+@every_command
+def test_server_that_is_busy_is_not_waited_for(command: str, stranger: Stranger, run: Run) -> None:
+    """A person is told after one more try, where Prefect's client would try for minutes."""
+    stranger.status = 503
+    assert 1 == run(command)
+    assert 1 + RETRIES == stranger.asked
+
+
+def test_server_that_goes_away_is_told_of(prefect_server: None) -> None:
+    """What Prefect's client meets after the first answer is told in the same words."""
+    with pytest.raises(PrefectUnavailable, match="ReadError"), prefect_reached():
+        raise httpx.ReadError("fake")
+
+
+def test_server_that_refuses_is_told_of(prefect_server: None) -> None:
+    """What the server refuses later is told with the name of its refusal alone."""
+    with pytest.raises(PrefectUnavailable, match="ObjectLimitReached"), prefect_reached():
+        raise ObjectLimitReached(httpx.RequestError("fake"))
+
+
+def test_what_prefect_wraps_is_told_of(prefect_server: None) -> None:
+    """An error of Python's own that one of Prefect's has caused is told as that one."""
+
+    def wrap() -> None:
+        try:
+            refuse(409)
+        except httpx.HTTPStatusError as error:
+            raise RuntimeError("fake") from error
+
+    with pytest.raises(PrefectUnavailable, match="status 409"), prefect_reached():
+        wrap()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_mistake_of_our_own_is_not_the_server_s(error: type[Exception], prefect_server: None) -> None:
+    """An error that no client raised stays what it is, and sends nobody to PREFECT_API_URL."""
+    with pytest.raises(error, match="fake"), prefect_reached():
+        raise error("fake")
+
+
+@pytest.mark.parametrize("command", [["--help"], ["status"], ["login"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("variable", "value"), [("PREFECT_API_REQUEST_TIMEOUT", "canary"), ("PREFECT_LOGGING_LEVEL", "canary")]
+)
+def test_setting_that_keeps_prefect_from_starting_is_named(
+    command: list[str], variable: str, value: str
+) -> None:
+    """Where Prefect cannot be imported, the command names the setting that is wrong, without a traceback."""
+    program = (
+        "import sys, etrade_session; sys.argv = ['etrade-session', *sys.argv[1:]]; etrade_session.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command],
+        env=os.environ | {variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = done.stderr[done.stderr.index("PrefectUnavailable") :]
+    assert (1, "") == (done.returncode, done.stdout)
+    assert variable.rpartition("_")[2] in ours
+    assert "Next: correct or unset it" in ours
+    assert [] == [word for word in ("Traceback", "canary") if word in ours]

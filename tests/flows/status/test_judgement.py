@@ -1,0 +1,332 @@
+"""How a session is judged by what the stores say of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from etrade_flows.report.day import Attempt, AttemptOutcome
+from etrade_flows.runs.endings import describe
+from etrade_flows.status.forecast import ScheduledRun
+from etrade_flows.status.judgement import SessionFacts, judge
+from etrade_flows.status.model import SessionStatus, Source, State, Store
+from etrade_tasks import (
+    ConfigurationRefused,
+    CredentialsInvalid,
+    ETradeCredentials,
+    RenewalFailed,
+    SignInRequired,
+    TokenSession,
+)
+from etrade_tasks.key_age import KEY_ADVICE
+from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW, midnight_after
+
+DAY = "2027-06-15"
+RENEWED, REUSED, REFUSED, FAILED, TOO_SHORT = AttemptOutcome
+
+
+def at(time: str, day: str = DAY) -> datetime:
+    """A wall-clock time in New York."""
+    return datetime.fromisoformat(f"{day} {time}").replace(tzinfo=EASTERN).astimezone(UTC)
+
+
+EIGHT = at("08:00")
+
+
+def keys(signed_in: datetime | None = EIGHT, **changes: object) -> ETradeCredentials:
+    """Credentials of a token that was issued at eight."""
+    values = {
+        "consumer_key": "fake-key",
+        "consumer_secret": "fake-secret",
+        "access_token": "fake-token",
+        "access_token_secret": "fake-token-secret",
+        "signed_in_at": signed_in,
+    }
+    return ETradeCredentials.model_validate(values | changes)
+
+
+def record(renewed_at: datetime) -> TokenSession:
+    """What a renewal leaves in result storage."""
+    return TokenSession(
+        environment="live",
+        fingerprint="0123456789abcdef",
+        renewed_at=renewed_at,
+        idle_at=renewed_at + IDLE_LIMIT,
+        expires_at=midnight_after(renewed_at),
+    )
+
+
+def attempt(time: str, outcome: AttemptOutcome = RENEWED, detail: str = "Done.") -> Attempt:
+    """What one run came to."""
+    return Attempt(at(time), outcome, detail, timedelta(seconds=1))
+
+
+def facts(*attempts: Attempt, **changes: object) -> SessionFacts:
+    """What is known of a session, its runs aside."""
+    known = SessionFacts("main", Source.BLOCK, keys(), attempts=attempts)
+    return dataclasses.replace(known, **changes)
+
+
+def judged(known: SessionFacts, now: datetime) -> SessionStatus:
+    return judge(known, now, REUSE_WINDOW)
+
+
+SIGNED_OUT = keys(signed_in=None, access_token=None, access_token_secret=None)
+UNDATED = keys(signed_in=None)
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "expected"),
+    [
+        pytest.param(facts(record=record(at("09:00"))), "10:59", State.ACTIVE, id="renewed"),
+        pytest.param(facts(attempt("09:00")), "10:59", State.ACTIVE, id="renewed, by the server"),
+        pytest.param(facts(record=record(at("09:00"))), "11:00", State.INACTIVE, id="idle"),
+        pytest.param(facts(attempt("09:00", REUSED)), "10:09", State.ACTIVE, id="reused"),
+        pytest.param(facts(attempt("09:00", REUSED)), "10:10", State.INACTIVE, id="reused long ago"),
+        pytest.param(facts(attempt("08:05", REUSED)), "08:10", State.ACTIVE, id="reused after the sign-in"),
+        pytest.param(
+            facts(attempt("07:00"), attempt("09:00", REUSED)), "09:05", State.ACTIVE, id="reused anew"
+        ),
+        pytest.param(facts(), "08:05", State.UNKNOWN, id="nothing known"),
+        pytest.param(facts(loaded=UNDATED), "08:05", State.UNKNOWN, id="nothing known, undated"),
+        pytest.param(facts(attempt("07:00")), "08:05", State.UNKNOWN, id="another token's renewal"),
+        pytest.param(facts(attempt("07:00", REFUSED)), "08:05", State.UNKNOWN, id="another token's end"),
+        pytest.param(facts(attempt("09:00", FAILED)), "09:05", State.FAILED, id="failed"),
+        pytest.param(
+            facts(attempt("09:00"), attempt("10:00", FAILED)), "10:05", State.ACTIVE, id="failing, active"
+        ),
+        pytest.param(
+            facts(attempt("09:00"), attempt("10:00", REFUSED)),
+            "10:05",
+            State.SIGN_IN_REQUIRED,
+            id="refused",
+        ),
+        pytest.param(
+            facts(attempt("09:00", REFUSED), loaded=UNDATED),
+            "10:05",
+            State.SIGN_IN_REQUIRED,
+            id="refused, undated",
+        ),
+        pytest.param(
+            facts(attempt("09:00", REFUSED), attempt("10:00"), loaded=UNDATED),
+            "10:05",
+            State.ACTIVE,
+            id="renewed after a refusal",
+        ),
+        pytest.param(
+            facts(attempt("09:00"), attempt("09:30", TOO_SHORT)),
+            "10:05",
+            State.ACTIVE,
+            id="too short for a pipeline",
+        ),
+        pytest.param(facts(loaded=SIGNED_OUT), "10:00", State.SIGNED_OUT, id="signed out"),
+        pytest.param(
+            facts(attempt("09:00"), loaded=SIGNED_OUT), "10:00", State.SIGNED_OUT, id="signed out after use"
+        ),
+        pytest.param(facts(attempt("23:30")), "23:59:59", State.ACTIVE, id="active to the end"),
+        pytest.param(
+            facts(record=record(at("23:30")), loaded=keys(at("08:00", "2027-06-14"))),
+            "00:00",
+            State.EXPIRED,
+            id="midnight",
+        ),
+        pytest.param(
+            facts(record=record(at("23:30", "2027-06-14")), loaded=UNDATED),
+            "00:00",
+            State.EXPIRED,
+            id="midnight, undated",
+        ),
+        pytest.param(facts(loaded=CredentialsInvalid("It is wrong.")), "09:00", State.FAILED, id="unusable"),
+        pytest.param(facts(checked=record(at("09:00"))), "09:00", State.ACTIVE, id="check"),
+        pytest.param(
+            facts(attempt("08:30", REFUSED), checked=record(at("09:00"))),
+            "09:00",
+            State.ACTIVE,
+            id="check after a refusal",
+        ),
+        pytest.param(
+            facts(attempt("08:59"), checked=SignInRequired("It is dead.")),
+            "09:00",
+            State.SIGN_IN_REQUIRED,
+            id="check refused",
+        ),
+        pytest.param(
+            facts(attempt("08:59"), checked=RenewalFailed("No answer.")),
+            "09:00",
+            State.FAILED,
+            id="check failed",
+        ),
+    ],
+)
+def test_state(known: SessionFacts, now: str, expected: State) -> None:
+    """The state follows from the token's issue, its last renewal, the day's runs and the check."""
+    assert expected == judged(known, at(now)).state
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2027-03-14", 23), ("2027-06-15", 24), ("2027-11-07", 25)], ids=["23", "24", "25"]
+)
+def test_clocks_count_elapsed_time(day: str, hours: int) -> None:
+    """Time to idle and to midnight is what passes, on the days that daylight saving shifts too."""
+    begun = at("00:00", day)
+    status = judged(facts(record=record(begun), loaded=keys(begun)), begun)
+    assert (2 * 3600, hours * 3600) == (status.idle_in_seconds, status.expires_in_seconds)
+
+
+def test_midnight_is_null_where_it_would_be_a_guess() -> None:
+    """Nobody knows the day of a token that was pasted and has not been renewed."""
+    assert None is judged(facts(loaded=UNDATED), at("09:00")).expires_at
+
+
+@pytest.mark.parametrize("state", [State.EXPIRED, State.SIGNED_OUT, State.SIGN_IN_REQUIRED])
+def test_an_ended_session_is_not_going_idle(state: State) -> None:
+    """Once a person must sign in, there is no time to idle to count."""
+    known = {
+        State.EXPIRED: facts(loaded=keys(at("08:00", "2027-06-14"))),
+        State.SIGNED_OUT: facts(loaded=SIGNED_OUT),
+        State.SIGN_IN_REQUIRED: facts(attempt("09:00", REFUSED)),
+    }[state]
+    status = judged(known, at("09:30"))
+    assert (state, None, None) == (status.state, status.idle_at, status.idle_in_seconds)
+
+
+class TestRenewals:
+    """Which renewals are listed, and from which store."""
+
+    def test_a_run_and_the_record_it_left_are_one(self) -> None:
+        """The run that left the record is not listed again; the record is the one that is exact."""
+        left = record(at("09:00"))
+        run = attempt("09:01", RENEWED, describe(left))
+        earlier = attempt("08:10", RENEWED, "Renewed in 1 call; idle from 10:10, over at 00:00 US Eastern.")
+        for checked in (None, RenewalFailed("No answer.")):
+            shown = judged(facts(earlier, run, record=left, checked=checked), at("09:05")).renewals
+            assert [(at("09:00"), Store.RESULT_STORAGE), (at("08:10"), Store.PREFECT_SERVER)] == [
+                (one.at, one.store) for one in shown
+            ]
+
+    def test_a_check_is_no_run(self) -> None:
+        """A run of the same minute as the check stays listed."""
+        checked = record(at("09:00:30"))
+        run = attempt("09:00:10", RENEWED, describe(checked))
+        shown = judged(facts(run, checked=checked), at("09:01")).renewals
+        assert [Store.ETRADE, Store.PREFECT_SERVER] == [one.store for one in shown]
+
+    def test_five_at_most_newest_first(self) -> None:
+        """Of many attempts the last five are listed, whatever order they come in."""
+        many = [attempt(f"{hour:02}:00") for hour in (9, 14, 11, 10, 13, 12)]
+        shown = judged(facts(*many), at("14:30")).renewals
+        assert [at(f"{hour}:00") for hour in (14, 13, 12, 11, 10)] == [one.at for one in shown]
+
+
+class TestSchedule:
+    """What the scheduled runs will do."""
+
+    def told(self, known: SessionFacts, now: str) -> list[tuple[str, str]]:
+        """The Eastern time of each run, and what it will do."""
+        runs = judged(known, at(now)).next_runs
+        return [(f"{run.at.astimezone(EASTERN):%H:%M}", run.message) for run in runs]
+
+    def hourly(self, *times: str, **changes: object) -> tuple[ScheduledRun, ...]:
+        """Runs of the deployment `hourly`."""
+        return tuple(ScheduledRun(at(time), "hourly", **changes) for time in times)
+
+    def test_within_the_reuse_window_a_run_reuses(self) -> None:
+        """A run is told to reuse while a renewal vouches, and to renew from then on."""
+        known = facts(record=record(at("12:30")), scheduled=self.hourly("15:00", "13:00", "13:20"))
+        assert [
+            ("13:00", "reuses the renewal of 12:30"),
+            ("13:20", "renews"),
+            ("15:00", "renews"),
+        ] == self.told(known, "12:40")
+
+    def test_a_run_reuses_what_the_one_before_will_renew(self) -> None:
+        """The forecast takes the earlier runs for done."""
+        known = facts(record=record(at("12:00")), scheduled=self.hourly("13:00", "13:30"))
+        assert [("13:00", "renews"), ("13:30", "reuses the renewal of 13:00")] == self.told(known, "12:40")
+
+    def test_a_forced_run_renews(self) -> None:
+        """A run that is told to force renews, whoever vouches."""
+        known = facts(record=record(at("12:30")), scheduled=self.hourly("13:00", force=True))
+        assert [("13:00", "renews")] == self.told(known, "12:40")
+
+    def test_after_midnight_a_run_finds_the_session_over(self) -> None:
+        """What a run of tomorrow can do hangs on a person, even where the day of the token is not known."""
+        tomorrow = ScheduledRun(at("01:00", "2027-06-16"), "hourly")
+        over = "finds the session over: a person must sign in"
+        for loaded in (keys(), UNDATED):
+            known = facts(attempt("12:30"), loaded=loaded, scheduled=(tomorrow,))
+            assert [("01:00", over)] == self.told(known, "12:40")
+
+    def test_a_refused_token_leaves_nothing_to_renew(self) -> None:
+        """Once a person must sign in, every run finds the session over."""
+        known = facts(attempt("12:30", REFUSED), scheduled=self.hourly("13:00"))
+        assert [("13:00", "finds the session over: a person must sign in")] == self.told(known, "12:40")
+
+    @pytest.mark.parametrize("error", [ConfigurationRefused("Wrong key."), CredentialsInvalid("Bad field.")])
+    def test_wrong_settings_fail_every_run(self, error: CredentialsInvalid) -> None:
+        """No run can renew with credentials that must be corrected first."""
+        wrong = {"loaded": error} if isinstance(error, CredentialsInvalid) else {"checked": error}
+        known = facts(scheduled=self.hourly("13:00"), **wrong)
+        assert [("13:00", "fails until the credentials are corrected")] == self.told(known, "12:40")
+
+    def test_of_late_runs_the_first_stands_for_all(self) -> None:
+        """Runs that pile up take one place, so that those ahead are seen."""
+        late = self.hourly("10:00", "11:00", "12:00", late=True)
+        known = facts(attempt("09:30"), scheduled=(*late, *self.hourly("13:00", "14:00", "15:00")))
+        assert ["10:00", "13:00", "14:00"] == [time for time, _ in self.told(known, "12:40")]
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        pytest.param(facts(attempt("09:00")), None, id="nothing"),
+        pytest.param(facts(), "run `etrade-session status --credentials main --check`", id="unknown"),
+        pytest.param(facts(attempt("07:59"), record=None), "--check`", id="unknown, with a history"),
+        pytest.param(facts(loaded=SIGNED_OUT), "`etrade-session login --credentials main`", id="signed out"),
+        pytest.param(
+            facts(loaded=SIGNED_OUT, source=Source.ENVIRONMENT), "set ETRADE_ACCESS_TOKEN", id="environment"
+        ),
+        pytest.param(
+            facts(attempt("09:00"), attempt("09:10", FAILED)),
+            "run `etrade-session renew --credentials main`, which says what is wrong.",
+            id="failing",
+        ),
+        pytest.param(
+            facts(checked=RenewalFailed("No answer.", advice="wait a little.")), "wait a little.", id="check"
+        ),
+        pytest.param(
+            facts(attempt("09:00"), loaded=keys(consumer_key_issued_on=date(2025, 7, 1))),
+            KEY_ADVICE,
+            id="key's age",
+        ),
+        pytest.param(
+            facts(attempt("09:00"), scheduled=(ScheduledRun(at("09:05"), "hourly", True, "pool"),)),
+            "`prefect worker start --pool pool`",
+            id="no worker",
+        ),
+        pytest.param(
+            facts(attempt("09:00"), scheduled=(ScheduledRun(at("09:05"), "hourly", True),)),
+            "start the process that serves the deployment 'hourly'",
+            id="not served",
+        ),
+    ],
+)
+def test_advice(known: SessionFacts, expected: str | None) -> None:
+    """A person is told the one thing to do, and nothing where there is none."""
+    advice = judged(known, at("09:20")).next
+    assert expected == advice if expected is None else expected in advice
+
+
+def test_inactive_advice_names_the_next_run_only_if_there_is_one() -> None:
+    """Nobody is told to wait for a run that nothing schedules."""
+    later = (ScheduledRun(at("13:00"), "hourly"),)
+    advices = [judged(facts(attempt("09:00"), scheduled=runs), at("12:00")).next for runs in ((), later)]
+    assert [False, True] == ["wait for the next run" in advice for advice in advices]
+
+
+def test_status_holds_no_secret() -> None:
+    """Neither a key nor a token is in what is told."""
+    told = judged(facts(attempt("09:00")), at("09:20")).model_dump_json()
+    assert "fake-" not in told

@@ -1,0 +1,471 @@
+"""The command `etrade-session status`, against a real Prefect server and a simulated E*TRADE."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings import get_current_settings
+from prefect.states import Late
+
+from etrade_flows import active_session, renew_access_token
+from etrade_flows.access.memory import forget_sessions
+from etrade_flows.person.login import stored_credentials
+from etrade_flows.sign_out import end_session
+from etrade_flows.status.model import SessionStatus
+from etrade_flows.status.sources import last_record
+from etrade_simulator import Fault, Simulator
+from etrade_tasks import ETradeCredentials, SignInRequired
+from etrade_tasks.sharing.record import record_key
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+RENEW = "/oauth/renew_access_token"
+REFUSAL = Fault(status=401, body="oauth_problem=token_rejected")
+
+Run = Callable[..., int]
+Told = tuple[int, dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def no_blocks(prefect_server: None) -> None:
+    """A server without the blocks of other tests, and a process that remembers no session."""
+    forget_sessions()
+    with get_client(sync_client=True) as client:
+        for document in client.read_block_documents_by_type("etrade-credentials"):
+            client.delete_block_document(document.id)
+
+
+@pytest.fixture
+def told(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+    """What the command exits with, and the one session it tells of as JSON."""
+
+    def ask(*arguments: str) -> Told:
+        capsys.readouterr()
+        code = run("status", "--json", *arguments)
+        (session,) = json.loads(capsys.readouterr().out)["sessions"]
+        return code, session
+
+    return ask
+
+
+@pytest.fixture
+def real_time() -> Iterator[Simulator]:
+    """E*TRADE on real time, by which the server dates its runs."""
+    with Simulator() as running:
+        yield running
+
+
+class TestStates:
+    """Each state, end to end."""
+
+    def test_renewed_by_the_flow(self, block: str, told: Callable[..., Told]) -> None:
+        """After a run, the session is active until it is idle or over, and result storage says so."""
+        session = renew_access_token(block)
+        code, said = told()
+        assert (0, "active", None) == (code, said["state"], said["next"])
+        assert (session.idle_at, session.expires_at) == tuple(
+            datetime.fromisoformat(said[limit]) for limit in ("idle_at", "expires_at")
+        )
+        assert [("renewed", "result storage")] == [(r["outcome"], r["store"]) for r in said["renewals"]]
+
+    def test_renewed_outside_of_any_run(self, block: str, told: Callable[..., Told]) -> None:
+        """A renewal that no run made is known from result storage alone."""
+        session = active_session(block)
+        code, said = told()
+        assert (0, "active") == (code, said["state"])
+        assert session.renewed_at == datetime.fromisoformat(said["renewals"][0]["at"])
+
+    def test_idle(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+        """Two hours after its last renewal the session is inactive, which exits with 1."""
+        renew_access_token(block)
+        simulator.advance(timedelta(hours=2))
+        code, said = told()
+        assert (1, "inactive") == (code, said["state"])
+        assert f"etrade-session renew --credentials {block}" in said["next"]
+
+    def test_past_midnight(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+        """Past midnight a person must sign in, and is told how."""
+        renew_access_token(block)
+        simulator.advance(timedelta(hours=12))
+        code, said = told()
+        assert (4, "expired") == (code, said["state"])
+        assert f"etrade-session login --credentials {block}" in said["next"]
+
+    def test_past_midnight_without_a_date(
+        self, block: str, credentials: ETradeCredentials, simulator: Simulator, told: Callable[..., Told]
+    ) -> None:
+        """Where nobody told when the token was issued, yesterday's record tells that it is over."""
+        credentials.model_copy(update={"signed_in_at": None}).save(block, overwrite=True)
+        renew_access_token(block)
+        simulator.advance(timedelta(hours=13))
+        code, said = told()
+        assert (4, "expired") == (code, said["state"])
+
+    def test_signed_out(self, block: str, told: Callable[..., Told]) -> None:
+        """After a sign-out a person must sign in."""
+        renew_access_token(block)
+        end_session(block, stored_credentials(block))
+        code, said = told()
+        assert (4, "signed-out", None) == (code, said["state"], said["idle_at"])
+
+    def test_nothing_known(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+        """A token of which no renewal is known is not taken for good, and E*TRADE is not asked."""
+        code, said = told()
+        assert (1, "unknown", []) == (code, said["state"], said["renewals"])
+        assert [] == simulator.calls(RENEW)
+
+    def test_unusable_block(self, block: str, told: Callable[..., Told]) -> None:
+        """A block that does not fit its fields is told of with the field, and the others are still told."""
+        with get_client(sync_client=True) as client:
+            document = client.read_block_document_by_name(block, "etrade-credentials")
+            data = document.data | {"environment": "moon"}
+            client._client.patch(
+                f"/block_documents/{document.id}", json={"data": data, "merge_existing_data": True}
+            )
+        code, said = told()
+        assert (1, "failed", "CredentialsInvalid") == (code, said["state"], said["error"]["error"])
+        assert "environment" in said["message"]
+
+
+class TestHistory:
+    """What the server remembers of the day's runs, which it dates by the real time."""
+
+    @pytest.fixture
+    def simulator(self, real_time: Simulator) -> Simulator:
+        """E*TRADE on real time."""
+        return real_time
+
+    def test_refused(self, simulator: Simulator, block: str, told: Callable[..., Told]) -> None:
+        """A token that a run of today found dead needs a person, whatever was renewed before."""
+        renew_access_token(block)
+        simulator.plant(REFUSAL, path=RENEW)
+        with pytest.raises(SignInRequired):
+            renew_access_token(block, force=True)
+        code, said = told()
+        assert (4, "sign-in-required") == (code, said["state"])
+        assert [("sign-in required", "Prefect server"), ("renewed", "Prefect server")] == [
+            (r["outcome"], r["store"]) for r in said["renewals"]
+        ]
+
+    def test_without_the_record(self, simulator: Simulator, block: str, told: Callable[..., Told]) -> None:
+        """Where result storage holds nothing, the runs tell of the renewal."""
+        renew_access_token(block)
+        record_file(block).unlink()
+        code, said = told()
+        assert (0, "active") == (code, said["state"])
+        assert ["Prefect server"] == [r["store"] for r in said["renewals"]]
+
+    def test_others_runs_are_not_listed(
+        self,
+        simulator: Simulator,
+        block: str,
+        credentials_for: Callable[..., ETradeCredentials],
+        run: Run,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Of two credentials each has a screen of its own, by name, and the graver decides the exit."""
+        other = f"a-{block[:50]}"
+        credentials_for(simulator.sign_in("sandbox")).save(other)
+        renew_access_token(block)
+        assert 1 == run("status", "--json")
+        sessions = json.loads(capsys.readouterr().out)["sessions"]
+        assert [(other, "sandbox", "unknown", 0), (block, "live", "active", 1)] == [
+            (s["credentials"], s["environment"], s["state"], len(s["renewals"])) for s in sessions
+        ]
+
+
+def record_file(block: str) -> Path:
+    """Where Prefect keeps the record of the last renewal."""
+    key = record_key(stored_credentials(block))
+    return Path(get_current_settings().results.local_storage_path) / key
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"metadata": {}, "result": "gone"}'])
+def test_corrupt_record_counts_as_none(block: str, content: str, told: Callable[..., Told]) -> None:
+    """A record that cannot be read is as good as none."""
+    active_session(block)
+    record_file(block).write_text(content)
+    assert None is last_record(stored_credentials(block))
+    assert "unknown" == told()[1]["state"]
+
+
+class TestCheck:
+    """`--check`, which asks E*TRADE."""
+
+    def test_renews(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+        """E*TRADE is asked by a renewal, though an earlier one vouches, and its answer counts."""
+        active_session(block)
+        code, said = told("--check")
+        assert (0, "active", "E*TRADE") == (code, said["state"], said["renewals"][0]["store"])
+        assert 2 == len(simulator.calls(RENEW))
+
+    def test_revives(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+        """An idle token is active after the check."""
+        active_session(block)
+        simulator.advance(timedelta(hours=3))
+        assert "active" == told("--check")[1]["state"]
+
+    def test_refused(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+        """A token that E*TRADE refuses needs a person, though a renewal vouched for it."""
+        active_session(block)
+        simulator.plant(REFUSAL, path=RENEW)
+        code, said = told("--check")
+        assert (4, "sign-in-required", "SignInRequired") == (code, said["state"], said["error"]["error"])
+
+    def test_misconfigured(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+        """A refused key has failed, and what to correct is told."""
+        simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=RENEW)
+        code, said = told("--check")
+        assert (1, "failed", "ConfigurationRefused") == (code, said["state"], said["error"]["error"])
+        assert "correct the credentials" in said["next"]
+
+    def test_no_answer(
+        self, block: str, simulator: Simulator, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where E*TRADE does not answer well, the check has failed; the clocks still count."""
+        active_session(block)
+        monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
+        simulator.plant(Fault(status=500), path=RENEW, times=10)
+        code, said = told("--check")
+        assert (1, "failed", "RenewalFailed") == (code, said["state"], said["error"]["error"])
+        assert said["idle_in_seconds"] > 0
+
+    def test_signed_out_is_not_asked_about(
+        self, block: str, simulator: Simulator, told: Callable[..., Told]
+    ) -> None:
+        """Without a token there is nothing to ask."""
+        end_session(block, stored_credentials(block))
+        assert "signed-out" == told("--check")[1]["state"]
+        assert [] == simulator.calls(RENEW)
+
+
+class TestSchedule:
+    """Runs that a real deployment has scheduled."""
+
+    @pytest.fixture
+    def hourly(self, block: str, noon: datetime) -> Iterator[str]:
+        """A deployment that renews this block's session each hour from one o'clock on."""
+        name = f"hourly-{block[-30:]}"
+        with get_client(sync_client=True) as client:
+            every_hour = IntervalSchedule(interval=timedelta(hours=1), anchor_date=noon)
+            deployment = client.create_deployment(
+                client.create_flow(renew_access_token),
+                name=name,
+                parameters={"credentials": block},
+                schedules=[DeploymentScheduleCreate(schedule=every_hour)],
+            )
+            window = {
+                "start_time": noon + timedelta(minutes=1),
+                "end_time": noon + timedelta(hours=13, minutes=1),
+            }
+            asked = {key: moment.isoformat() for key, moment in window.items()} | {"min_runs": 13}
+            client._client.post(f"/deployments/{deployment}/schedule", json=asked).raise_for_status()
+            yield name
+            client.delete_deployment(deployment)
+
+    def test_next_runs(
+        self, block: str, hourly: str, simulator: Simulator, told: Callable[..., Told]
+    ) -> None:
+        """The next runs are told: when, by which deployment, and what each will do."""
+        simulator.advance(timedelta(minutes=30))
+        active_session(block)
+        runs = told()[1]["next_runs"]
+        assert [
+            ("2027-06-15T17:00:00Z", hourly, "reuses", "reuses the renewal of 12:30"),
+            ("2027-06-15T18:00:00Z", hourly, "renews", "renews"),
+            ("2027-06-15T19:00:00Z", hourly, "renews", "renews"),
+        ] == [(r["at"], r["deployment"], r["action"], r["message"]) for r in runs]
+
+    def test_late_run(self, block: str, hourly: str, noon: datetime, told: Callable[..., Told]) -> None:
+        """A run that nothing has taken is told of as late, with what must be started."""
+        active_session(block)
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name(f"renew-access-token/{hourly}")
+            client.create_flow_run_from_deployment(
+                deployment.id, state=Late(scheduled_time=noon - timedelta(minutes=20))
+            )
+        said = told()[1]
+        assert [True, False, False] == [run["late"] for run in said["next_runs"]]
+        assert f"start the process that serves the deployment {hourly!r}." == said["next"]
+
+    def test_runs_after_a_sign_out(self, block: str, hourly: str, told: Callable[..., Told]) -> None:
+        """With nobody signed in, every run will find the session over."""
+        end_session(block, stored_credentials(block))
+        assert {"finds-session-over"} == {run["action"] for run in told()[1]["next_runs"]}
+
+    def test_runs_for_others_are_theirs(
+        self, block: str, hourly: str, credentials: ETradeCredentials, told: Callable[..., Told]
+    ) -> None:
+        """A run for other credentials is no run for these."""
+        other = f"other-{block[:50]}"
+        credentials.save(other)
+        assert [] == told("--credentials", other)[1]["next_runs"]
+
+
+class TestNames:
+    """Whose sessions are told of."""
+
+    @pytest.fixture
+    def variables(self, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same credentials as `ETRADE_*` variables."""
+        keys = credentials.signing_keys
+        for name, value in {
+            "ENVIRONMENT": credentials.environment,
+            "CONSUMER_KEY": keys.consumer_key,
+            "CONSUMER_SECRET": keys.consumer_secret,
+            "ACCESS_TOKEN": keys.token,
+            "ACCESS_TOKEN_SECRET": keys.token_secret,
+            "OAUTH_URL": credentials.oauth_url,
+        }.items():
+            monkeypatch.setenv(f"ETRADE_{name}", value)
+
+    def test_environment_stands_in(self, variables: None, told: Callable[..., Told]) -> None:
+        """Without any block the environment's session is told of, by the name that flows use."""
+        active_session("etrade")
+        code, said = told()
+        assert (0, "etrade", "environment") == (code, said["credentials"], said["source"])
+
+    def test_server_that_knows_no_block_type(self, variables: None, told: Callable[..., Told]) -> None:
+        """A server that has never seen a credentials block is one without blocks, not one that is down."""
+        with get_client(sync_client=True) as client:
+            slug = ETradeCredentials.get_block_type_slug()
+            client.delete_block_type(client.read_block_type_by_slug(slug).id)
+        try:
+            active_session("etrade")
+            code, said = told()
+        finally:
+            ETradeCredentials.register_type_and_schema(_sync=True)
+        assert (0, "environment") == (code, said["source"])
+
+    def test_blocks_come_first(self, variables: None, block: str, told: Callable[..., Told]) -> None:
+        """Where there is a block, the variables are not told of unless they are asked for."""
+        assert (block, "block") == (told()[1]["credentials"], told()[1]["source"])
+        assert "environment" == told("--credentials", "another")[1]["source"]
+
+    def test_nothing_at_all(self, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+        """Without block and variables, every place that was searched is named."""
+        assert 1 == run("status")
+        assert "CredentialsNotFound" in (shown := capsys.readouterr()).err
+        assert ("", True) == (shown.out, "etrade-credentials/etrade" in shown.err)
+
+
+def test_malformed_setting_is_named(
+    block: str, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that cannot be used is named instead of a traceback."""
+    monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT9H")
+    assert 1 == run("status")
+    assert "ETRADE_REUSE_WINDOW: must be" in capsys.readouterr().err
+
+
+def test_keys_of_the_json_are_stable(block: str, told: Callable[..., Told]) -> None:
+    """Scripts may rely on these keys; each is described."""
+    active_session(block)
+    said = told()[1]
+    assert [
+        "credentials",
+        "environment",
+        "source",
+        "as_of",
+        "state",
+        "message",
+        "signed_in_at",
+        "idle_at",
+        "idle_in_seconds",
+        "expires_at",
+        "expires_in_seconds",
+        "renewals",
+        "next_runs",
+        "key_warning",
+        "error",
+        "next",
+    ] == list(said)
+    assert {"at", "outcome", "message", "store"} == set(said["renewals"][0])
+    schema = SessionStatus.model_json_schema()
+    models = [schema, *schema["$defs"].values()]
+    keys = [key for model in models for key in model.get("properties", {}).values()]
+    assert [] == [key for key in keys if not key.get("description")]
+
+
+class TestShown:
+    """What is seen, by a process of its own as a person runs it."""
+
+    @pytest.fixture
+    def command(self, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+        """How to run the command against this server, in a narrow window."""
+        api = get_current_settings().api.url
+        environment = {**os.environ, "PREFECT_API_URL": str(api), "COLUMNS": "60", "TERM": "xterm-256color"}
+        environment |= {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "warn"}
+        return lambda *arguments: {
+            "args": [sys.executable, "-m", "etrade_flows.cli.app", "status", *arguments],
+            "env": environment,
+        }
+
+    @pytest.fixture
+    def simulator(self, real_time: Simulator) -> Simulator:
+        """E*TRADE on real time, as the process has it."""
+        return real_time
+
+    def test_pipe_gets_whole_plain_lines(
+        self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
+    ) -> None:
+        """A pipe gets a line for each thing told: no colour, no box, nothing cut, wrapped or padded."""
+        renew_access_token(block)
+        done = subprocess.run(**command(), check=False, capture_output=True, text=True, timeout=60)
+        assert (0, "") == (done.returncode, done.stderr)
+        lines = done.stdout.splitlines()
+        assert ["session", "state", "idle", "over", "renewals", "schedule"] == [
+            line.split()[0] for line in lines
+        ]
+        assert re.search(r"^state +active: renewed at \d\d:\d\d$", done.stdout, re.MULTILINE)
+        assert re.search(r"renewed  result storage  Renewed in 1 call; .*US Eastern\.$", lines[4])
+        assert "" == "".join(re.findall(r"[^ -~\n]| $", done.stdout, re.MULTILINE))
+
+    def test_terminal_gets_colour_and_folds(
+        self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
+    ) -> None:
+        """A terminal gets the state in green, and no line beyond its width."""
+        renew_access_token(block)
+        keyboard, terminal = pty.openpty()
+        with subprocess.Popen(**command(), stdout=terminal, stderr=terminal) as process:
+            os.close(terminal)
+            seen = "".join(iter(lambda: read(keyboard), ""))
+        os.close(keyboard)
+        assert 0 == process.returncode
+        assert "\x1b[1;32mactive\x1b[0m" in seen
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", seen)
+        assert 60 >= max(len(line) for line in plain.splitlines())
+
+    def test_json_goes_alone_to_standard_output(
+        self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
+    ) -> None:
+        """With --json and --check, standard output is the object and nothing else, and no secret is in it."""
+        asked = command("--json", "--check")
+        done = subprocess.run(**asked, check=False, capture_output=True, text=True, timeout=60)
+        assert (0, "") == (done.returncode, done.stderr)
+        (said,) = json.loads(done.stdout)["sessions"]
+        assert "active" == said["state"]
+        keys = stored_credentials(block).signing_keys
+        secrets = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+        assert [] == [secret for secret in secrets if secret in done.stdout]
+
+
+def read(terminal: int) -> str:
+    """What a terminal shows next; nothing once the other end is closed."""
+    try:
+        return os.read(terminal, 4096).decode()
+    except OSError:  # what Linux says where there is no more to come
+        return ""

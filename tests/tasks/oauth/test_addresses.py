@@ -1,0 +1,165 @@
+"""E*TRADE's addresses, and which others may stand in for them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, may_be_signed, safe_address
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+MARK = "fake-secret-in-the-address"
+
+NOT_PLAIN = "scheme, host and path alone"
+NOT_SAFE = "must start with https://"
+
+
+@pytest.mark.parametrize("address", [OAUTH_URL, *API_URLS.values()])
+def test_e_trade_s_own_addresses_are_safe(address: str) -> None:
+    """Every address that the package knows of itself passes unchanged."""
+    assert address == safe_address(address)
+
+
+def test_each_environment_has_its_address() -> None:
+    """Data calls have an address for the live and for the sandbox environment, and the two differ."""
+    assert set(get_args(Environment)) == set(API_URLS)
+    assert len(API_URLS) == len(set(API_URLS.values()))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        pytest.param("https://example.com", "https://example.com", id="host alone"),
+        pytest.param("https://example.com/", "https://example.com", id="one slash"),
+        pytest.param("https://example.com/oauth/", "https://example.com/oauth", id="path and slash"),
+        pytest.param("https://example.com/oauth//", "https://example.com/oauth", id="two slashes"),
+        pytest.param("https://example.com:8443/oauth", "https://example.com:8443/oauth", id="port"),
+        pytest.param("HTTPS://example.com", "HTTPS://example.com", id="upper-case scheme"),
+        pytest.param("https://192.0.2.1", "https://192.0.2.1", id="https to any number"),
+        pytest.param("http://localhost:8765/oauth", "http://localhost:8765/oauth", id="localhost"),
+        pytest.param("http://LOCALHOST", "http://LOCALHOST", id="localhost in capitals"),
+        pytest.param("http://127.0.0.1:8765", "http://127.0.0.1:8765", id="IPv4 loopback"),
+        pytest.param("http://127.9.8.7", "http://127.9.8.7", id="all of 127"),
+        pytest.param("http://[::1]:8765/oauth/", "http://[::1]:8765/oauth", id="IPv6 loopback"),
+    ],
+)
+def test_a_safe_address_loses_its_trailing_slash_and_nothing_else(address: str, expected: str) -> None:
+    """Over https any host is safe, over plain http this machine alone."""
+    assert expected == safe_address(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        pytest.param("", NOT_PLAIN, id="empty"),
+        pytest.param("example.com/oauth", NOT_PLAIN, id="no scheme"),
+        pytest.param("/oauth", NOT_PLAIN, id="path alone"),
+        pytest.param("https:///oauth", NOT_PLAIN, id="no host"),
+        pytest.param("https://:8443/oauth", NOT_PLAIN, id="port without a host"),
+        pytest.param("https://someone@example.com", NOT_PLAIN, id="user"),
+        pytest.param("https://:fake-password@example.com", NOT_PLAIN, id="password"),
+        pytest.param("https://example.com?key=fake", NOT_PLAIN, id="query"),
+        pytest.param("https://example.com#top", NOT_PLAIN, id="fragment"),
+        pytest.param("http://example.com", NOT_SAFE, id="plain http elsewhere"),
+        pytest.param("http://192.0.2.1", NOT_SAFE, id="plain http to a number elsewhere"),
+        pytest.param("http://[2001:db8::1]", NOT_SAFE, id="plain http to an IPv6 number elsewhere"),
+        pytest.param("http://0.0.0.0", NOT_SAFE, id="plain http to any address"),
+        pytest.param("http://localhost.example.com", NOT_SAFE, id="looks like localhost"),
+        pytest.param("http://127.0.0.1.example.com", NOT_SAFE, id="looks like loopback"),
+        pytest.param("//example.com", NOT_SAFE, id="scheme left out"),
+        pytest.param("ftp://localhost", NOT_SAFE, id="another scheme, even here"),
+    ],
+)
+def test_any_other_address_is_refused(address: str, reason: str) -> None:
+    """An address that signed requests must not go to is refused, with the reason."""
+    with pytest.raises(ValueError, match=reason):
+        safe_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param(f"https://someone:{MARK}@example.com", id="password"),
+        pytest.param(f"https://example.com/?token={MARK}", id="query"),
+        pytest.param(f"http://{MARK}.example.com", id="host"),
+        pytest.param(f"http://[::1/{MARK}", id="bracket left open"),
+        pytest.param(f"https://[{MARK}]/oauth", id="no number between brackets"),
+        pytest.param(
+            f"https://someone:{MARK}@exa\N{ACCOUNT OF}mple.com", id="letter that unfolds to a slash"
+        ),
+    ],
+)
+def test_a_refusal_does_not_repeat_the_address(address: str) -> None:
+    """The text of the error is stored and shown, so nothing of the address is in it."""
+    with pytest.raises(ValueError, match=r"\w") as refusal:
+        safe_address(address)
+    assert MARK not in str(refusal.value)
+
+
+@unhurried
+@given(before=st.text(max_size=20), after=st.text(max_size=20))
+def test_no_address_whatever_is_repeated(before: str, after: str) -> None:
+    """Whatever stands around a password, the address is taken as it is or refused without repeating it."""
+    try:
+        safe_address(f"https://{before}:{MARK}@{after}")
+    except ValueError as refusal:
+        assert MARK not in str(refusal)  # noqa: PT017  # most are refused, some are not: both are right
+
+
+SIMULATOR = "http://127.0.0.1:8765/sandbox"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("https://api.etrade.com/v1/accounts/list.json", id="live"),
+        pytest.param("https://apisb.etrade.com/v1/accounts/list.json", id="sandbox"),
+        pytest.param("https://API.ETrade.com/oauth/renew_access_token", id="capitals"),
+        pytest.param("https://api.etrade.com:443/v1?q=a@b", id="default port, and an at sign in the query"),
+        pytest.param(f"{SIMULATOR}/v1/accounts/list.json", id="own address"),
+        pytest.param("http://127.0.0.1:8765/oauth/renew_access_token", id="another path of the own address"),
+    ],
+)
+def test_requests_to_e_trade_and_the_own_address_may_be_signed(address: str) -> None:
+    """A signature may go to either of E*TRADE's hosts, and to where the credentials' data calls go."""
+    assert may_be_signed(address, SIMULATOR)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("https://example.com/v1/accounts/list.json", id="another host"),
+        pytest.param("http://api.etrade.com/v1/accounts/list.json", id="plain http"),
+        pytest.param("http://api.etrade.com:443/v1/accounts/list.json", id="plain http on the port of https"),
+        pytest.param("https://api.etrade.com:8443/v1/accounts/list.json", id="another port"),
+        pytest.param("https://api.etrade.com:0/v1/accounts/list.json", id="port zero"),
+        pytest.param("https://api.etrade.com./v1/accounts/list.json", id="dot at the end"),
+        pytest.param("https://api.etrade.com.example.com/", id="looks like E*TRADE"),
+        pytest.param("https://us.etrade.com/e/t/etws/authorize", id="E*TRADE's pages for people"),
+        pytest.param("https://api.etrade.com@example.com/", id="E*TRADE as the user"),
+        pytest.param("https://someone:fake-password@api.etrade.com/", id="a user at E*TRADE"),
+        pytest.param("https://example.com\\@api.etrade.com/", id="backslash"),
+        pytest.param("https://api.etrade.com\n.example.com/", id="newline"),
+        pytest.param("https://api.etrade.com:x/", id="no number as the port"),
+        pytest.param("//api.etrade.com/", id="scheme left out"),
+        pytest.param("/v1/accounts/list.json", id="path alone"),
+        pytest.param("http://127.0.0.1:8766/sandbox", id="another port of this machine"),
+        pytest.param("http://localhost:8765/sandbox", id="another name of this machine"),
+        pytest.param("https://127.0.0.1:8765/sandbox", id="another scheme of the own address"),
+    ],
+)
+def test_requests_to_a_stranger_may_not(address: str) -> None:
+    """Any other scheme, host, port or spelling is a stranger's."""
+    assert not may_be_signed(address, SIMULATOR)
+
+
+@unhurried
+@given(address=st.text(max_size=60), api_url=st.text(max_size=60))
+def test_any_text_is_judged(address: str, api_url: str) -> None:
+    """Whatever stands there instead of an address, the answer is yes or no, and no where it is no address."""
+    assert may_be_signed(address, api_url) in {True, False}
+    assert not may_be_signed(address.replace("/", ""), "")

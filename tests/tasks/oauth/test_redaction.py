@@ -1,0 +1,275 @@
+"""Taking secrets out of text that a person will see."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etrade_tasks.oauth.redaction import (
+    EXCERPT_LENGTH,
+    REDACTED,
+    describe_answer,
+    excerpt,
+    scrub,
+    undo_json_escapes,
+)
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# Like a token in what it is made of, and plainly none.
+SECRET = "FAKE/fake+token~0123 é&<="
+
+Spelling = Callable[[str], str]
+
+
+def lower_escapes(secret: str) -> str:
+    """Percent-encoded with lower-case digits."""
+    return "".join(quoted.lower() if quoted.startswith("%") else quoted for quoted in map(quote_all, secret))
+
+
+def quote_all(secret: str) -> str:
+    """Percent-encoded, slashes included."""
+    return quote(secret, safe="")
+
+
+SPELLINGS: dict[str, Spelling] = {
+    "plain": str,
+    "percent-encoded": quote_all,
+    "percent-encoded but for slashes": quote,
+    "percent-encoded in lower case": lower_escapes,
+    "blank as plus": quote_plus,
+    "percent-encoded twice": lambda secret: quote_all(quote_all(secret)),
+    "HTML": html.escape,
+    "JSON slashes": lambda secret: secret.replace("/", "\\/"),
+}
+every_spelling = pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+
+
+# Known secrets -----------------------------------------------------------------------------------------
+
+
+@every_spelling
+def test_a_known_secret_is_removed_in_each_spelling(spell: Spelling) -> None:
+    """However an answer echoes a secret, it is replaced wherever it stands."""
+    echoed = spell(SECRET)
+    assert f"a {REDACTED} b{REDACTED}c" == scrub(f"a {echoed} b{echoed}c", [SECRET])
+
+
+@unhurried
+@given(secret=st.text("ABCxyz019/+=%~&<> é", min_size=4), spell=st.sampled_from(list(SPELLINGS.values())))
+def test_no_spelling_of_any_secret_stays(secret: str, spell: Spelling) -> None:
+    """Whatever a secret is made of, each of its spellings is removed."""
+    assert spell(secret) not in scrub(f"before {spell(secret)} after", [secret])
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["short first", "long first"])
+def test_the_longest_secret_is_removed_first(order: int) -> None:
+    """A secret that begins like another is removed whole, in whatever order they are given."""
+    secrets = ["fake-secret", "fake-secret-and-more"][::order]
+    assert f"{REDACTED}, {REDACTED}" == scrub("fake-secret-and-more, fake-secret", secrets)
+
+
+@pytest.mark.parametrize("secrets", [[], [""], ["", ""]], ids=["none", "an empty one", "two empty ones"])
+def test_empty_secrets_are_ignored(secrets: list[str]) -> None:
+    """A secret that is not set removes nothing."""
+    assert "nothing to hide" == scrub("nothing to hide", secrets)
+
+
+def test_text_without_a_secret_stays_as_it_is() -> None:
+    """What is not secret is not touched."""
+    assert "<b>fake</b> & more" == scrub("<b>fake</b> & more", [SECRET])
+
+
+# Excerpts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", "", id="empty"),
+        pytest.param(" \n\t ", "", id="blank"),
+        pytest.param("It   went\r\n\twrong. ", "It went wrong.", id="one line"),
+        pytest.param("a\x00b\x1b[31mc\u200bd", "a b [31mc d", id="what cannot be printed"),
+        pytest.param("a\ud800b", "a b", id="half a character"),
+        pytest.param("<h1>HTTP Status 401</h1><p>Sorry", "HTTP Status 401 Sorry", id="markup"),
+        pytest.param("1 < 2 and 3 > 2", "1 2", id="what looks like markup"),
+        pytest.param("a<style type='text/css'>b {c: <d>}</style>e", "a e", id="style sheet"),
+        pytest.param("a<SCRIPT>b</Script >c", "a c", id="script in capitals"),
+        pytest.param("a<style>b</style>c<script>d</script>e", "a c e", id="both"),
+        pytest.param("a<style>b c d", "a", id="style sheet without an end"),
+        pytest.param("a<stylish>b</stylish>c", "a b c", id="only like a style sheet"),
+        pytest.param("caf&eacute; &#38; more", "café & more", id="HTML entities"),
+        pytest.param('{"Error":"not \\u0041 chance"}', '{"Error":"not A chance"}', id="JSON escapes"),
+        pytest.param(
+            "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_nonce",
+            "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_nonce",
+            id="plain words, however long",
+        ),
+        pytest.param("signature_method=HMAC-SHA1", "signature_method=HMAC-SHA1", id="a method is no secret"),
+    ],
+)
+def test_an_excerpt_is_the_readable_text_on_one_line(text: str, expected: str) -> None:
+    """Of an answer stays what a person would read of it."""
+    assert expected == excerpt(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("oauth_token=fake", "oauth_token=@", id="token"),
+        pytest.param("oauth_token=fake&a=1", "oauth_token=@&a=1", id="pair after it"),
+        pytest.param("oauth_token=fake,a=1", "oauth_token=@,a=1", id="comma after it"),
+        pytest.param("oauth_token=fake&amp;a=1", "oauth_token=@&a=1", id="pair after it, in HTML"),
+        pytest.param("oauth_token_secret=fake", "oauth_token_secret=@", id="token secret"),
+        pytest.param("oauth_consumer_key=fake", "oauth_consumer_key=@", id="consumer key"),
+        pytest.param("oauth_signature=fake", "oauth_signature=@", id="signature"),
+        pytest.param("oauth_nonce=fake", "oauth_nonce=@", id="nonce"),
+        pytest.param("oauth_verifier=fake", "oauth_verifier=@", id="verifier"),
+        pytest.param("consumerKey: fake", "consumerKey: @", id="camel case"),
+        pytest.param("TOKEN = fake", "TOKEN = @", id="capitals and blanks"),
+        pytest.param('oauth_token="fake"', 'oauth_token="@"', id="quoted"),
+        pytest.param("oauth_token='fake'", "oauth_token='@'", id="quoted once"),
+        pytest.param('{"token": "fake"}', '{"token": "@"}', id="JSON"),
+        pytest.param(r'"{\"token\":\"fake\"}"', r'"{\"token\":\"@"}"', id="JSON in JSON"),
+        pytest.param("<token>fake</token>", "@", id="XML"),
+        pytest.param("oauth_token%3Dfake", "oauth_token%3D@", id="percent-encoded"),
+        pytest.param("oauth_token%3dfake", "oauth_token%3d@", id="percent-encoded in lower case"),
+        pytest.param("oauth_token&#61;fake", "oauth_token=@", id="HTML"),
+        pytest.param(r"oauth_token\u003dfake", "oauth_token=@", id="JSON escape"),
+    ],
+)
+def test_the_value_of_a_secret_s_name_is_hidden(text: str, expected: str) -> None:
+    """However short it is, the value of a token, key, secret, signature, nonce or verifier is not shown."""
+    assert expected.replace("@", REDACTED) == excerpt(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("a 0123456789ABCDE b", "a 0123456789ABCDE b", id="15 characters"),
+        pytest.param("a 0123456789ABCDEF b", "a @ b", id="16 characters"),
+        pytest.param("a 0123456789/+AbCd== b", "a @ b", id="base64"),
+        pytest.param("a 0123456789%2F%2BAbCd%3D b", "a @ b", id="percent-encoded"),
+        pytest.param(r"a 0123456789\/\/AbCd b", "a @ b", id="JSON slashes"),
+        pytest.param("a 0123456789&#x2F;AbCdEfG b", "a @ b", id="HTML"),
+        pytest.param("a 01234567-89ab-cdef-0123 b", "a @ b", id="dashes"),
+        pytest.param("a 0123456789abcdefghijk", "a @", id="at the end"),
+        pytest.param("a internationalisation b", "a internationalisation b", id="a long word"),
+    ],
+)
+def test_what_looks_like_a_token_is_hidden(text: str, expected: str) -> None:
+    """An unbroken run of 16 characters or more is not shown, unless it is made of plain words."""
+    assert expected.replace("@", REDACTED) == excerpt(text)
+
+
+def test_a_token_that_was_escaped_twice_is_hidden() -> None:
+    """HTML that was escaped once more on its way does not bring the tail of a token to light."""
+    assert "ghiJKL789" not in excerpt("oauth_token=abcDEF123&amp;#x2F;ghiJKL789")
+
+
+def test_an_excerpt_has_an_end() -> None:
+    """Of a long answer 200 characters are shown."""
+    assert ("word " * 100)[:200] == excerpt("word " * 100)
+
+
+def test_a_token_across_the_end_of_an_excerpt_is_hidden() -> None:
+    """The text is cut after secrets are taken out, so no half of a token is left at the end."""
+    assert f"{'x ' * 95}[redacted]" == excerpt(f"{'x ' * 95}0123456789ABCDEF0123456789ABCDEF")
+
+
+@unhurried
+@given(text=st.text(st.characters(exclude_categories=())))
+def test_any_text_has_an_excerpt(text: str) -> None:
+    """Whatever an answer holds, its excerpt is short and can be printed on one line."""
+    shown = excerpt(text)
+    assert len(shown) <= EXCERPT_LENGTH
+    assert shown.isprintable()
+
+
+def test_a_reference_to_no_character_at_all_is_survived() -> None:
+    """An HTML reference with thousands of digits names no character, and is no reason to fail."""
+    assert len(excerpt(f"a &#{'1' * 5_000}; b")) <= EXCERPT_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(r"a\u003db", "a=b", id="one"),
+        pytest.param(r"\u0041\u004A\u004a", "AJJ", id="either case"),
+        pytest.param(r"\u00e", r"\u00e", id="too short"),
+        pytest.param(r"\n\"", r"\n\"", id="other escapes stay"),
+        pytest.param(json.dumps("é漢"), '"é漢"', id="as JSON writes them"),
+    ],
+)
+def test_json_escapes_are_undone(text: str, expected: str) -> None:
+    """An escape of four hexadecimal digits becomes its character."""
+    assert expected == undo_json_escapes(text)
+
+
+# What acts on its reader -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("see https://evil.example/a", "see https: //evil .example/a", id="address"),
+        pytest.param("see www.evil.example", "see www .evil .example", id="address without a scheme"),
+        pytest.param("see evil.com.", "see evil .com.", id="bare domain"),
+        pytest.param("see evil\u3002com", "see evil \u3002com", id="another full stop"),
+        pytest.param("[click](tel:1)", "[click] (tel:1)", id="markdown link"),
+        pytest.param("![x](tel:1)", "![x] (tel:1)", id="markdown image"),
+        pytest.param("[x][y] [x]: y", "[x] [y] [x] : y", id="markdown reference"),
+        pytest.param("@channel @here", "(at)channel (at)here", id="mention"),
+        pytest.param("write to a@b.com", "write to a(at)b .com", id="mail"),
+        pytest.param("a<!channel>b", "a b", id="mention of Slack"),
+        pytest.param("&amp;amp;lt;!here&amp;amp;gt;", "&lt;!here&gt;", id="escaped thrice"),
+        pytest.param("<http://evil.example|E*TRADE", "http: //evil .example E TRADE", id="link of Slack"),
+        pytest.param("#general #1", "# general # 1", id="channel"),
+        pytest.param("*a* _b_ `c` ~d~ ||e||", "a b c d e", id="emphasis"),
+        pytest.param("token_rejected, 1.5 s", "token_rejected, 1.5 s", id="plain words stay"),
+    ],
+)
+def test_an_excerpt_acts_on_nobody(text: str, expected: str) -> None:
+    """A chat, a mail program or markdown finds no link, mention or markup in an excerpt."""
+    assert expected == excerpt(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("text/html; charset=utf-8", "text/html"),
+        ("Application/JSON", "application/json"),
+        ("application/problem+json", "application/problem+json"),
+        ("", "no content type"),
+        ("; charset=x", "no content type"),
+        ("text/html\x1b[31m", "text/html [31m"),
+        ("x/evil.com", "x/evil .com"),
+        ("text/0123456789abcdef0123456789ABCDEF", "[redacted]"),
+        ("<!channel> @here", "(at)here"),
+    ],
+)
+def test_a_content_type_is_told_like_a_body(given: str, expected: str) -> None:
+    """What a header says is cleaned and cut as a body is, and the usual types are told as they are."""
+    assert f"It answered: status 503, {expected}, empty." == describe_answer(503, given, "")
+
+
+@unhurried
+@given(kind=st.text(max_size=300), body=st.text(max_size=300))
+def test_whatever_answers_is_told_in_one_short_line(kind: str, body: str) -> None:
+    """No header and no body makes the sentence long, or puts into it what a terminal obeys."""
+    said = describe_answer(500, kind * 300, body * 300)
+    assert len(said) < 3 * EXCERPT_LENGTH
+    assert said.isprintable()
+
+
+def test_a_short_secret_is_taken_out_by_name() -> None:
+    """A verifier, too short to look like a secret, is removed where it is known, also at an excerpt's end."""
+    body = f"VRF5Y &#86;RF5Y {'x ' * 91}VRF5Y"
+    said = describe_answer(500, "text/VRF5Y", body, ["VRF5Y"])
+    assert "VRF" not in said.upper()

@@ -1,0 +1,605 @@
+"""What E*TRADE's answer to a renewal means, wherever and however it says so."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from etrade_tasks.oauth.replies import (
+    SKEW_REFUSED,
+    SKEW_WARNED,
+    Outcome,
+    RenewalReply,
+    Verdict,
+    answered_at,
+    classify,
+    clock_advice,
+    learned_offset,
+    says_token_is_dead,
+)
+
+NOW = datetime(2021, 11, 11, 21, 17, 12, tzinfo=UTC)
+SENTENCE = "Access Token has been renewed"
+UNAUTHORIZED = "Unauthorized request - invalid Consumer key and/or session token"
+RATE_LIMIT = "Number of requests exceeded the rate limit set"
+WINDOW = "1636665132-1636665732"  # five minutes either way of NOW
+
+RENEWED, TRANSIENT, NONCE_REFUSED, CLOCK_SKEWED, SIGN_IN_REQUIRED, MISCONFIGURED, UNRECOGNISED = Outcome
+
+
+def verdict(
+    status: int | None = 401,
+    body: str = "",
+    headers: Mapping[str, str] | None = None,
+    *,
+    received_at: datetime = NOW,
+    transport_error: str | None = None,
+) -> Verdict:
+    """The verdict on a reply with these parts."""
+    return classify(RenewalReply(status, headers or {}, body, received_at, transport_error))
+
+
+def error_json(code: object = None, message: str = "") -> str:
+    """An `Error` body as JSON."""
+    return json.dumps({"Error": {"code": code, "message": message}})
+
+
+def error_xml(code: object = "", message: str = "") -> str:
+    """An `Error` body as XML."""
+    return f'<?xml version="1.0"?><Error><code>{code}</code><message>{message}</message></Error>'
+
+
+def newer_tomcat(message: str) -> str:
+    """An error page as newer versions of Tomcat make it."""
+    return (
+        "<!doctype html><html><head><title>HTTP Status 401</title><style>h1 {color: blue}</style></head>"
+        f"<body><h1>HTTP Status 401</h1><p><b>Type</b> Status Report</p><p><b>Message</b> {message}</p>"
+        "<p><b>Description</b> No valid credentials came along.</p></body></html>"
+    )
+
+
+def older_tomcat(message: str) -> str:
+    """An error page as older versions of Tomcat make it."""
+    return (
+        f"<html><head><title>Error</title></head><body><h1>HTTP Status 401 - {message}</h1>"
+        f"<p><u>This request needs to be signed by somebody we know.</u></p></body></html>"
+    )
+
+
+# What each reply means ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        pytest.param(200, SENTENCE, RENEWED, id="renewed"),
+        pytest.param(200, f"\r\n\t  {SENTENCE}  \n\n", RENEWED, id="renewed, padded"),
+        pytest.param(200, SENTENCE.upper(), RENEWED, id="renewed, in capitals"),
+        pytest.param(200, "Access  Token\nhas been   renewed", RENEWED, id="renewed, oddly spaced"),
+        pytest.param(200, f"<html><body><p>{SENTENCE}</p></body></html>", RENEWED, id="renewed, as HTML"),
+        pytest.param(200, json.dumps({"message": SENTENCE}), RENEWED, id="renewed, as JSON"),
+        pytest.param(200, "", TRANSIENT, id="200, empty"),
+        pytest.param(200, " \r\n\t ", TRANSIENT, id="200, blank"),
+        pytest.param(200, "<h1>We are improving our site</h1>", UNRECOGNISED, id="200, maintenance page"),
+        pytest.param(200, "Access Token has not been renewed", UNRECOGNISED, id="200, another sentence"),
+        pytest.param(201, SENTENCE, UNRECOGNISED, id="201 with the sentence"),
+        pytest.param(204, "", UNRECOGNISED, id="204"),
+        *(
+            pytest.param(status, body, UNRECOGNISED, id=f"{status}, {body or 'empty'}")
+            for status in (301, 302, 303, 304, 307, 308, 403, 406, 409, 410, 418, 451, 100, 0, -1)
+            for body in ("", "prose")
+        ),
+        *(
+            pytest.param(status, body, TRANSIENT, id=f"{status}, {body or 'empty'}")
+            for status in (408, 425, 429, 500, 501, 502, 503, 504, 599, 600)
+            for body in ("", "prose")
+        ),
+        *(
+            pytest.param(status, body, MISCONFIGURED, id=f"{status}, {body or 'empty'}")
+            for status in (400, 404, 405)
+            for body in ("", "prose")
+        ),
+        pytest.param(401, "", SIGN_IN_REQUIRED, id="401, empty"),
+        pytest.param(401, "prose", SIGN_IN_REQUIRED, id="401, no readable problem"),
+        pytest.param(401, "Invalid access token used", SIGN_IN_REQUIRED, id="invalid token"),
+        pytest.param(400, "invalid ACCESS token used.", SIGN_IN_REQUIRED, id="invalid token, 400"),
+        pytest.param(401, UNAUTHORIZED, SIGN_IN_REQUIRED, id="unauthorized request"),
+        pytest.param(400, f"<m>{UNAUTHORIZED}</m>", SIGN_IN_REQUIRED, id="unauthorized request, 400"),
+        pytest.param(400, RATE_LIMIT, TRANSIENT, id="rate limit, 400"),
+        pytest.param(403, f"<p>{RATE_LIMIT.upper()}</p>", TRANSIENT, id="rate limit, 403"),
+    ],
+)
+def test_a_reply_means_this(status: int, body: str, expected: Outcome) -> None:
+    """Without an `oauth_problem`, a reply is judged by its sentences and then by its bare status."""
+    assert (expected, None) == (verdict(status, body).outcome, verdict(status, body).problem)
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "expected"),
+    [
+        pytest.param(200, "text/html", f"\n\n {SENTENCE}  \n", RENEWED, id="renewed"),
+        pytest.param(400, "text/plain", "issue with input", MISCONFIGURED, id="issue with input"),
+        pytest.param(500, "text/plain", "an unexpected error has occurred", TRANSIENT, id="unexpected error"),
+        pytest.param(401, "text/plain", "", SIGN_IN_REQUIRED, id="long after midnight"),
+        pytest.param(
+            401,
+            "text/html",
+            newer_tomcat("oauth_problem=consumer_key_rejected"),
+            MISCONFIGURED,
+            id="newer Tomcat",
+        ),
+        pytest.param(
+            401,
+            "text/html",
+            older_tomcat("oauth_problem=token_rejected"),
+            SIGN_IN_REQUIRED,
+            id="older Tomcat",
+        ),
+        pytest.param(401, "text/html", "oauth_problem=signature_invalid", MISCONFIGURED, id="signature"),
+        pytest.param(
+            401,
+            "text/plain",
+            f"oauth_problem=timestamp_refused,oauth_acceptable_timestamps={WINDOW}",
+            CLOCK_SKEWED,
+            id="timestamp",
+        ),
+        pytest.param(401, "text/plain", "oauth_problem=nonce_used", NONCE_REFUSED, id="nonce used"),
+        *(
+            pytest.param(
+                status,
+                "text/plain",
+                "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_nonce",
+                NONCE_REFUSED,
+                id=f"nonce overlooked, {status}",
+            )
+            for status in (400, 401)
+        ),
+        pytest.param(
+            400,
+            "text/plain",
+            "oauth_problem=callback_rejected,oauth_acceptable_callback=oob",
+            MISCONFIGURED,
+            id="callback",
+        ),
+        *(
+            pytest.param(
+                401,
+                "application/json",
+                json.dumps({"Error": {"message": f"oauth_problem={problem}"}}),
+                SIGN_IN_REQUIRED,
+                id=f"{problem} as JSON",
+            )
+            for problem in ("token_expired", "token_rejected")
+        ),
+        pytest.param(
+            500,
+            "application/json",
+            error_json(100, "The service is not available at present."),
+            TRANSIENT,
+            id="code 100",
+        ),
+        pytest.param(500, "application/json", error_json(670, "Maintenance"), TRANSIENT, id="670 as JSON"),
+        pytest.param(500, "application/xml", error_xml(670, "Maintenance"), TRANSIENT, id="670 as XML"),
+        pytest.param(400, "text/html", RATE_LIMIT, TRANSIENT, id="rate limit"),
+        pytest.param(200, "text/html", "<h1>Maintenance</h1>", UNRECOGNISED, id="maintenance page"),
+        pytest.param(200, "text/plain", "", TRANSIENT, id="empty body"),
+    ],
+)
+def test_the_known_answers(status: int, content_type: str, body: str, expected: Outcome) -> None:
+    """Every answer of E*TRADE's that is known of is understood."""
+    assert expected == verdict(status, body, {"Content-Type": content_type}).outcome
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected", "advice"),
+    [
+        ("nonce_used", NONCE_REFUSED, "replay"),
+        ("timestamp_refused", CLOCK_SKEWED, "clock"),
+        ("token_expired", SIGN_IN_REQUIRED, "signs in"),
+        ("token_rejected", SIGN_IN_REQUIRED, "signs in"),
+        ("token_revoked", SIGN_IN_REQUIRED, "signs in"),
+        ("consumer_key_rejected", MISCONFIGURED, "https://apisb.etrade.com/oauth"),
+        ("consumer_key_unknown", MISCONFIGURED, "two years"),
+        ("consumer_key_refused", MISCONFIGURED, "sandbox key used as live"),
+        ("signature_invalid", MISCONFIGURED, "percent-encoded"),
+        ("signature_method_rejected", MISCONFIGURED, "HMAC-SHA1"),
+        ("version_rejected", MISCONFIGURED, "oauth_version"),
+        ("callback_rejected", MISCONFIGURED, "oob"),
+        ("permission_denied", UNRECOGNISED, "none of the known ones"),
+        ("never_heard_of", UNRECOGNISED, "none of the known ones"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 429])
+def test_a_problem_that_e_trade_names(status: int, problem: str, expected: Outcome, advice: str) -> None:
+    """A named problem decides, whatever the status below 500, and brings advice of its own."""
+    found = verdict(status, f"oauth_problem={problem}")
+    assert (expected, problem) == (found.outcome, found.problem)
+    assert advice in found.advice
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"),
+    [
+        ("oauth_nonce", NONCE_REFUSED),
+        ("oauth_timestamp", NONCE_REFUSED),
+        ("oauth_token&oauth_nonce", NONCE_REFUSED),
+        ("oauth_token%26oauth_timestamp", NONCE_REFUSED),
+        ("oauth_token", UNRECOGNISED),
+        ("oauth_consumer_key", UNRECOGNISED),
+        ("", UNRECOGNISED),
+    ],
+)
+def test_a_parameter_that_e_trade_missed(absent: str, expected: Outcome) -> None:
+    """A nonce or timestamp was sent, so it counts as overlooked; of other parameters nothing is known."""
+    found = verdict(400, f"oauth_problem=parameter_absent&oauth_parameters_absent={absent}")
+    assert (expected, "parameter_absent") == (found.outcome, found.problem)
+
+
+def test_a_missed_parameter_that_is_not_named() -> None:
+    """Without a word on which parameter was missed, nothing is known."""
+    assert UNRECOGNISED == verdict(400, "oauth_problem=parameter_absent").outcome
+
+
+def test_a_missed_nonce_that_a_header_names() -> None:
+    """A header that carries the problem also says which parameter was missed."""
+    header = 'OAuth oauth_problem="parameter_absent", oauth_parameters_absent="oauth_nonce"'
+    assert NONCE_REFUSED == verdict(401, headers={"WWW-Authenticate": header}).outcome
+
+
+@pytest.mark.parametrize("code", [100, 670])
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(error_json, id="JSON"),
+        pytest.param(lambda code: error_json(str(code)), id="JSON, as text"),
+        pytest.param(lambda code: error_json(code).replace(" ", ""), id="JSON, dense"),
+        pytest.param(lambda code: error_json(code).replace('"', '\\"'), id="JSON in JSON"),
+        pytest.param(error_xml, id="XML"),
+        pytest.param(lambda code: error_xml(f"\n  {code}\n"), id="XML, indented"),
+        pytest.param(lambda code: html.escape(error_xml(code)), id="XML in HTML"),
+    ],
+)
+def test_an_error_code_that_passes(code: int, status: int, body: Callable[[int], str]) -> None:
+    """The codes 100 and 670 say that E*TRADE is unwell, at any status below 500 and in any notation."""
+    assert TRANSIENT == verdict(status, body(code)).outcome
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(error_json(1000), id="another code that begins like it"),
+        pytest.param(error_json(10), id="another code"),
+        pytest.param(error_json(None), id="no code"),
+        pytest.param(error_xml(6700), id="another code as XML"),
+        pytest.param(error_xml("many"), id="no number"),
+        pytest.param(json.dumps({"code": 100}), id="no Error"),
+        pytest.param("an error with the code 100", id="prose"),
+    ],
+)
+def test_any_other_code_says_nothing(body: str) -> None:
+    """A code that is not known to pass leaves the status to decide."""
+    assert MISCONFIGURED == verdict(400, body).outcome
+
+
+# What goes first ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        pytest.param(500, SENTENCE, TRANSIENT, id="5xx before the sentence"),
+        pytest.param(503, "oauth_problem=token_expired", TRANSIENT, id="5xx before a problem"),
+        pytest.param(500, UNAUTHORIZED, TRANSIENT, id="5xx before E*TRADE's word of a dead token"),
+        pytest.param(502, "Invalid access token used", TRANSIENT, id="5xx before any text"),
+        pytest.param(
+            200, f"{SENTENCE} oauth_problem=token_expired", RENEWED, id="the sentence before a problem"
+        ),
+        pytest.param(200, f"{SENTENCE} {RATE_LIMIT}", RENEWED, id="the sentence before the rate limit"),
+        pytest.param(401, f"{SENTENCE}", SIGN_IN_REQUIRED, id="no sentence of success in a 401"),
+        pytest.param(
+            400,
+            f"{RATE_LIMIT} oauth_problem=token_expired",
+            SIGN_IN_REQUIRED,
+            id="a problem before the rate limit",
+        ),
+        pytest.param(
+            400,
+            error_json(100, "oauth_problem=signature_invalid"),
+            MISCONFIGURED,
+            id="a problem before a code",
+        ),
+        pytest.param(
+            429, "oauth_problem=consumer_key_rejected", MISCONFIGURED, id="a problem before a status"
+        ),
+        pytest.param(400, "oauth_problem=never_heard_of", UNRECOGNISED, id="an unknown one, too"),
+        pytest.param(401, RATE_LIMIT, TRANSIENT, id="the rate limit before the status"),
+        pytest.param(404, error_xml(670), TRANSIENT, id="a code before the status"),
+    ],
+)
+def test_what_goes_first(status: int, body: str, expected: Outcome) -> None:
+    """A 5xx goes before success, that before a problem, that before other text, that before the status."""
+    assert expected == verdict(status, body).outcome
+
+
+def test_a_problem_in_the_header_goes_before_one_in_the_body() -> None:
+    """Where header and body name different problems, the header's counts."""
+    found = verdict(
+        401, "oauth_problem=token_expired", {"WWW-Authenticate": "OAuth oauth_problem=nonce_used"}
+    )
+    assert (NONCE_REFUSED, "nonce_used") == (found.outcome, found.problem)
+
+
+@pytest.mark.parametrize(
+    "status", [None, 200, 401], ids=["no answer", "error after a 200", "error after a 401"]
+)
+def test_a_failure_of_the_transport_goes_before_everything(status: int | None) -> None:
+    """An answer that was cut short is no answer, and the advice says what the network did."""
+    found = verdict(status, f"{SENTENCE} oauth_problem=token_expired", transport_error="ReadTimeout")
+    assert (TRANSIENT, "No answer came: ReadTimeout.") == (found.outcome, found.advice)
+
+
+def test_no_answer_and_no_reason() -> None:
+    """A call without an answer passes, even if nobody knows why."""
+    assert (TRANSIENT, "No answer came: reason unknown.") == (verdict(None).outcome, verdict(None).advice)
+
+
+# Where a problem is found ------------------------------------------------------------------------------
+
+PAIR = "oauth_problem=token_rejected"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(PAIR, id="plain text"),
+        pytest.param(PAIR.upper(), id="capitals"),
+        pytest.param("OAuth_Problem=Token_Rejected", id="mixed case"),
+        pytest.param(f"Sorry: {PAIR}.", id="amid prose"),
+        pytest.param("oauth_problem = token_rejected", id="blanks around it"),
+        pytest.param("oauth_problem: token_rejected", id="colon"),
+        pytest.param('oauth_problem="token_rejected"', id="quoted"),
+        pytest.param(f"a=1&{PAIR}&b=2", id="form"),
+        pytest.param(f"a=1&amp;{PAIR}&amp;b=2", id="form in HTML"),
+        pytest.param(f"a=1,{PAIR},b=2", id="joined by commas"),
+        pytest.param(f"<p>{PAIR}</p>", id="HTML"),
+        pytest.param("<p>oauth_problem&#61;token_rejected</p>", id="HTML, decimal reference"),
+        pytest.param("<p>oauth_problem&#x3D;token_rejected</p>", id="HTML, hexadecimal reference"),
+        pytest.param("oauth&lowbar;problem&equals;token&lowbar;rejected", id="HTML, named references"),
+        pytest.param("<p>oauth_problem&amp;#61;token_rejected</p>", id="HTML escaped twice"),
+        pytest.param(newer_tomcat(PAIR), id="newer Tomcat"),
+        pytest.param(older_tomcat(PAIR), id="older Tomcat"),
+        pytest.param(error_json(401, PAIR), id="JSON message"),
+        pytest.param(error_json(401, PAIR).replace("=", "\\u003d"), id="JSON escape"),
+        pytest.param(error_json(401, PAIR).replace("=", "\\u003D"), id="JSON escape in capitals"),
+        pytest.param(json.dumps({"oauth_problem": "token_rejected"}), id="JSON member"),
+        pytest.param('{"oauth_problem":"token_rejected"}', id="JSON member, dense"),
+        pytest.param(json.dumps(json.dumps({"oauth_problem": "token_rejected"})), id="JSON in JSON"),
+        pytest.param("<oauth_problem>token_rejected</oauth_problem>", id="XML element"),
+        pytest.param("<oauth_problem>\n  token_rejected\n</oauth_problem>", id="XML element, indented"),
+        pytest.param(error_xml(401, PAIR), id="XML message"),
+        pytest.param("oauth_problem%3Dtoken_rejected", id="percent-encoded"),
+        pytest.param("oauth_problem%3dtoken%5frejected", id="percent-encoded in lower case"),
+        pytest.param(f"oauth_problem=&{PAIR}", id="after an empty one"),
+    ],
+)
+def test_a_problem_is_found_in_the_body(body: str) -> None:
+    """Whatever the notation, the problem in a body is read, and given in lower case."""
+    found = verdict(403, body)
+    assert (SIGN_IN_REQUIRED, "token_rejected") == (found.outcome, found.problem)
+
+
+@pytest.mark.parametrize("name", ["WWW-Authenticate", "www-authenticate", "WWW-AUTHENTICATE"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param('OAuth realm="https://api.example.com/", oauth_problem="token_rejected"', id="quoted"),
+        pytest.param("OAuth realm='', oauth_problem='token_rejected'", id="quoted once"),
+        pytest.param("OAuth oauth_problem=token_rejected", id="not quoted"),
+        pytest.param('OAUTH OAUTH_PROBLEM="TOKEN_REJECTED"', id="capitals"),
+        pytest.param('OAuth oauth_problem%3D"token_rejected"', id="percent-encoded"),
+    ],
+)
+def test_a_problem_is_found_in_the_header(name: str, value: str) -> None:
+    """A problem in a WWW-Authenticate header of any case is read, though the body says nothing."""
+    found = verdict(403, "", {"Content-Type": "text/html", name: value})
+    assert (SIGN_IN_REQUIRED, "token_rejected") == (found.outcome, found.problem)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["oauth_problem", "oauth_problem=", "oauth_problem=&a=1", "oauth_problem=1", "my_problem=token_rejected"],
+)
+def test_half_a_problem_is_none(body: str) -> None:
+    """Where no problem is named the status decides."""
+    assert (MISCONFIGURED, None) == (verdict(400, body).outcome, verdict(400, body).problem)
+
+
+# How long to wait --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param("0", timedelta(0), id="no second"),
+        pytest.param(" 120 ", timedelta(minutes=2), id="seconds"),
+        pytest.param("999999999", timedelta(seconds=999_999_999), id="years"),
+        pytest.param("9" * 30, None, id="longer than the universe"),
+        pytest.param("9" * 6_000, None, id="thousands of digits"),
+        pytest.param("-5", None, id="negative"),
+        pytest.param("1.5", None, id="fraction"),
+        pytest.param("٣", None, id="other digits"),
+        pytest.param("", None, id="empty"),
+        pytest.param("soon", None, id="garbage"),
+        pytest.param("Thu, 11 Nov 2021 21:27:12 GMT", timedelta(minutes=10), id="date"),
+        pytest.param("Thu, 11 Nov 2021 16:27:12 -0500", timedelta(minutes=10), id="date in New York"),
+        pytest.param("Thu, 11 Nov 2021 21:27:12 -0000", timedelta(minutes=10), id="date of no zone"),
+        pytest.param("Thu, 11 Nov 2021 21:07:12 GMT", timedelta(0), id="past date"),
+        pytest.param("Thu, 31 Feb 2021 21:07:12 GMT", None, id="no such date"),
+        pytest.param("Thu, 11 Nov 99999 21:07:12 GMT", None, id="no such year"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Retry-After", "retry-after"])
+def test_how_long_e_trade_asks_to_wait(name: str, value: str, expected: timedelta | None) -> None:
+    """`Retry-After` in seconds or as a date is understood and never negative; anything else is ignored."""
+    assert expected == verdict(503, headers={name: value}).retry_after
+
+
+def test_without_a_word_on_waiting_there_is_no_wait() -> None:
+    """An answer without the header asks for nothing."""
+    assert verdict(503).retry_after is None
+
+
+def test_after_a_success_there_is_nothing_to_wait_for() -> None:
+    """A renewed token needs no second try, whatever the header says."""
+    assert verdict(200, SENTENCE, {"Retry-After": "120"}).retry_after is None
+
+
+# Whose clock is off ------------------------------------------------------------------------------------
+
+REFUSED = "oauth_problem=timestamp_refused"
+TIMESTAMPS = f"{REFUSED}&oauth_acceptable_timestamps={WINDOW}"
+NEAR = {"Date": format_datetime(NOW + timedelta(minutes=2), usegmt=True)}
+ABSURD = {"Date": "Fri, 31 Dec 9999 23:59:59 GMT"}
+AHEAD = {"Date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        pytest.param(TIMESTAMPS, {}, 0, id="timestamps"),
+        pytest.param(TIMESTAMPS.replace("&", ","), {}, 0, id="timestamps after a comma"),
+        pytest.param(TIMESTAMPS.replace("&", "&amp;"), {}, 0, id="timestamps in HTML"),
+        pytest.param(TIMESTAMPS.replace("-", " - "), {}, 0, id="timestamps with blanks"),
+        pytest.param(
+            json.dumps({"oauth_problem": "timestamp_refused", "oauth_acceptable_timestamps": WINDOW}),
+            {},
+            0,
+            id="timestamps in JSON",
+        ),
+        pytest.param(
+            "",
+            {"WWW-Authenticate": f'OAuth {REFUSED}, oauth_acceptable_timestamps="{WINDOW}"'},
+            0,
+            id="timestamps in a header",
+        ),
+        pytest.param(TIMESTAMPS, NEAR, 0, id="timestamps agree with the date"),
+        pytest.param(TIMESTAMPS, AHEAD, 3600, id="timestamps disagree with the date"),
+        pytest.param(TIMESTAMPS, ABSURD, 0, id="timestamps, absurd date"),
+        pytest.param(REFUSED, ABSURD, None, id="absurd date"),
+        pytest.param(f"{REFUSED}&oauth_acceptable_timestamps=99999999990-99999999999", {}, None, id="absurd"),
+        pytest.param(REFUSED, AHEAD, 3600, id="date"),
+        pytest.param(REFUSED, {"date": AHEAD["Date"]}, 3600, id="date, header in lower case"),
+        pytest.param(f"{REFUSED}&oauth_acceptable_timestamps=soon", AHEAD, 3600, id="no timestamps, date"),
+        pytest.param(REFUSED, {}, None, id="neither"),
+        pytest.param(REFUSED, {"Date": "today"}, None, id="no date"),
+    ],
+)
+@pytest.mark.parametrize("off", [-86_400, -90, 0, 42])
+def test_how_far_this_machine_s_clock_is_off(
+    body: str, headers: dict[str, str], expected: int | None, off: int
+) -> None:
+    """The offset leads from this machine's clock to E*TRADE's: the middle of what it accepts, or its date."""
+    found = verdict(401, body, headers, received_at=NOW - timedelta(seconds=off))
+    offset = None if expected is None else timedelta(seconds=expected + off)
+    assert (CLOCK_SKEWED, offset) == (found.outcome, found.clock_offset)
+    told = "This machine's clock is off. Set it by NTP." if offset is None else clock_advice(offset)
+    blamed = offset is None or abs(offset) >= SKEW_WARNED
+    unwell = "E*TRADE refused the timestamp, although its clock and this machine's agree."
+    assert (told if blamed else unwell) == found.advice
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"),
+    [
+        (timedelta(seconds=90), "90 s behind E*TRADE's"),
+        (timedelta(seconds=-90), "90 s ahead of E*TRADE's"),
+        (timedelta(days=1, seconds=0.4), "86400 s behind E*TRADE's"),
+    ],
+    ids=str,
+)
+def test_the_advice_says_how_far_the_clock_is_off(offset: timedelta, expected: str) -> None:
+    """A reader is told by how many seconds, in which direction, and what to do."""
+    assert f"This machine's clock is {expected}. Set it by NTP." == clock_advice(offset)
+
+
+def test_a_naive_time_of_receipt_is_taken_for_utc() -> None:
+    """Classification does not fail over a time without a zone."""
+    found = verdict(401, TIMESTAMPS, received_at=NOW.replace(tzinfo=None))
+    assert timedelta(0) == found.clock_offset
+
+
+def test_a_clock_that_was_not_refused_is_left_alone() -> None:
+    """Other answers carry a date as well, and it corrects nothing."""
+    assert verdict(401, "oauth_problem=nonce_used", AHEAD).clock_offset is None
+
+
+@pytest.mark.parametrize("known", [timedelta(0), timedelta(hours=5)], ids=str)
+@pytest.mark.parametrize(
+    ("off", "learned"),
+    [
+        (timedelta(minutes=3), True),
+        (timedelta(minutes=-3), True),
+        (SKEW_REFUSED, True),
+        (SKEW_REFUSED + timedelta(seconds=1), False),
+        (None, False),
+    ],
+    ids=str,
+)
+def test_offset_is_learned_of_an_answer_that_took_the_timestamp(
+    known: timedelta, off: timedelta | None, learned: bool
+) -> None:
+    """A `Date` that E*TRADE's clock can have shown tells how far this one is off; no other does."""
+    headers = {} if off is None else {"Date": format_datetime(NOW + known + off, usegmt=True)}
+    served = RenewalReply(200, headers, "oauth_token=fake", NOW)
+    assert (known + off if learned else known) == learned_offset(served, known)
+
+
+# The reply itself --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "content-type", "CONTENT-TYPE"])
+def test_a_header_is_found_in_any_case(name: str) -> None:
+    """The case of a header's name does not matter, on either side."""
+    reply = RenewalReply(200, {"Date": "today", "cOnTent-tYpe": "text/html"}, "", NOW)
+    assert ("text/html", "") == (reply.header(name), reply.header("Content"))
+
+
+def test_a_reply_does_not_show_what_came_in_it() -> None:
+    """Headers and body may echo what was sent, so they are not printed."""
+    shown = repr(RenewalReply(401, {"X-Echo": "fake-secret-1"}, "fake-secret-2", NOW))
+    assert "401" in shown
+    assert "fake-secret" not in shown
+
+
+def test_the_excerpt_is_the_readable_start_of_the_answer() -> None:
+    """A verdict shows what a person would read on the error page."""
+    shown = verdict(401, newer_tomcat(PAIR)).excerpt
+    assert f"HTTP Status 401 HTTP Status 401 Type Status Report Message {PAIR}" in shown
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        ("Thu, 11 Nov 2021 21:17:12 GMT", NOW),
+        ("Thu, 11 Nov 2021 21:20:12 GMT", NOW + timedelta(minutes=3)),
+        ("Thu, 11 Nov 2021 21:30:12 GMT", NOW),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", NOW),
+        ("soon", NOW),
+    ],
+)
+def test_answer_is_dated_by_its_date_where_that_can_be(date: str, expected: datetime) -> None:
+    """A `Date` near the timestamp that E*TRADE took dates the answer; else the moment of sending does."""
+    reply = RenewalReply(200, {"Date": date}, SENTENCE, received_at=NOW + timedelta(hours=3))
+    assert expected == answered_at(reply, NOW)
+
+
+@pytest.mark.parametrize(("body", "dead"), [(UNAUTHORIZED, True), (SENTENCE, False), ("", False)])
+def test_sentence_of_a_dead_token_is_known(body: str, dead: bool) -> None:
+    """E*TRADE's sentences for a dead token are known wherever they stand."""
+    assert dead is says_token_is_dead(f"<p>{body}</p>")

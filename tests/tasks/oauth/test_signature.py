@@ -1,0 +1,476 @@
+"""Request signing, checked against published examples and against a second implementation, oauthlib."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oauthlib.oauth1 import Client
+from oauthlib.oauth1.rfc5849 import signature as oauthlib_signature
+from oauthlib.oauth1.rfc5849 import utils as oauthlib_utils
+
+from etrade_tasks.clock import use_clock
+from etrade_tasks.oauth.signature import (
+    ETradeAuth,
+    SigningKeys,
+    authorization_header,
+    new_nonce,
+    signature_base_string,
+)
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+KEYS = SigningKeys("fake-consumer-key", "fake-consumer-secret", "fake/token+1=", "fake/token-secret+1=")
+SECRETS = [KEYS.consumer_key, KEYS.consumer_secret, KEYS.token, KEYS.token_secret]
+URL = "https://api.example.com/oauth/renew_access_token"
+MOMENT = datetime(2027, 1, 15, 17, 0, 0, 999_999, tzinfo=UTC)
+
+# What real tokens and secrets hold, what an encoder may trip over, and what no real one holds.
+AWKWARD = [
+    *"/+=%~&",
+    " ",
+    '"',
+    ",",
+    "'",
+    "%2F",
+    "%25",
+    "%%",
+    "é",
+    "ß",
+    "漢",
+    "\N{SNOWMAN}",
+    "\N{PILE OF POO}",
+]
+LETTERS = "abcXYZ019"
+awkward = st.lists(st.sampled_from(AWKWARD + list(LETTERS)), min_size=1, max_size=40).map("".join)
+
+
+def parts_of(header: str) -> dict[str, str]:
+    """The decoded parts of an Authorization header, read by oauthlib."""
+    pairs = oauthlib_utils.parse_authorization_header(header)
+    return {name: oauthlib_utils.unescape(value) for name, value in pairs}
+
+
+def oauthlib_signs(
+    method: str, url: str, header: str, keys: SigningKeys, form: Iterable[tuple[str, str]] = ()
+) -> str:
+    """The signature that oauthlib computes for a request that carries this header."""
+    parameters = oauthlib_signature.collect_parameters(
+        urlsplit(url).query, list(form), {"Authorization": header}
+    )
+    base_string = oauthlib_signature.signature_base_string(
+        method,
+        oauthlib_signature.base_string_uri(url),
+        oauthlib_signature.normalize_parameters(parameters),
+    )
+    client = Client("", keys.consumer_secret, resource_owner_secret=keys.token_secret)
+    return oauthlib_signature.sign_hmac_sha1_with_client(base_string, client)
+
+
+def base_string_parts(url: str, method: str = "GET") -> list[str]:
+    """Method, address and parameters of a signature base string, each decoded once."""
+    return [oauthlib_utils.unescape(part) for part in signature_base_string(method, url, []).split("&")]
+
+
+# Published examples ------------------------------------------------------------------------------------
+
+
+def test_the_example_of_e_trade_s_authorization_guide() -> None:
+    """E*TRADE's own example gives E*TRADE's own signature, in a header of the documented form."""
+    keys = SigningKeys(
+        "c5bb4dcb7bd6826c7c4340df3f791188",
+        "7d30246211192cda43ede3abd9b393b9",
+        "VbiNYl63EejjlKdQM6FeENzcnrLACrZ2JYD6NQROfVI=",
+        "XCF9RzyQr4UEPloA+WlC06BnTfYC1P0Fwr3GUw/B0Es=",
+    )
+    expected = (
+        'OAuth realm="", '
+        'oauth_nonce="0bba225a40d1bbac2430aa0c6163ce44", '
+        'oauth_timestamp="1344885636", '
+        'oauth_signature_method="HMAC-SHA1", '
+        'oauth_consumer_key="c5bb4dcb7bd6826c7c4340df3f791188", '
+        'oauth_token="VbiNYl63EejjlKdQM6FeENzcnrLACrZ2JYD6NQROfVI%3D", '
+        'oauth_signature="UOnPVdzExTAgHkcGWLLfeTaaMSM%3D"'
+    )
+    assert expected == authorization_header(
+        "GET",
+        "https://api.etrade.com/v1/accounts/list",
+        keys,
+        nonce="0bba225a40d1bbac2430aa0c6163ce44",
+        timestamp=1344885636,
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "keys", "parts", "expected"),
+    [
+        pytest.param(
+            "GET",
+            "http://photos.example.net/photos?file=vacation.jpg&size=original",
+            SigningKeys("dpf43f3p2l4k3l03", "kd94hf93k423kf44", "nnch734d00sl2jdk", "pfkkdhi9sl3r4s00"),
+            {"nonce": "chapoH", "timestamp": 137131202},
+            'oauth_signature="MdpQcU8iPSUjWoN%2FUDMsK2sui9I%3D"',
+            id="photos",
+        ),
+        pytest.param(
+            "POST",
+            "https://photos.example.net/token",
+            SigningKeys("dpf43f3p2l4k3l03", "kd94hf93k423kf44", "hh5s93j4hdidpola", "hdhd0244k9j7ao03"),
+            {"nonce": "walatlh", "timestamp": 137131201, "verifier": "hfdp7dh39dks9884"},
+            'oauth_signature="gKgrFCywp7rO0OXSjdot%2FIHF7IU%3D"',
+            id="token",
+        ),
+    ],
+)
+def test_the_examples_of_rfc_5849_section_1_2(
+    method: str, url: str, keys: SigningKeys, parts: dict[str, object], expected: str
+) -> None:
+    """The requests of the standard's introduction get the signatures printed there."""
+    assert authorization_header(method, url, keys, **parts).endswith(expected)
+
+
+def test_the_base_string_of_rfc_5849_section_3_4_1_1() -> None:
+    """The standard's own mixture of query, form and protocol parameters gives the text printed there."""
+    expected = (
+        "POST&http%3A%2F%2Fexample.com%2Frequest&a2%3Dr%2520b%26a3%3D2%2520q%26a3%3Da%26b5%3D%253D%25253D"
+        "%26c%2540%3D%26c2%3D%26oauth_consumer_key%3D9djdj82h48djs9d2%26oauth_nonce%3D7d8f3e4a"
+        "%26oauth_signature_method%3DHMAC-SHA1%26oauth_timestamp%3D137131201%26oauth_token%3Dkkk9d7dh3k39sjv7"
+    )
+    parameters = [
+        ("oauth_consumer_key", "9djdj82h48djs9d2"),
+        ("oauth_token", "kkk9d7dh3k39sjv7"),
+        ("oauth_signature_method", "HMAC-SHA1"),
+        ("oauth_timestamp", "137131201"),
+        ("oauth_nonce", "7d8f3e4a"),
+        ("c2", ""),
+        ("a3", "2 q"),
+    ]
+    url = "http://example.com/request?b5=%3D%253D&a3=a&c%40=&a2=r%20b"
+    assert expected == signature_base_string("POST", url, parameters)
+
+
+# A second implementation -------------------------------------------------------------------------------
+
+
+def test_oauthlib_agrees_on_ten_thousand_awkward_credentials() -> None:
+    """Whatever a key, a token or a secret is made of, oauthlib reads it and computes the same signature."""
+    chance = random.Random(5849)  # noqa: S311  # repeatable, not secret
+
+    def any_value() -> str:
+        return "".join(chance.choices(AWKWARD + list(LETTERS), k=chance.randint(1, 24)))
+
+    for _ in range(10_000):
+        keys = SigningKeys(any_value(), any_value(), any_value(), any_value())
+        header = authorization_header("GET", URL, keys, nonce="fake-nonce", timestamp=1)
+        sent = parts_of(header)
+        assert (keys.consumer_key, keys.token) == (sent["oauth_consumer_key"], sent["oauth_token"])
+        assert oauthlib_signs("GET", URL, header, keys) == sent["oauth_signature"]
+
+
+@unhurried
+@given(
+    method=st.sampled_from(["GET", "POST", "put", "Delete"]),
+    query=st.lists(st.tuples(awkward, awkward), max_size=4),
+    form=st.lists(st.tuples(awkward, awkward), max_size=4),
+    values=st.tuples(awkward, awkward, awkward, awkward, awkward, awkward),
+)
+def test_oauthlib_agrees_on_awkward_requests(
+    method: str, query: list[tuple[str, str]], form: list[tuple[str, str]], values: tuple[str, ...]
+) -> None:
+    """Whatever a query, a form, a callback or a verifier is made of, oauthlib computes the same signature."""
+    *credentials, callback, verifier = values
+    keys = SigningKeys(*credentials)
+    url = f"{URL}?{'&'.join(f'{quote(name)}={quote(value)}' for name, value in query)}"
+    header = authorization_header(method, url, keys, form=form, callback=callback, verifier=verifier)
+    sent = parts_of(header)
+    assert (callback, verifier) == (sent["oauth_callback"], sent["oauth_verifier"])
+    assert oauthlib_signs(method, url, header, keys, form) == sent["oauth_signature"]
+
+
+# The base string ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param("https://example.com/a", "https://example.com/a", id="as it is"),
+        pytest.param("HTTPS://EXAMPLE.COM/A", "https://example.com/A", id="scheme and host in capitals"),
+        pytest.param("https://example.com:443/a", "https://example.com/a", id="default port of https"),
+        pytest.param("http://EXAMPLE.COM:80/r%20v/X?id=123", "http://example.com/r%20v/X", id="RFC, first"),
+        pytest.param("https://www.example.net:8080/?q=1", "https://www.example.net:8080/", id="RFC, second"),
+        pytest.param("https://example.com:80/a", "https://example.com:80/a", id="port 80 over https"),
+        pytest.param("http://example.com:443/a", "http://example.com:443/a", id="port 443 over http"),
+        pytest.param("https://example.com", "https://example.com/", id="no path"),
+        pytest.param("https://example.com?a=1", "https://example.com/", id="query, no path"),
+        pytest.param("https://example.com/a#top", "https://example.com/a", id="fragment"),
+        pytest.param("http://[::1]:8765/a", "http://[::1]:8765/a", id="IPv6"),
+    ],
+)
+def test_the_address_in_the_base_string(url: str, expected: str) -> None:
+    """Scheme and host are in lower case, a default port is left out, and so are query and fragment."""
+    assert expected == base_string_parts(url)[1]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        pytest.param("", "", id="empty"),
+        pytest.param("b=2&a=2&a=1&b=1", "a=1&a=2&b=1&b=2", id="repeated names"),
+        pytest.param("a=1&a=1", "a=1&a=1", id="repeated pairs"),
+        pytest.param("b&a=", "a=&b=", id="empty values"),
+        pytest.param("a=1&&b=2&", "a=1&b=2", id="stray joints"),
+        pytest.param("c2=&c%40=", "c%40=&c2=", id="sorted as encoded"),
+        pytest.param("a=B&a=b&B=1", "B=1&a=B&a=b", id="capitals first"),
+        pytest.param("a=x+y", "a=x%20y", id="plus for a blank"),
+        pytest.param("a=x%20y", "a=x%20y", id="encoded blank"),
+        pytest.param("a=x%2By", "a=x%2By", id="encoded plus"),
+        pytest.param("a=%7E", "a=~", id="encoded tilde"),
+        pytest.param("a=~-._", "a=~-._", id="unreserved"),
+        pytest.param("a=$'[]{}", "a=%24%27%5B%5D%7B%7D", id="reserved, plain"),
+        pytest.param("a=%24%27%5b%5D%7B%7d", "a=%24%27%5B%5D%7B%7D", id="reserved, encoded"),
+        pytest.param("a=b=c", "a=b%3Dc", id="second equals sign"),
+        pytest.param("a=1;b=2", "a=1%3Bb%3D2", id="semicolon joins nothing"),
+        pytest.param("a=%25", "a=%25", id="percent sign"),
+        pytest.param("a=%252F", "a=%252F", id="encoded twice"),
+        pytest.param("a=é", "a=%C3%A9", id="non-ASCII, plain"),
+        pytest.param("a=%c3%a9", "a=%C3%A9", id="non-ASCII, encoded in lower case"),
+    ],
+)
+def test_the_query_in_the_base_string(query: str, expected: str) -> None:
+    """A query is decoded once, encoded anew as the standard says, and sorted."""
+    assert expected == base_string_parts(f"https://example.com/a?{query}")[2]
+
+
+def test_the_method_in_the_base_string() -> None:
+    """The method is signed in capitals however it is written."""
+    assert "POST" == base_string_parts(URL, "pOst")[0]
+
+
+@pytest.mark.parametrize("url", ["", "example.com/a", "//example.com/a", "https:///a", "https:a"])
+def test_an_address_that_is_not_absolute_is_refused(url: str) -> None:
+    """Without a scheme and a host there is nothing to sign."""
+    with pytest.raises(ValueError, match="scheme and netloc"):
+        authorization_header("GET", url, KEYS)
+
+
+# The header --------------------------------------------------------------------------------------------
+
+
+def test_the_header_has_the_documented_parts_and_no_others() -> None:
+    """A renewal's header has an empty realm and six parts of the protocol, and no version."""
+    expected = {
+        "realm",
+        "oauth_consumer_key",
+        "oauth_nonce",
+        "oauth_signature",
+        "oauth_signature_method",
+        "oauth_timestamp",
+        "oauth_token",
+    }
+    sent = parts_of(authorization_header("GET", URL, KEYS))
+    assert (expected, "", "HMAC-SHA1") == (set(sent), sent["realm"], sent["oauth_signature_method"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "name", "value"),
+    [
+        pytest.param({"oauth_version": "1.0"}, "oauth_version", "1.0", id="version"),
+        pytest.param({"callback": "oob"}, "oauth_callback", "oob", id="callback"),
+        pytest.param({"verifier": "F4KE1"}, "oauth_verifier", "F4KE1", id="verifier"),
+    ],
+)
+def test_a_part_is_sent_and_signed_when_asked_for(extra: dict[str, str], name: str, value: str) -> None:
+    """Version, callback and verifier are in the header, and in the signature, only if they are given."""
+    header = authorization_header("GET", URL, KEYS, **extra)
+    sent = parts_of(header)
+    assert (value, oauthlib_signs("GET", URL, header, KEYS)) == (sent[name], sent["oauth_signature"])
+    assert name not in parts_of(authorization_header("GET", URL, KEYS))
+
+
+def test_without_a_token_none_is_sent() -> None:
+    """A request that precedes the sign-in is signed with the consumer's secret alone."""
+    keys = SigningKeys("fake-consumer-key", "fake-consumer-secret")
+    header = authorization_header("GET", URL, keys, callback="oob")
+    sent = parts_of(header)
+    assert "oauth_token" not in sent
+    assert oauthlib_signs("GET", URL, header, keys) == sent["oauth_signature"]
+
+
+def test_the_form_is_signed() -> None:
+    """The pairs of a form body change the signature, as oauthlib says they must."""
+    form = [("b", "x y"), ("a", ""), ("b", "+")]
+    header = authorization_header("POST", URL, KEYS, form=form)
+    sent = parts_of(header)["oauth_signature"]
+    assert oauthlib_signs("POST", URL, header, KEYS, form) == sent
+    assert oauthlib_signs("POST", URL, header, KEYS) != sent
+
+
+def test_the_clock_in_use_gives_the_timestamp() -> None:
+    """A timestamp is the whole seconds of the package's clock."""
+    with use_clock(lambda: MOMENT):
+        header = authorization_header("GET", URL, KEYS)
+    assert str(int(MOMENT.timestamp())) == parts_of(header)["oauth_timestamp"]
+
+
+def test_nonces_do_not_repeat() -> None:
+    """Ten thousand nonces are ten thousand different ones, of 32 hexadecimal digits each."""
+    nonces = {new_nonce() for _ in range(10_000)}
+    assert 10_000 == len(nonces)
+    assert {32} == {len(nonce) for nonce in nonces}
+    assert set("".join(nonces)) <= set("0123456789abcdef")
+
+
+def test_each_header_has_a_nonce_of_its_own() -> None:
+    """Two headers for the same request differ."""
+    assert 2 == len({parts_of(authorization_header("GET", URL, KEYS))["oauth_nonce"] for _ in range(2)})
+
+
+@pytest.mark.parametrize("holder", [KEYS, ETradeAuth(KEYS)], ids=["SigningKeys", "ETradeAuth"])
+def test_nothing_secret_is_shown(holder: object) -> None:
+    """What holds secrets does not print them."""
+    shown = f"{holder!r} {holder}"
+    assert [] == [secret for secret in SECRETS if secret in shown]
+
+
+# The httpx authentication ------------------------------------------------------------------------------
+
+
+class Server:
+    """Answers any request, and remembers them all."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Note the request and answer it."""
+        self.requests.append(request)
+        return httpx.Response(200)
+
+    def sent(self) -> list[dict[str, str]]:
+        """The parts of each header that came."""
+        return [parts_of(request.headers["Authorization"]) for request in self.requests]
+
+
+def call(auth: ETradeAuth, *requests: tuple[str, str, dict[str, object]]) -> Server:
+    """Send some requests over one sync client."""
+    server = Server()
+    with httpx.Client(auth=auth, transport=httpx.MockTransport(server)) as client:
+        for method, url, options in requests:
+            client.request(method, url, **options)
+    return server
+
+
+def call_async(auth: ETradeAuth, *requests: tuple[str, str, dict[str, object]]) -> Server:
+    """Send some requests over one async client."""
+    server = Server()
+
+    async def send() -> None:
+        async with httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(server)) as client:
+            for method, url, options in requests:
+                await client.request(method, url, **options)
+
+    asyncio.run(send())
+    return server
+
+
+@pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("method", "url", "options", "form"),
+    [
+        pytest.param("GET", URL, {}, [], id="plain"),
+        pytest.param("GET", "HTTPS://API.Example.COM:443/a", {}, [], id="capitals and default port"),
+        pytest.param("GET", URL, {"params": {"a": ["2", "1"], "b": "x y+~"}}, [], id="query"),
+        pytest.param("POST", URL, {"data": {"b": "x y", "a": "+é"}}, [("b", "x y"), ("a", "+é")], id="form"),
+        pytest.param(
+            "POST",
+            URL,
+            {
+                "content": "b=&a=1",
+                "headers": {"Content-Type": "Application/X-WWW-Form-Urlencoded; charset=utf-8"},
+            },
+            [("b", ""), ("a", "1")],
+            id="form with a charset",
+        ),
+        pytest.param("POST", URL, {"json": {"a": "1"}}, [], id="JSON is not signed"),
+        pytest.param("POST", URL, {"content": "a=1"}, [], id="text is not signed"),
+    ],
+)
+def test_a_client_sends_what_oauthlib_would_sign(
+    call, method: str, url: str, options: dict[str, object], form: list[tuple[str, str]]
+) -> None:
+    """Requests of a sync and of an async client carry a signature that oauthlib computes too."""
+    server = call(ETradeAuth(KEYS), (method, url, options))
+    request, sent = server.requests[0], server.sent()[0]
+    header = request.headers["Authorization"]
+    assert oauthlib_signs(method, str(request.url), header, KEYS, form) == sent["oauth_signature"]
+
+
+@pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
+def test_each_request_of_a_client_has_a_nonce_of_its_own(call) -> None:
+    """Three requests of one client carry three nonces."""
+    sent = call(ETradeAuth(KEYS), *[("GET", URL, {})] * 3).sent()
+    assert 3 == len({parts["oauth_nonce"] for parts in sent})
+
+
+@pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
+@pytest.mark.parametrize("offset", [-7200, 0, 3600])
+def test_a_client_corrects_the_clock_by_the_offset(call, offset: int) -> None:
+    """The timestamp is that of the package's clock, plus how far E*TRADE's is ahead of it."""
+    with use_clock(lambda: MOMENT):
+        server = call(ETradeAuth(KEYS, clock_offset=timedelta(seconds=offset)), ("GET", URL, {}))
+    assert str(int(MOMENT.timestamp()) + offset) == server.sent()[0]["oauth_timestamp"]
+
+
+def test_a_client_can_have_a_clock_of_its_own() -> None:
+    """A clock that is given goes before the package's."""
+    with use_clock(lambda: MOMENT):
+        server = call(ETradeAuth(KEYS, clock=lambda: MOMENT + timedelta(days=1)), ("GET", URL, {}))
+    assert str(int(MOMENT.timestamp()) + 86_400) == server.sent()[0]["oauth_timestamp"]
+
+
+# The other httpx ---------------------------------------------------------------------------------------
+
+SIGN = """
+import sys
+{first}
+import etrade_tasks.oauth.signature as signing
+
+assert "authlib.integrations.httpx_client" not in sys.modules
+keys = signing.SigningKeys("fake-consumer-key", "fake-consumer-secret")
+print(signing.authorization_header("GET", "https://example.com/", keys, nonce="n", timestamp=1))
+"""
+
+
+@pytest.mark.parametrize(
+    "first", ["import httpx2", "sys.modules['httpx2'] = None"], ids=["httpx2 is there", "httpx2 is missing"]
+)
+def test_signing_does_not_depend_on_a_second_httpx(first: str, tmp_path: Path) -> None:
+    """Whether or not a package named httpx2 is installed, signing works, and without a warning."""
+    (tmp_path / "httpx2").mkdir()
+    (tmp_path / "httpx2" / "__init__.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SIGN.format(first=first)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = authorization_header(
+        "GET",
+        "https://example.com/",
+        SigningKeys("fake-consumer-key", "fake-consumer-secret"),
+        nonce="n",
+        timestamp=1,
+    )
+    assert (0, "", expected) == (done.returncode, done.stderr, done.stdout.strip())
