@@ -87,7 +87,7 @@ def _end_token(name: str, credentials: ETradeCredentials) -> str:
         # E*TRADE has been seen to refuse a token of yesterday without a reason.
         return f"The session of {name!r} was over at midnight US Eastern; its token is forgotten."
     try:
-        revoke(credentials)
+        revoke(credentials.signing_keys, credentials.oauth_base_url)
     except SignInRequired as over:
         return f"{over.message} It is forgotten."
     except (AuthorizationFailed, ConfigurationRefused) as error:

@@ -17,10 +17,10 @@ from etrade_tasks.errors import (
 )
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict
-from etrade_tasks.oauth.signature import ETradeAuth
+from etrade_tasks.oauth.signature import ETradeAuth, SignedRequest
 from etrade_tasks.renew_session import renew_session
 from etrade_tasks.session import SessionState, TokenSession
-from etrade_tasks.sign_request import SignedRequest, sign_request
+from etrade_tasks.sign_request import sign_request
 
 __all__ = [
     "AddressRefused",

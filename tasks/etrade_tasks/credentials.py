@@ -30,13 +30,12 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
-from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, refuse_quotes
+from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, named_variables, refuse_quotes
 from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, safe_address
-from etrade_tasks.oauth.clients import client_options
-from etrade_tasks.oauth.redirects import SignedAsyncClient, SignedClient
+from etrade_tasks.oauth.authorization import ConsumerKeys
+from etrade_tasks.oauth.clients import SignedAsyncClient, SignedClient, client_options
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
 from etrade_tasks.session import midnight_after
-from etrade_tasks.settings import named_variables
 
 
 def _trimmed(secret: SecretStr) -> SecretStr:
@@ -241,6 +240,11 @@ class ETradeCredentials(CredentialsBlock):
         return self.api_url or API_URLS[self.environment]
 
     @property
+    def consumer_keys(self) -> ConsumerKeys:
+        """The application's key pair in the clear, whether or not anybody is signed in."""
+        return ConsumerKeys(self.consumer_key.get_secret_value(), self.consumer_secret.get_secret_value())
+
+    @property
     def signing_keys(self) -> SigningKeys:
         """The four secrets in the clear, for signing and nothing else.
 
@@ -249,12 +253,8 @@ class ETradeCredentials(CredentialsBlock):
         """
         if self.access_token is None or self.access_token_secret is None:
             raise SignInRequired("Nobody is signed in with these credentials.")
-        return SigningKeys(
-            consumer_key=self.consumer_key.get_secret_value(),
-            consumer_secret=self.consumer_secret.get_secret_value(),
-            token=self.access_token.get_secret_value(),
-            token_secret=self.access_token_secret.get_secret_value(),
-        )
+        token, secret = self.access_token.get_secret_value(), self.access_token_secret.get_secret_value()
+        return SigningKeys(self.consumer_keys.key, self.consumer_keys.secret, token, secret)
 
     @property
     def fingerprint(self) -> str:

@@ -1,13 +1,21 @@
-"""What comes along when a value is pasted or handed on: a shell's quotes, the web's encoding.
+"""What people set, paste and hand on: what is wrong with a value, said by its name and never by the value.
 
-Either makes a key or a token that E*TRADE refuses without saying why. Pure.
+A shell's quotes or the web's encoding make a key or a token that E*TRADE refuses without saying why.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, TypeVar
 
-from pydantic import SecretStr
+from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic_settings import BaseSettings
+
+from etrade_tasks.errors import CredentialsInvalid
+
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 _QUOTES = "\"'"
 
@@ -37,3 +45,49 @@ def is_percent_encoded(secret: SecretStr | None) -> bool:
     E*TRADE's are hexadecimal or base64, so a percent escape of one of base64's own signs is none of theirs.
     """
     return secret is not None and _ESCAPED.search(secret.get_secret_value()) is not None
+
+
+def _seconds_if_number(value: object) -> object:
+    # pydantic takes a number for seconds, and refuses the same number as the text that a variable holds.
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Span = Annotated[timedelta, BeforeValidator(_seconds_if_number)]
+"""A length of time, in seconds or as an ISO 8601 duration (`PT50M`)."""
+
+
+def read_variables(kind: type[Settings]) -> Settings:
+    """What the `ETRADE_*` variables of these settings say now.
+
+    Raises:
+        CredentialsInvalid: A variable is malformed; names it and not its value.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        problems = named_variables(error)
+    raise CredentialsInvalid(
+        f"A setting cannot be used: {problems}.", advice="correct the variable, or unset it."
+    )
+
+
+def named_variables(error: ValidationError) -> str:
+    """All problems of `ETRADE_*` variables as one text, each as `the variable: what is wrong`."""
+    return "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
+
+
+def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> list[str]:
+    """Each problem as `field: what is wrong`, never with the value.
+
+    Args:
+        error: What pydantic found.
+        spell: How a field's name is written.
+    """
+    return [
+        f"{spell(str(problem['loc'][0])) if problem['loc'] else 'the whole'}: "
+        f"{problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_input=False, include_url=False, include_context=False)
+    ]

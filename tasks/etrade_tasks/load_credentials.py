@@ -14,8 +14,8 @@ from etrade_tasks.credentials import (
     credentials_from_environment,
 )
 from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound
+from etrade_tasks.inputs import named_problems
 from etrade_tasks.logs import run_logger
-from etrade_tasks.settings import named_problems
 
 
 # A cached credential would outlive the sign-in that replaces it, and a persisted one would be readable.

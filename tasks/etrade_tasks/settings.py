@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import time, timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
 
 from prefect.settings import get_current_settings
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
 
-from etrade_tasks.errors import CredentialsInvalid
-from etrade_tasks.inputs import refuse_quotes
+from etrade_tasks.inputs import Span, read_variables
+from etrade_tasks.oauth.settings import CallSettings
 from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW
 
 
@@ -20,42 +17,7 @@ def _default_lock_directory() -> Path:
     return get_current_settings().home / "etrade-locks"
 
 
-def _seconds_if_number(value: object) -> object:
-    # pydantic takes a number for seconds, and refuses the same number as the text that a variable holds.
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-Settings = TypeVar("Settings", bound=BaseSettings)
-
-Span = Annotated[timedelta, BeforeValidator(_seconds_if_number)]
-"""A length of time, in seconds or as an ISO 8601 duration (`PT50M`)."""
-
-
-class TlsSettings(BaseSettings):
-    """Whom calls to E*TRADE trust, and by which ciphers they are made. Nothing turns verification off."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="ETRADE_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
-    )
-
-    ca_file: Path | None = Field(
-        default=None,
-        description="A file of CA certificates (PEM) to trust besides the usual ones, such as your proxy's.",
-    )
-    tls_ciphers: str | None = Field(
-        default=None,
-        description="Ciphers to offer, as `openssl ciphers` names them, for a host that knows old ones only.",
-    )
-    tls_legacy_renegotiation: bool = Field(
-        default=False,
-        description="Whether a host without secure renegotiation (RFC 5746) is served.",
-    )
-
-
-class RenewalSettings(TlsSettings):
+class RenewalSettings(CallSettings):
     """How long a renewal answers for the next ones, how long it may take, and where processes meet.
 
     Spans are given in seconds or as ISO 8601 durations (`PT50M`).
@@ -68,11 +30,6 @@ class RenewalSettings(TlsSettings):
         default=timedelta(seconds=60),
         gt=timedelta(0),
         description="The longest that one renewal may take, waiting for others and all attempts included.",
-    )
-    first_backoff: Span = Field(
-        default=timedelta(seconds=1),
-        ge=timedelta(0),
-        description="The wait before the second attempt, on average; it doubles each time.",
     )
     sign_in_by: time = Field(
         default=time(0),
@@ -91,11 +48,6 @@ class RenewalSettings(TlsSettings):
         default=None,
         description="A Redis server where the processes of several machines keep their locks instead.",
     )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _unquoted(cls, value: object) -> object:
-        return refuse_quotes(value)  # a path with a quotation mark in it would be made without a word
 
     @field_validator("reuse_window")
     @classmethod
@@ -123,42 +75,4 @@ def renewal_settings() -> RenewalSettings:
     Raises:
         CredentialsInvalid: A variable is malformed; names it and not its value.
     """
-    return _read(RenewalSettings)
-
-
-def tls_settings() -> TlsSettings:
-    """What the environment says of TLS now, whatever it says of the rest.
-
-    Raises:
-        CredentialsInvalid: A variable is malformed; names it and not its value.
-    """
-    return _read(TlsSettings)
-
-
-def _read(kind: type[Settings]) -> Settings:
-    try:
-        return kind()
-    except ValidationError as error:
-        problems = named_variables(error)
-    raise CredentialsInvalid(
-        f"A setting cannot be used: {problems}.", advice="correct the variable, or unset it."
-    )
-
-
-def named_variables(error: ValidationError) -> str:
-    """All problems of `ETRADE_*` variables as one text, each as `the variable: what is wrong`."""
-    return "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
-
-
-def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> list[str]:
-    """Each problem as `field: what is wrong`, never with the value.
-
-    Args:
-        error: What pydantic found.
-        spell: How a field's name is written.
-    """
-    return [
-        f"{spell(str(problem['loc'][0])) if problem['loc'] else 'the whole'}: "
-        f"{problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors(include_input=False, include_url=False, include_context=False)
-    ]
+    return read_variables(RenewalSettings)

@@ -16,7 +16,7 @@ import respx
 
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalReply, call_renew, sign_request
-from etrade_tasks.call_renew import BODY_LIMIT, _start_of
+from etrade_tasks.oauth.http import BODY_LIMIT, _start_of
 
 RENEW = "/oauth/renew_access_token"
 OFFLINE = ETradeCredentials.model_validate(

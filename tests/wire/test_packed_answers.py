@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etrade_tasks import ETradeCredentials, Outcome, call_renew, sign_request
-from etrade_tasks.call_renew import BODY_LIMIT, unpacked
+from etrade_tasks.oauth.http import BODY_LIMIT, unpacked
 from etrade_tasks.oauth.replies import classify
 
 SENTENCE = b"Access Token has been renewed"

@@ -26,7 +26,7 @@ from etrade_tasks.credentials import ETradeCredentials, credentials_from_environ
 from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, ETradeError
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.oauth.addresses import is_loopback
-from etrade_tasks.oauth.authorization import ConsumerKeys, try_request_token
+from etrade_tasks.oauth.authorization import try_request_token
 from etrade_tasks.oauth.replies import RenewalReply
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 from etrade_tasks.sharing.record import Block, Folder, open_storage
@@ -206,7 +206,7 @@ class Facts:
         Raises:
             SkipCheck: There are no usable credentials.
         """
-        consumer = ConsumerKeys.of(self.credentials)
+        consumer = self.credentials.consumer_keys
         sent_at = now()
         return Exchange(sent_at, try_request_token(consumer, self.credentials.oauth_base_url, CALL_LIMIT))
 

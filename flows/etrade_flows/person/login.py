@@ -26,6 +26,7 @@ from etrade_tasks.errors import (
     CredentialsNotFound,
     VerifierRefused,
 )
+from etrade_tasks.inputs import named_problems
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.oauth.addresses import Environment
 from etrade_tasks.oauth.authorization import (
@@ -37,7 +38,6 @@ from etrade_tasks.oauth.authorization import (
     request_token,
 )
 from etrade_tasks.session import TokenSession
-from etrade_tasks.settings import named_problems
 
 ROUNDS = 3
 """How many verifiers a person may try before the sign-in is given up."""
@@ -71,7 +71,7 @@ def begin(name: str, credentials: ETradeCredentials) -> SignIn:
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
         AuthorizationFailed: E*TRADE or the network did not answer well.
     """
-    consumer = ConsumerKeys.of(credentials)
+    consumer = credentials.consumer_keys
     token = request_token(consumer, credentials.oauth_base_url)
     return SignIn(name, authorize_url(consumer, token, credentials.oauth_base_url), credentials, token)
 
@@ -89,7 +89,7 @@ def complete(sign_in: SignIn, verifier: str) -> TokenSession:
         ETradeError: What a renewal raises. The block is as it was.
     """
     held, oauth_url = sign_in.credentials, sign_in.credentials.oauth_base_url
-    bought = access_token(ConsumerKeys.of(held), sign_in.request_token, verifier, oauth_url)
+    bought = access_token(held.consumer_keys, sign_in.request_token, verifier, oauth_url)
     proven = _with_token(held, bought)
     session = renew_loaded(sign_in.name, proven, force=True, clock_offset=bought.clock_offset)
     signed_in = _with_token(_as_edited(sign_in), bought)
@@ -229,7 +229,7 @@ def _as_edited(sign_in: SignIn) -> ETradeCredentials:
 
 def _bought_with(credentials: ETradeCredentials) -> tuple[Environment, ConsumerKeys, str]:
     """What an access token is good with, and with nothing else."""
-    return credentials.environment, ConsumerKeys.of(credentials), credentials.oauth_base_url
+    return credentials.environment, credentials.consumer_keys, credentials.oauth_base_url
 
 
 def _with_token(credentials: ETradeCredentials, bought: AccessToken) -> ETradeCredentials:

@@ -4,7 +4,7 @@
 `revoke` ends what they began. Source: E*TRADE's "Get Request Token", "Authorize Application", "Get Access
 Token" and "Revoke Access Token" pages.
 
-How a call is made and judged is in `oauth_call`; here stands only what is particular to each.
+How a call is made and judged is in `call`; here stands only what is particular to each.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from etrade_tasks.call_renew import fetch
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import AuthorizationFailed, ETradeError, SignInRequired, VerifierRefused
 from etrade_tasks.oauth.call import SUCCESS, OAuthCall, misconfigured, perform, signed
+from etrade_tasks.oauth.http import fetch
 from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict
 from etrade_tasks.oauth.signature import SigningKeys
 
@@ -64,13 +62,6 @@ class ConsumerKeys:
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
-
-    @classmethod
-    def of(cls, credentials: ETradeCredentials) -> Self:
-        """The key pair that the credentials hold, whether or not anybody is signed in."""
-        return cls(
-            credentials.consumer_key.get_secret_value(), credentials.consumer_secret.get_secret_value()
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +204,12 @@ def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oau
     return AccessToken(*served.found, served.at, served.clock_offset)
 
 
-def revoke(credentials: ETradeCredentials) -> None:
+def revoke(keys: SigningKeys, oauth_url: str) -> None:
     """End the access token at E*TRADE, for everybody who holds it.
+
+    Args:
+        keys: Whose token to end.
+        oauth_url: Where OAuth calls go, without a trailing slash.
 
     Raises:
         SignInRequired: E*TRADE names the token as dead already.
@@ -233,8 +228,8 @@ def revoke(credentials: ETradeCredentials) -> None:
 
     call = OAuthCall(
         purpose=_REVOCATION,
-        url=f"{credentials.oauth_base_url}/revoke_access_token",
-        keys=credentials.signing_keys,
+        url=f"{oauth_url}/revoke_access_token",
+        keys=keys,
         read=_revocation,
         refusal=refusal,
     )

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from etrade_tasks.call_renew import fetch
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETradeError
+from etrade_tasks.oauth.http import fetch
 from etrade_tasks.oauth.redaction import describe_answer
 from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict, classify, learned_offset
-from etrade_tasks.oauth.signature import SigningKeys
-from etrade_tasks.settings import renewal_settings
-from etrade_tasks.sign_request import SignedRequest, signed_get
+from etrade_tasks.oauth.settings import call_settings
+from etrade_tasks.oauth.signature import SignedRequest, SigningKeys, signed_get
 
 ATTEMPTS = 4
 """How often one call is made before it is given up."""
@@ -82,7 +81,7 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
         CredentialsInvalid: A setting is malformed.
         ETradeError: What the call's own `refusal` makes of an answer.
     """
-    pause = renewal_settings().first_backoff.total_seconds()
+    pause = call_settings().first_backoff.total_seconds()
     doubted = hurried = False
     for attempt in itertools.count(1):
         reply = fetch(signed(call, offset))

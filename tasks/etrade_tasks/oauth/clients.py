@@ -1,4 +1,7 @@
-"""How a client of this package reaches E*TRADE: whom it trusts, past which proxy, and how long it waits."""
+"""How a client of this package reaches E*TRADE: whom it trusts, past which proxy, and how long it waits.
+
+No client follows a redirect: that would carry a signature made for one address, and its nonce, to another.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,33 @@ import httpx
 
 from etrade_tasks.oauth.addresses import LOOPBACK_HOSTS, is_loopback
 from etrade_tasks.oauth.tls import tls_context
+from etrade_tasks.oauth.wire_logs import GuardedAsyncClient, GuardedClient
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a connection."""
 READ_TIMEOUT = 10.0
 """Seconds to wait for the next part of an answer."""
+
+
+class SignedClient(GuardedClient):
+    """An `httpx.Client` that hands on every redirect, even where a caller asks it to follow.
+
+    httpx sends an order (a POST) that is redirected with status 307 or 308 a second time.
+    """
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401  # as httpx names them
+        """Send the request once, and give its answer; `follow_redirects` has no effect."""
+        options["follow_redirects"] = False
+        return super().send(request, **options)
+
+
+class SignedAsyncClient(GuardedAsyncClient):
+    """As `SignedClient`, an `httpx.AsyncClient`."""
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401  # as httpx names them
+        """As `SignedClient.send`."""
+        options["follow_redirects"] = False
+        return await super().send(request, **options)
 
 
 def client_options(base: str) -> dict[str, Any]:
@@ -27,7 +52,6 @@ def client_options(base: str) -> dict[str, Any]:
     return {
         "verify": tls_context(),
         "mounts": dict.fromkeys(_direct(base)),
-        # A redirect would carry a signature made for one address to another.
         "follow_redirects": False,
         "timeout": httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
     }

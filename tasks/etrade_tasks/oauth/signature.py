@@ -20,13 +20,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 from authlib.oauth1 import ClientAuth
-from authlib.oauth1.rfc5849.parameters import prepare_headers
 from authlib.oauth1.rfc5849.signature import (
     hmac_sha1_signature,
     normalize_base_string_uri,
     normalize_parameters,
 )
 from authlib.oauth1.rfc5849.util import escape
+from pydantic import SecretStr
 
 from etrade_tasks.clock import Clock
 from etrade_tasks.clock import now as clock_now
@@ -105,9 +105,9 @@ def authorization_header(
     base_string = signature_base_string(method, url, [*sent, *form])
     signature = hmac_sha1_signature(base_string, keys.consumer_secret, keys.token_secret or "")
     sent.append(("oauth_signature", signature))
-    header: str = prepare_headers(sent)["Authorization"]
-    # Authlib leaves an empty realm out; E*TRADE's documented header has it.
-    return header.replace("OAuth ", 'OAuth realm="", ', 1)
+    pairs = ", ".join(f'{escape(name)}="{escape(value)}"' for name, value in sent)
+    # Authlib's `prepare_headers` leaves out a realm that is empty; E*TRADE's documented header has it.
+    return f'OAuth realm="", {pairs}'
 
 
 def signature_base_string(method: str, url: str, parameters: Iterable[tuple[str, str]]) -> str:
@@ -129,6 +129,57 @@ def signature_base_string(method: str, url: str, parameters: Iterable[tuple[str,
             normalize_base_string_uri(url),  # type: ignore[no-untyped-call]
             normalize_parameters([*query, *parameters]),
         )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """One call, signed and good for a single use within five minutes.
+
+    Attributes:
+        url: The address to GET.
+        authorization: The value of the `Authorization` header.
+        secrets: What must be removed from an answer that echoes it.
+    """
+
+    url: str
+    authorization: SecretStr
+    secrets: tuple[SecretStr, ...] = field(repr=False)
+
+
+def signed_get(
+    url: str,
+    keys: SigningKeys,
+    clock_offset: timedelta,
+    *,
+    nonce: str | None = None,
+    callback: str | None = None,
+    verifier: str | None = None,
+) -> SignedRequest:
+    """A GET of this address, signed with a fresh nonce and timestamp, and what to remove from its answer.
+
+    Args:
+        url: The address.
+        keys: Who signs.
+        clock_offset: What to add to this machine's time to get E*TRADE's.
+        nonce: Never used before; made if not given.
+        callback: Where E*TRADE sends the person, for a request token (RFC 5849, section 2.1).
+        verifier: What the person was shown, for an access token (section 2.3).
+    """
+    header = authorization_header(
+        "GET",
+        url,
+        keys,
+        nonce=nonce,
+        timestamp=int((clock_now() + clock_offset).timestamp()),
+        callback=callback,
+        verifier=verifier,
+    )
+    known = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+    return SignedRequest(
+        url=url,
+        authorization=SecretStr(header),
+        secrets=tuple(SecretStr(secret) for secret in known if secret),
     )
 
 

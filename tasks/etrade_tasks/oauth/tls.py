@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from etrade_tasks.errors import CredentialsInvalid
-from etrade_tasks.settings import tls_settings
+from etrade_tasks.oauth.settings import tls_settings
 
 _VERIFIED_PEERS_ALONE = "!aNULL:!eNULL"
 """Takes out the ciphers that neither prove who the peer is nor hide what is sent."""

@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from etrade_tasks.call_renew import CALL_LIMIT
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, RenewalFailed
+from etrade_tasks.oauth.http import CALL_LIMIT
 from etrade_tasks.oauth.replies import SKEW_WARNED, Outcome, Verdict
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 

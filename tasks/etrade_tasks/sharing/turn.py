@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 
 from prefect.settings import get_current_settings
 
-from etrade_tasks.call_renew import CALL_LIMIT
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.logs import run_logger
+from etrade_tasks.oauth.http import CALL_LIMIT
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import CALL_MARGIN, Effort
 from etrade_tasks.sharing.locks import locks_for

@@ -339,7 +339,7 @@ class TestRevoke:
 
     def test_revoked_token_is_dead(self, simulator: Simulator, credentials: ETradeCredentials) -> None:
         """After it, E*TRADE serves the token no more."""
-        revoke(credentials)
+        revoke(credentials.signing_keys, credentials.oauth_base_url)
         with credentials.get_client() as client:
             assert 401 == client.get("/v1/accounts/list.json").status_code
 
@@ -349,14 +349,14 @@ class TestRevoke:
     ) -> None:
         """E*TRADE's newer sentence and its older token pair both say that it is done."""
         simulator.plant(Fault(status=200, body=body), path=REVOKE)
-        revoke(credentials)
+        revoke(credentials.signing_keys, credentials.oauth_base_url)
         assert [200] == statuses(simulator, REVOKE)
 
     def test_dead_token_is_named_as_such(self, simulator: Simulator, credentials: ETradeCredentials) -> None:
         """A token that E*TRADE calls dead needs no revocation, and that is a thing of its own."""
-        revoke(credentials)
+        revoke(credentials.signing_keys, credentials.oauth_base_url)
         with pytest.raises(SignInRequired, match="token_rejected"):
-            revoke(credentials)
+            revoke(credentials.signing_keys, credentials.oauth_base_url)
 
     @pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=500), Fault(status=200, body="busy")])
     def test_doubt_is_a_failure(
@@ -365,7 +365,7 @@ class TestRevoke:
         """An answer that does not say that the token is dead leaves it for alive."""
         simulator.plant(fault, path=REVOKE, times=ATTEMPTS)
         with pytest.raises(AuthorizationFailed):
-            revoke(credentials)
+            revoke(credentials.signing_keys, credentials.oauth_base_url)
 
     def test_wrong_address_is_a_configuration(
         self, simulator: Simulator, credentials: ETradeCredentials
@@ -373,14 +373,14 @@ class TestRevoke:
         """An address that knows no such call is a configuration to correct."""
         simulator.plant(Fault(status=404), path=REVOKE, times=2)
         with pytest.raises(ConfigurationRefused):
-            revoke(credentials)
+            revoke(credentials.signing_keys, credentials.oauth_base_url)
 
     def test_bare_status_is_asked_once_more(
         self, simulator: Simulator, credentials: ETradeCredentials
     ) -> None:
         """One page that says nothing but its status ends no step of a sign-in or sign-out."""
         simulator.plant(Fault(status=404), path=REVOKE)
-        revoke(credentials)
+        revoke(credentials.signing_keys, credentials.oauth_base_url)
         assert 2 == len(simulator.calls(REVOKE))
 
 

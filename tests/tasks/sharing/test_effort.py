@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from etrade_tasks import RenewalFailed
-from etrade_tasks.call_renew import CALL_LIMIT
 from etrade_tasks.clock import use_clock
+from etrade_tasks.oauth.http import CALL_LIMIT
 from etrade_tasks.oauth.replies import Outcome, Verdict
 from etrade_tasks.settings import RenewalSettings
 from etrade_tasks.sharing import effort as effort_module

@@ -1,0 +1,65 @@
+"""How calls to E*TRADE are made, read from `ETRADE_*` environment variables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from etrade_tasks.inputs import Span, read_variables, refuse_quotes
+
+
+class TlsSettings(BaseSettings):
+    """Whom calls to E*TRADE trust, and by which ciphers they are made. Nothing turns verification off."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ETRADE_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
+
+    ca_file: Path | None = Field(
+        default=None,
+        description="A file of CA certificates (PEM) to trust besides the usual ones, such as your proxy's.",
+    )
+    tls_ciphers: str | None = Field(
+        default=None,
+        description="Ciphers to offer, as `openssl ciphers` names them, for a host that knows old ones only.",
+    )
+    tls_legacy_renegotiation: bool = Field(
+        default=False,
+        description="Whether a host without secure renegotiation (RFC 5746) is served.",
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unquoted(cls, value: object) -> object:
+        return refuse_quotes(value)  # a path with a quotation mark in it would be made without a word
+
+
+class CallSettings(TlsSettings):
+    """How soon a call that failed is made again, besides."""
+
+    first_backoff: Span = Field(
+        default=timedelta(seconds=1),
+        ge=timedelta(0),
+        description="The wait before the second attempt, on average; it doubles each time.",
+    )
+
+
+def tls_settings() -> TlsSettings:
+    """What the environment says of TLS now, whatever it says of the rest.
+
+    Raises:
+        CredentialsInvalid: A variable is malformed; names it and not its value.
+    """
+    return read_variables(TlsSettings)
+
+
+def call_settings() -> CallSettings:
+    """What the environment says of calls now.
+
+    Raises:
+        CredentialsInvalid: A variable is malformed; names it and not its value.
+    """
+    return read_variables(CallSettings)
