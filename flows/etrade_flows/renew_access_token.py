@@ -6,11 +6,11 @@ from typing import cast
 from prefect import flow
 
 from etrade_flows.access.renewal import renew_latest
-from etrade_flows.news.events import emit_outcome
-from etrade_flows.report.artifact import report, tag_run, tell_failure
+from etrade_flows.news.telling import tell, tell_failure
 from etrade_flows.runs.endings import describe, end_unwell, end_well
-from etrade_flows.runs.history import DEFAULT_CREDENTIALS, FLOW_NAME, RUN_NAME
+from etrade_flows.runs.names import RENEWAL, renewal_run
 from etrade_tasks.clock import now
+from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
@@ -18,9 +18,9 @@ from etrade_tasks.session import TokenSession
 
 
 # Stored, Prefect would hand it to a retried parent hours later, instead of a session that is good then.
-@flow(name=FLOW_NAME, flow_run_name=RUN_NAME, retries=0, persist_result=False)
+@flow(name=RENEWAL, flow_run_name=renewal_run("{credentials}"), retries=0, persist_result=False)
 def renew_access_token(
-    credentials: str = DEFAULT_CREDENTIALS, force: bool = False, required_for: timedelta = timedelta(0)
+    credentials: str = DEFAULT_NAME, force: bool = False, required_for: timedelta = timedelta(0)
 ) -> TokenSession:
     """Makes sure that the E*TRADE access token is active, or says what a person must do.
 
@@ -28,8 +28,8 @@ def renew_access_token(
     cache; otherwise it renews the token by one signed call, which it repeats where that can help.
 
     It cannot carry a session past midnight US Eastern: then a person signs in again. A *scheduled* run that
-    finds nobody signed in fails once a day and after that completes quietly, both as `SignInRequired`; as a
-    subflow it always raises, and so does one for which the session is only too short.
+    finds nobody signed in fails once a day and after that completes quietly; as a subflow it always raises,
+    and so does one for which the session is only too short.
 
     Args:
         credentials: The name of the E*TRADE Credentials block. Where there is no such block, the environment
@@ -52,7 +52,6 @@ def renew_access_token(
     began_at, loaded = now(), None
     try:
         loaded = load_credentials(credentials)
-        tag_run(credentials, loaded.environment)
         session, loaded = renew_latest(credentials, loaded, force=force, required_for=required_for)
     except Exception as error:
         tell_failure(credentials, began_at, error, loaded)
@@ -60,7 +59,6 @@ def renew_access_token(
             raise
         signed_in_at = loaded.signed_in_at if loaded else None
         return cast("TokenSession", end_unwell(error, signed_in_at))
-    report(credentials, began_at, session, loaded)
-    emit_outcome(credentials, session, loaded)
+    tell(credentials, began_at, session, loaded)
     run_logger().info("The E*TRADE session of %r is active. %s", credentials, describe(session))
     return end_well(session)

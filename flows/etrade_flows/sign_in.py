@@ -20,22 +20,23 @@ from prefect.utilities.urls import url_for
 
 from etrade_flows.access.memory import remember
 from etrade_flows.access.renewal import renew_loaded
-from etrade_flows.person.form import FLOW_NAME, ask, clear_leftovers, run_name, show_life, this_run
+from etrade_flows.news.telling import tell_failure
+from etrade_flows.person.form import ask, clear_leftovers, show_life, this_run
 from etrade_flows.person.login import SignIn, in_rounds, stored_credentials
 from etrade_flows.person.waiting_runs import let_go_on
-from etrade_flows.report.artifact import tag_run, tell_failure
-from etrade_flows.report.day import clock, short_session
+from etrade_flows.report.day import short_session
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.endings import describe
+from etrade_flows.runs.names import SIGN_IN, sign_in_run
+from etrade_flows.runs.once_a_day import as_message
+from etrade_flows.runs.tags import tag_run
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import ETradeError, RenewalFailed, SignInRequired, VerifierRefused
 from etrade_tasks.logs import run_logger
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
 from etrade_tasks.session import TokenSession
-
-SIGNED_IN = "SignedIn"
-NOBODY_ANSWERED = "NobodyAnswered"
+from etrade_tasks.words import clock
 
 OUTAGE_PAUSE = 300.0
 """Seconds after which a run that is kept open asks an E*TRADE again that did not serve it."""
@@ -49,16 +50,15 @@ def artifact_key(credentials: str) -> str:
 
 
 # Not stored: a retried parent asks the person anew.
-@flow(name=FLOW_NAME, flow_run_name=run_name("{credentials}"), retries=0, persist_result=False)
+@flow(name=SIGN_IN, flow_run_name=sign_in_run("{credentials}"), retries=0, persist_result=False)
 def sign_in(
-    credentials: str = "etrade", rerun: bool = False, keep_open_for: timedelta = timedelta(0)
+    credentials: str = DEFAULT_NAME, rerun: bool = False, keep_open_for: timedelta = timedelta(0)
 ) -> TokenSession:
     """Lets a person sign in at E*TRADE: press Resume in the run's menu, open the link, enter the verifier.
 
     The artifact `etrade-sign-in-<credentials>` leads to the run that waits. The new token is proven by a
     first renewal before it replaces the old one in the block. A verifier that is refused leads to another
-    link, at most twice. If nobody has answered in time, nor signed in elsewhere, the run fails as
-    `NobodyAnswered`.
+    link, at most twice. If nobody has answered in time, nor signed in elsewhere, the run fails.
 
     Args:
         credentials: The name of the E*TRADE Credentials block, which must hold the consumer keys.
@@ -90,7 +90,7 @@ def sign_in(
     except FlowPauseTimeout:
         unanswered = VerifierRefused("Nobody entered a verifier in time.", advice="run it again.")
         tell_failure(credentials, began_at, unanswered, stored)
-        return cast("TokenSession", Failed(name=NOBODY_ANSWERED, message=str(unanswered)))
+        return cast("TokenSession", Failed(message=as_message(unanswered)))
     except Exception as error:
         tell_failure(credentials, began_at, error, stored)
         raise
@@ -98,7 +98,7 @@ def sign_in(
     if rerun:
         with best_effort("The runs that waited could not be looked for"):
             run_logger().info("Going on: %s.", ", ".join(let_go_on(credentials)) or "nothing waited")
-    return cast("TokenSession", Completed(name=SIGNED_IN, message=said, data=session))
+    return cast("TokenSession", Completed(message=said, data=session))
 
 
 def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -> tuple[TokenSession, str]:

@@ -9,22 +9,22 @@ from prefect.states import Completed
 from etrade_flows.access.memory import forget_sessions
 from etrade_flows.access.renewal import require_signed_in
 from etrade_flows.news.events import emit_signed_out
+from etrade_flows.news.telling import tell_failure
 from etrade_flows.person.login import store, stored_credentials, without_token
-from etrade_flows.report.artifact import tag_run, tell_failure
+from etrade_flows.runs.names import SIGN_OUT, sign_out_run
+from etrade_flows.runs.tags import tag_run
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, SignInRequired
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.logs import run_logger
 from etrade_tasks.oauth.authorization import revoke
 from etrade_tasks.sharing.record import Records
 
-SIGNED_OUT = "SignedOut"
-
 
 # Not stored: a retried parent signs out whoever has signed in meanwhile.
-@flow(name="sign-out", flow_run_name="sign out {credentials}", retries=0, persist_result=False)
-def sign_out(credentials: str = "etrade") -> State[Any]:
+@flow(name=SIGN_OUT, flow_run_name=sign_out_run("{credentials}"), retries=0, persist_result=False)
+def sign_out(credentials: str = DEFAULT_NAME) -> State[Any]:
     """Ends the E*TRADE session: the token is revoked at E*TRADE, and the block forgets it.
 
     The block keeps its consumer keys, so that `sign-in` opens the next session. A token that E*TRADE does not
@@ -34,7 +34,7 @@ def sign_out(credentials: str = "etrade") -> State[Any]:
         credentials: The name of the E*TRADE Credentials block.
 
     Returns:
-        The completed state `SignedOut`; its message says how the token ended.
+        The completed state; its message says how the token ended.
 
     Raises:
         CredentialsNotFound: There is no block of that name.
@@ -51,7 +51,7 @@ def sign_out(credentials: str = "etrade") -> State[Any]:
         tell_failure(credentials, began_at, error, stored)
         raise
     run_logger().info("%s", said)
-    return Completed(name=SIGNED_OUT, message=said)
+    return Completed(message=said)
 
 
 def end_session(name: str, credentials: ETradeCredentials) -> str:
@@ -91,5 +91,6 @@ def _end_token(name: str, credentials: ETradeCredentials) -> str:
     except SignInRequired as over:
         return f"{over.message} It is forgotten."
     except (AuthorizationFailed, ConfigurationRefused) as error:
-        raise type(error)(f"{error.message} The token stays in the block.", advice=error.advice) from error
+        message = f"{error.message} The token stays in the block."
+        raise type(error)(message, advice=error.advice, **error.facts) from error
     return f"The access token of {name!r} is revoked and forgotten."

@@ -37,6 +37,9 @@ from etrade_tasks.oauth.clients import SignedAsyncClient, SignedClient, client_o
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
 from etrade_tasks.session import midnight_after
 
+DEFAULT_NAME = "etrade"
+"""Whose token is meant where nobody says a name."""
+
 
 def _trimmed(secret: SecretStr) -> SecretStr:
     """Without the blanks and newlines that come along when a secret is pasted."""

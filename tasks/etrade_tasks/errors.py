@@ -18,10 +18,13 @@ a key, a signature, a header or an unredacted body.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 _NEXT = " Next: "
+
+FACTS = ("credentials", "outcome", "problem", "status", "expires_at", "attempts")
+"""The attributes by which code tells one error from another; no code reads a message."""
 
 
 class ETradeError(Exception):
@@ -34,6 +37,12 @@ class ETradeError(Exception):
         message: What happened.
         advice: What to do next: the command to run or the screen to open.
         retryable: Whether the same call can succeed later without a person doing anything.
+        credentials: The name of the credentials; None where none were at hand.
+        outcome: What E*TRADE's last answer means, as one of `Outcome`; None if it was not asked.
+        problem: The `oauth_problem` that E*TRADE named; None if it named none.
+        status: The HTTP status of E*TRADE's last answer; None if there was none.
+        expires_at: The midnight US Eastern that ends the session, where that is why.
+        attempts: How many calls were made to E*TRADE.
     """
 
     default_advice: ClassVar[str] = "read the run's log in the Prefect UI (Runs)."
@@ -42,14 +51,34 @@ class ETradeError(Exception):
     message: str
     advice: str
 
-    def __init__(self, message: str, *, advice: str | None = None) -> None:
-        # Prefect's JSON serializer rebuilds an exception from its text alone, so the text carries both parts.
-        # The last mark counts: a message may quote a stranger who wrote it too, and our advice never does.
-        if advice is None and _NEXT in message:
-            message, _, advice = message.rpartition(_NEXT)
+    def __init__(
+        self,
+        message: str,
+        *,
+        advice: str | None = None,
+        credentials: str | None = None,
+        outcome: str | None = None,
+        problem: str | None = None,
+        status: int | None = None,
+        expires_at: datetime | None = None,
+        attempts: int = 0,
+    ) -> None:
         self.message = message
         self.advice = advice or self.default_advice
-        super().__init__(f"{self.message}{_NEXT}{self.advice}")
+        self.credentials = credentials
+        self.outcome = outcome
+        self.problem = problem
+        self.status = status
+        self.expires_at = expires_at
+        self.attempts = attempts
+        # Prefect's JSON serializer rebuilds an exception from its text alone, and that ends with the advice.
+        complete = advice is None and _NEXT in message
+        super().__init__(message if complete else f"{message}{_NEXT}{self.advice}")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it knows besides message and advice, by the names of its attributes."""
+        return {name: getattr(self, name) for name in FACTS}
 
     def __reduce__(self) -> tuple[type[ETradeError], tuple[str], dict[str, Any]]:
         """Survive a trip between processes, attributes included."""
@@ -124,9 +153,14 @@ class RenewalFailed(ETradeError):
     retryable = True
 
     def __init__(
-        self, message: str, *, advice: str | None = None, retry_after: timedelta | None = None
+        self,
+        message: str,
+        *,
+        advice: str | None = None,
+        retry_after: timedelta | None = None,
+        **facts: Any,  # noqa: ANN401  # as the base names them
     ) -> None:
-        super().__init__(message, advice=advice)
+        super().__init__(message, advice=advice, **facts)
         self.retry_after = retry_after
 
 

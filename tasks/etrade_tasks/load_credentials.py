@@ -43,6 +43,7 @@ def load_credentials(name: str) -> ETradeCredentials:
         f"{', '.join(ENVIRONMENT_VARIABLES)}.",
         advice=f"run `etrade-session login --credentials {name}`, which makes the block and signs in; or "
         "create it in the Prefect UI (Blocks > + > E*TRADE Credentials), or set the ETRADE_* variables.",
+        credentials=name,
     )
 
 
@@ -92,4 +93,5 @@ def unusable_block(name: str, error: ValidationError) -> CredentialsInvalid:
     return CredentialsInvalid(
         f"The block {ETradeCredentials.get_block_type_slug()}/{name} is not usable: {problems}.",
         advice=f"correct it in the Prefect UI (Blocks > {name} > Edit).",
+        credentials=name,
     )

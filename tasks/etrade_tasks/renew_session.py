@@ -30,10 +30,11 @@ from etrade_tasks.oauth.replies import (
     answered_at,
     clock_advice,
 )
-from etrade_tasks.session import IDLE_LIMIT, TokenSession, eastern_words
+from etrade_tasks.session import IDLE_LIMIT, TokenSession
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared
 from etrade_tasks.sign_request import sign_request
+from etrade_tasks.words import eastern_words
 
 RETRIES = 6
 """How often a failed attempt is followed by another, as long as the deadline allows."""
@@ -111,7 +112,9 @@ def _renewed(
         raise _over(effort.name, expires_at)
     if took >= IDLE_LIMIT:
         effort.last_error = RenewalFailed(
-            f"The renewal of {effort.name!r} was answered, and this process was stopped before it read that."
+            f"The renewal of {effort.name!r} was answered, and this process was stopped before it read that.",
+            credentials=effort.name,
+            attempts=effort.calls,
         )
         raise effort.last_error
     if abs(effort.clock_offset) >= SKEW_WARNED:
@@ -191,28 +194,36 @@ def _over(name: str, expires_at: datetime) -> SignInRequired:
         f"The E*TRADE session of {name!r} ended at {eastern_words(expires_at)}, "
         "and a renewal cannot extend it.",
         advice=sign_in_advice(name),
+        credentials=name,
+        outcome=Outcome.SIGN_IN_REQUIRED,
+        expires_at=expires_at,
     )
 
 
 def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeError:
     """The error that a verdict other than RENEWED calls for."""
     named = verdict.problem or f"status {reply.status_code}"
+    facts = _facts(verdict, reply, effort)
     if effort.doubts(verdict):
         return _failed(f"It is refused without a reason ({named}).", reply, verdict, effort)
     if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
         return SignInRequired(
             f"E*TRADE does not accept the access token of {effort.name!r} ({named}).",
             advice=sign_in_advice(effort.name),
+            **facts,
         )
     if verdict.remedy is not None:
         return ConfigurationRefused(
-            f"E*TRADE cannot be called to renew {effort.name!r}. {verdict.advice}", advice=verdict.remedy
+            f"E*TRADE cannot be called to renew {effort.name!r}. {verdict.advice}",
+            advice=verdict.remedy,
+            **facts,
         )
     if verdict.outcome is Outcome.MISCONFIGURED:
         return ConfigurationRefused(
             f"E*TRADE refused the renewal of {effort.name!r} ({named}). {verdict.advice}",
             advice="correct the credentials or the OAuth address "
             f"(Prefect UI > Blocks > {effort.name} > Edit), or the ETRADE_* variables.",
+            **facts,
         )
     return _failed(verdict.advice, reply, verdict, effort)
 
@@ -223,7 +234,18 @@ def _failed(why: str, reply: RenewalReply, verdict: Verdict, effort: Effort) -> 
         " ".join(filter(None, [*told, _describe(reply), *effort.delays])),
         advice=RenewalFailed.default_advice,  # the message may quote a stranger
         retry_after=effort.wait_for(verdict),
+        **_facts(verdict, reply, effort),
     )
+
+
+def _facts(verdict: Verdict, reply: RenewalReply, effort: Effort) -> dict[str, Any]:
+    return {
+        "credentials": effort.name,
+        "outcome": verdict.outcome,
+        "problem": verdict.problem,
+        "status": reply.status_code,
+        "attempts": effort.calls,
+    }
 
 
 def _describe(reply: RenewalReply) -> str:

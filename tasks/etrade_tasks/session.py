@@ -68,15 +68,6 @@ def eastern_date(instant: datetime) -> date:
     return in_utc(instant).astimezone(EASTERN).date()
 
 
-def eastern_words(instant: datetime) -> str:
-    """The date and time for a person, as in `2027-06-15 09:00 US Eastern`.
-
-    Raises:
-        ValueError: `instant` is naive.
-    """
-    return f"{in_utc(instant).astimezone(EASTERN):%Y-%m-%d %H:%M} US Eastern"
-
-
 def in_utc(instant: datetime) -> datetime:
     """The same instant in UTC.
 

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from etrade_flows import active_session, renew_access_token
 from etrade_flows.access.memory import forget_sessions
-from etrade_flows.person.login import begin, complete, stored_credentials
+from etrade_flows.person.login import begin_sign_in, complete_sign_in, stored_credentials
 from etrade_flows.sign_out import end_session
 from etrade_tasks import ETradeError, TokenSession
 from etrade_tasks.clock import use_clock
@@ -27,9 +27,9 @@ def say(**fields: object) -> None:
 
 
 def sign_in(name: str) -> TokenSession:
-    waiting = begin(name, stored_credentials(name))
+    waiting = begin_sign_in(name)
     say(approve=parse_qs(urlsplit(waiting.authorize_url).query)["token"][0])
-    return complete(waiting, json.loads(sys.stdin.readline())["verifier"])
+    return complete_sign_in(waiting, json.loads(sys.stdin.readline())["verifier"])
 
 
 def sign_out(name: str) -> None:

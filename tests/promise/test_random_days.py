@@ -42,7 +42,7 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, get_current_setting
 from etrade_flows import active_session, etrade_async_client, etrade_client, renew_access_token
 from etrade_flows.access.memory import LOOK_SECONDS, forget_sessions
 from etrade_flows.cli import app as cli
-from etrade_flows.person.login import begin, complete, stored_credentials
+from etrade_flows.person.login import begin_sign_in, complete_sign_in, stored_credentials
 from etrade_flows.sign_out import end_session
 from etrade_simulator import AccessToken, Fault, Simulator, SimulatorClock
 from etrade_tasks import ETradeCredentials, ETradeError, TokenSession
@@ -605,9 +605,9 @@ class RandomDay(RuleBasedStateMachine):
     @rule(where=st.sampled_from([HERE, ELSEWHERE]))
     def signs_in(self, where: str) -> None:
         def person() -> TokenSession:
-            waiting = begin(self.block, stored_credentials(self.block))
+            waiting = begin_sign_in(self.block)
             token = parse_qs(urlsplit(waiting.authorize_url).query)["token"][0]
-            return complete(waiting, self.simulator.approve(token))
+            return complete_sign_in(waiting, self.simulator.approve(token))
 
         told = self._ask(person) if where == HERE else self._ask_elsewhere("sign in")
         self._read_block(told.process)

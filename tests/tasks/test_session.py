@@ -18,10 +18,10 @@ from etrade_tasks.session import (
     SessionState,
     TokenSession,
     eastern_date,
-    eastern_words,
     in_utc,
     midnight_after,
 )
+from etrade_tasks.words import eastern_words
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

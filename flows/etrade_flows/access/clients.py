@@ -15,10 +15,10 @@ from datetime import timedelta
 import httpx
 
 from etrade_flows.access.memory import recall
-from etrade_flows.active_session import active_session, revived_session
+from etrade_flows.access.renewal import active_session, revived_session
 from etrade_flows.runs.best_effort import best_effort
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict, classify, says_token_is_dead
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
@@ -29,7 +29,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 @contextmanager
 def etrade_client(
-    credentials: str = "etrade", *, required_for: timedelta = timedelta(0)
+    credentials: str = DEFAULT_NAME, *, required_for: timedelta = timedelta(0)
 ) -> Iterator[httpx.Client]:
     """A signed client on an active session, for the length of the `with` block.
 
@@ -65,7 +65,7 @@ def etrade_client(
 
 @asynccontextmanager
 async def etrade_async_client(
-    credentials: str = "etrade", *, required_for: timedelta = timedelta(0)
+    credentials: str = DEFAULT_NAME, *, required_for: timedelta = timedelta(0)
 ) -> AsyncIterator[httpx.AsyncClient]:
     """As `etrade_client`, for async code: the event loop goes on while the session is renewed."""
     await asyncio.to_thread(active_session, credentials, required_for=required_for)

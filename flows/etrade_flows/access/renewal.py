@@ -1,14 +1,18 @@
-"""One renewal, the same for the flow, for `active_session` and for the clients."""
+"""One renewal, the same for the flow, for `active_session` and for the clients.
+
+`active_session` is the quick way to ask again, for loops, tasks and threads.
+"""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from etrade_flows.access.memory import forget, remember
-from etrade_flows.report.day import clock
+from etrade_flows.access.memory import forget, recall, recall_since, remember
+from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.server import storage_told
+from etrade_flows.runs.tags import current_run, outcome_of, tag_run
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import SessionTooShort, SignInRequired, sign_in_advice
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.load_credentials import current_credentials, load_credentials
@@ -17,6 +21,49 @@ from etrade_tasks.renew_session import renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared
+from etrade_tasks.words import clock, hours
+
+
+def active_session(
+    credentials: str = DEFAULT_NAME, *, required_for: timedelta = timedelta(0)
+) -> TokenSession:
+    """The active session: from this process's memory while its renewal still answers, else renewed.
+
+    Ask as often as you like: an answer from memory takes microseconds. A parent's tasks, threads and mapped
+    runs in one process share one renewal, and processes share it as those of `renew_access_token` do. It
+    makes no flow run of its own; what it does shows as tasks of the run that calls it. In async code, await
+    `asyncio.to_thread(active_session, ...)`.
+
+    A sign-out, a refusal and a block that this process saves end what is remembered at once. An edit made
+    elsewhere, as in the Prefect UI, is seen within a second.
+
+    Args:
+        credentials: The name of the E*TRADE Credentials block.
+        required_for: How long the session must last yet.
+
+    Raises:
+        ETradeError: What `renew_access_token` raises.
+    """
+    session = recall(credentials, now())
+    if session is None:
+        return renew(credentials, required_for=required_for)
+    require_lasting(credentials, session.expires_at, now(), required_for)
+    return session
+
+
+def revived_session(credentials: str, sent_at: float) -> TokenSession:
+    """A session renewed after a request was sent that E*TRADE refused.
+
+    Of many requests that are refused at once, the first renews; the others are served by that.
+
+    Args:
+        credentials: The name of the E*TRADE Credentials block.
+        sent_at: When the request was sent, by the monotonic clock.
+
+    Raises:
+        ETradeError: What `renew_access_token` raises.
+    """
+    return recall_since(credentials, sent_at, now()) or renew(credentials, since=sent_at)
 
 
 @unlogged_outside_flows()
@@ -35,9 +82,22 @@ def renew(
         PrefectUnavailable: Prefect's default result storage cannot be loaded, so no task can run.
     """
     force = since is not None
-    with storage_told():
-        loaded = load_credentials(credentials)
-        return renew_latest(credentials, loaded, force=force, required_for=required_for, since=since)[0]
+    try:
+        with storage_told():
+            loaded = load_credentials(credentials)
+            session, _ = renew_latest(
+                credentials, loaded, force=force, required_for=required_for, since=since
+            )
+    except SessionTooShort:
+        raise
+    except SignInRequired:
+        # By the tag a sign-in finds the runs that wait for it.
+        tag_run(credentials, outcome=AttemptOutcome.SIGN_IN_REQUIRED)
+        raise
+    run = current_run()
+    if run is not None and outcome_of(run) is AttemptOutcome.SIGN_IN_REQUIRED:
+        tag_run()  # an earlier attempt of the same run
+    return session
 
 
 @unlogged_outside_flows()
@@ -140,7 +200,9 @@ def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
         SignInRequired: Nobody is signed in.
     """
     if credentials.access_token is None:
-        raise SignInRequired(f"Nobody is signed in to {name!r}.", advice=sign_in_advice(name))
+        raise SignInRequired(
+            f"Nobody is signed in to {name!r}.", advice=sign_in_advice(name), credentials=name
+        )
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:
@@ -152,10 +214,7 @@ def require_lasting(name: str, expires_at: datetime, at: datetime, required_for:
     if required_for > max(expires_at - at, timedelta(0)):
         raise SessionTooShort(
             f"The E*TRADE session of {name!r} ends at {clock(expires_at)} US Eastern, in "
-            f"{_hours(expires_at - at)}, and {_hours(required_for)} are needed."
+            f"{hours(expires_at - at)}, and {hours(required_for)} are needed.",
+            credentials=name,
+            expires_at=expires_at,
         )
-
-
-def _hours(span: timedelta) -> str:
-    minutes = round(span.total_seconds() / 60)
-    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -26,6 +26,7 @@ from etrade_flows.runs.server import (
     require_result_storage,
     spare_this_machine_the_proxy,
 )
+from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.errors import ETradeError, SignInRequired
 
 SIMULATOR_PORT = 8765
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @app.command
 def renew(
     *,
-    credentials: str = "etrade",
+    credentials: str = DEFAULT_NAME,
     force: bool = False,
     required_for: timedelta = timedelta(0),
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,

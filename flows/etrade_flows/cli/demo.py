@@ -18,12 +18,12 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from etrade_flows.renew_access_token import renew_access_token
-from etrade_flows.report.day import clock
 from etrade_simulator import AccessToken, Simulator, SimulatorClock
 from etrade_tasks.clock import use_clock
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SignInRequired
 from etrade_tasks.session import EASTERN
+from etrade_tasks.words import clock
 
 Result = TypeVar("Result")
 

@@ -13,6 +13,7 @@ from etrade_flows.cli.login import BlockName
 from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs
 from etrade_flows.doctor.diagnosis import Finding, Health, as_object, has_problem, summary
 from etrade_flows.doctor.examination import examine
+from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.oauth.redaction import visible
 
 _STYLES = {
@@ -30,7 +31,7 @@ def register(app: App) -> None:
 
 def doctor(
     *,
-    credentials: BlockName = "etrade",
+    credentials: BlockName = DEFAULT_NAME,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Look at all that a renewal needs, and say what to mend. The report is safe to show in public.

@@ -31,7 +31,7 @@ from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.server import prefect_reached, require_result_storage
 from etrade_flows.sign_out import end_session
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import (
     CredentialsInvalid,
     CredentialsNotFound,
@@ -69,7 +69,7 @@ def register(app: App) -> None:
 
 def login(
     *,
-    credentials: BlockName = "etrade",
+    credentials: BlockName = DEFAULT_NAME,
     environment: Environment | None = None,
     browser: bool = True,
     oauth_url: str | None = None,
@@ -121,7 +121,7 @@ def login(
     return _exit_code(credentials, act)
 
 
-def logout(*, credentials: BlockName = "etrade") -> int:
+def logout(*, credentials: BlockName = DEFAULT_NAME) -> int:
     """Revoke the access token at E*TRADE, then forget it; the consumer keys stay.
 
     Parameters

@@ -15,7 +15,8 @@ from rich.text import Text
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.oauth.redaction import visible
-from etrade_tasks.session import SessionState, TokenSession, eastern_words
+from etrade_tasks.session import SessionState, TokenSession, in_utc
+from etrade_tasks.words import eastern_words
 
 
 class ExitCode(IntEnum):
@@ -63,8 +64,10 @@ def report_error(error: ETradeError, *, as_json: bool = False) -> None:
     """Show what happened and what to do: on standard error, or as one JSON object on standard output."""
     if as_json:
         state = "sign-in-required" if isinstance(error, SignInRequired) else "failed"
-        kind = type(error).__name__
-        _print_json({"state": state, "error": kind, "message": error.message, "advice": error.advice})
+        told = {"message": error.message, "advice": error.advice, **error.facts}
+        if error.expires_at is not None:
+            told["expires_at"] = in_utc(error.expires_at).isoformat()
+        _print_json({"state": state, "error": type(error).__name__, **told})
         return
     console = plain_console(stderr=True)
     console.print(Text.assemble((type(error).__name__, "bold red"), ": ", visible(error.message)))

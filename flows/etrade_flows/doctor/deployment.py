@@ -11,7 +11,8 @@ from prefect.exceptions import ObjectNotFound
 
 from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem
 from etrade_flows.doctor.facts import Facts
-from etrade_flows.runs.history import DEFAULT_CREDENTIALS, FLOW_NAME
+from etrade_flows.runs.names import RENEWAL
+from etrade_tasks.credentials import DEFAULT_NAME
 
 
 def ways_to_deploy(credentials: str) -> str:
@@ -26,11 +27,11 @@ def _serve(credentials: str) -> str:
 def check_deployment(facts: Facts) -> Finding:
     """Whether a deployment renews these credentials by schedule."""
     if not facts.deployments:
-        return problem(f"The flow {FLOW_NAME} is not deployed.", f"run {ways_to_deploy(facts.name)}.")
+        return problem(f"The flow {RENEWAL} is not deployed.", f"run {ways_to_deploy(facts.name)}.")
     meant = [each for each in facts.deployments if _schedules(each, facts.name)]
     if not meant:
         return problem(
-            f"No deployment of {FLOW_NAME} has a schedule for {facts.name!r}.",
+            f"No deployment of {RENEWAL} has a schedule for {facts.name!r}.",
             f"run {_serve(facts.name)}; or in a checkout write `credentials: &credentials {facts.name}` in "
             "prefect.yaml, and run `prefect --no-prompt deploy --all`.",
         )
@@ -49,7 +50,7 @@ def check_worker(facts: Facts) -> Finding:
     deployments = require_active(facts)
     with facts.client() as client:
         for deployment in deployments:
-            if lacking := lack(client, deployment, FLOW_NAME):
+            if lacking := lack(client, deployment, RENEWAL):
                 return lacking
     return ok(f"Something alive runs {', '.join(map(_label, deployments))}.")
 
@@ -81,7 +82,7 @@ def active_schedules(deployment: DeploymentResponse, name: str) -> Iterator[Depl
 
 def _schedules(deployment: DeploymentResponse, name: str) -> list[DeploymentSchedule]:
     """The schedules that renew these credentials; a schedule's own parameters come first."""
-    default = {"credentials": DEFAULT_CREDENTIALS} | deployment.parameters
+    default = {"credentials": DEFAULT_NAME} | deployment.parameters
     return [each for each in deployment.schedules if name == (default | each.parameters)["credentials"]]
 
 
@@ -120,9 +121,9 @@ def _lack_of_process(deployment: DeploymentResponse, label: str) -> Finding | No
     # The server counts a served deployment as ready for a minute after its process last asked for runs.
     if deployment.status is not None and deployment.status.value == "READY":
         return None
-    served = deployment.parameters.get("credentials", DEFAULT_CREDENTIALS)
+    served = deployment.parameters.get("credentials", DEFAULT_NAME)
     return problem(f"The process that serves {label} does not run.", f"run {_serve(served)}.")
 
 
 def _label(deployment: DeploymentResponse) -> str:
-    return f"{FLOW_NAME}/{deployment.name}"
+    return f"{RENEWAL}/{deployment.name}"

@@ -18,8 +18,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
 from etrade_flows.doctor.diagnosis import SkipCheck
-from etrade_flows.person.form import FLOW_NAME as SIGN_IN
 from etrade_flows.runs.history import renewal_flow
+from etrade_flows.runs.names import SIGN_IN
 from etrade_flows.runs.server import prefect_tls_failure
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials, credentials_from_environment

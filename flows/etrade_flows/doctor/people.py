@@ -11,7 +11,7 @@ from etrade_flows.doctor.deployment import lack, ways_to_deploy
 from etrade_flows.doctor.diagnosis import Finding, Health, ok, warning
 from etrade_flows.doctor.facts import Facts
 from etrade_flows.news.automations import NAMES
-from etrade_flows.person.form import FLOW_NAME as SIGN_IN
+from etrade_flows.runs.names import SIGN_IN
 
 _INSTALL = (
     "create a notification block (Prefect UI > Blocks), and run `etrade-session alerts --notify TYPE/NAME`."

@@ -16,7 +16,8 @@ from etrade_flows.doctor.deployment import active_schedules, require_active
 from etrade_flows.doctor.diagnosis import Finding, ok, problem
 from etrade_flows.doctor.facts import Facts
 from etrade_tasks.clock import now
-from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, eastern_words, midnight_after
+from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, midnight_after
+from etrade_tasks.words import eastern_words
 
 DAYS_AHEAD = 8
 """The days looked at: every day of the week comes once whole."""

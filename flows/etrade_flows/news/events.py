@@ -26,7 +26,8 @@ from prefect.events import emit_event
 
 from etrade_flows.news.session_news import SessionEvent, SessionNews, outcome_news, sign_news
 from etrade_flows.runs.best_effort import best_effort
-from etrade_flows.runs.endings import current_run, is_scheduled
+from etrade_flows.runs.once_a_day import is_scheduled
+from etrade_flows.runs.tags import current_run
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsInvalid, ETradeError

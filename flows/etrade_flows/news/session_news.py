@@ -12,7 +12,8 @@ from etrade_flows.runs.endings import describe
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
-from etrade_tasks.session import Instant, TokenSession, eastern_date, eastern_words
+from etrade_tasks.session import Instant, TokenSession, eastern_date
+from etrade_tasks.words import eastern_words
 
 
 class SessionEvent(StrEnum):

@@ -26,7 +26,8 @@ from prefect.input import RunInput
 from prefect.states import Crashed, Running
 from pydantic import Field
 
-from etrade_flows.runs.endings import current_run
+from etrade_flows.runs.names import SIGN_IN, sign_in_run
+from etrade_flows.runs.tags import current_run
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
 
 PATIENCE = int(REQUEST_TOKEN_LIFETIME.total_seconds())
@@ -45,8 +46,6 @@ LOOKED_AT = 20
 """How many earlier sign-ins are looked at for what they may have left."""
 
 
-FLOW_NAME = "sign-in"
-
 _MAY_HAVE_LEFT = [
     StateType.PAUSED,  # its process was killed while it waited,
     StateType.RUNNING,  # and then Resume was pressed in time,
@@ -64,11 +63,6 @@ class Answer(RunInput):
         title="Verifier",
         description="The five characters that E*TRADE shows once you have accepted. They work once.",
     )
-
-
-def run_name(credentials: str) -> str:
-    """What the runs of `sign-in` for these credentials are called."""
-    return f"sign in {credentials}"
 
 
 def ask(text: str) -> str:
@@ -137,9 +131,9 @@ def clear_leftovers(credentials: str) -> None:
     Args:
         credentials: The credentials' name.
     """
-    ours = FlowFilter.model_validate({"name": {"any_": [FLOW_NAME]}})
+    ours = FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
     left = FlowRunFilter.model_validate(
-        {"name": {"any_": [run_name(credentials)]}, "state": {"type": {"any_": _MAY_HAVE_LEFT}}}
+        {"name": {"any_": [sign_in_run(credentials)]}, "state": {"type": {"any_": _MAY_HAVE_LEFT}}}
     )
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(

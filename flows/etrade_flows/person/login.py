@@ -19,7 +19,7 @@ from pydantic import SecretStr, ValidationError
 from etrade_flows.access.memory import forget_sessions, remember
 from etrade_flows.access.renewal import renew_loaded
 from etrade_flows.news.events import emit_signed_in
-from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import (
     ConfigurationRefused,
     CredentialsInvalid,
@@ -64,6 +64,28 @@ Ask = Callable[[SignIn, VerifierRefused | None], str]
 """Asks a person for the verifier of a sign-in; given too is why the one before it was refused."""
 
 
+def begin_sign_in(credentials: str = DEFAULT_NAME) -> SignIn:
+    """A new sign-in at E*TRADE to the credentials of this name: a person opens its `authorize_url`.
+
+    Example:
+        ```python
+        waiting = begin_sign_in("etrade")
+        print(waiting.authorize_url)
+        session = complete_sign_in(waiting, input("Verifier: "))
+        ```
+
+    Args:
+        credentials: The name of the E*TRADE Credentials block, which must hold the consumer keys.
+
+    Raises:
+        CredentialsNotFound: There is no block of that name.
+        CredentialsInvalid: The block cannot be used as it stands.
+        ConfigurationRefused: The consumer key, its secret or the address is wrong.
+        AuthorizationFailed: E*TRADE or the network did not answer well.
+    """
+    return begin(credentials, stored_credentials(credentials))
+
+
 def begin(name: str, credentials: ETradeCredentials) -> SignIn:
     """A new sign-in at E*TRADE to these credentials.
 
@@ -76,11 +98,11 @@ def begin(name: str, credentials: ETradeCredentials) -> SignIn:
     return SignIn(name, authorize_url(consumer, token, credentials.oauth_base_url), credentials, token)
 
 
-def complete(sign_in: SignIn, verifier: str) -> TokenSession:
+def complete_sign_in(sign_in: SignIn, verifier: str) -> TokenSession:
     """The session that the verifier opens, proven by a first renewal and stored in the block.
 
     Args:
-        sign_in: What `begin` gave.
+        sign_in: What `begin_sign_in` gave.
         verifier: What E*TRADE showed to the person.
 
     Raises:
@@ -116,7 +138,7 @@ def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSessi
         sign_in = begin(name, credentials)
         _keep_new_keys(name, credentials)
         try:
-            return complete(sign_in, ask(sign_in, refused))
+            return complete_sign_in(sign_in, ask(sign_in, refused))
         except VerifierRefused as error:
             refused = error
     assert refused is not None  # noqa: S101  # for type checkers: there is at least one round

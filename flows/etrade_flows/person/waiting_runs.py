@@ -1,8 +1,8 @@
 """The runs that a missing sign-in held up, and how they go on once somebody has signed in.
 
-Two kinds of run wait: one of a deployment that failed as `SignInRequired` on this Eastern day, and one that
-paused or suspended itself under `pause_key`. A run of an earlier day is left alone: its time has passed. So
-is a renewal, since the next one does the same work, and a run for which the session was too short.
+Two kinds of run wait: one of a deployment that failed on this Eastern day because it found nobody signed in,
+and one that paused or suspended itself under `pause_key`. A run of an earlier day is left alone: its time has
+passed. So is a renewal, since the next one does the same work, and a run for which the session was too short.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import Scheduled
 
+from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
-from etrade_flows.runs.endings import SIGN_IN_REQUIRED
-from etrade_flows.runs.history import RUN_NAME
+from etrade_flows.runs.history import renewal_flow
+from etrade_flows.runs.tags import outcome_tag
 from etrade_tasks.clock import now
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import day_begins
@@ -64,21 +65,31 @@ def let_go_on(credentials: str) -> list[str]:
 
 def _failed(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
     """The runs of deployments that failed today because nobody was signed in to these credentials."""
-    wanted = FlowRunFilter.model_validate(
+    held_up = FlowRunFilter.model_validate(
         {
+            "tags": {"all_": [credentials, outcome_tag(AttemptOutcome.SIGN_IN_REQUIRED)]},
             "state": {"type": {"any_": [StateType.FAILED]}},
             "end_time": {"after_": day_begins(now())},
-            "deployment_id": {"is_null_": False},
-            "parent_task_run_id": {"is_null_": True},
         }
     )
-    for run in client.read_flow_runs(flow_run_filter=wanted, limit=LIMIT):
-        said = (run.state and run.state.message) or ""
-        # The name is the state's or, of a run that raised, in the message; the text names the credentials.
-        named = run.state is not None and run.state.name == SIGN_IN_REQUIRED
-        held_up = named or f"{SIGN_IN_REQUIRED}: " in said
-        if held_up and repr(credentials) in said and run.name != RUN_NAME.format(credentials=credentials):
+    renewals = {flow.id for flow in client.read_flows(flow_filter=renewal_flow())}
+    seen = set()
+    for found in client.read_flow_runs(flow_run_filter=held_up, limit=LIMIT):
+        run = _outermost(client, found)
+        waits = run.deployment_id is not None and run.state is not None and run.state.is_failed()
+        if waits and run.flow_id not in renewals and run.id not in seen:
+            seen.add(run.id)
             yield run
+
+
+def _outermost(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
+    """The run that called the one that called this one, and so on; the run itself if nothing did."""
+    while run.parent_task_run_id is not None:
+        called_by = client.read_task_run(run.parent_task_run_id).flow_run_id
+        if called_by is None:
+            break
+        run = client.read_flow_run(called_by)
+    return run
 
 
 def _paused(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:

@@ -12,42 +12,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
-from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, in_utc, midnight_after
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
+from etrade_tasks.session import IDLE_LIMIT, day_begins, in_utc, midnight_after
+from etrade_tasks.words import clock, date_words
 
 SHORT = timedelta(hours=2)
 """A session that midnight ends sooner is hardly worth a sign-in."""
-
-
-class AttemptOutcome(StrEnum):
-    """What one attempt to renew came to."""
-
-    RENEWED = "renewed"
-    """E*TRADE renewed the token."""
-    REUSED = "reused"
-    """An earlier renewal still answered; E*TRADE was not called."""
-    SIGN_IN_REQUIRED = "sign-in required"
-    """The token is over; a person signs in."""
-    FAILED = "failed"
-    """E*TRADE or the network did not answer well, or a setting is wrong."""
-    TOO_SHORT = "too short"
-    """The session is good, and ends sooner than the pipeline needs it; E*TRADE was not called."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt to renew, as a person will read of it. It holds no secret.
-
-    Attributes:
-        at: When the attempt ended.
-        outcome: What it came to, in one word.
-        detail: What it said or did, as a sentence.
-        took: How long it lasted; None if nobody measured.
-    """
-
-    at: datetime
-    outcome: AttemptOutcome
-    detail: str
-    took: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,14 +235,3 @@ def short_session(now: datetime) -> str | None:
         f"Midnight US Eastern ends this session in {minutes} min: sign in after 00:00 instead, unless you "
         "need it now."
     )
-
-
-def clock(instant: datetime) -> str:
-    """The wall-clock time US Eastern, as in `14:10`."""
-    return f"{in_utc(instant).astimezone(EASTERN):%H:%M}"
-
-
-def date_words(instant: datetime) -> str:
-    """The Eastern date, as in `Fri 15 Jan 2027`."""
-    eastern = in_utc(instant).astimezone(EASTERN)
-    return f"{eastern:%a} {eastern.day} {eastern:%b} {eastern.year}"

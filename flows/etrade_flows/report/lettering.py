@@ -12,8 +12,6 @@ from etrade_flows.report.day import (
     Phase,
     SessionDay,
     Standing,
-    clock,
-    date_words,
     day_bounds,
     explain,
     known_session,
@@ -42,6 +40,7 @@ from etrade_flows.report.shapes import (
     box,
     whole_hours,
 )
+from etrade_tasks.words import clock, date_words
 
 _PAUSE, _EXCLAMATION = "m-3,-4v8m6,-8v8", "m0,-5v5m0,4.5v.01"
 

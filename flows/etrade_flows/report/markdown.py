@@ -14,20 +14,18 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, tzinfo
 
 from etrade_flows.report.day import (
-    Attempt,
-    AttemptOutcome,
     SessionDay,
     Standing,
-    clock,
-    date_words,
     explain,
     in_order,
     known_session,
     standing,
 )
 from etrade_flows.report.picture import describe, draw_timeline
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import EASTERN, in_utc
+from etrade_tasks.words import clock, date_words
 
 SHOWN_ATTEMPTS = 10
 """How many attempts the report lists, the latest first."""

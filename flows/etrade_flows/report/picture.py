@@ -18,13 +18,9 @@ from typing import Any
 import drawsvg as svg  # type: ignore[import-untyped]
 
 from etrade_flows.report.day import (
-    Attempt,
-    AttemptOutcome,
     Phase,
     SessionDay,
     Stretch,
-    clock,
-    date_words,
     day_bounds,
     explain,
     in_order,
@@ -61,7 +57,9 @@ from etrade_flows.report.shapes import (
     mark,
     whole_hours,
 )
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import in_utc
+from etrade_tasks.words import clock, date_words
 
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 # Marks shrink with the picture; thicker strokes keep them visible.

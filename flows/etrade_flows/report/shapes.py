@@ -9,7 +9,7 @@ from typing import Any
 
 import drawsvg as svg  # type: ignore[import-untyped]
 
-from etrade_flows.report.day import AttemptOutcome
+from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_tasks.session import EASTERN, in_utc
 
 WIDTH = 900

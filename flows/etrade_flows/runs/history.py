@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -12,48 +11,29 @@ from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from etrade_flows.report.day import Attempt, AttemptOutcome
-from etrade_flows.runs.endings import RAISED, RENEWED, REUSED, SIGN_IN_REQUIRED
-from etrade_tasks.errors import SessionTooShort
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
+from etrade_flows.runs.names import RENEWAL, renewal_run
+from etrade_flows.runs.tags import outcome_of
 from etrade_tasks.session import day_begins
-
-FLOW_NAME = "renew-access-token"
-
-DEFAULT_CREDENTIALS = "etrade"
-"""Whom a run renews where neither its parameters nor its schedule say so."""
-
-RUN_NAME = "renew {credentials}"
-"""What a run is called once it has begun."""
 
 HISTORY = 60
 """How many of the day's runs are looked at; an hourly schedule makes 23."""
 
-_OUTCOMES = {
-    RENEWED: AttemptOutcome.RENEWED,
-    REUSED: AttemptOutcome.REUSED,
-    SIGN_IN_REQUIRED: AttemptOutcome.SIGN_IN_REQUIRED,
-    SessionTooShort.__name__: AttemptOutcome.TOO_SHORT,
-}
-"""By the state's name or, of a run that raised, the error's."""
-
-_RAISED = re.compile(rf"^{RAISED}(\w+): ")
-"""What Prefect puts before an exception's text: these words and the name of its class."""
-
 
 def days_attempts(
-    client: SyncPrefectClient, run_name: str, at: datetime, *, but: UUID | None = None
+    client: SyncPrefectClient, credentials: str, at: datetime, *, but: UUID | None = None
 ) -> Iterator[Attempt]:
-    """The Eastern day's attempts by runs of that name, the latest first.
+    """The Eastern day's attempts for these credentials, the latest first.
 
     Args:
         client: Asks the server.
-        run_name: What the runs are called.
+        credentials: The credentials' name.
         at: A moment of the day.
         but: The run to leave out.
     """
     ended = FlowRunFilter.model_validate(
         {
-            "name": {"any_": [run_name]},
+            "name": {"any_": [renewal_run(credentials)]},
             "state": {"type": {"any_": [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]}},
             "end_time": {"after_": day_begins(at)},
         }
@@ -71,16 +51,15 @@ def days_attempts(
 
 def renewal_flow() -> FlowFilter:
     """What finds the flow `renew-access-token`."""
-    return FlowFilter.model_validate({"name": {"any_": [FLOW_NAME]}})
+    return FlowFilter.model_validate({"name": {"any_": [RENEWAL]}})
 
 
 def _outcome(run: FlowRun) -> AttemptOutcome:
-    assert run.state is not None  # noqa: S101  # for type checkers; the caller has looked
-    raised = _RAISED.match(run.state.message or "")
-    return _OUTCOMES.get(raised[1] if raised else run.state.name or "", AttemptOutcome.FAILED)
+    """What the run was tagged with. One that could not be tagged made no use of the token that we know of."""
+    well = run.state is not None and run.state.is_completed()
+    return outcome_of(run) or (AttemptOutcome.REUSED if well else AttemptOutcome.FAILED)
 
 
 def _detail(run: FlowRun) -> str:
-    """What the run said, without the words that Prefect puts before an exception, and without the advice."""
-    said = (run.state.message if run.state else None) or ""
-    return _RAISED.sub("", said).rsplit(" Next: ", 1)[0]
+    """The first line of what the run said: what happened, without the advice."""
+    return ((run.state.message if run.state else None) or "").partition("\n")[0]

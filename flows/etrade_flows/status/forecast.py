@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from etrade_flows.report.day import clock
 from etrade_tasks.session import Instant
+from etrade_tasks.words import clock
 
 SHOWN_RUNS = 3
 """How many of the next runs are told of."""

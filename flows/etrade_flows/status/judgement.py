@@ -11,15 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from etrade_flows.report.day import (
-    Attempt,
-    AttemptOutcome,
     KnownSession,
     SessionDay,
-    clock,
     in_order,
     is_refusal,
     known_session,
 )
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
 from etrade_flows.status.advice import advice_on
 from etrade_flows.status.forecast import NextRun, ScheduledRun, forecast
@@ -28,6 +26,7 @@ from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ConfigurationRefused, CredentialsInvalid, ETradeError, SignInRequired
 from etrade_tasks.key_age import key_warning
 from etrade_tasks.session import TokenSession, in_utc, midnight_after
+from etrade_tasks.words import clock
 
 SHOWN_RENEWALS = 5
 """How many of the last renewals are told of."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from etrade_flows.report.day import AttemptOutcome
+from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.status.forecast import NextRun
 from etrade_tasks.session import Instant
 

@@ -16,13 +16,13 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import ValidationError
 
 from etrade_flows.access.renewal import renew_loaded
-from etrade_flows.runs.history import DEFAULT_CREDENTIALS, RUN_NAME, days_attempts, renewal_flow
+from etrade_flows.runs.history import days_attempts, renewal_flow
 from etrade_flows.runs.server import RETRIES, prefect_reached
 from etrade_flows.status.forecast import ScheduledRun
 from etrade_flows.status.judgement import SessionFacts
 from etrade_flows.status.model import Source
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import CredentialsNotFound, ETradeError
 from etrade_tasks.load_credentials import load_credentials, unusable_block
 from etrade_tasks.session import TokenSession
@@ -50,7 +50,7 @@ def session_facts(credentials: str | None, *, check: bool = False) -> tuple[Sess
 def _sessions(credentials: str | None, *, check: bool) -> tuple[SessionFacts, ...]:
     with get_client(sync_client=True) as client:
         blocks = dict(_blocks(client))
-        names = [credentials] if credentials else sorted(blocks) or [DEFAULT_CREDENTIALS]
+        names = [credentials] if credentials else sorted(blocks) or [DEFAULT_NAME]
         scheduled = dict(_scheduled(client, names))
         return tuple(_facts(client, name, blocks, scheduled[name], check=check) for name in names)
 
@@ -81,7 +81,7 @@ def _facts(
         source=source,
         loaded=loaded,
         record=record,
-        attempts=tuple(days_attempts(client, RUN_NAME.format(credentials=name), now())),
+        attempts=tuple(days_attempts(client, name, now())),
         scheduled=scheduled,
         checked=checked,
     )
@@ -139,7 +139,7 @@ def _scheduled(client: SyncPrefectClient, names: list[str]) -> Iterator[tuple[st
     deployments = _deployment_names(client, {run.deployment_id for run in runs if run.deployment_id})
     for name in names:
         # A parameter cannot be filtered by; one that is left out has its default.
-        theirs = (run for run in runs if run.parameters.get("credentials", DEFAULT_CREDENTIALS) == name)
+        theirs = (run for run in runs if run.parameters.get("credentials", DEFAULT_NAME) == name)
         yield name, tuple(_waiting(run, deployments) for run in theirs if run.expected_start_time)
 
 

@@ -100,6 +100,10 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
             raise AuthorizationFailed(
                 f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}",
                 advice=AuthorizationFailed.default_advice,  # the message may quote a stranger
+                outcome=verdict.outcome,
+                problem=verdict.problem,
+                status=reply.status_code,
+                attempts=attempt,
             )
         offset = verdict.clock_offset or offset
         time.sleep(delay)
@@ -132,7 +136,13 @@ def misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:
     """The error for a call that E*TRADE refused for its key, its secret or its address, or was kept from."""
     if verdict.remedy is not None:
         return ConfigurationRefused(
-            f"E*TRADE cannot be called {purpose}. {verdict.advice}", advice=verdict.remedy
+            f"E*TRADE cannot be called {purpose}. {verdict.advice}",
+            advice=verdict.remedy,
+            outcome=verdict.outcome,
         )
     named = f" ({verdict.problem})" if verdict.problem else ""
-    return ConfigurationRefused(f"E*TRADE refused {purpose}{named}. {verdict.advice}")
+    return ConfigurationRefused(
+        f"E*TRADE refused {purpose}{named}. {verdict.advice}",
+        outcome=verdict.outcome,
+        problem=verdict.problem,
+    )

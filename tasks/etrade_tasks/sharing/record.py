@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import ERRORS, ETradeError
+from etrade_tasks.errors import ERRORS, FACTS, ETradeError
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import Instant, TokenSession
 
@@ -57,15 +57,23 @@ class Failure(BaseModel):
     message: str = Field(description="What happened.")
     advice: str = Field(description="What to do next.")
     next_in: float | None = Field(description="Seconds until the next attempt; null if there is none.")
+    credentials: str | None = Field(default=None, description="The credentials' name.")
+    outcome: str | None = Field(default=None, description="What E*TRADE's last answer means.")
+    problem: str | None = Field(default=None, description="The `oauth_problem` that E*TRADE named.")
+    status: int | None = Field(default=None, description="The HTTP status of its last answer.")
+    expires_at: Instant | None = Field(default=None, description="The midnight that ended the session.")
+    attempts: int = Field(default=0, description="Calls made to E*TRADE.")
 
     @classmethod
     def of(cls, error: ETradeError, next_in: float | None) -> "Failure":
         """The failure that an error stands for."""
-        return cls(kind=type(error).__name__, message=error.message, advice=error.advice, next_in=next_in)
+        told = {"message": error.message, "advice": error.advice, **error.facts}
+        return cls(kind=type(error).__name__, next_in=next_in, **told)
 
     def error(self) -> ETradeError:
         """The error again, for another caller to raise."""
-        return ERRORS.get(self.kind, ETradeError)(self.message, advice=self.advice)
+        facts = {name: getattr(self, name) for name in FACTS}
+        return ERRORS.get(self.kind, ETradeError)(self.message, advice=self.advice, **facts)
 
 
 class Record(BaseModel):

@@ -17,7 +17,8 @@ from etrade_flows import renew_access_token
 from etrade_flows.person.login import (
     SignIn,
     begin,
-    complete,
+    begin_sign_in,
+    complete_sign_in,
     signed_out_credentials,
     store,
     stored_credentials,
@@ -58,8 +59,8 @@ class TestComplete:
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
         """The block's token is another than before, and E*TRADE serves it."""
-        sign_in = begin(block, stored_credentials(block))
-        complete(sign_in, approved(simulator, sign_in))
+        sign_in = begin_sign_in(block)
+        complete_sign_in(sign_in, approved(simulator, sign_in))
         now_stored = stored_credentials(block)
         assert secrets_of(credentials) != secrets_of(now_stored)
         with now_stored.get_client() as client:
@@ -69,8 +70,8 @@ class TestComplete:
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
         """Environment, addresses and consumer keys are those that the block had."""
-        sign_in = begin(block, stored_credentials(block))
-        complete(sign_in, approved(simulator, sign_in))
+        sign_in = begin_sign_in(block)
+        complete_sign_in(sign_in, approved(simulator, sign_in))
         kept = ("environment", "consumer_key", "consumer_secret", "oauth_url", "api_url")
         now_stored = stored_credentials(block)
         assert {n: getattr(credentials, n) for n in kept} == {n: getattr(now_stored, n) for n in kept}
@@ -78,8 +79,8 @@ class TestComplete:
     def test_session_is_dated_by_the_issue(self, simulator: Simulator, block: str) -> None:
         """The time of sign-in is that of the new token, so that its midnight is known."""
         simulator.advance(timedelta(hours=20))
-        sign_in = begin(block, stored_credentials(block))
-        session = complete(sign_in, approved(simulator, sign_in))
+        sign_in = begin_sign_in(block)
+        session = complete_sign_in(sign_in, approved(simulator, sign_in))
         assert stored_credentials(block).expires_at(simulator.now()) == session.expires_at
         assert abs(simulator.now() - stored_credentials(block).signed_in_at) < timedelta(minutes=1)
 
@@ -88,15 +89,15 @@ class TestComplete:
         """A sign-in just after midnight opens the new day's session, whatever this machine's clock says."""
         simulator.advance(timedelta(hours=12, minutes=1))
         with use_clock(lambda: simulator.now() - behind):
-            sign_in = begin(block, stored_credentials(block))
-            session = complete(sign_in, approved(simulator, sign_in))
+            sign_in = begin_sign_in(block)
+            session = complete_sign_in(sign_in, approved(simulator, sign_in))
         assert datetime(2027, 6, 17, 4, tzinfo=UTC) == session.expires_at
         assert SessionState.ACTIVE is renew_access_token(block).state(simulator.now())
 
     def test_proof_vouches_for_the_next_run(self, simulator: Simulator, block: str) -> None:
         """The first renewal is E*TRADE's own word, and the next run makes use of it without a call."""
-        sign_in = begin(block, stored_credentials(block))
-        complete(sign_in, approved(simulator, sign_in))
+        sign_in = begin_sign_in(block)
+        complete_sign_in(sign_in, approved(simulator, sign_in))
         assert True is renew_access_token(block).reused
         assert 1 == len(simulator.calls(RENEW))
 
@@ -109,10 +110,10 @@ class TestComplete:
     ) -> None:
         """A token that cannot be renewed leaves the old one where it was."""
         monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
-        sign_in = begin(block, stored_credentials(block))
+        sign_in = begin_sign_in(block)
         simulator.plant(Fault(status=500), path=RENEW, times=9)
         with pytest.raises(RenewalFailed):
-            complete(sign_in, approved(simulator, sign_in))
+            complete_sign_in(sign_in, approved(simulator, sign_in))
         assert secrets_of(credentials) == secrets_of(stored_credentials(block))
 
     def test_refused_verifier_stores_nothing(
@@ -120,28 +121,28 @@ class TestComplete:
     ) -> None:
         """A wrong verifier leaves the old token where it was."""
         with pytest.raises(VerifierRefused):
-            complete(begin(block, stored_credentials(block)), "wrong")
+            complete_sign_in(begin_sign_in(block), "wrong")
         assert secrets_of(credentials) == secrets_of(stored_credentials(block))
 
     def test_lost_answer_to_the_exchange_stores_nothing(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
         """Where the answer with the new token is lost, the verifier is used up and the old token stays."""
-        sign_in = begin(block, stored_credentials(block))
+        sign_in = begin_sign_in(block)
         simulator.plant(Fault(drop="before-answer", when="after"), path=ACCESS)
         with pytest.raises(VerifierRefused, match="used already"):
-            complete(sign_in, approved(simulator, sign_in))
+            complete_sign_in(sign_in, approved(simulator, sign_in))
         assert secrets_of(credentials) == secrets_of(stored_credentials(block))
 
     def test_unreachable_etrade_begins_nothing(self, simulator: Simulator, block: str) -> None:
         """Where E*TRADE does not answer, there is no sign-in to complete."""
         simulator.plant(Fault(status=500), path=REQUEST, times=9)
         with pytest.raises(AuthorizationFailed):
-            begin(block, stored_credentials(block))
+            begin_sign_in(block)
 
     def test_nothing_printed_of_a_sign_in_is_secret(self, simulator: Simulator, block: str) -> None:
         """What Python prints of it is the credentials' name."""
-        assert f"SignIn(name={block!r})" == repr(begin(block, stored_credentials(block)))
+        assert f"SignIn(name={block!r})" == repr(begin_sign_in(block))
 
 
 def edited(block: str, **changes: object) -> ETradeCredentials:
@@ -156,9 +157,9 @@ class TestEditedMeanwhile:
 
     def test_edit_is_kept(self, simulator: Simulator, block: str) -> None:
         """What was edited stands beside the new token."""
-        sign_in = begin(block, stored_credentials(block))
+        sign_in = begin_sign_in(block)
         edited(block, consumer_key_issued_on=date(2025, 7, 15))
-        complete(sign_in, approved(simulator, sign_in))
+        complete_sign_in(sign_in, approved(simulator, sign_in))
         assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
         assert secrets_of(sign_in.credentials) != secrets_of(stored_credentials(block))
 
@@ -176,17 +177,17 @@ class TestEditedMeanwhile:
         self, simulator: Simulator, block: str, changes: dict[str, object]
     ) -> None:
         """A token that was bought with another key, or elsewhere, is refused and the edited block stays."""
-        sign_in = begin(block, stored_credentials(block))
+        sign_in = begin_sign_in(block)
         after = edited(block, **changes)
         with pytest.raises(ConfigurationRefused, match=r"changed while the sign-in waited.*sign in again"):
-            complete(sign_in, approved(simulator, sign_in))
+            complete_sign_in(sign_in, approved(simulator, sign_in))
         assert after == stored_credentials(block)
 
     def test_deleted_block_is_made_again(self, simulator: Simulator, block: str) -> None:
         """A block that was deleted meanwhile is made from what the sign-in holds."""
-        sign_in = begin(block, stored_credentials(block))
+        sign_in = begin_sign_in(block)
         ETradeCredentials.delete(block)
-        complete(sign_in, approved(simulator, sign_in))
+        complete_sign_in(sign_in, approved(simulator, sign_in))
         assert renew_access_token(block).reused
 
 
@@ -200,7 +201,7 @@ class TestNobodySignedIn:
         addresses = {"oauth_url": simulator.oauth_url, "api_url": simulator.api_url("sandbox")}
         fresh = signed_out_credentials(keys, {"environment": "sandbox", **addresses})
         sign_in = begin(f"{block}-new", fresh)
-        complete(sign_in, approved(simulator, sign_in))
+        complete_sign_in(sign_in, approved(simulator, sign_in))
         assert "sandbox" == renew_access_token(f"{block}-new").environment
 
     @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ class TestNobodySignedIn:
         )
         bare.save(f"{block}-bare")
         sign_in = begin(f"{block}-bare", stored_credentials(f"{block}-bare"))
-        complete(sign_in, approved(simulator, sign_in))
+        complete_sign_in(sign_in, approved(simulator, sign_in))
         assert renew_access_token(f"{block}-bare").reused
 
     def test_missing_block_says_how_to_make_one(self, prefect_server: None) -> None:
@@ -240,7 +241,7 @@ class TestNobodySignedIn:
 LOGIN = """
 import sys
 from prefect.client.orchestration import SyncPrefectClient
-from etrade_flows.person.login import begin, complete, stored_credentials
+from etrade_flows.person.login import begin_sign_in, complete_sign_in
 
 def hang(when, update):
     def hanging(*arguments, **options):
@@ -253,9 +254,9 @@ def hang(when, update):
 name, step = sys.argv[1:]
 if step in ("saving", "saved"):
     SyncPrefectClient.update_block_document = hang(step, SyncPrefectClient.update_block_document)
-sign_in = begin(name, stored_credentials(name))
+sign_in = begin_sign_in(name)
 print(sign_in.request_token.token, flush=True)
-complete(sign_in, sys.stdin.readline())
+complete_sign_in(sign_in, sys.stdin.readline())
 """
 
 

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from etrade_flows.report.day import Attempt, AttemptOutcome, SessionDay
+from etrade_flows.report.day import SessionDay
 from etrade_flows.report.markdown import DETAIL_LENGTH, escape, render_report
 from etrade_flows.report.picture import draw_timeline
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import EASTERN, midnight_after
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

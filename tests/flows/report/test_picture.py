@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etrade_flows.report.day import Attempt, AttemptOutcome, Phase, SessionDay, day_bounds, stretches
+from etrade_flows.report.day import Phase, SessionDay, day_bounds, stretches
 from etrade_flows.report.picture import describe, draw_timeline
 from etrade_flows.report.shapes import HEIGHT, WIDTH
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import EASTERN, midnight_after
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from etrade_flows.report.day import Attempt, AttemptOutcome
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
 from etrade_flows.status.forecast import ScheduledRun
 from etrade_flows.status.judgement import SessionFacts, judge

@@ -1,0 +1,54 @@
+"""The tags of a run: by them people filter, and code reads what the run came to."""
+
+from __future__ import annotations
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+
+from etrade_flows.runs.attempts import AttemptOutcome
+from etrade_flows.runs.best_effort import best_effort
+
+OURS = "etrade"
+"""The tag of every run that this package has had to do with."""
+
+_OUTCOME = "outcome:"
+
+
+def current_run() -> FlowRun | None:
+    """The flow run that the code is part of; None outside of any."""
+    context = FlowRunContext.get()
+    return context.flow_run if context else None
+
+
+def outcome_tag(outcome: AttemptOutcome) -> str:
+    """The tag that stands for an outcome, as in `outcome:sign-in-required`."""
+    return f"{_OUTCOME}{outcome.replace(' ', '-')}"
+
+
+def outcome_of(run: FlowRun) -> AttemptOutcome | None:
+    """What the run came to, as it was tagged; None if nothing was."""
+    return next((each for each in AttemptOutcome if outcome_tag(each) in run.tags), None)
+
+
+def tag_run(*tags: str, outcome: AttemptOutcome | None = None) -> None:
+    """Tag the current run with `etrade` and these, and with what it came to instead of what it did before.
+
+    Where the server does not take the tags, a warning says so.
+
+    Args:
+        tags: What else to tag it with: the credentials' name, the environment.
+        outcome: What it came to; None while it has not.
+    """
+    run = current_run()
+    if run is None:
+        return
+    kept = {tag for tag in run.tags if not tag.startswith(_OUTCOME)}
+    if outcome is not None:
+        kept.add(outcome_tag(outcome))
+    wanted = sorted(kept.union(tags, [OURS]))
+    if wanted == sorted(run.tags):
+        return
+    with best_effort("The tags could not be written"), get_client(sync_client=True) as client:
+        client.update_flow_run(run.id, tags=wanted)
+        run.tags = wanted  # a retry in this process finds what Prefect read at the run's beginning
