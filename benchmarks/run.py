@@ -90,16 +90,7 @@ def main() -> int:
     )
     with Simulator() as simulator, prefect_test_harness():
         token = simulator.sign_in("live")
-        credentials = ETradeCredentials.model_validate(
-            {
-                "consumer_key": token.consumer_key,
-                "consumer_secret": token.consumer_secret,
-                "access_token": token.token,
-                "access_token_secret": token.token_secret,
-                "oauth_url": simulator.oauth_url,
-                "api_url": simulator.api_url("live"),
-            }
-        )
+        credentials = ETradeCredentials.model_validate(simulator.credentials(token))
         credentials.save("bench")
         renew_access_token("bench")
         with credentials.get_client() as client:

@@ -89,11 +89,12 @@ class Trial:
     @property
     def services(self) -> tuple[Service, ...]:
         """The processes, in the order in which they are started."""
-        simulator = ("-m", "etrade_simulator", "--port", str(self.simulator_port), "--control")
+        port = str(self.simulator_port)
+        etrade = ("-m", "etrade_flows.cli.app", "simulator", "--port", port, "--control")
         server = ("-m", "prefect", "server", "start", "--host", HOST, "--port", str(self.port))
         worker = ("-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "trial")
         return (
-            Service("simulator", "the E*TRADE simulator", simulator, self.simulator_port, "--simulator-port"),
+            Service("simulator", "the E*TRADE simulator", etrade, self.simulator_port, "--simulator-port"),
             Service("server", "the Prefect server", server, self.port, "--port"),
             Service("worker", "the Prefect worker", worker),
         )
@@ -191,20 +192,9 @@ def save_credentials(trial: Trial, token: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(trial.environment())
     # Prefect reads its settings when it is first imported, so they have to be there before.
-    from etrade_tasks import ETradeCredentials  # noqa: PLC0415
+    from prefect_etrade import ETradeCredentials  # noqa: PLC0415
 
-    ETradeCredentials.model_validate(
-        {
-            "environment": token["environment"],
-            "consumer_key": token["consumer_key"],
-            "consumer_secret": token["consumer_secret"],
-            "access_token": token["token"],
-            "access_token_secret": token["token_secret"],
-            "signed_in_at": token["issued_at"],
-            "oauth_url": f"{trial.simulator_url}/oauth",
-            "api_url": trial.simulator_url,
-        }
-    ).save(BLOCK, overwrite=True)
+    ETradeCredentials.model_validate(token["credentials"]).save(BLOCK, overwrite=True)
 
 
 def run_prefect(trial: Trial, *arguments: str) -> None:

@@ -115,17 +115,7 @@ def credentials_for(simulator: Simulator) -> CredentialsFor:
     def make(token: AccessToken, **changes: object) -> ETradeCredentials:
         from etrade_tasks import ETradeCredentials
 
-        values = {
-            "environment": token.environment,
-            "consumer_key": token.consumer_key,
-            "consumer_secret": token.consumer_secret,
-            "access_token": token.token,
-            "access_token_secret": token.token_secret,
-            "signed_in_at": token.issued_at,
-            "oauth_url": simulator.oauth_url,
-            "api_url": simulator.api_url(token.environment),
-        }
-        return ETradeCredentials.model_validate(values | changes)
+        return ETradeCredentials.model_validate(simulator.credentials(token) | changes)
 
     return make
 

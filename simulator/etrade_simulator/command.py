@@ -7,13 +7,12 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from etrade_simulator.control import control_routes
 from etrade_simulator.parties import ENVIRONMENTS
 from etrade_simulator.simulator import Simulator
 
 
-def serve(
-    port: int, control: bool, announce: Callable[[Simulator], None], *, rate_limits: bool = True
-) -> None:
+def serve(port: int, control: bool, announce: Callable[[Simulator], None]) -> None:
     """Serve until interrupted or terminated; ``announce`` is called once calls are answered.
 
     Raises:
@@ -24,7 +23,7 @@ def serve(
     def end(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
         ended.set()
 
-    with Simulator(port, control=control, rate_limits=rate_limits) as simulator:
+    with Simulator(port, control=control_routes if control else None, rate_limits=True) as simulator:
         before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             announce(simulator)

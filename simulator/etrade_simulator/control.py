@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -24,11 +24,9 @@ from starlette.routing import BaseRoute, Route
 
 from etrade_simulator.faults import Fault
 from etrade_simulator.parties import ENVIRONMENTS
+from etrade_simulator.simulator import Simulator
 
-if TYPE_CHECKING:
-    from etrade_simulator.simulator import Simulator
-
-Command = Callable[["Simulator", dict[str, Any]], object]
+Command = Callable[[Simulator, dict[str, Any]], object]
 
 
 def control_routes(simulator: Simulator) -> list[BaseRoute]:
@@ -101,7 +99,8 @@ def _sign_in(simulator: Simulator, fields: dict[str, Any]) -> object:
         issued_at=_moment(fields, "issued_at"),
         last_used_at=_moment(fields, "last_used_at"),
     )
-    return {**asdict(session), "issued_at": session.issued_at.isoformat()}
+    told = {**simulator.credentials(session), "signed_in_at": session.issued_at.isoformat()}
+    return {**asdict(session), "issued_at": session.issued_at.isoformat(), "credentials": told}
 
 
 def _set_form(simulator: Simulator, fields: dict[str, Any]) -> object:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
+
+from starlette.routing import BaseRoute
 
 from etrade_simulator.answers import PROBLEM_FORMS, ProblemForm
 from etrade_simulator.app import AUTHORIZE_PATH, create_app
 from etrade_simulator.clock import SimulatorClock, aware
-from etrade_simulator.control import control_routes
 from etrade_simulator.faults import Fault
 from etrade_simulator.journal import RecordedCall
 from etrade_simulator.parties import ENVIRONMENTS, AccessToken, Consumer, Environment, new_consumer
@@ -30,7 +31,7 @@ class Simulator:
     Args:
         port: The port to listen on; 0 takes a free one.
         clock: The clock to live by; real time if none is given.
-        control: Whether to serve the routes under ``/_control/``.
+        control: Makes the routes under ``/_control/``, if they are to be served: ``control_routes``.
         rate_limits: Whether to keep E*TRADE's rate limits on data calls, as the commands do; or limits of
             your own, by module.
         host: A loopback address.
@@ -45,7 +46,7 @@ class Simulator:
         port: int = 0,
         clock: SimulatorClock | None = None,
         *,
-        control: bool = False,
+        control: Callable[[Simulator], list[BaseRoute]] | None = None,
         rate_limits: bool | Mapping[Module, RateLimit] = False,
         host: str = "127.0.0.1",
     ) -> None:
@@ -53,7 +54,7 @@ class Simulator:
         limits = ETRADE_LIMITS if rate_limits is True else dict(rate_limits or {})
         self._service = Service(self._clock, limits)
         self._consumers = {name: self.add_consumer(name) for name in ENVIRONMENTS}
-        app = create_app(self._service, control_routes(self) if control else None)
+        app = create_app(self._service, control(self) if control else None)
         self._server = LoopbackServer(app, host, port)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._server.port}"
@@ -125,6 +126,19 @@ class Simulator:
             token_secret=granted.secret,
             issued_at=issued,
         )
+
+    def credentials(self, token: AccessToken) -> dict[str, Any]:
+        """Give what an E*TRADE Credentials block of this token holds, by the names of its fields."""
+        return {
+            "environment": token.environment,
+            "consumer_key": token.consumer_key,
+            "consumer_secret": token.consumer_secret,
+            "access_token": token.token,
+            "access_token_secret": token.token_secret,
+            "signed_in_at": token.issued_at,
+            "oauth_url": self.oauth_url,
+            "api_url": self.api_url(token.environment),
+        }
 
     def approve(self, request_token: str) -> str:
         """Accept a request token as the person would, and give the verifier.

@@ -136,16 +136,6 @@ def etrade_environment(
 
     They stand in for credentials of any name of which there is no block.
     """
-    values = {
-        "ENVIRONMENT": etrade_session.environment,
-        "CONSUMER_KEY": etrade_session.consumer_key,
-        "CONSUMER_SECRET": etrade_session.consumer_secret,
-        "ACCESS_TOKEN": etrade_session.token,
-        "ACCESS_TOKEN_SECRET": etrade_session.token_secret,
-        "SIGNED_IN_AT": etrade_session.issued_at.isoformat(),
-        "OAUTH_URL": etrade_simulator.oauth_url,
-        "API_URL": etrade_simulator.api_url(etrade_session.environment),
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(f"ETRADE_{name}", value)
+    for name, value in etrade_simulator.credentials(etrade_session).items():
+        monkeypatch.setenv(f"ETRADE_{name.upper()}", str(value))
     return etrade_session

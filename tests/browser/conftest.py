@@ -98,16 +98,7 @@ class Stage:
     ) -> ETradeCredentials:
         """The credentials of a token that was issued then, or just now."""
         token = self.etrade.sign_in(environment, issued_at=issued_at)
-        return ETradeCredentials(
-            environment=token.environment,
-            consumer_key=token.consumer_key,
-            consumer_secret=token.consumer_secret,
-            access_token=token.token,
-            access_token_secret=token.token_secret,
-            signed_in_at=token.issued_at,
-            oauth_url=self.etrade.oauth_url,
-            api_url=self.etrade.api_url(environment),
-        )
+        return ETradeCredentials.model_validate(self.etrade.credentials(token))
 
     def save(self, name: str, credentials: ETradeCredentials) -> ETradeCredentials:
         """The credentials, saved as the block of that name."""

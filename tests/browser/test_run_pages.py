@@ -81,9 +81,9 @@ def tab(page: Page, name: str) -> Locator:
 
 
 def test_renewal_shows_how_it_ended(stage: Any, renewal: FlowRun, page: Page) -> None:
-    """The page of a renewal says Renewed, and its details say how long that holds."""
+    """The page of a renewal says Completed, and its details say what was done and how long that holds."""
     page.goto(stage.page_of(renewal))
-    expect(page.get_by_text("Renewed", exact=True)).to_be_visible()
+    expect(page.get_by_text("Completed", exact=True)).to_be_visible()
     message = tab(page, "Details").get_by_text("Renewed in 1 call; idle from")
     expect(message).to_have_text(
         re.compile(r"^Renewed in 1 call; idle from \d\d:\d\d, over at 00:00 US Eastern\.$")
@@ -96,7 +96,7 @@ def test_renewal_is_tagged(stage: Any, renewal: FlowRun, page: Page) -> None:
     expect(heading(page)).to_contain_text("renew main")
     expect(tab(page, "Details").get_by_role("definition").filter(has_text="live")).to_be_visible()
     shown = heading(page).inner_text().split()
-    assert ["renew", "main", "etrade", "live", "main"] == shown
+    assert ["renew", "main", "etrade", "live", "main", "outcome:renewed"] == shown
 
 
 def test_renewal_lists_its_tasks(stage: Any, renewal: FlowRun, page: Page) -> None:
@@ -112,7 +112,7 @@ def test_pipeline_leads_to_its_renewal(stage: Any, pipeline: FlowRun, page: Page
     page.goto(stage.page_of(pipeline))
     tab(page, "Subflow Runs").get_by_role("link", name="renew etrade").click()
     expect(heading(page)).to_contain_text("renew etrade")
-    expect(page.get_by_text("Renewed", exact=True)).to_be_visible()
+    expect(page.get_by_text("Completed", exact=True)).to_be_visible()
     parent = page.get_by_role("link", name="nightly positions")
     expect(parent).to_have_attribute("href", re.compile(f"/runs/flow-run/{pipeline.id}$"))
 
@@ -142,13 +142,14 @@ def scheduled_run(client: SyncPrefectClient, credentials: str) -> FlowRun:
     return client.read_flow_run(run.id)
 
 
-def test_scheduled_run_without_a_sign_in_is_named_for_it(stage: Any, signed_out: str, page: Page) -> None:
-    """A scheduled run that finds nobody signed in bears the state SignInRequired and the advice."""
+def test_scheduled_run_without_a_sign_in_says_so(stage: Any, signed_out: str, page: Page) -> None:
+    """A scheduled run that finds nobody signed in has failed, is tagged for it, and says what to do."""
     run = stage.ask(lambda client: scheduled_run(client, signed_out))
     state: State[Any] = stage.act(
         run_flow, renew_access_token, flow_run=run, parameters=run.parameters, return_type="state"
     )
     page.goto(stage.page_of(stage.run_of(state)))
-    expect(page.get_by_text("SignInRequired", exact=True)).to_be_visible()
+    expect(page.get_by_text("Failed", exact=True)).to_be_visible()
+    expect(heading(page)).to_contain_text("outcome:sign-in-required")
     message = tab(page, "Details").get_by_text("The E*TRADE session of 'yesterday' ended at")
     expect(message).to_contain_text("Next: sign in at E*TRADE")

@@ -24,8 +24,11 @@ from etrade_tasks.sharing.record import Records, record_key
 
 RENEW = "/oauth/renew_access_token"
 RENEW_ONCE = """
-import sys
+import os, sys, time
 from etrade_flows import renew_access_token
+print("ready", file=sys.stderr, flush=True)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.01)
 print("reused" if renew_access_token(sys.argv[1]).reused else "renewed")
 """
 
@@ -42,9 +45,9 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 def spawn(block: str, tmp_path: Path) -> Iterator[Spawn]:
     """Starts a process that renews once, with a Prefect home shared among those it starts."""
-    started = []
+    started, gate = [], tmp_path / "gate"
 
-    def start(**environment: str) -> subprocess.Popen[str]:
+    def start(*, waits: bool = False, **environment: str) -> subprocess.Popen[str]:
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("ETRADE_")}
         own = {
             "PREFECT_API_URL": get_current_settings().api.url,
@@ -52,13 +55,15 @@ def spawn(block: str, tmp_path: Path) -> Iterator[Spawn]:
             "PREFECT_LOGGING_LEVEL": "CRITICAL",
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", RENEW_ONCE, block],
+            [sys.executable, "-c", RENEW_ONCE, block, str(gate)],
             env=inherited | own | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         started.append(process)
+        if not waits:
+            gate.touch()
         return process
 
     yield start
@@ -73,21 +78,32 @@ def meeting_place(request: pytest.FixtureRequest) -> dict[str, str]:
     return {} if request.param == "file" else {"ETRADE_LOCK_REDIS_URL": request.getfixturevalue("redis_url")}
 
 
+def at_once(spawn: Spawn, folder: Path, **environment: str) -> list[subprocess.Popen[str]]:
+    """Six processes that have all started before any of them asks."""
+    processes = [spawn(waits=True, **environment) for _ in range(6)]
+    for process in processes:
+        assert "ready" in process.stderr.readline()
+    (folder / "gate").touch()
+    return processes
+
+
 def test_processes_share_one_renewal(
-    simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str]
+    simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str], tmp_path: Path
 ) -> None:
     """Six processes that ask at once make one call to E*TRADE, and all are served."""
-    processes = [spawn(**meeting_place) for _ in range(6)]
+    processes = at_once(spawn, tmp_path, **meeting_place)
     said = sorted(process.communicate(timeout=120)[0].strip() for process in processes)
     assert ["renewed", *["reused"] * 5] == sorted(said, key=lambda word: word == "reused")
     assert 1 == len(simulator.calls(RENEW))
 
 
-def test_outage_is_shared(simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str]) -> None:
+def test_outage_is_shared(
+    simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str], tmp_path: Path
+) -> None:
     """While E*TRADE is down, six processes together make no more calls than twice those of one alone."""
     simulator.plant(Fault(status=503), path=RENEW, times=1000)
     spent = {"ETRADE_DEADLINE": "30", "ETRADE_FIRST_BACKOFF": "0.2"}
-    processes = [spawn(**meeting_place, **spent) for _ in range(6)]
+    processes = at_once(spawn, tmp_path, **meeting_place, **spent)
     said = [process.communicate(timeout=120)[1] for process in processes]
     assert [True] * 6 == ["RenewalFailed" in each for each in said]
     assert len(simulator.calls(RENEW)) <= 2 * 7

@@ -29,7 +29,7 @@ from etrade_flows.person import form
 from etrade_flows.person.form import clear_leftovers
 from etrade_flows.person.login import ROUNDS, store, stored_credentials, without_token
 from etrade_flows.person.waiting_runs import pause_key
-from etrade_flows.runs.endings import current_run
+from etrade_flows.runs.tags import current_run
 from etrade_flows.sign_in import artifact_key, sign_in
 from etrade_flows.sign_out import sign_out
 from etrade_simulator import Fault, Simulator
@@ -110,11 +110,11 @@ class TestAnswered:
     """A person answers."""
 
     def test_run_ends_signed_in(self, simulator: Simulator, block: str, person: Any) -> None:
-        """The run completes as `SignedIn`, and the block holds a token that E*TRADE serves."""
+        """The run completes, and the block holds a token that E*TRADE serves."""
         before = token_of(block)
         person.answers()
         state = sign_in(block, return_state=True)
-        assert ("SignedIn", True) == (state.name, state.is_completed())
+        assert "Completed" == state.name
         assert before != token_of(block)
         with stored_credentials(block).get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code
@@ -122,7 +122,7 @@ class TestAnswered:
     def test_pasted_address_is_taken(self, simulator: Simulator, block: str, person: Any) -> None:
         """A callback address in the form, and a verifier in small letters, sign in without another round."""
         person.answers(lambda verifier: f"https://fake.example/?oauth_verifier={verifier.lower()}")
-        assert "SignedIn" == sign_in(block, return_state=True).name
+        assert "Completed" == sign_in(block, return_state=True).name
         assert 1 == len(person.entered)
 
     def test_caller_gets_the_session(self, simulator: Simulator, block: str, person: Any) -> None:
@@ -136,7 +136,7 @@ class TestAnswered:
         """A block that was signed out is signed in again with a verifier alone."""
         sign_out(block)
         person.answers()
-        assert "SignedIn" == sign_in(block, return_state=True).name
+        assert "Completed" == sign_in(block, return_state=True).name
 
     def test_form_says_until_when(self, simulator: Simulator, block: str, person: Any) -> None:
         """The form that Resume opens says until when its link is good."""
@@ -195,11 +195,11 @@ class TestElsewhere:
         credentials_for: Callable[..., ETradeCredentials],
         keep_open_for: timedelta,
     ) -> None:
-        """The run completes as `SignedIn` and says so; the other token stays, and the form is deleted."""
+        """The run completes and says so; the other token stays, and the form is deleted."""
         newer = credentials_for(simulator.sign_in("live"))
         first_rounds(1, meanwhile=lambda: store(signed_out, newer))
         state = sign_in(signed_out, keep_open_for=keep_open_for, return_state=True)
-        assert ("SignedIn", True) == (state.name, state.is_completed())
+        assert "Completed" == state.name
         assert state.message.startswith("Somebody has signed in elsewhere.")
         assert (newer, []) == (stored_credentials(signed_out), inputs_of(state))
         assert [f"/oauth{REQUEST}", RENEW] == [call.path for call in simulator.calls()]
@@ -219,7 +219,7 @@ class TestElsewhere:
         dead = credentials_for(simulator.sign_in("live"), access_token="fake-token")
         other = without_token(credentials) if token == "none" else dead
         first_rounds(1, meanwhile=lambda: store(block, other))
-        assert "NobodyAnswered" == sign_in(block, return_state=True).name
+        assert "Failed" == sign_in(block, return_state=True).name
 
 
 class TestKeptOpen:
@@ -241,22 +241,22 @@ class TestKeptOpen:
             lambda: len(simulator.calls(REQUEST)) == 3 and person.waits() is not None, seconds=60
         )
         person.answers()
-        assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
+        assert "Completed" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
         assert 1 == caplog.text.count("before 00:00 US Eastern: press Resume")
         assert "Pausing flow" not in caplog.text
 
     @pytest.mark.usefixtures("impatience")
     def test_nobody_comes_in_all_the_time(self, simulator: Simulator, signed_out: str) -> None:
-        """When its time is over, the run fails as `NobodyAnswered`, and nothing is left of its forms."""
+        """When its time is over, the run fails, and nothing is left of its forms."""
         state = sign_in(signed_out, keep_open_for=timedelta(seconds=2), return_state=True)
-        assert ("NobodyAnswered", True, []) == (state.name, state.is_failed(), inputs_of(state))
+        assert ("Failed", []) == (state.name, inputs_of(state))
         assert 1 < len(simulator.calls(REQUEST))
-        assert "NobodyAnswered" == state_of(state.state_details.flow_run_id).name
+        assert "Failed" == state_of(state.state_details.flow_run_id).name
 
     def test_good_session_asks_nobody(self, simulator: Simulator, block: str) -> None:
         """Where somebody has signed in before a late run begins, it completes without a link."""
         state = sign_in(block, keep_open_for=timedelta(hours=12), return_state=True)
-        assert ("SignedIn", [RENEW]) == (state.name, [call.path for call in simulator.calls()])
+        assert ("Completed", [RENEW]) == (state.name, [call.path for call in simulator.calls()])
 
     def test_outage_is_outlasted(
         self, simulator: Simulator, signed_out: str, person: Any, monkeypatch: pytest.MonkeyPatch
@@ -265,7 +265,7 @@ class TestKeptOpen:
         monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "OUTAGE_PAUSE", 0.1)
         simulator.plant(Fault(status=503), path=REQUEST, times=ATTEMPTS)
         person.answers()
-        assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
+        assert "Completed" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
         assert ATTEMPTS + 1 == len(simulator.calls(REQUEST))
 
     def test_run_in_an_outage_is_not_taken_for_dead(
@@ -285,7 +285,7 @@ class TestKeptOpen:
         show_life = form.show_life
         monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "show_life", another_begins)
         person.answers()
-        assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
+        assert "Completed" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
         assert [ATTEMPTS, 2 * ATTEMPTS, 3 * ATTEMPTS] == rounds
 
     def test_outage_fails_a_run_by_hand(self, simulator: Simulator, signed_out: str) -> None:
@@ -313,7 +313,7 @@ class TestKeptOpen:
             person.answers()
 
         first_rounds(1, meanwhile=resume_late)
-        assert "SignedIn" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
+        assert "Completed" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name
 
     @pytest.mark.parametrize("cancelled", [Cancelling, Cancelled])
     def test_cancelled_run_ends(
@@ -350,7 +350,7 @@ class TestServerFails:
 
         person.before_resuming = delete_artifact
         person.answers()
-        assert "SignedIn" == sign_in(block, return_state=True).name
+        assert "Completed" == sign_in(block, return_state=True).name
         assert f"The artifact '{artifact_key(block)}' could not be brought up to date" in caplog.text
 
     @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ class TestServerFails:
 
         monkeypatch.setattr(sys.modules[sign_in.fn.__module__], call, fail)
         person.answers()
-        assert "SignedIn" == sign_in(block, rerun=True, return_state=True).name
+        assert "Completed" == sign_in(block, rerun=True, return_state=True).name
         assert lost in caplog.text
 
 
@@ -479,7 +479,7 @@ class TestKilled:
         person.answers()
         with ThreadPoolExecutor(max_workers=1) as other:
             person.before_answering = lambda: other.submit(clear_leftovers, block).result()
-            assert "SignedIn" == sign_in(block, return_state=True).name
+            assert "Completed" == sign_in(block, return_state=True).name
 
 
 class TestRefused:
@@ -489,7 +489,7 @@ class TestRefused:
         """A wrong verifier is told in the next form, whose link is another, and the right one signs in."""
         person.answers(lambda verifier: "wrong")
         person.answers()
-        assert "SignedIn" == sign_in(block, return_state=True).name
+        assert "Completed" == sign_in(block, return_state=True).name
         assert 2 == len(set(person.seen))
         assert [False, True] == ["The verifier is not the one" in form for form in person.forms]
 
@@ -527,7 +527,7 @@ class TestRefused:
             patch.setattr(form, "PATIENCE", 0.2)
             sign_in(block, return_state=True)
         person.answers()
-        assert "SignedIn" == sign_in(block, return_state=True).name
+        assert "Completed" == sign_in(block, return_state=True).name
 
     def test_unproven_token_is_not_stored(
         self, simulator: Simulator, block: str, person: Any, monkeypatch: pytest.MonkeyPatch

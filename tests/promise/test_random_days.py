@@ -261,16 +261,8 @@ class RandomDay(RuleBasedStateMachine):
         service.handle = watched
 
     def _credentials(self, token: AccessToken, *, dated: bool = True) -> ETradeCredentials:
-        credentials = ETradeCredentials(
-            environment=token.environment,
-            consumer_key=token.consumer_key,
-            consumer_secret=token.consumer_secret,
-            access_token=token.token,
-            access_token_secret=token.token_secret,
-            signed_in_at=token.issued_at if dated else None,
-            oauth_url=self.simulator.oauth_url,
-            api_url=self.simulator.api_url(token.environment),
-        )
+        changes = {} if dated else {"signed_in_at": None}
+        credentials = ETradeCredentials.model_validate(self.simulator.credentials(token) | changes)
         self.tokens[credentials.fingerprint] = token.token
         (self.dated.add if dated else self.dated.discard)(credentials.fingerprint)
         return credentials

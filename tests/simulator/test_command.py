@@ -6,15 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from etrade_simulator import Simulator
-from etrade_simulator.__main__ import main
-
-COMMAND = [sys.executable, "-W", "error", "-m", "etrade_simulator"]
+COMMAND = [sys.executable, "-m", "etrade_flows.cli.app", "simulator"]
 
 
 @contextmanager
@@ -65,22 +61,3 @@ def test_the_command_ends_cleanly_when_told_to(number: signal.Signals) -> None:
         process.send_signal(number)
         _, complaint = process.communicate(timeout=10)
         assert (0, "") == (process.returncode, complaint)
-
-
-def test_a_taken_port_is_said_in_one_line() -> None:
-    """No traceback: the port, the reason and what to do."""
-    with Simulator() as simulator:
-        port = str(urlsplit(simulator.url).port)
-        done = subprocess.run(
-            [*COMMAND, "--port", port], capture_output=True, text=True, check=False, timeout=30
-        )
-    expected = f"Cannot listen on port {port}: Address already in use. Try --port 0.\n"
-    assert (1, "", expected) == (done.returncode, done.stdout, done.stderr)
-
-
-@pytest.mark.parametrize("port", ["65536", "-1", "x"])
-def test_what_is_no_port_is_misuse(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A port that no machine has is a mistake of the command line."""
-    with pytest.raises(SystemExit) as ended:
-        main(["--port", port])
-    assert (2, True) == (ended.value.code, "--port" in capsys.readouterr().err)

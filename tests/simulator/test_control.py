@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import requests
 
 from etrade_simulator import AccessToken, Simulator, SimulatorClock
+from etrade_simulator.control import control_routes
 
 Call = Callable[..., requests.Response]
 
@@ -14,7 +16,7 @@ Call = Callable[..., requests.Response]
 @pytest.fixture
 def simulator(clock: SimulatorClock) -> Iterator[Simulator]:
     """A simulator with its control routes on."""
-    with Simulator(clock=clock, control=True) as simulator:
+    with Simulator(clock=clock, control=control_routes) as simulator:
         yield simulator
 
 
@@ -88,18 +90,24 @@ def test_the_calls_can_be_chosen_by_path(simulator: Simulator, control: Call, re
     assert [] == control("GET", "calls", path="/v1/accounts/list").json()
 
 
+def token_of(answer: dict[str, Any]) -> AccessToken:
+    """The token that the control route has given, which says the fields of credentials besides."""
+    assert answer["token"] == answer["credentials"]["access_token"]
+    return AccessToken(**{name: value for name, value in answer.items() if name != "credentials"})
+
+
 def test_a_sign_in_without_a_person_gives_a_working_token(
     simulator: Simulator, control: Call, renew: Call
 ) -> None:
     """The token from the control route can be renewed."""
     fields = control("POST", "sign-in", {"environment": "sandbox"}).json()
-    assert 200 == renew(AccessToken(**fields)).status_code
+    assert 200 == renew(token_of(fields)).status_code
 
 
 def test_a_sign_in_may_be_backdated(simulator: Simulator, control: Call, renew: Call) -> None:
     """A token issued the day before is expired."""
     fields = control("POST", "sign-in", {"issued_at": "2025-01-14T12:00:00Z"}).json()
-    assert 401 == renew(AccessToken(**fields)).status_code
+    assert 401 == renew(token_of(fields)).status_code
 
 
 def test_the_problem_form_can_be_set(simulator: Simulator, control: Call, renew: Call) -> None:

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from etrade_flows.renew_access_token import renew_access_token
-from etrade_simulator import AccessToken, Simulator, SimulatorClock
+from etrade_simulator import Simulator, SimulatorClock
 from etrade_tasks.clock import use_clock
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SignInRequired
@@ -67,7 +67,7 @@ def run(console: Console) -> None:
         token = simulator.sign_in("live")
         day.tell("A person signs in at E*TRADE", "token issued, over at midnight")
         with console.status("Starting a temporary Prefect server"):
-            credentials = _credentials(simulator, token)
+            credentials = ETradeCredentials.model_validate(simulator.credentials(token))
             credentials.save(NAME)
         with credentials.get_client() as client:
             _data_call(day, client, expect=200)
@@ -83,21 +83,6 @@ def run(console: Console) -> None:
     said = f"{escape(told.message)}\n[bold]Next:[/] {escape(told.advice)}"
     console.print(Padding(said, (0, 3, 1, 3)))
     console.print(' In a pipeline, before its first call: [bold]renew_access_token("etrade")[/]\n')
-
-
-def _credentials(simulator: Simulator, token: AccessToken) -> ETradeCredentials:
-    return ETradeCredentials.model_validate(
-        {
-            "environment": token.environment,
-            "consumer_key": token.consumer_key,
-            "consumer_secret": token.consumer_secret,
-            "access_token": token.token,
-            "access_token_secret": token.token_secret,
-            "signed_in_at": token.issued_at,
-            "oauth_url": simulator.oauth_url,
-            "api_url": simulator.api_url(token.environment),
-        }
-    )
 
 
 def _data_call(day: Day, client: httpx.Client, expect: int) -> None:

@@ -14,7 +14,6 @@ from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
-import httpx
 import pytest
 
 from etrade_flows.cli import app as cli
@@ -180,18 +179,6 @@ def test_taken_port_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[
     port = simulator.url.rpartition(":")[2]
     assert 1 == run("simulator", "--port", port)
     assert f"Port {port} cannot be had" in capsys.readouterr().err
-
-
-def test_simulator_serves_until_interrupted() -> None:
-    """The command says where it listens, answers there, and ends quietly on Ctrl+C."""
-    command = [sys.executable, "-m", "etrade_flows.cli.app", "simulator", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
-        assert 404 == httpx.get(url + "/no-such-page").status_code
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-    assert 0 == process.returncode
-    assert "" == errors
 
 
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..., None]) -> None:

@@ -18,7 +18,9 @@ from prefect.states import State
 
 from etrade_flows import renew_access_token
 from etrade_flows.report.artifact import artifact_key
-from etrade_flows.runs.endings import alert_is_due
+from etrade_flows.runs.attempts import AttemptOutcome
+from etrade_flows.runs.once_a_day import alert_is_due
+from etrade_flows.runs.tags import outcome_of
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
 from etrade_tasks.session import EASTERN
@@ -53,10 +55,11 @@ def outcomes_in(report: str) -> list[str]:
     return re.findall(r"^\| \d\d:\d\d \| \S (.*?) \|", report.replace("\u00a0", " "), re.MULTILINE)
 
 
-def test_states_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
-    """The run list tells a renewal from a reuse, and the state's message says how long it holds."""
+def test_runs_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
+    """Tags tell a renewal from a reuse, and the state's message says how long it holds."""
     first, second = (renew_access_token(block, return_state=True) for _ in range(2))
-    assert [("Renewed", True), ("Reused", True)] == [(s.name, s.is_completed()) for s in (first, second)]
+    assert ["Completed", "Completed"] == [state.name for state in (first, second)]
+    assert [AttemptOutcome.RENEWED, AttemptOutcome.REUSED] == [outcome_of(run_of(s)) for s in (first, second)]
     assert re.fullmatch(r"Renewed in 1 call; idle from \d\d:\d\d, over at 00:00 US Eastern\.", first.message)
     assert isinstance(second.result(), TokenSession)
 
@@ -67,9 +70,9 @@ def test_calling_the_function_itself_gives_the_session(simulator: Simulator, blo
 
 
 def test_run_is_tagged(simulator: Simulator, block: str) -> None:
-    """The run can be found by `etrade`, by its environment and by its credentials' name."""
+    """The run can be found by `etrade`, its environment, its credentials' name, and what it came to."""
     state = renew_access_token(block, return_state=True)
-    assert {"etrade", "live", block} == set(run_of(state).tags)
+    assert {"etrade", "live", block, "outcome:renewed"} == set(run_of(state).tags)
 
 
 def test_report_tells_how_the_session_stands(simulator: Simulator, block: str) -> None:
@@ -77,7 +80,7 @@ def test_report_tells_how_the_session_stands(simulator: Simulator, block: str) -
     session = renew_access_token(block)
     text = shown(block)
     assert "active" in text.splitlines()[0]
-    assert f"{session.idle_at.astimezone():%H:%M}" in text
+    assert f"{session.expires_at.astimezone():%H:%M}" in text
     assert "renewed" in text
     picture = re.search(r"!\[[^\]]+\]\(data:image/svg\+xml;base64,([^)]+)\)", text)[1]
     assert base64.b64decode(picture).lstrip().startswith(b"<")
@@ -89,7 +92,7 @@ def test_age_of_the_consumer_key_is_told(
     """Thirty days before the key is two years old, the log and the report of a green run say so."""
     issued = (simulator.now() - timedelta(days=705)).date()
     credentials.model_copy(update={"consumer_key_issued_on": issued}).save(block, overwrite=True)
-    assert "Renewed" == renew_access_token(block, return_state=True).name
+    assert renew_access_token(block, return_state=True).is_completed()
     assert "The consumer key is two years old in" in shown(block)
     assert "request a new consumer key" in caplog.text
 
@@ -202,9 +205,9 @@ class TestScheduledRuns:
     def test_first_of_the_day_fails_and_the_rest_are_quiet(
         self, simulator: Simulator, scheduled: Scheduled, dead: str
     ) -> None:
-        """One run a day alerts as a failure; the later ones complete, by the same name."""
+        """One run a day alerts as a failure; the later ones complete, and say why they did nothing."""
         states = [scheduled(dead) for _ in range(3)]
-        assert ["SignInRequired"] * 3 == [state.name for state in states]
+        assert [AttemptOutcome.SIGN_IN_REQUIRED] * 3 == [outcome_of(run_of(state)) for state in states]
         assert [True, False, False] == [state.is_failed() for state in states]
         assert [False, True, True] == [state.is_completed() for state in states]
         assert "Next: sign in" in states[2].message
@@ -219,7 +222,6 @@ class TestScheduledRuns:
         credentials_for(token, signed_in_at=datetime.now(UTC)).save(dead, overwrite=True)
         simulator.plant(REFUSAL, path=RENEW, times=2)
         states += [scheduled(dead) for _ in range(2)]
-        assert ["SignInRequired"] * 3 == [state.name for state in states]
         assert [True, True, False] == [state.is_failed() for state in states]
 
     def test_renewed_run_tells_of_a_sign_in_that_nobody_dated(
@@ -232,7 +234,7 @@ class TestScheduledRuns:
             if refused:
                 simulator.plant(REFUSAL, path=RENEW)
             states.append(scheduled(block, force=True))
-        assert "Renewed" == states[2].name
+        assert AttemptOutcome.RENEWED is outcome_of(run_of(states[2]))
         assert [True, False, False, True, False] == [state.is_failed() for state in states]
 
     def test_two_credentials_alert_apart(
