@@ -70,8 +70,8 @@ def _nothing_if_blank(value: object) -> object:
 def _form(schema: dict[str, Any], model: type[Block]) -> None:
     """What Prefect's form is made of: its own schema without our defaults.
 
-    The form that edits a block shows the default of a field that has one in the place of what is stored, and
-    saves that: it would turn a sandbox key into a live one, and forget the token.
+    The form that edits a block shows a field's default instead of what is stored, and saves it: it would turn
+    a sandbox key into a live one, and forget the token.
     """
     schema_extra(schema, model)
     for field in schema["properties"].values():
@@ -288,8 +288,8 @@ class ETradeCredentials(CredentialsBlock):
     def get_client(self) -> httpx.Client:
         """A client whose base is E*TRADE's API and whose every request is signed. Close it after use.
 
-        It takes the environment's proxies, but never to this machine; trusts whom `SSL_CERT_FILE` and
-        `ETRADE_CA_FILE` say; and keeps what it sends and is answered out of the HTTP libraries' logs. A
+        It uses the environment's proxies, but never to this machine; trusts the CAs of `SSL_CERT_FILE` and
+        `ETRADE_CA_FILE`; and keeps what it sends and is answered out of the HTTP libraries' logs. A
         request to any other host than E*TRADE's and the API address's raises `AddressRefused`. Redirects
         are handed on, never followed.
 

@@ -1,4 +1,4 @@
-"""How long a consumer key serves yet. Pure: no I/O, no Prefect.
+"""How long a consumer key still works. Pure: no I/O, no Prefect.
 
 E*TRADE lets a consumer key lapse without a word some two years after its issue; every signed call is then
 refused as `consumer_key_rejected`. E*TRADE tells nobody the date of issue, so a person has to.
@@ -27,7 +27,7 @@ def lapses_on(issued_on: date) -> date:
 
 
 def key_warning(issued_on: date | None, at: datetime) -> str | None:
-    """What a person is to be told of a key's age, in one sentence; None if there is nothing to tell.
+    """The warning about a key's age, in one sentence; None while there is no need for one.
 
     Args:
         issued_on: When E*TRADE issued the consumer key; None if nobody told.

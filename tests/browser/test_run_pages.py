@@ -86,7 +86,7 @@ def test_renewal_shows_how_it_ended(stage: Any, renewal: FlowRun, page: Page) ->
     expect(page.get_by_text("Completed", exact=True)).to_be_visible()
     message = tab(page, "Details").get_by_text("Renewed in 1 call; idle from")
     expect(message).to_have_text(
-        re.compile(r"^Renewed in 1 call; idle from \d\d:\d\d, over at 00:00 US Eastern\.$")
+        re.compile(r"^Renewed in 1 call; idle from \d\d:\d\d, expires at 00:00 US Eastern\.$")
     )
 
 

@@ -24,7 +24,7 @@ from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict, classify,
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-"""What may be sent a second time (RFC 9110, section 9.2.1), of the methods that E*TRADE serves."""
+"""What may be sent a second time (RFC 9110, section 9.2.1), of the methods that E*TRADE knows."""
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def etrade_client(
 
     Args:
         credentials: The name of the E*TRADE Credentials block.
-        required_for: How long the session must last yet.
+        required_for: How much longer the session must last.
 
     Raises:
         ETradeError: What `renew_access_token` raises, here or at a GET or HEAD that finds the session over.

@@ -3,7 +3,6 @@
 `active_session` is the quick way to ask again, for loops, tasks and threads.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from etrade_flows.access.memory import forget, recall, recall_since, remember
@@ -39,7 +38,7 @@ def active_session(
 
     Args:
         credentials: The name of the E*TRADE Credentials block.
-        required_for: How long the session must last yet.
+        required_for: How much longer the session must last.
 
     Raises:
         ETradeError: What `renew_access_token` raises.
@@ -54,7 +53,7 @@ def active_session(
 def revived_session(credentials: str, sent_at: float) -> TokenSession:
     """A session renewed after a request was sent that E*TRADE refused.
 
-    Of many requests that are refused at once, the first renews; the others are served by that.
+    Of many requests that are refused at once, the first renews; the others use that renewal.
 
     Args:
         credentials: The name of the E*TRADE Credentials block.
@@ -74,8 +73,8 @@ def renew(
 
     Args:
         credentials: The name of the credentials block.
-        required_for: How long the session must last yet.
-        since: Accept no renewal of before this moment of the monotonic clock.
+        required_for: How much longer the session must last.
+        since: Accept no renewal that was made before this moment of the monotonic clock.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
@@ -118,7 +117,7 @@ def renew_latest(
         name: The credentials' name.
         loaded: Whose token to renew.
         force: Renew although an earlier renewal still answers.
-        required_for: How long the session must last yet.
+        required_for: How much longer the session must last.
         since: With `force`, accept a renewal that this process has made after this moment of the monotonic
             clock.
 
@@ -160,16 +159,17 @@ def renew_loaded(
         name: The credentials' name.
         credentials: Whose token to renew.
         force: Renew although an earlier renewal still answers.
-        required_for: How long the session must last yet.
+        required_for: How much longer the session must last.
         clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told.
         since: As of `renew_latest`.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
-    effort = Effort(name)  # first, so that a malformed setting is reported before anything else
+    # First, so that a malformed setting is reported before anything else.
+    effort = Effort(name)
     if clock_offset is not None:
-        effort = replace(effort, clock_offset=clock_offset, offset_is_learned=True)
+        effort.clock_offset, effort.offset_is_learned = clock_offset, True
     require_signed_in(name, credentials)
     shared = Shared(credentials, effort, force, since)
     expires_at = credentials.expires_at(effort.now())

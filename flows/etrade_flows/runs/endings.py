@@ -52,5 +52,5 @@ def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
 def describe(session: TokenSession) -> str:
     """What was done, and how long it holds, in one sentence."""
     calls = "1 call" if session.attempts == 1 else f"{session.attempts} calls"
-    done = "Vouched for by an earlier renewal" if session.reused else f"Renewed in {calls}"
-    return f"{done}; idle from {clock(session.idle_at)}, over at {clock(session.expires_at)} US Eastern."
+    done = "Reused an earlier renewal" if session.reused else f"Renewed in {calls}"
+    return f"{done}; idle from {clock(session.idle_at)}, expires at {clock(session.expires_at)} US Eastern."

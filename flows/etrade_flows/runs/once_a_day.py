@@ -74,7 +74,7 @@ def alert_is_due(
         at: The moment to judge by.
         sign_in_by: Before this time US Eastern no run alerts.
         alerted_at: When the last run alerted; None if none has.
-        well_at: When there was a session, as far as that is known: an alert of before is of another one.
+        well_at: When there was a session, as far as that is known: an earlier alert was about another one.
     """
     if at.astimezone(EASTERN).time() < sign_in_by:
         return False

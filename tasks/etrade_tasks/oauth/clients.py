@@ -1,4 +1,4 @@
-"""How a client of this package reaches E*TRADE: whom it trusts, past which proxy, and how long it waits.
+"""How a client of this package reaches E*TRADE: trusted CAs, proxies and time limits.
 
 No client follows a redirect: that would carry a signature made for one address, and its nonce, to another.
 """

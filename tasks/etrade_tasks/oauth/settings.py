@@ -12,7 +12,7 @@ from etrade_tasks.inputs import Span, read_variables, refuse_quotes
 
 
 class TlsSettings(BaseSettings):
-    """Whom calls to E*TRADE trust, and by which ciphers they are made. Nothing turns verification off."""
+    """Trusted CAs and ciphers for calls to E*TRADE. Nothing turns verification off."""
 
     model_config = SettingsConfigDict(
         env_prefix="ETRADE_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
@@ -28,7 +28,7 @@ class TlsSettings(BaseSettings):
     )
     tls_legacy_renegotiation: bool = Field(
         default=False,
-        description="Whether a host without secure renegotiation (RFC 5746) is served.",
+        description="Whether to call a host that lacks secure renegotiation (RFC 5746).",
     )
 
     @field_validator("*", mode="before")

@@ -1,4 +1,4 @@
-"""TLS towards E*TRADE: one context for every call, and what a failure of TLS says and asks for.
+"""TLS towards E*TRADE: one context for every call, and what to do when TLS fails.
 
 The context is httpx's own, with what the operator's settings add to it. Nothing here turns verification off.
 """
@@ -91,7 +91,7 @@ class TlsFailure:
 def tls_context() -> ssl.SSLContext:
     """The TLS context for calls to E*TRADE, made once a process for the same settings.
 
-    It trusts whom httpx trusts: the CAs that `SSL_CERT_FILE` or `SSL_CERT_DIR` names, else certifi's.
+    It trusts the same CAs as httpx: those that `SSL_CERT_FILE` or `SSL_CERT_DIR` names, else certifi's.
     `ETRADE_CA_FILE` adds to them. A file that has changed is read again.
 
     Raises:

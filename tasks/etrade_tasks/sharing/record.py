@@ -176,7 +176,7 @@ class Records:
             return NOTHING
 
     def write(self, credentials: ETradeCredentials, record: Record) -> None:
-        """Keep the record in the place of the one before it."""
+        """Keep the record instead of the one before it."""
         key, content = record_key(credentials), record.model_dump_json().encode()
         self._within_limit("written", lambda: open_storage().write(key, content))
 

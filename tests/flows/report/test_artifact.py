@@ -60,7 +60,9 @@ def test_runs_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
     first, second = (renew_access_token(block, return_state=True) for _ in range(2))
     assert ["Completed", "Completed"] == [state.name for state in (first, second)]
     assert [AttemptOutcome.RENEWED, AttemptOutcome.REUSED] == [outcome_of(run_of(s)) for s in (first, second)]
-    assert re.fullmatch(r"Renewed in 1 call; idle from \d\d:\d\d, over at 00:00 US Eastern\.", first.message)
+    assert re.fullmatch(
+        r"Renewed in 1 call; idle from \d\d:\d\d, expires at 00:00 US Eastern\.", first.message
+    )
     assert isinstance(second.result(), TokenSession)
 
 
