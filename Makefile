@@ -12,7 +12,10 @@ export DO_NOT_TRACK := 1
 PORT           ?= 4200
 SIMULATOR_PORT ?= 8765
 
-.PHONY: demo test up down deploy check bench lock clean help
+# What the tests need of Python's processes: each runs whole files, three at a time on two cores.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 20 --durations-min 1
+
+.PHONY: demo test test-all up down deploy check bench lock clean help
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,8 +34,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.simulator  ## Renew a token against the built-in simulator, and show it
 	$(BIN)/etrade-session demo
 
-test: $(VENV)/.dev  ## Run the test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev  ## Run the tests that prove each capability once, in a few minutes
+	$(PYTEST) -m "not thorough" $(ARGS)
+
+test-all: $(VENV)/.dev  ## Run every test; Redis and Chromium must be there
+	$(PYTEST) $(ARGS)
 
 up: $(VENV)/.dev  ## Bring up a server, a worker and the simulator, with runs that appear by themselves
 	$(BIN)/python deployments/local.py up --port $(PORT) --simulator-port $(SIMULATOR_PORT)

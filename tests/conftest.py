@@ -95,6 +95,23 @@ def simulator(noon: datetime) -> Iterator[Simulator]:
         yield running
 
 
+SLOW = frozenset({"browser", "cluster", "deployments", "promise", "secrets"})
+"""The folders whose tests start programs, and take the longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test` leaves out, and begin with what takes longest, so that no process ends alone.
+
+    Left out is every test that needs a Prefect server or starts programs, unless it is marked `essential`: of
+    each capability one is.
+    """
+    for item in items:
+        slow = not SLOW.isdisjoint(item.path.parts) or item.get_closest_marker("starts_programs")
+        if (slow or "prefect_server" in item.fixturenames) and not item.get_closest_marker("essential"):  # type: ignore[attr-defined]
+            item.add_marker("thorough")
+    items.sort(key=lambda item: (SLOW.isdisjoint(item.path.parts), "promise" not in item.path.parts))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where every test is required, one that is skipped has failed."""

@@ -54,7 +54,7 @@ from etrade_tasks.session import EASTERN, day_begins, midnight_after
 from etrade_tasks.sharing.locks import FileLocks, _file_name
 from etrade_tasks.sharing.record import record_key
 
-DAYS, STEPS = int(os.environ.get("RANDOM_DAYS", "25")), 42
+DAYS, STEPS = int(os.environ.get("RANDOM_DAYS", "10")), 42
 
 RENEW = "/oauth/renew_access_token"
 ACCOUNTS = "/v1/accounts/list.json"
