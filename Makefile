@@ -12,8 +12,9 @@ export DO_NOT_TRACK := 1
 PORT           ?= 4200
 SIMULATOR_PORT ?= 8765
 
-# What the tests need of Python's processes: each runs whole files, three at a time on two cores.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations 20 --durations-min 1
+# Each process runs whole files; on two cores three of them wait for each other least.
+PROCESSES ?= 3
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --durations 20 --durations-min 1
 
 .PHONY: demo test test-all up down deploy check bench lock clean help
 

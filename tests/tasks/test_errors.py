@@ -146,3 +146,8 @@ def test_the_cause_of_an_error_is_kept_apart() -> None:
     with pytest.raises(ETradeError) as caught:
         raise ETradeError("it went wrong") from cause
     assert "fake-secret" not in str(caught.value)
+
+
+def test_advice_on_a_sign_in_names_the_credentials() -> None:
+    """A person with several accounts is told which one to sign in to."""
+    assert "etrade-session login --credentials main" in errors.sign_in_advice("main")

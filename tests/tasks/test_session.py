@@ -17,6 +17,7 @@ from etrade_tasks.session import (
     SessionClocks,
     SessionState,
     TokenSession,
+    day_begins,
     eastern_date,
     in_utc,
     midnight_after,
@@ -362,3 +363,9 @@ def test_a_session_survives_being_stored() -> None:
     """A session written as JSON and read back is the same session."""
     session = vouched(reused=True, attempts=0)
     assert session == TokenSession.model_validate_json(session.model_dump_json())
+
+
+def test_a_day_begins_where_the_one_before_it_ended() -> None:
+    """A midnight belongs to the day that it begins, and to no other."""
+    midnight = midnight_after(datetime(2027, 6, 15, 12, tzinfo=UTC))
+    assert midnight == day_begins(midnight) == day_begins(midnight + timedelta(hours=23, minutes=59))
