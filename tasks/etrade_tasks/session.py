@@ -9,7 +9,6 @@ Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -79,50 +78,6 @@ def in_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
-def _state(now: datetime, idle_at: datetime, expires_at: datetime) -> SessionState:
-    if now >= expires_at:
-        return SessionState.EXPIRED
-    return SessionState.INACTIVE if now >= idle_at else SessionState.ACTIVE
-
-
-@dataclass(frozen=True, slots=True)
-class SessionClocks:
-    """Both clocks of one access token: when it goes inactive and when it expires.
-
-    Attributes:
-        issued_at: When E*TRADE issued the token.
-        last_used_at: Its last renewal or request; the issue itself where there was none since.
-    """
-
-    issued_at: datetime
-    last_used_at: datetime
-
-    def __post_init__(self) -> None:
-        """Refuse naive datetimes, and a use that came before the issue."""
-        # In UTC: Python compares two datetimes of one zone by wall clock and ignores the repeated hour.
-        if in_utc(self.last_used_at) < in_utc(self.issued_at):
-            raise ValueError("a token cannot have been used before it was issued")
-
-    @property
-    def idle_at(self) -> datetime:
-        """When the token goes inactive unless a request comes first, in UTC."""
-        # Elapsed time, so it is counted in UTC: wall-clock arithmetic is an hour off across a clock change.
-        return in_utc(self.last_used_at) + IDLE_LIMIT
-
-    @property
-    def expires_at(self) -> datetime:
-        """The midnight that ends the session, as an Eastern datetime. It depends on the issue alone."""
-        return midnight_after(self.issued_at)
-
-    def state(self, now: datetime) -> SessionState:
-        """What the token is good for at `now`. At the very instant of a limit, the limit has passed.
-
-        Raises:
-            ValueError: `now` is naive.
-        """
-        return _state(in_utc(now), self.idle_at, in_utc(self.expires_at))
-
-
 Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
 """A moment, kept in UTC whatever zone it is given in."""
 
@@ -144,7 +99,12 @@ class TokenSession(BaseModel):
     def state(self, now: datetime) -> SessionState:
         """What the token is good for at `now`, as far as this renewal can say.
 
+        At the very instant of a limit, the limit has passed.
+
         Raises:
             ValueError: `now` is naive.
         """
-        return _state(in_utc(now), self.idle_at, self.expires_at)
+        at = in_utc(now)
+        if at >= self.expires_at:
+            return SessionState.EXPIRED
+        return SessionState.INACTIVE if at >= self.idle_at else SessionState.ACTIVE

@@ -14,7 +14,6 @@ from etrade_tasks.session import (
     EASTERN,
     IDLE_LIMIT,
     REUSE_WINDOW,
-    SessionClocks,
     SessionState,
     TokenSession,
     day_begins,
@@ -78,8 +77,8 @@ def midnight_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=EASTERN).astimezone(UTC)
 
 
-def vouched(**changes: object) -> TokenSession:
-    """What a renewal at noon vouches for, with some fields changed."""
+def renewed_at_noon(**changes: object) -> TokenSession:
+    """What a renewal at noon gives, with some fields changed."""
     fields = {
         "environment": "live",
         "fingerprint": "fake-fingerprint",
@@ -123,7 +122,7 @@ def test_a_session_ends_at_the_next_eastern_midnight(instant: str, expected: str
 @given(issued_at=instants, zone=zones)
 def test_expiry_is_a_midnight_at_most_25_hours_after_issue(issued_at: datetime, zone: tzinfo) -> None:
     """Whenever and wherever a token is issued, it expires at the end of that same day in New York."""
-    expires_at = SessionClocks(issued_at.astimezone(zone), issued_at).expires_at
+    expires_at = midnight_after(issued_at.astimezone(zone))
     assert (0, 0, 0, 0) == (expires_at.hour, expires_at.minute, expires_at.second, expires_at.microsecond)
     assert issued_at.astimezone(EASTERN).date() + timedelta(days=1) == expires_at.date()
     assert timedelta(0) < expires_at.astimezone(UTC) - issued_at <= timedelta(hours=25)
@@ -149,39 +148,6 @@ def test_all_of_a_25_hour_day_ends_at_one_midnight(year: int, minutes: int) -> N
     assert midnight_of(day + timedelta(days=1)) == midnight_after(issued_at).astimezone(UTC)
 
 
-@unhurried
-@given(issued_at=instants, renewals=st.lists(spans, max_size=5))
-def test_a_renewal_never_moves_the_expiry(issued_at: datetime, renewals: list[timedelta]) -> None:
-    """However often and however late a token is renewed, it expires at the midnight of its issue."""
-    expires_at = {SessionClocks(issued_at, issued_at + span).expires_at for span in renewals}
-    assert expires_at <= {midnight_after(issued_at)}
-
-
-@unhurried
-@given(issued_at=instants, span=spans, zone=zones)
-def test_the_idle_limit_is_two_hours_of_elapsed_time(
-    issued_at: datetime, span: timedelta, zone: tzinfo
-) -> None:
-    """A token goes inactive exactly two hours after its last use, whatever the clocks on the wall do."""
-    clocks = SessionClocks(issued_at, (issued_at + span).astimezone(zone))
-    assert issued_at + span + timedelta(hours=2) == clocks.idle_at
-    assert timedelta(0) == clocks.idle_at.utcoffset()
-
-
-@pytest.mark.parametrize(
-    ("last_used_at", "expected"),
-    [
-        pytest.param(eastern("2027-03-14 01:30"), eastern("2027-03-14 04:30"), id="clocks go forward"),
-        pytest.param(eastern("2027-11-07 00:30"), eastern("2027-11-07 01:30", fold=1), id="clocks go back"),
-        pytest.param(eastern("2027-11-07 01:30", fold=1), eastern("2027-11-07 03:30"), id="second pass"),
-    ],
-)
-def test_the_idle_limit_across_a_clock_change(last_used_at: datetime, expected: datetime) -> None:
-    """Two hours stay two hours on the days on which New York's clocks change."""
-    clocks = SessionClocks(midnight_of(last_used_at.date()), last_used_at)
-    assert expected.astimezone(UTC) == clocks.idle_at
-
-
 # Issued at noon; a token that was last used at 23:00 does not live to see its idle limit.
 @pytest.mark.parametrize(
     ("last_used_at", "now", "expected"),
@@ -200,9 +166,8 @@ def test_the_idle_limit_across_a_clock_change(last_used_at: datetime, expected: 
 )
 def test_the_instant_of_a_limit_counts_as_past(last_used_at: str, now: str, expected: SessionState) -> None:
     """A token is active up to its idle limit and alive up to midnight, and at the very instant no more."""
-    clocks = SessionClocks(NOON, eastern(f"2027-01-15 {last_used_at}"))
-    session = vouched(idle_at=clocks.idle_at, expires_at=clocks.expires_at)
-    assert (expected, expected) == (clocks.state(eastern(now)), session.state(eastern(now)))
+    session = renewed_at_noon(idle_at=eastern(f"2027-01-15 {last_used_at}") + IDLE_LIMIT)
+    assert expected == session.state(eastern(now))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +184,9 @@ def test_the_instant_of_a_limit_counts_as_past(last_used_at: str, now: str, expe
 def test_the_hour_that_happens_twice(now: datetime, expected: SessionState) -> None:
     """Idle since 0:05 summer time, a token goes inactive at 1:05 winter time and not an hour before."""
     issued_at = eastern("2027-11-07 00:05")
-    assert expected == SessionClocks(issued_at, issued_at).state(now)
+    idle_at = issued_at.astimezone(UTC) + IDLE_LIMIT
+    session = renewed_at_noon(idle_at=idle_at, expires_at=midnight_after(issued_at))
+    assert expected == session.state(now)
 
 
 @unhurried
@@ -227,41 +194,16 @@ def test_the_hour_that_happens_twice(now: datetime, expected: SessionState) -> N
 def test_the_zone_of_a_datetime_does_not_matter(
     issued_at: datetime, used: timedelta, later: timedelta, where: tuple[tzinfo, tzinfo, tzinfo]
 ) -> None:
-    """The same instants give the same clocks and the same state in whatever zones they are written."""
-    last_used_at = issued_at + used
-    now = last_used_at + later
-    in_utc = SessionClocks(issued_at, last_used_at)
-    elsewhere = SessionClocks(issued_at.astimezone(where[0]), last_used_at.astimezone(where[1]))
-    assert (in_utc.idle_at, in_utc.expires_at, in_utc.state(now)) == (
-        elsewhere.idle_at,
-        elsewhere.expires_at,
-        elsewhere.state(now.astimezone(where[2])),
-    )
-
-
-def test_a_use_in_the_repeated_hour_comes_after_an_issue_in_its_first_pass() -> None:
-    """A token issued at 1:45 summer time may have been used at 1:15 winter time, half an hour later."""
-    clocks = SessionClocks(eastern("2027-11-07 01:45"), eastern("2027-11-07 01:15", fold=1))
-    assert utc("2027-11-07 08:15") == clocks.idle_at
-
-
-@pytest.mark.parametrize(
-    "last_used_at",
-    [
-        pytest.param(NOON - MOMENT, id="a moment"),
-        pytest.param((NOON - timedelta(hours=1)).astimezone(ZONES[2]), id="in another zone"),
-    ],
-)
-def test_a_use_before_the_issue_is_refused(last_used_at: datetime) -> None:
-    """A token that was used before it was issued is a mistake of the caller."""
-    with pytest.raises(ValueError, match="before it was issued"):
-        SessionClocks(NOON, last_used_at)
-
-
-def test_a_use_before_the_issue_is_refused_in_the_repeated_hour_too() -> None:
-    """1:45 summer time comes before 1:15 winter time, whatever the clock on the wall says."""
-    with pytest.raises(ValueError, match="before it was issued"):
-        SessionClocks(eastern("2027-11-07 01:15", fold=1), eastern("2027-11-07 01:45"))
+    """The same instants give the same state in whatever zones they are written."""
+    now, limits = issued_at + later, (issued_at + used, midnight_after(issued_at))
+    found = {
+        renewed_at_noon(idle_at=idle_at, expires_at=expires_at).state(at)
+        for idle_at, expires_at, at in (
+            (*limits, now),
+            (limits[0].astimezone(where[0]), limits[1].astimezone(where[1]), now.astimezone(where[2])),
+        )
+    }
+    assert 1 == len(found)
 
 
 @pytest.mark.parametrize("naive", [NAIVE, NAIVE.replace(tzinfo=Nowhere())], ids=["no zone", "no offset"])
@@ -272,11 +214,7 @@ def test_a_use_before_the_issue_is_refused_in_the_repeated_hour_too() -> None:
         pytest.param(midnight_after, id="midnight_after"),
         pytest.param(eastern_date, id="eastern_date"),
         pytest.param(eastern_words, id="eastern_words"),
-        pytest.param(lambda naive: SessionClocks(naive, NOON), id="issued_at"),
-        pytest.param(lambda naive: SessionClocks(NOON, naive), id="last_used_at"),
-        pytest.param(lambda naive: SessionClocks(naive, naive), id="both"),
-        pytest.param(lambda naive: SessionClocks(NOON, NOON).state(naive), id="state of the clocks"),
-        pytest.param(lambda naive: vouched().state(naive), id="state of the session"),
+        pytest.param(lambda naive: renewed_at_noon().state(naive), id="state of the session"),
     ],
 )
 def test_a_datetime_without_a_zone_is_refused(use, naive: datetime) -> None:
@@ -296,12 +234,6 @@ def test_an_aware_datetime_comes_back_in_utc() -> None:
     assert (NOON, UTC) == (in_utc(NOON), in_utc(NOON).tzinfo)
 
 
-def test_clocks_cannot_be_changed() -> None:
-    """The clocks of a token stay what they were made with."""
-    with pytest.raises(AttributeError):
-        SessionClocks(NOON, NOON).issued_at = NOON + MOMENT  # type: ignore[misc]
-
-
 def test_an_hourly_schedule_stays_under_the_idle_limit() -> None:
     """A reused answer just before its end plus an hour's wait is still within the idle limit."""
     assert REUSE_WINDOW + timedelta(hours=1) < IDLE_LIMIT
@@ -309,7 +241,7 @@ def test_an_hourly_schedule_stays_under_the_idle_limit() -> None:
 
 def test_a_session_reads_its_limits_right_in_the_repeated_hour() -> None:
     """With limits written in Eastern time, 1:45 summer time is before an idle limit at 1:30 winter time."""
-    session = vouched(
+    session = renewed_at_noon(
         idle_at=eastern("2027-11-07 01:30", fold=1), expires_at=midnight_after(eastern("2027-11-07 01:00"))
     )
     assert SessionState.ACTIVE == session.state(eastern("2027-11-07 01:45"))
@@ -319,19 +251,19 @@ def test_a_session_reads_its_limits_right_in_the_repeated_hour() -> None:
 def test_a_session_takes_aware_datetimes_alone(name: str) -> None:
     """Each time of a session must carry its zone."""
     with pytest.raises(ValidationError, match="timezone"):
-        vouched(**{name: NAIVE})
+        renewed_at_noon(**{name: NAIVE})
 
 
 def test_a_session_cannot_be_changed() -> None:
     """A session is a statement about the past; nobody edits it."""
     with pytest.raises(ValidationError, match="frozen"):
-        vouched().reused = True  # type: ignore[misc]
+        renewed_at_noon().reused = True  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["token", "token_secret", "consumer_key"])
 def test_a_session_takes_nothing_more(name: str) -> None:
     """A field that a session does not know is passed over, so that no secret slips in."""
-    assert "fake-secret" not in vouched(**{name: "fake-secret"}).model_dump_json()
+    assert "fake-secret" not in renewed_at_noon(**{name: "fake-secret"}).model_dump_json()
 
 
 def test_a_session_holds_nothing_secret() -> None:
@@ -350,18 +282,18 @@ def test_a_session_holds_nothing_secret() -> None:
 
 def test_a_session_is_new_and_took_one_call_unless_said_otherwise() -> None:
     """By default a session was renewed just now by a single call."""
-    assert (False, 1) == (vouched().reused, vouched().attempts)
+    assert (False, 1) == (renewed_at_noon().reused, renewed_at_noon().attempts)
 
 
 def test_a_session_made_by_less_than_no_call_is_refused() -> None:
     """The count of calls is never negative."""
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
-        vouched(attempts=-1)
+        renewed_at_noon(attempts=-1)
 
 
 def test_a_session_survives_being_stored() -> None:
     """A session written as JSON and read back is the same session."""
-    session = vouched(reused=True, attempts=0)
+    session = renewed_at_noon(reused=True, attempts=0)
     assert session == TokenSession.model_validate_json(session.model_dump_json())
 
 
