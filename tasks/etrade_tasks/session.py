@@ -27,14 +27,27 @@ REUSE_WINDOW = timedelta(minutes=50)
 
 
 class SessionState(StrEnum):
-    """What a token is good for at one moment."""
+    """How a session stands, as far as anybody but E*TRADE can say."""
 
     ACTIVE = "active"
     """Good by both clocks."""
     INACTIVE = "inactive"
-    """Idle for two hours or more: a renewal revives it."""
+    """Idle for two hours or more: a renewal makes it active again."""
     EXPIRED = "expired"
-    """Past its midnight: only a new sign-in helps."""
+    """Past its midnight: a person signs in."""
+    SIGNED_OUT = "signed-out"
+    """The credentials hold no token: a person signs in."""
+    SIGN_IN_REQUIRED = "sign-in-required"
+    """E*TRADE refused the token before its midnight: a person signs in."""
+    FAILED = "failed"
+    """The credentials cannot be used, or the last renewal failed and none is known to have worked."""
+    UNKNOWN = "unknown"
+    """No renewal is known, though the day is not over."""
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether only a new sign-in helps."""
+        return self in (SessionState.EXPIRED, SessionState.SIGNED_OUT, SessionState.SIGN_IN_REQUIRED)
 
 
 def midnight_after(instant: datetime) -> datetime:
@@ -97,7 +110,7 @@ class TokenSession(BaseModel):
     attempts: int = Field(default=1, ge=0, description="Calls made to E*TRADE for this answer.")
 
     def state(self, now: datetime) -> SessionState:
-        """What the token is good for at `now`, as far as this renewal can say.
+        """Whether the token is active, inactive or expired at `now`, as far as this renewal can say.
 
         At the very instant of a limit, the limit has passed.
 

@@ -9,11 +9,12 @@ from cyclopts import App, Parameter
 
 from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs, report_error
 from etrade_flows.status.judgement import judge
-from etrade_flows.status.model import SessionStatus, State, StatusReport
+from etrade_flows.status.model import SessionStatus, StatusReport
 from etrade_flows.status.screen import show
 from etrade_flows.status.sources import session_facts
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError
+from etrade_tasks.session import SessionState
 from etrade_tasks.settings import renewal_settings
 
 
@@ -67,9 +68,9 @@ def _show(sessions: tuple[SessionStatus, ...]) -> None:
         show(one, console)
 
 
-def _exit_code(states: Iterable[State]) -> ExitCode:
+def _exit_code(states: Iterable[SessionState]) -> ExitCode:
     """The gravest of what the sessions call for."""
     found = set(states)
     if any(state.needs_sign_in for state in found):
         return ExitCode.SIGN_IN_REQUIRED
-    return ExitCode.ACTIVE if found == {State.ACTIVE} else ExitCode.FAILED
+    return ExitCode.ACTIVE if found == {SessionState.ACTIVE} else ExitCode.FAILED

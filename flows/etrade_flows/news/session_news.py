@@ -8,11 +8,12 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from etrade_flows.report.day import session_day, standing
 from etrade_flows.runs.endings import describe
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
-from etrade_tasks.session import Instant, TokenSession, eastern_date
+from etrade_tasks.session import Instant, SessionState, TokenSession, eastern_date
 from etrade_tasks.words import eastern_words
 
 
@@ -43,6 +44,10 @@ class Cause(StrEnum):
     """The session ends sooner than a pipeline needs it."""
     KEY_AGE = "key-age"
     """E*TRADE lets the consumer key lapse soon, by the date of issue that a person told."""
+
+
+_CAUSES = {SessionState.SIGNED_OUT: Cause.SIGNED_OUT, SessionState.EXPIRED: Cause.MIDNIGHT}
+"""Why a session is over; where neither is so, E*TRADE refused the token just now."""
 
 
 class SessionNews(BaseModel):
@@ -93,7 +98,7 @@ def outcome_news(
         # It needs no sign-in yet: a new token would end at the same midnight.
         yield _error_news(credentials, SessionEvent.EXPIRING, Cause.TOO_SHORT.value, outcome, loaded, at=at)
     elif isinstance(outcome, SignInRequired) and loaded is not None:
-        cause = _why_over(loaded, at).value
+        cause = _CAUSES.get(standing(session_day(loaded, at), at).state, Cause.REFUSED).value
         yield _error_news(credentials, SessionEvent.SIGN_IN_REQUIRED, cause, outcome, loaded, at=at)
     else:
         kind = type(outcome).__name__
@@ -150,12 +155,6 @@ def _key_news(credentials: str, loaded: ETradeCredentials | None, at: datetime) 
         once=f"{credentials}/{week}/key-lapsing",
         fingerprint=loaded.fingerprint if loaded.access_token else None,
     )
-
-
-def _why_over(loaded: ETradeCredentials, at: datetime) -> Cause:
-    if loaded.access_token is None:
-        return Cause.SIGNED_OUT
-    return Cause.MIDNIGHT if at >= loaded.expires_at(at) else Cause.REFUSED
 
 
 def _error_news(

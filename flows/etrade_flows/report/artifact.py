@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
-from etrade_flows.report.day import SessionDay
+from etrade_flows.report.day import session_day
 from etrade_flows.report.markdown import render_report
 from etrade_flows.runs.attempts import Attempt, attempt_outcome
 from etrade_flows.runs.best_effort import best_effort
@@ -53,20 +53,19 @@ def report(
             _this_attempt(outcome, moment, moment - began_at),
             *_earlier_attempts(credentials, run, moment),
         )
-        session = outcome if isinstance(outcome, TokenSession) else None
-        day = SessionDay(
-            signed_in_at=loaded.signed_in_at if loaded else None,
-            renewed_at=session.renewed_at if session else None,
-            idle_at=session.idle_at if session else None,
-            expires_at=loaded.expires_at(moment) if loaded and loaded.signed_in_at else None,
-            attempts=attempts,
-            advice=outcome.advice if isinstance(outcome, ETradeError) else None,
-            notice=key_warning(loaded.consumer_key_issued_on, moment) if loaded else None,
-        )
+        record = outcome if isinstance(outcome, TokenSession) else None
+        day = session_day(loaded, moment, attempts, record)
         local = datetime.now(UTC).astimezone().tzinfo
         create_markdown_artifact(
             key=artifact_key(credentials),
-            markdown=render_report(credentials, day, moment, local),
+            markdown=render_report(
+                credentials,
+                day,
+                moment,
+                local,
+                advice=outcome.advice if isinstance(outcome, ETradeError) else None,
+                notice=key_warning(loaded.consumer_key_issued_on, moment) if loaded else None,
+            ),
             description=f"How the E*TRADE session of {credentials} stands.",
         )
 

@@ -1,23 +1,31 @@
-"""One Eastern day of an E*TRADE session: what is known of it, and how it stands.
+"""One Eastern day of an E*TRADE session: what is known of it, and how the session stands.
 
-The report and its picture read the day through the same functions, so that they never disagree. Pure: no
-I/O, no Prefect; `now` is passed in and every datetime is aware.
+The report, `status`, `doctor` and the notifications all judge a session here, so they never disagree.
+
+Pure: no I/O; `now` is passed in and every datetime is aware.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import pairwise
 
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
-from etrade_tasks.session import IDLE_LIMIT, day_begins, in_utc, midnight_after
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.session import IDLE_LIMIT, SessionState, TokenSession, day_begins, in_utc, midnight_after
 from etrade_tasks.words import clock, date_words
 
 SHORT = timedelta(hours=2)
 """A session that midnight ends sooner is hardly worth a sign-in."""
+
+_WORDS = {
+    SessionState.EXPIRED: "sign-in required",
+    SessionState.SIGN_IN_REQUIRED: "sign-in required",
+    SessionState.SIGNED_OUT: "signed out",
+    SessionState.FAILED: "failing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,57 +34,22 @@ class SessionDay:
 
     Attributes:
         signed_in_at: When the person signed in; None if nobody did or nobody knows.
-        renewed_at: When E*TRADE last renewed the token, as the latest attempt tells; None if that failed.
-        idle_at: When the token goes inactive unless it is used; None to count from its last known use.
+        renewed_at: When E*TRADE last renewed the token, as far as a record says; None if there is none.
         expires_at: The midnight US Eastern that ends the session; None to count from its last known use.
         attempts: The attempts to renew, in any order.
-        advice: What a person should do next; None if there is nothing to do.
-        notice: What a person should know that has no hurry; None if there is nothing.
+        signed_in: Whether the credentials hold a token.
     """
 
     signed_in_at: datetime | None
     renewed_at: datetime | None
-    idle_at: datetime | None
     expires_at: datetime | None
     attempts: tuple[Attempt, ...]
-    advice: str | None
-    notice: str | None = None
-
-
-class Standing(StrEnum):
-    """How a session stands at one moment, in the words shown to an operator."""
-
-    ACTIVE = "active"
-    INACTIVE = "inactive"
-    FAILING = "failing"
-    SIGN_IN_REQUIRED = "sign-in required"
-
-
-class Phase(StrEnum):
-    """What a stretch of the day is, in the words shown to an operator."""
-
-    ACTIVE = "active"
-    INACTIVE = "inactive"
-    NO_SESSION = "no session"
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A stretch of the day in one phase, from `start` until `end` (UTC, elapsed time).
-
-    Attributes:
-        ahead: It has not happened yet: it is what comes if nothing renews the token.
-    """
-
-    phase: Phase
-    start: datetime
-    end: datetime
-    ahead: bool
+    signed_in: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSession:
-    """The session as the known uses of its token tell it; every time is in UTC.
+    """The session as the known uses of its token show it; every time is in UTC.
 
     Attributes:
         began_at: The sign-in, or else the token's first known use.
@@ -84,7 +57,7 @@ class KnownSession:
         renewed_at: The last renewal; None if none is known since the sign-in.
         idle_at: When the token goes, or went, inactive.
         expires_at: Its midnight.
-        over_at: Its midnight, or the earlier moment at which E*TRADE refused the token for good.
+        over_at: Its midnight, or the earlier moment at which a run found the token refused or gone.
         active: The stretches in which the token was or stays active, in order, apart from each other.
     """
 
@@ -97,9 +70,79 @@ class KnownSession:
     active: tuple[tuple[datetime, datetime], ...]
 
     @property
-    def refused(self) -> bool:
-        """Whether a refusal ended it, not its midnight."""
+    def ended_early(self) -> bool:
+        """Whether it ended before its midnight."""
         return self.over_at < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a session stands at one moment.
+
+    Attributes:
+        state: The state.
+        session: The session that it is about; None if there is no trace of one.
+        failed: The last attempt, if it failed after the token's last known use.
+        refusal: The first attempt after the token's last known use that found it refused.
+    """
+
+    state: SessionState
+    session: KnownSession | None
+    failed: Attempt | None = None
+    refusal: Attempt | None = None
+
+    @property
+    def word(self) -> str:
+        """The word that an operator reads first."""
+        failing = self.failed and not self.state.needs_sign_in
+        return _WORDS.get(SessionState.FAILED if failing else self.state, self.state.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of the day in one state, from `start` until `end` (UTC, elapsed time).
+
+    Attributes:
+        state: Active or inactive; None while there is no session.
+        ahead: It has not happened yet: it is what comes if nothing renews the token.
+    """
+
+    state: SessionState | None
+    start: datetime
+    end: datetime
+    ahead: bool
+
+    @property
+    def word(self) -> str:
+        """What it is called in the picture."""
+        return self.state.value if self.state else "no session"
+
+
+def session_day(
+    loaded: ETradeCredentials | None,
+    now: datetime,
+    attempts: Iterable[Attempt] = (),
+    record: TokenSession | None = None,
+) -> SessionDay:
+    """The day of these credentials' session.
+
+    Args:
+        loaded: The credentials; None if they could not be loaded.
+        now: The moment to judge by.
+        attempts: The attempts to renew.
+        record: The last renewal of this token that is known whole.
+    """
+    signed_in_at = loaded.signed_in_at if loaded else None
+    expires_at = record.expires_at if record else None
+    if loaded and signed_in_at:
+        expires_at = loaded.expires_at(now)
+    return SessionDay(
+        signed_in_at=signed_in_at,
+        renewed_at=record.renewed_at if record else None,
+        expires_at=expires_at,
+        attempts=tuple(attempts),
+        signed_in=loaded is None or loaded.access_token is not None,
+    )
 
 
 def day_bounds(now: datetime) -> tuple[datetime, datetime]:
@@ -112,12 +155,58 @@ def in_order(day: SessionDay) -> list[Attempt]:
     return sorted(day.attempts, key=lambda attempt: in_utc(attempt.at))
 
 
-def is_refusal(attempt: Attempt) -> bool:
-    """Whether the attempt found the token over."""
-    return attempt.outcome is AttemptOutcome.SIGN_IN_REQUIRED
+def standing(day: SessionDay, now: datetime) -> Standing:
+    """How the session stands at `now`. At the very instant of a limit, the limit has passed."""
+    at = in_utc(now)
+    session = _known_session(day, at)
+    since = [a for a in in_order(day) if session is None or in_utc(a.at) > session.last_used_at]
+    failed = since[-1] if since and since[-1].outcome is AttemptOutcome.FAILED else None
+    refusal = next((a for a in since if a.outcome is AttemptOutcome.SIGN_IN_REQUIRED), None)
+    if not day.signed_in:
+        state = SessionState.SIGNED_OUT
+    elif session and at >= session.expires_at:
+        state = SessionState.EXPIRED
+    elif refusal:
+        state = SessionState.SIGN_IN_REQUIRED
+    elif session is None or not _is_renewed(day):
+        state = SessionState.FAILED if failed else SessionState.UNKNOWN
+    else:
+        state = SessionState.ACTIVE if at < session.idle_at else SessionState.INACTIVE
+    return Standing(state, session, failed, refusal)
 
 
-def known_session(day: SessionDay) -> KnownSession | None:
+def explain(stands: Standing, now: datetime) -> str:
+    """Why the session stands as it does at `now`, or until when: half a sentence to follow the word."""
+    session = stands.session
+    if stands.state is SessionState.SIGNED_OUT:
+        return "nobody is signed in"
+    if stands.state.needs_sign_in:
+        return _why_over(stands, now)
+    if stands.state is SessionState.UNKNOWN:
+        return "no renewal of this token is known"
+    return _until(session, now, failing=stands.failed is not None) if session else "no sign-in is known"
+
+
+def _why_over(stands: Standing, now: datetime) -> str:
+    session, refusal, (today, _) = stands.session, stands.refusal, day_bounds(now)
+    if refusal and stands.state is SessionState.SIGN_IN_REQUIRED and in_utc(refusal.at) >= today:
+        return f"E*TRADE refused the token at {clock(refusal.at)}"
+    if session is None:
+        return "no sign-in is known"
+    if session.over_at == today:
+        return "the last session ended at midnight"
+    return f"the last session was of {date_words(session.last_used_at)}"
+
+
+def _until(session: KnownSession, now: datetime, *, failing: bool) -> str:
+    if in_utc(now) >= session.idle_at:
+        return f"idle since {clock(session.idle_at)}" if failing else "the next renewal revives it"
+    if session.idle_at >= session.over_at:
+        return "over at midnight"
+    return f"idle from {clock(session.idle_at)} unless a renewal comes first"
+
+
+def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
     """The latest session that anything is known of; None if there is no trace of one."""
     uses = _uses(day)
     if not uses:
@@ -127,10 +216,12 @@ def known_session(day: SessionDay) -> KnownSession | None:
     opened, _ = day_bounds(midnight - timedelta.resolution)
     uses = [use for use in uses if opened <= use < midnight] or uses[-1:]
     last = uses[-1]
-    refusals = [in_utc(a.at) for a in day.attempts if is_refusal(a)]
-    over_at = min((at for at in refusals if last < at < midnight), default=midnight)
-    idle_at = in_utc(day.idle_at) if day.idle_at else last + IDLE_LIMIT
-    active = tuple(_active(uses, idle_at, over_at))
+    ends = [in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.SIGN_IN_REQUIRED]
+    if not day.signed_in:
+        ends.append(now)  # by now at the latest
+    over_at = min((at for at in ends if last < at < midnight), default=midnight)
+    idle_at = last + IDLE_LIMIT
+    active = tuple(_active(uses, min(idle_at, over_at)))
     renewed_at = None if day.signed_in_at and last == in_utc(day.signed_in_at) else last
     return KnownSession(uses[0], last, renewed_at, idle_at, midnight, over_at, active)
 
@@ -142,91 +233,57 @@ def _uses(day: SessionDay) -> list[datetime]:
     return sorted(use for use in uses if not day.signed_in_at or use >= in_utc(day.signed_in_at))
 
 
-def _active(
-    uses: list[datetime], idle_at: datetime, over_at: datetime
-) -> Iterator[tuple[datetime, datetime]]:
-    """The stretches that `uses` keep the token active for, joined where they touch."""
+def _is_renewed(day: SessionDay) -> bool:
+    """Whether E*TRADE is known to have renewed this token; a token that was only stored proves nothing."""
+    renewals = (in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED)
+    return bool(day.renewed_at) or any(at >= in_utc(day.signed_in_at or at) for at in renewals)
+
+
+def _active(uses: list[datetime], end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The stretches until `end` that `uses` keep the token active for, joined where they touch."""
     start = uses[0]
     for use, following in pairwise(uses):
         if following > use + IDLE_LIMIT:
             yield start, use + IDLE_LIMIT
             start = following
-    end = min(idle_at, over_at)
     if start < end:
         yield start, end
 
 
-def stretches(day: SessionDay, now: datetime) -> tuple[Stretch, ...]:
+def stretches(stands: Standing, now: datetime) -> tuple[Stretch, ...]:
     """The Eastern day of `now` in stretches, in order, divided at `now`; what is unknown is left out.
 
     Before a sign-in there is nothing; without a session there is no stretch ahead either.
     """
     at = in_utc(now)
     first, last = day_bounds(now)
-    session = known_session(day)
-    found = [(Phase.NO_SESSION, first, at)] if session is None else list(_phases(session, at))
     pieces = (
-        Stretch(phase, start, end, ahead)
-        for phase, begins, ends in found
+        Stretch(state, max(start, first), min(end, last), ahead)
+        for state, begins, ends in _phases(stands, first, at)
         for start, end, ahead in ((begins, min(ends, at), False), (max(begins, at), ends, True))
     )
-    within = (Stretch(p.phase, max(p.start, first), min(p.end, last), p.ahead) for p in pieces)
-    return tuple(piece for piece in within if piece.start < piece.end)
+    return tuple(piece for piece in pieces if piece.start < piece.end)
 
 
-def _phases(session: KnownSession, now: datetime) -> Iterator[tuple[Phase, datetime, datetime]]:
+def _phases(
+    stands: Standing, first: datetime, now: datetime
+) -> Iterator[tuple[SessionState | None, datetime, datetime]]:
+    session = stands.session
+    if session is None or stands.state is SessionState.UNKNOWN:
+        if stands.state.needs_sign_in:
+            yield None, first, now
+        return
     since = session.began_at
     for start, end in session.active:
-        yield Phase.INACTIVE, since, start
-        yield Phase.ACTIVE, start, end
+        yield SessionState.INACTIVE, since, start
+        yield SessionState.ACTIVE, start, end
         since = end
-    yield Phase.INACTIVE, since, session.over_at
-    yield Phase.NO_SESSION, session.over_at, now
-
-
-def standing(day: SessionDay, now: datetime) -> Standing:
-    """How the session stands at `now`. At the very instant of a limit, the limit has passed."""
-    at = in_utc(now)
-    session = known_session(day)
-    if session and at >= session.over_at:
-        return Standing.SIGN_IN_REQUIRED
-    attempts = in_order(day)
-    failed = bool(attempts) and attempts[-1].outcome is AttemptOutcome.FAILED
-    if failed and (session is None or in_utc(attempts[-1].at) > session.last_used_at):
-        return Standing.FAILING
-    if session is None:
-        return Standing.SIGN_IN_REQUIRED
-    return Standing.ACTIVE if at < session.idle_at else Standing.INACTIVE
-
-
-def explain(day: SessionDay, now: datetime) -> str:
-    """Why the session stands as it does at `now`, or until when: half a sentence to follow the standing."""
-    session = known_session(day)
-    stands = standing(day, now)
-    if stands is Standing.SIGN_IN_REQUIRED:
-        return "no sign-in is known" if session is None else _why_over(session, now)
-    if stands is Standing.INACTIVE:
-        return "the next renewal revives it"
-    if session is None:
-        return "no sign-in is known"
-    if in_utc(now) >= session.idle_at:
-        return f"the token is inactive since {clock(session.idle_at)}"
-    if session.idle_at >= session.over_at:
-        return "over at midnight"
-    return f"idle from {clock(session.idle_at)} unless a renewal comes first"
-
-
-def _why_over(session: KnownSession, now: datetime) -> str:
-    today, _ = day_bounds(now)
-    if session.refused and session.over_at >= today:
-        return f"E*TRADE refused the token at {clock(session.over_at)}"
-    if session.over_at == today:
-        return "the last session ended at midnight"
-    return f"the last session was of {date_words(session.last_used_at)}"
+    yield SessionState.INACTIVE, since, session.over_at
+    yield None, session.over_at, now
 
 
 def short_session(now: datetime) -> str | None:
-    """What to tell a person who signs in when midnight US Eastern is near; None while it is not."""
+    """What to say to a person who signs in when midnight US Eastern is near; None while it is not."""
     left = in_utc(midnight_after(now)) - in_utc(now)
     if left >= SHORT:
         return None

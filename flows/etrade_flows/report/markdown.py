@@ -10,17 +10,10 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta, tzinfo
 
-from etrade_flows.report.day import (
-    SessionDay,
-    Standing,
-    explain,
-    in_order,
-    known_session,
-    standing,
-)
+from etrade_flows.report.day import KnownSession, SessionDay, explain, in_order, standing
 from etrade_flows.report.picture import describe, draw_timeline
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.oauth.redaction import visible
@@ -33,21 +26,10 @@ SHOWN_ATTEMPTS = 10
 DETAIL_LENGTH = 240
 """The most characters that are shown of what one attempt said."""
 
-_SIGNS = {
-    Standing.ACTIVE: "✅",
-    Standing.INACTIVE: "⚠️",
-    Standing.FAILING: "❌",
-    Standing.SIGN_IN_REQUIRED: "⛔",
-}
-_MARKS = {
-    AttemptOutcome.RENEWED: "✓",
-    AttemptOutcome.REUSED: "•",
-    AttemptOutcome.FAILED: "✕",
-    AttemptOutcome.SIGN_IN_REQUIRED: "◆",
-    AttemptOutcome.TOO_SHORT: "◇",
-}
-_NONE = "–"  # noqa: RUF001  # what stands in a cell that has nothing to tell
-
+_SIGNS = {"active": "✅", "inactive": "⚠️", "failing": "❌", "unknown": "❔"}
+_OVER = "⛔"
+_MARKS = dict(zip(AttemptOutcome, "✓•◆✕◇", strict=True))
+_NONE = "–"  # noqa: RUF001  # for a cell that is empty
 _JUST_NOW = timedelta(seconds=10)
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$!&]")
@@ -56,7 +38,15 @@ _ADDRESS = re.compile(r"(https?://[^\s<>\"'|`\\]*[\w/=])")
 _WORD_JOINER = "\u2060"
 
 
-def render_report(name: str, day: SessionDay, now: datetime, local: tzinfo | None = None) -> str:
+def render_report(
+    name: str,
+    day: SessionDay,
+    now: datetime,
+    local: tzinfo | None = None,
+    *,
+    advice: str | None = None,
+    notice: str | None = None,
+) -> str:
     """The markdown report on the session of the credentials `name`; its first line says how it stands.
 
     Args:
@@ -64,6 +54,8 @@ def render_report(name: str, day: SessionDay, now: datetime, local: tzinfo | Non
         day: What is known of the session.
         now: The moment of the report.
         local: The reader's own time zone, shown beside Eastern time where it differs; None if unknown.
+        advice: What a person should do next; None if there is nothing to do.
+        notice: What a person should know that has no hurry; None if there is nothing.
 
     Raises:
         ValueError: A datetime is naive.
@@ -71,13 +63,15 @@ def render_report(name: str, day: SessionDay, now: datetime, local: tzinfo | Non
     stands = standing(day, now)
     picture = base64.b64encode(draw_timeline(day, now).encode()).decode()
     parts = [
-        f"## {_SIGNS[stands]} {stands}: {escape(explain(day, now))}",
+        f"## {_SIGNS.get(stands.word, _OVER)} {stands.word}: {escape(explain(stands, now))}",
         f"**{escape(name)}** on {date_words(now)} at {clock(now)} US Eastern",
-        f"**Next:** {_with_links(day.advice)}" if day.advice else "",
-        f"⚠️ {escape(day.notice)}" if day.notice else "",
-        "\n".join(_limits(day, now, local)),
+        f"**Next:** {_with_links(advice)}" if advice else "",
+        f"⚠️ {escape(notice)}" if notice else "",
+        _limits(stands.session, now, local, "expires" if day.signed_in else "over by")
+        if stands.session
+        else "",
         f"![{escape(describe(day, now))}](data:image/svg+xml;base64,{picture})",
-        "\n".join(_attempts(day, now)),
+        _attempts(in_order(day)[::-1], now),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -104,67 +98,61 @@ def _escape_inside(text: str) -> str:
     return before + escape(text) + after if text.strip() else before
 
 
-# Tables -------------------------------------------------------------------------------------------------
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    head = list(head)
-    yield _row(head)
-    yield _row("---" for _ in head)
-    yield from map(_row, rows)
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _limits(day: SessionDay, now: datetime, local: tzinfo | None) -> Iterator[str]:
-    """When the token was renewed, goes idle and expires; nothing where no session is known."""
-    session = known_session(day)
-    if session is None:
-        return
+def _limits(session: KnownSession, now: datetime, local: tzinfo | None, end: str) -> str:
+    """When the token was renewed, goes idle and expires, as a table."""
     zones: list[tzinfo] = [EASTERN]
-    names = ["Eastern"]
+    head = ["", "Eastern"]
     if local is not None and now.astimezone(local).utcoffset() != now.astimezone(EASTERN).utcoffset():
         zones.append(local)
-        names.append(f"local ({escape(now.astimezone(local).tzname() or '')})")
-    stays = session.idle_at >= session.over_at
+        head.append(f"local ({escape(now.astimezone(local).tzname() or '')})")
+    idle_at = session.idle_at if session.idle_at < session.over_at else None
+    end = "refused" if session.ended_early and end == "expires" else end
     rows = (
         ("renewed", session.renewed_at, "not since the sign-in"),
-        ("goes idle", None if stays else session.idle_at, "not before the session is over"),
-        ("refused" if session.refused else "expires", session.over_at, ""),
+        ("goes idle", idle_at, "not before the session is over"),
+        (end, session.over_at, ""),
     )
-    yield from _table(
-        ["", *names, "how long"],
-        (
-            (word, *(moment(at, now, zone) for zone in zones), distance(at, now) or none)
-            for word, at, none in rows
-        ),
+    cells = (
+        (word, *(moment(at, now, zone) for zone in zones), distance(at, now) or none)
+        for word, at, none in rows
     )
+    return _table([*head, "how long"], cells)
 
 
-def _attempts(day: SessionDay, now: datetime) -> Iterator[str]:
+def _attempts(newest: list[Attempt], now: datetime) -> str:
     """The latest attempts as a table, newest first."""
-    newest = in_order(day)[::-1]
     if not newest:
-        yield "No attempt to renew is known."
-        return
+        return "No attempt to renew is known."
     shown = newest[:SHOWN_ATTEMPTS]
     count = f"{len(shown)} of {len(newest)}" if len(newest) > len(shown) else f"{len(shown)}"
-    yield f"### Attempts ({count}, newest first)\n"
-    yield from _table(("Eastern", "outcome", "what happened", "took"), (_cells(one, now) for one in shown))
+    rows = _table(("Eastern", "outcome", "what happened", "took"), (_cells(one, now) for one in shown))
+    return f"### Attempts ({count}, newest first)\n\n{rows}"
 
 
 def _cells(attempt: Attempt, now: datetime) -> tuple[str, str, str, str]:
-    detail = attempt.detail.strip()
-    if len(detail) > DETAIL_LENGTH:
-        detail = detail[: DETAIL_LENGTH - 1] + "…"
     # Not broken into two lines, however narrow the table is shown.
     outcome = f"{_MARKS[attempt.outcome]} {attempt.outcome}".replace(" ", "\u00a0")
-    return moment(attempt.at, now, EASTERN), outcome, escape(detail) or _NONE, _duration(attempt.took)
+    took = attempt.took
+    lasted = f"{took.total_seconds():.1f} s" if took is not None and took < timedelta(minutes=1) else ""
+    return (
+        moment(attempt.at, now, EASTERN),
+        outcome,
+        escape(shortened(attempt.detail.strip())) or _NONE,
+        lasted or (_NONE if took is None else _span(took)),
+    )
 
 
-# Times --------------------------------------------------------------------------------------------------
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+# Words that `etrade-session status` shares -----------------------------------------------------------------
+
+
+def shortened(text: str) -> str:
+    """The text, cut where it is longer than `DETAIL_LENGTH`."""
+    return text if len(text) <= DETAIL_LENGTH else text[: DETAIL_LENGTH - 1] + "…"
 
 
 def moment(at: datetime | None, now: datetime, zone: tzinfo | None) -> str:
@@ -185,12 +173,6 @@ def distance(at: datetime | None, now: datetime) -> str:
     if span > timedelta(0):
         return f"in {_span(span)}"
     return f"{_span(-span)} ago" if span <= -_JUST_NOW else "just now"
-
-
-def _duration(took: timedelta | None) -> str:
-    if took is None:
-        return _NONE
-    return f"{took.total_seconds():.1f} s" if took < timedelta(minutes=1) else _span(took)
 
 
 def _span(span: timedelta) -> str:

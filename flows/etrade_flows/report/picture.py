@@ -11,69 +11,58 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from html import escape
-from typing import Any
 
-import drawsvg as svg  # type: ignore[import-untyped]
-
-from etrade_flows.report.day import (
-    Phase,
-    SessionDay,
-    Stretch,
-    day_bounds,
-    explain,
-    in_order,
-    known_session,
-    standing,
-    stretches,
-)
-from etrade_flows.report.lettering import draw_words
-from etrade_flows.report.shapes import (
-    AMBER,
-    BAD_MARKS,
-    CARD,
-    EMPTY,
-    GOOD_MARKS,
-    GREEN,
-    GREY,
-    HAIRLINE,
-    HEIGHT,
-    HOURS,
-    INK,
-    LEFT,
-    LEGEND,
-    LETTER,
-    MUTED,
-    RIGHT,
-    TRACK,
-    TRACK_END,
-    TRACK_HEIGHT,
-    WIDE,
-    WIDTH,
-    Scale,
-    box,
-    line,
-    mark,
-    whole_hours,
-)
-from etrade_flows.runs.attempts import Attempt, AttemptOutcome
-from etrade_tasks.session import in_utc
+from etrade_flows.report.day import SessionDay, Stretch, day_bounds, explain, in_order, standing, stretches
+from etrade_flows.runs.attempts import AttemptOutcome
+from etrade_tasks.session import EASTERN, SessionState, in_utc
 from etrade_tasks.words import clock, date_words
 
+WIDTH, HEIGHT = 900, 264
+"""The picture's size, in its own units and in CSS pixels where nothing shrinks it."""
+
+_LEFT, _RIGHT = 28, WIDTH - 28
+# The rows, from the top down.
+_HEADLINE, _LABELS, _TRACK, _TRACK_END, _HOURS, _LEGEND = 46, 98, 120, 158, 218, 246
+_MARK_GAP = 13
+_LETTER = 0.57  # A sans-serif letter is rarely wider than this share of its size; text is never measured.
+
+_INK, _MUTED, _HAIRLINE, _CARD, _EMPTY = "#1b2430", "#596473", "#d8dde3", "#ffffff", "#f3f5f7"
+_GREEN, _AMBER, _GREY, _RED = "#0b7a55", "#f4b740", "#c9ced6", "#c22f2f"
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 # Marks shrink with the picture; thicker strokes keep them visible.
 _CSS = (
     "@media(max-width:600px){.wide{display:none}.narrow{display:inline}"
     ".line{stroke-width:4}.dot{stroke-width:8}}"
 )
-
-_AHEAD = {Phase.ACTIVE: 0.3, Phase.INACTIVE: 0.2, Phase.NO_SESSION: 0.3}
-
-_WORDS = {Phase.ACTIVE: "#ffffff", Phase.INACTIVE: "#402c00", Phase.NO_SESSION: "#39424e"}
-_WORDS_AHEAD = {Phase.ACTIVE: "#075a3e", Phase.INACTIVE: "#684800", Phase.NO_SESSION: "#39424e"}
-
-_MARK_GAP = 13
+# For each state of a stretch: its fill, how faint it is ahead, and its words' colour now and ahead.
+_STRETCHES = {
+    SessionState.ACTIVE: (_GREEN, 0.3, _CARD, "#075a3e"),
+    SessionState.INACTIVE: ("url(#idle)", 0.2, "#402c00", "#684800"),
+    None: (_GREY, 0.3, "#39424e", "#39424e"),
+}
+# Paths relative to a mark's middle. Shapes as well as colours tell the outcomes apart.
+_CHECK, _CROSS, _DIAMOND = "m-5,0l3.5,4 6.5,-8", "m-4.5,-4.5l9,9m0,-9l-9,9", "m0,-7l7,7-7,7-7,-7z"
+_PAUSE, _EXCLAMATION, _QUESTION = "m-3,-4v8m6,-8v8", "m0,-5v5m0,4.5v.01", "m-3,-3a3,3 0 1 1 3,3v1m0,4.5v.01"
+_LINE: dict[str, object] = {"class_": "mark line", "fill": "none", "stroke_width": 2.4}
+_MARKS: dict[AttemptOutcome, tuple[str, dict[str, object]]] = {
+    AttemptOutcome.RENEWED: (_CHECK, _LINE | {"stroke": _GREEN}),
+    AttemptOutcome.REUSED: ("h.01", {"class_": "mark dot", "stroke": _MUTED, "stroke_width": 5}),
+    AttemptOutcome.SIGN_IN_REQUIRED: (_DIAMOND, {"class_": "mark", "fill": _RED}),
+    AttemptOutcome.FAILED: (_CROSS, _LINE | {"stroke": _RED}),
+    AttemptOutcome.TOO_SHORT: (
+        _DIAMOND,
+        {"class_": "mark", "fill": "none", "stroke": _MUTED, "stroke_width": 2},
+    ),
+}
+_BADGES = {
+    "active": (_GREEN, _CHECK, _CARD),
+    "inactive": (_AMBER, _PAUSE, _INK),
+    "unknown": (_AMBER, _QUESTION, _INK),
+    "failing": (_RED, _CROSS, _CARD),
+}
+_LABEL = {"wide": 13.5, "narrow": 26}
 
 
 def draw_timeline(day: SessionDay, now: datetime) -> str:
@@ -89,115 +78,251 @@ def draw_timeline(day: SessionDay, now: datetime) -> str:
     Raises:
         ValueError: A datetime is naive.
     """
-    scale = Scale(*day_bounds(now))
-    drawing = svg.Drawing(WIDTH, HEIGHT, role="img", font_family=_FONT, fill=INK)
-    drawing.append_css(_CSS)
-    drawing.append_title(f"E*TRADE session on {date_words(now)}")
-    drawing.append(svg.Raw(f"<desc>{escape(describe(day, now))}</desc>"))
-    drawing.append(box(1, 1, WIDTH - 2, HEIGHT - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5))
-    drawing.append(_grid(scale))
-    drawing.extend(_track(stretches(day, now), scale))
-    drawing.extend(_marks(_attempts_of(day, scale), scale))
-    drawing.append(_legend(day, now, scale))
-    drawing.extend(_needles(day, now, scale))
-    drawing.extend(draw_words(day, now, scale))
-    return str(drawing.as_svg(header=""))
+    return _Picture(day, now).draw()
 
 
 def describe(day: SessionDay, now: datetime) -> str:
     """What the picture shows, in words, for those who cannot see it."""
-    scale = Scale(*day_bounds(now))
-    counts = Counter(attempt.outcome for attempt in _attempts_of(day, scale))
-    attempts = ", ".join(f"{counts[o]} {o}" for o in AttemptOutcome if counts[o]) or "none"
-    return (
-        f"{date_words(now)} at {clock(now)} US Eastern: {standing(day, now)}, {explain(day, now)}. "
-        f"Attempts to renew on that day: {attempts}."
-    )
+    return _Picture(day, now).describe()
 
 
-def _attempts_of(day: SessionDay, scale: Scale) -> list[Attempt]:
-    return [attempt for attempt in in_order(day) if scale.start <= in_utc(attempt.at) < scale.end]
+class _Picture:
+    """One picture: what is known of the day, and the pieces that it is drawn of."""
+
+    def __init__(self, day: SessionDay, now: datetime) -> None:
+        self.day, self.now = day, now
+        self.start, self.end = day_bounds(now)
+        self.stands = standing(day, now)
+        self.session = self.stands.session
+        self.why = explain(self.stands, now)
+        self.pieces = stretches(self.stands, now)
+        self.attempts = [a for a in in_order(day) if self.start <= in_utc(a.at) < self.end]
+        self.counts = Counter(attempt.outcome for attempt in self.attempts)
+
+    def draw(self) -> str:
+        card = _box(1, 1, WIDTH - 2, HEIGHT - 2, rx=14, fill=_CARD, stroke=_HAIRLINE, stroke_width=1.5)
+        grid = "".join(f"M{x:g},{_TRACK_END}V{_HOURS - 13}" for x, _ in self.hours(3))
+        inside = (
+            _tag("style", _CSS),
+            _tag("title", f"E*TRADE session on {date_words(self.now)}"),
+            _tag("desc", escape(self.describe())),
+            card,
+            _tag("path", d=grid, stroke=_HAIRLINE),
+            *self.track(),
+            *self.marks(),
+            _tag("g", *self.legend(), class_="wide", fill=_MUTED),
+            *self.needles(),
+            _tag("g", *self.words("wide"), class_="wide"),
+            _tag("g", *self.words("narrow"), class_="narrow", display="none"),
+        )
+        size = {"width": WIDTH, "height": HEIGHT, "viewBox": f"0 0 {WIDTH} {HEIGHT}"}
+        svg = "http://www.w3.org/2000/svg"
+        return _tag("svg", *inside, xmlns=svg, **size, role="img", font_family=_FONT, fill=_INK)
+
+    def describe(self) -> str:
+        attempts = ", ".join(f"{self.counts[o]} {o}" for o in AttemptOutcome if self.counts[o]) or "none"
+        return (
+            f"{date_words(self.now)} at {clock(self.now)} US Eastern: {self.stands.word}, {self.why}. "
+            f"Attempts to renew on that day: {attempts}."
+        )
+
+    def x(self, instant: datetime) -> float:
+        """Where an instant of the day is, by elapsed time."""
+        share = (in_utc(instant) - self.start) / (self.end - self.start)
+        return round(_LEFT + share * (_RIGHT - _LEFT), 1)
+
+    def hours(self, apart: int) -> Iterator[tuple[float, str]]:
+        """Each Eastern wall-clock hour that `apart` divides: where it is, and its name."""
+        instant = self.start
+        while instant < self.end:
+            hour = instant.astimezone(EASTERN).hour
+            if hour % apart == 0:
+                yield self.x(instant), f"{hour:02}:00"
+            instant += timedelta(hours=1)
+        yield self.x(self.end), "24:00"
+
+    def track(self) -> Iterator[str]:
+        """The day as a band: empty where nothing is known, pale where it is still ahead."""
+        frame = {"x": _LEFT, "y": _TRACK, "width": _RIGHT - _LEFT, "height": _TRACK_END - _TRACK, "rx": 9}
+        hatch = (_box(0, 0, 7, 7, fill=_AMBER), _box(0, 0, 2, 7, fill="#d8941b"))
+        style = {"patternUnits": "userSpaceOnUse", "patternTransform": "rotate(45)"}
+        yield _tag(
+            "defs",
+            _tag("clipPath", _tag("rect", **frame), id="track"),
+            _tag("pattern", *hatch, id="idle", width=7, height=7, **style),
+        )
+        band, words = [_tag("rect", **frame, fill=_EMPTY)], []
+        for piece in self.pieces:
+            left, right = self.x(piece.start), self.x(piece.end)
+            fill, faint, *_ = _STRETCHES[piece.state]
+            opacity = {"opacity": faint} if piece.ahead else {}
+            band.append(_box(left, _TRACK, right - left, _TRACK_END - _TRACK, fill=fill, **opacity))
+            if right - left >= len(piece.word) * 13 * _LETTER + 16:
+                words.append(_stretch_word(piece, (left + right) / 2))
+        yield _tag("g", *band, clip_path="url(#track)")
+        yield _tag("rect", **frame, fill="none", stroke=_HAIRLINE)
+        yield _tag("g", *words, class_="wide", text_anchor="middle")
+
+    def marks(self) -> Iterator[str]:
+        """What went well in one row, what did not in the next; in each row the weightier mark stays."""
+        good = (AttemptOutcome.RENEWED, AttemptOutcome.REUSED)
+        bad = (AttemptOutcome.SIGN_IN_REQUIRED, AttemptOutcome.FAILED, AttemptOutcome.TOO_SHORT)
+        for y, outcomes in ((_TRACK_END + 14, good), (_TRACK_END + 31, bad)):
+            taken: list[float] = []
+            for outcome in outcomes:
+                before = len(taken)
+                for x in (self.x(a.at) for a in self.attempts if a.outcome is outcome):
+                    if all(abs(x - other) >= _MARK_GAP for other in taken):
+                        taken.append(x)
+                if taken[before:]:
+                    yield _mark(outcome, ((x, y) for x in taken[before:]))
+
+    def legend(self) -> Iterator[str]:
+        """What the marks mean and how many there are; only on wide places."""
+        x = float(_LEFT)
+        for outcome in AttemptOutcome:
+            if self.counts[outcome]:
+                text = f"{self.counts[outcome]} {outcome}"
+                yield _mark(outcome, [(x + 7, _LEGEND - 4.5)])
+                yield _text(text, 12.5, x + 19, _LEGEND)
+                x += 19 + len(text) * 12.5 * _LETTER + 18
+        if not self.counts:
+            yield _text("no attempt to renew on this day", 12.5, x, _LEGEND)
+        if any(piece.ahead for piece in self.pieces):
+            note = "pale: what comes if nothing renews it"
+            yield _text(note, 12.5, _RIGHT, _LEGEND, text_anchor="end")
+
+    def needles(self) -> Iterator[str]:
+        """The lines across the track: now, and the session's end."""
+        x = self.x(self.now)
+        yield _tag("path", d=f"M{x:g},{_TRACK}V{_TRACK_END}", stroke=_CARD, stroke_width=5)
+        yield _tag("path", d=f"M{x:g},{_TRACK - 4}V{_TRACK_END + 7}", stroke=_INK, stroke_width=2)
+        if self.session and self.start <= self.session.over_at <= self.end:
+            end = f"M{self.x(self.session.over_at):g},{_TRACK - 4}V{_TRACK_END + 7}"
+            yield _tag("path", d=end, stroke=_INK, stroke_width=4)
+
+    def words(self, place: str) -> Iterator[str]:
+        """Headline, hours and labels, as large as a place of that width needs them."""
+        wide = place == "wide"
+        large, hour, below, apart = (22, 12, 0, 3) if wide else (40, 27, 25, 6)
+        yield _badge(self.stands.word, large / 22)
+        headline = [_tag("tspan", self.stands.word.capitalize(), font_weight=700)]
+        if wide:
+            headline.append(_tag("tspan", escape(self.why), font_size=15, fill=_MUTED, dx=12))
+            length = (self.end - self.start) // timedelta(hours=1)
+            unusual = "" if length == 24 else f" · {length} hours"  # noqa: PLR2004
+            date = f"{date_words(self.now)}{unusual} · US Eastern"
+            yield _text(date, 13.5, _RIGHT, _HEADLINE, text_anchor="end", fill=_MUTED)
+        yield _tag("text", *headline, x=round(_LEFT + large * 1.55, 1), y=_HEADLINE, font_size=large)
+        names = (_text(name if wide else name[:2], hour, x, _HOURS + below) for x, name in self.hours(apart))
+        yield _tag("g", *names, text_anchor="middle", fill=_MUTED)
+        yield from _labels([each for each in self.turning_points() if wide or each[2]], _LABEL[place])
+
+    def turning_points(self) -> Iterator[tuple[float, str, bool]]:
+        """The labels above the track, now first: where, which words, whether a narrow place has them too."""
+        yield self.x(self.now), f"now {clock(self.now)}", True
+        session = self.session
+        if session is None:
+            return
+        if self.start <= session.began_at <= self.end:
+            word = "signed in" if self.day.signed_in_at else "first used"
+            yield self.x(session.began_at), f"{word} {clock(session.began_at)}", False
+        idle = [p for p in self.pieces if p.state is SessionState.INACTIVE and p.end < session.idle_at]
+        if idle:
+            middle = (self.x(idle[-1].start) + self.x(idle[-1].end)) / 2
+            yield middle, f"idle {clock(idle[-1].start)} to {clock(idle[-1].end)}", False
+        if self.start <= session.idle_at <= self.end and session.idle_at < session.over_at:
+            yield self.x(session.idle_at), f"idle from {clock(session.idle_at)}", True
+        if session.ended_early and self.start <= session.over_at <= self.end:
+            word = "refused" if self.day.signed_in else "over by"
+            yield self.x(session.over_at), f"{word} {clock(session.over_at)}", True
+        elif session.over_at == self.end:
+            # A narrow place has no room for these words, and there the end of the track says it.
+            yield self.x(self.end), "over at midnight", False
 
 
-def _track(pieces: Iterable[Stretch], scale: Scale) -> Iterator[svg.DrawingElement]:
-    """The day as a band: empty where nothing is known, pale where it is still ahead."""
-    frame = {"x": LEFT, "y": TRACK, "width": RIGHT - LEFT, "height": TRACK_HEIGHT, "rx": 9}
-    clip = svg.ClipPath([svg.Rectangle(**frame)])
-    hatch = svg.Pattern(7, 7, patternTransform="rotate(45)")
-    hatch.append(svg.Rectangle(0, 0, 7, 7, fill=AMBER))
-    hatch.append(svg.Rectangle(0, 0, 2, 7, fill="#d8941b"))
-    fills = {Phase.ACTIVE: GREEN, Phase.INACTIVE: hatch, Phase.NO_SESSION: GREY}
-    band = svg.Group([svg.Rectangle(**frame, fill=EMPTY)], clip_path=clip)
-    words: list[svg.DrawingElement] = []
-    for piece in pieces:
-        left, right = scale.x(piece.start), scale.x(piece.end)
-        opacity = {"opacity": _AHEAD[piece.phase]} if piece.ahead else {}
-        band.append(box(left, TRACK, right - left, TRACK_HEIGHT, fill=fills[piece.phase], **opacity))
-        words.extend(_phase_word(piece, left, right))
-    yield band
-    yield svg.Rectangle(**frame, fill="none", stroke=HAIRLINE)
-    yield svg.Group(words, class_="wide", text_anchor="middle")
-
-
-def _phase_word(piece: Stretch, left: float, right: float) -> Iterator[svg.DrawingElement]:
-    """The phase's name in its stretch, if there is room."""
-    if right - left < len(piece.phase) * 13 * LETTER + 16:
-        return
-    colour = (_WORDS_AHEAD if piece.ahead else _WORDS)[piece.phase]
-    style: dict[str, Any] = {"fill": colour, "font_weight": 400 if piece.ahead else 600}
-    if piece.phase is Phase.INACTIVE and not piece.ahead:
+def _stretch_word(piece: Stretch, middle: float) -> str:
+    *_, past, coming = _STRETCHES[piece.state]
+    style: dict[str, object] = {"fill": coming if piece.ahead else past}
+    style["font_weight"] = 400 if piece.ahead else 600
+    if piece.state is SessionState.INACTIVE and not piece.ahead:
         # A halo in the fill's colour keeps the letters clear of the hatching.
-        style |= {"stroke": AMBER, "stroke_width": 5, "stroke_linejoin": "round", "paint_order": "stroke"}
-    yield svg.Text(piece.phase.value, 13, round((left + right) / 2, 1), TRACK + 24, **style)
+        style |= {"stroke": _AMBER, "stroke_width": 5, "stroke_linejoin": "round", "paint_order": "stroke"}
+    return _text(piece.word, 13, middle, _TRACK + 24, **style)
 
 
-def _needles(day: SessionDay, now: datetime, scale: Scale) -> Iterator[svg.DrawingElement]:
-    """The lines across the track: the session's end, and now."""
-    x = scale.x(now)
-    yield line(x, TRACK, TRACK_END, stroke=CARD, stroke_width=5)
-    yield line(x, TRACK - 4, TRACK_END + 7, stroke=INK, stroke_width=2)
-    session = known_session(day)
-    if session and scale.holds(session.over_at):
-        yield line(scale.x(session.over_at), TRACK - 4, TRACK_END + 7, stroke=INK, stroke_width=4)
+def _badge(word: str, zoom: float) -> str:
+    """How the session stands, as a sign that can be told without its colour."""
+    fill, shape, ink = _BADGES.get(word, (_RED, _EXCLAMATION, _CARD))
+    middle = f"translate({round(_LEFT + 13 * zoom, 1)},{round(_HEADLINE - 8 * zoom, 1)})scale({zoom:.2f})"
+    ground = _tag("circle", r=12.5, fill=fill)
+    if word not in _BADGES:
+        ground = _tag("path", d="M0,-14 14,0 0,14 -14,0z", fill=fill, stroke=fill, stroke_linejoin="round")
+    sign = _tag("path", d=f"M0,0{shape}", fill="none", stroke=ink, stroke_width=2.6, stroke_linecap="round")
+    return _tag("g", ground, sign, transform=middle)
 
 
-def _grid(scale: Scale) -> svg.DrawingElement:
-    path = "".join(f"M{x},{TRACK_END}V{HOURS - 13}" for x, _ in whole_hours(scale, WIDE.hours_apart))
-    return svg.Path(path, stroke=HAIRLINE)
+def _labels(labels: Sequence[tuple[float, str, bool]], size: float) -> Iterator[str]:
+    """The labels in one row, each as near to its place as the others let it; the first is now's."""
+    now = labels[0]
+    row = sorted(labels, key=lambda label: label[0])
+    widths = [len(text) * size * _LETTER + (size * 1.2 if text is now[1] else 0) for _, text, _ in row]
+    lefts = _spread([(x, width) for (x, *_), width in zip(row, widths, strict=True)], row.index(now), size)
+    for (x, text, _), left, width in zip(row, lefts, widths, strict=True):
+        is_now = text is now[1]
+        nearest = round(min(max(x, left), left + width), 1)
+        stroke = {"stroke": _INK, "stroke_width": 2} if is_now else {"stroke": _MUTED}
+        yield _tag("path", d=f"M{nearest:g},{_LABELS + 6}L{x:g},{_TRACK - 4}", **stroke)
+        if is_now:
+            top, height = round(_LABELS - size * 1.13, 1), round(size * 1.55, 1)
+            yield _box(left, top, width, height, rx=5, fill=_INK)
+        style = {"fill": _CARD, "font_weight": 700} if is_now else {}
+        yield _text(text, size, left + width / 2, _LABELS, text_anchor="middle", **style)
 
 
-def _marks(attempts: Sequence[Attempt], scale: Scale) -> Iterator[svg.DrawingElement]:
-    """What went well in one row, what did not in the next; in each row the weightier mark stays."""
-    rows = (
-        (GOOD_MARKS, (AttemptOutcome.RENEWED, AttemptOutcome.REUSED)),
-        (BAD_MARKS, (AttemptOutcome.SIGN_IN_REQUIRED, AttemptOutcome.FAILED, AttemptOutcome.TOO_SHORT)),
-    )
-    for y, outcomes in rows:
-        taken: list[float] = []
-        for outcome in outcomes:
-            before = len(taken)
-            for attempt in attempts:
-                x = scale.x(attempt.at)
-                if attempt.outcome is outcome and all(abs(x - other) >= _MARK_GAP for other in taken):
-                    taken.append(x)
-            if taken[before:]:
-                yield mark(outcome, [(x, y) for x in taken[before:]])
+def _spread(wanted: Sequence[tuple[float, float]], pivot: int, apart: float) -> list[float]:
+    """The left edge of each (middle, width), in order: apart from each other and within the margins.
+
+    The one at `pivot` stays where it wants to be if it can, and the others make way.
+    """
+    lefts = [middle - width / 2 for middle, width in wanted]
+    ends = [width + apart for _, width in wanted]
+    last = len(wanted) - 1
+
+    def push_left(start: int) -> None:
+        for i in range(start, 0, -1):
+            lefts[i - 1] = min(lefts[i - 1], lefts[i] - ends[i - 1])
+
+    def push_right(start: int) -> None:
+        for i in range(start, last):
+            lefts[i + 1] = max(lefts[i + 1], lefts[i] + ends[i])
+
+    push_left(pivot)
+    push_right(pivot)
+    # The margins have the last word.
+    lefts[0] = max(lefts[0], _LEFT)
+    push_right(0)
+    lefts[last] = min(lefts[last], _RIGHT - wanted[last][1])
+    push_left(last)
+    return [round(left, 1) for left in lefts]
 
 
-def _legend(day: SessionDay, now: datetime, scale: Scale) -> svg.DrawingElement:
-    """What the marks mean and how many there are; only on wide places."""
-    counts = Counter(attempt.outcome for attempt in _attempts_of(day, scale))
-    legend = svg.Group(class_="wide", fill=MUTED)
-    x = float(LEFT)
-    for outcome in AttemptOutcome:
-        if counts[outcome]:
-            text = f"{counts[outcome]} {outcome}"
-            legend.append(mark(outcome, [(x + 7, LEGEND - 4.5)]))
-            legend.append(svg.Text(text, 12.5, round(x + 19, 1), LEGEND))
-            x += 19 + len(text) * 12.5 * LETTER + 18
-    if not counts:
-        legend.append(svg.Text("no attempt to renew on this day", 12.5, x, LEGEND))
-    if any(piece.ahead for piece in stretches(day, now)):
-        note = "pale: what comes if nothing renews it"
-        legend.append(svg.Text(note, 12.5, RIGHT, LEGEND, text_anchor="end"))
-    return legend
+def _mark(outcome: AttemptOutcome, places: Iterable[tuple[float, float]]) -> str:
+    """The marks of one outcome, as one path."""
+    shape, style = _MARKS[outcome]
+    path = "".join(f"M{x:g},{y:g}{shape}" for x, y in places)
+    return _tag("path", d=path, **style, stroke_linecap="round", stroke_linejoin="round")
+
+
+def _text(text: str, size: float, x: float, y: float, **style: object) -> str:
+    return _tag("text", escape(text), x=round(x, 1), y=y, font_size=size, **style)
+
+
+def _box(x: float, y: float, width: float, height: float, **style: object) -> str:
+    return _tag("rect", x=x, y=y, width=round(width, 1), height=height, **style)
+
+
+def _tag(name: str, *inside: str, **attributes: object) -> str:
+    """An element of XML; Python's `stroke_width` and `class_` are its `stroke-width` and `class`."""
+    listed = "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in attributes.items())
+    return f"<{name}{listed}>{''.join(inside)}</{name}>" if inside else f"<{name}{listed}/>"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from etrade_flows.status.forecast import NextRun
-from etrade_flows.status.model import SessionStatus, Source, State
+from etrade_flows.status.model import SessionStatus, Source
 from etrade_tasks.key_age import KEY_ADVICE
+from etrade_tasks.session import SessionState
 
 
 def advice_on(status: SessionStatus, *, failing: bool) -> str | None:
@@ -24,9 +25,9 @@ def advice_on(status: SessionStatus, *, failing: bool) -> str | None:
 
 
 def _while_nothing_failed(status: SessionStatus) -> str | None:
-    if status.state is State.UNKNOWN:
+    if status.state is SessionState.UNKNOWN:
         return f"run `etrade-session status --credentials {status.credentials} --check`, which asks E*TRADE."
-    if status.state is State.INACTIVE:
+    if status.state is SessionState.INACTIVE:
         wait = ", or wait for the next run" if status.next_runs else ""
         return f"run `etrade-session renew --credentials {status.credentials}`{wait}."
     if late := next((run for run in status.next_runs if run.late), None):

@@ -10,22 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from etrade_flows.report.day import (
-    KnownSession,
-    SessionDay,
-    in_order,
-    is_refusal,
-    known_session,
-)
+from etrade_flows.report.day import Standing, session_day, standing
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
 from etrade_flows.status.advice import advice_on
 from etrade_flows.status.forecast import NextRun, ScheduledRun, forecast
-from etrade_flows.status.model import Problem, Renewal, SessionStatus, Source, State, Store
+from etrade_flows.status.model import Problem, Renewal, SessionStatus, Source, Store
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ConfigurationRefused, CredentialsInvalid, ETradeError, SignInRequired
 from etrade_tasks.key_age import key_warning
-from etrade_tasks.session import TokenSession, in_utc, midnight_after
+from etrade_tasks.oauth.replies import SKEW_WARNED
+from etrade_tasks.session import SessionState, TokenSession, midnight_after
 from etrade_tasks.words import clock
 
 SHOWN_RENEWALS = 5
@@ -41,6 +36,7 @@ class SessionFacts:
         source: Where they come from.
         loaded: The credentials themselves, or why they cannot be used.
         record: The renewal that result storage holds of this very token.
+        refused: Why no renewal is recorded any more: E*TRADE refused the token, whoever asked.
         attempts: What the day's runs came to, in any order.
         scheduled: The runs that have not begun.
         checked: What E*TRADE was asked just now, and said; None if it was not asked.
@@ -50,6 +46,7 @@ class SessionFacts:
     source: Source
     loaded: ETradeCredentials | ETradeError = field(repr=False)
     record: TokenSession | None = None
+    refused: SignInRequired | None = None
     attempts: tuple[Attempt, ...] = ()
     scheduled: tuple[ScheduledRun, ...] = ()
     checked: TokenSession | ETradeError | None = None
@@ -57,9 +54,9 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """The state, why it is so, and the clocks as far as they count in that state."""
+    """How the session stands, why, and the clocks as far as they count then."""
 
-    state: State
+    state: SessionState
     message: str
     idle_at: datetime | None = None
     expires_at: datetime | None = None
@@ -79,7 +76,6 @@ def judge(facts: SessionFacts, now: datetime, reuse_window: timedelta) -> Sessio
     error = next((e for e in (facts.loaded, facts.checked) if isinstance(e, ETradeError)), None)
     renewals = sorted(_renewals(facts), key=lambda renewal: renewal.at, reverse=True)
     verdict = _verdict(facts, renewals, now, reuse_window)
-    warning = key_warning(loaded.consumer_key_issued_on, now) if loaded else None
     status = SessionStatus(
         credentials=facts.credentials,
         environment=loaded.environment if loaded else None,
@@ -94,7 +90,7 @@ def judge(facts: SessionFacts, now: datetime, reuse_window: timedelta) -> Sessio
         expires_in_seconds=_seconds(verdict.expires_at, now),
         renewals=tuple(renewals[:SHOWN_RENEWALS]),
         next_runs=tuple(_next_runs(facts, verdict, now, reuse_window)),
-        key_warning=warning,
+        key_warning=key_warning(loaded.consumer_key_issued_on, now) if loaded else None,
         error=_problem(error),
         next=None,
     )
@@ -124,11 +120,13 @@ def _renewals(facts: SessionFacts) -> Iterator[Renewal]:
     """Every attempt that is known, each from one store."""
     same = None
     if record := _last_record(facts):
-        said, store = describe(record), Store.ETRADE
+        store = Store.ETRADE
         if record is facts.record:
-            # The run that left the record says the same of it.
-            alike = [a for a in facts.attempts if (a.outcome, a.detail) == (AttemptOutcome.RENEWED, said)]
-            same, store = max(alike, key=lambda a: a.at, default=None), Store.RESULT_STORAGE
+            # It is of the last renewal, so a run that renewed and ended later left it. The clocks may differ.
+            since = record.renewed_at - SKEW_WARNED
+            renewed = (a for a in facts.attempts if a.outcome is AttemptOutcome.RENEWED and a.at >= since)
+            same, store = max(renewed, key=lambda a: a.at, default=None), Store.RESULT_STORAGE
+        said = describe(record)
         yield Renewal(at=record.renewed_at, outcome=AttemptOutcome.RENEWED, message=said, store=store)
     for attempt in facts.attempts:
         if attempt is not same:
@@ -140,89 +138,52 @@ def _renewals(facts: SessionFacts) -> Iterator[Renewal]:
 def _verdict(
     facts: SessionFacts, renewals: list[Renewal], now: datetime, reuse_window: timedelta
 ) -> _Verdict:
-    loaded = facts.loaded
+    loaded, checked = facts.loaded, facts.checked
     if isinstance(loaded, ETradeError):
-        return _Verdict(State.FAILED, loaded.message)
-    if loaded.access_token is None:
-        return _Verdict(State.SIGNED_OUT, "nobody is signed in")
-    day = _day(facts, loaded, renewals, reuse_window)
-    if day.expires_at is not None and now >= day.expires_at:
-        return _Verdict(State.EXPIRED, "its day ended at midnight US Eastern", expires_at=day.expires_at)
-    if isinstance(facts.checked, SignInRequired):
-        return _Verdict(State.SIGN_IN_REQUIRED, facts.checked.message)
-    verdict = _by_the_day(day, now)
-    if isinstance(facts.checked, ETradeError):
-        return replace(verdict, state=State.FAILED, message=facts.checked.message)
+        return _Verdict(SessionState.FAILED, loaded.message)
+    day = session_day(loaded, now, _attempts(loaded, renewals, reuse_window), _last_record(facts))
+    stands = standing(day, now)
+    refused = next((e for e in (checked, facts.refused) if isinstance(e, SignInRequired)), None)
+    if refused and not stands.state.needs_sign_in:
+        return _Verdict(SessionState.SIGN_IN_REQUIRED, refused.message)
+    verdict = _in_words(stands, day.expires_at)
+    if isinstance(checked, ETradeError) and not verdict.state.needs_sign_in:
+        return replace(verdict, state=SessionState.FAILED, message=checked.message)
     return verdict
 
 
-def _by_the_day(day: SessionDay, now: datetime) -> _Verdict:
-    """The verdict on a token whose midnight is ahead, by what its day's attempts came to."""
-    session = known_session(day)
-    since = [a for a in in_order(day) if session is None or in_utc(a.at) > session.last_used_at]
-    if refusals := [a for a in since if is_refusal(a)]:
-        return _Verdict(State.SIGN_IN_REQUIRED, f"{refusals[0].detail} ({clock(refusals[0].at)})")
-    failed = since[-1] if since and since[-1].outcome is AttemptOutcome.FAILED else None
-    return _live(day, session, failed, now)
+def _in_words(stands: Standing, expires_at: datetime | None) -> _Verdict:
+    state, session = stands.state, stands.session
+    failed = f"the renewal at {clock(stands.failed.at)} failed" if stands.failed else ""
+    if state is SessionState.SIGNED_OUT:
+        return _Verdict(state, "nobody is signed in")
+    if session and state is SessionState.EXPIRED:
+        return _Verdict(state, "its day ended at midnight US Eastern", expires_at=session.expires_at)
+    if stands.refusal:
+        return _Verdict(state, f"{stands.refusal.detail} ({clock(stands.refusal.at)})")
+    if session is None or state not in (SessionState.ACTIVE, SessionState.INACTIVE):
+        message = failed or "no renewal of this token is known"
+        return _Verdict(state, message, expires_at=expires_at, failing=bool(failed))
+    active = state is SessionState.ACTIVE
+    message = f"renewed at {clock(session.last_used_at)}" if active else "the next renewal revives it"
+    if failed:
+        message = f"{message}, but {failed}"
+    limits = (session.idle_at, session.expires_at, session.last_used_at)
+    return _Verdict(state, message, *limits, failing=bool(failed))
 
 
-def _live(day: SessionDay, session: KnownSession | None, failed: Attempt | None, now: datetime) -> _Verdict:
-    """The verdict on a token that nobody is known to have refused."""
-    said = f"the renewal at {clock(failed.at)} failed" if failed else ""
-    if session is None or not _is_renewed(day):
-        state = State.FAILED if failed else State.UNKNOWN
-        message = said or "no renewal of this token is known"
-        return _Verdict(state, message, expires_at=day.expires_at, failing=bool(failed))
-    state, message = State.ACTIVE, f"renewed at {clock(session.last_used_at)}"
-    if now >= session.idle_at:
-        state, message = State.INACTIVE, "the next renewal revives it"
-    return _Verdict(
-        state,
-        f"{message}, but {said}" if said else message,
-        session.idle_at,
-        session.expires_at,
-        session.last_used_at,
-        failing=bool(failed),
-    )
-
-
-def _is_renewed(day: SessionDay) -> bool:
-    """Whether a renewal of this token is known."""
-    return day.renewed_at is not None or any(a.outcome is AttemptOutcome.RENEWED for a in day.attempts)
-
-
-def _day(
-    facts: SessionFacts, loaded: ETradeCredentials, renewals: list[Renewal], reuse_window: timedelta
-) -> SessionDay:
-    record = _last_record(facts)
-    midnight = record.expires_at if record else None
-    if loaded.signed_in_at is not None:
-        midnight = midnight_after(loaded.signed_in_at)
+def _attempts(loaded: ETradeCredentials, renewals: list[Renewal], reuse_window: timedelta) -> list[Attempt]:
+    """The attempts that are about this token, and the renewals that they prove."""
     begun = loaded.signed_in_at
     # What came before the sign-in was another token's.
     attempts = [Attempt(r.at, r.outcome, r.message, None) for r in renewals if not begun or r.at >= begun]
-    if record is None and not any(a.outcome is AttemptOutcome.RENEWED for a in attempts):
-        attempts += _renewals_behind(attempts, begun, reuse_window)
-    return SessionDay(
-        signed_in_at=loaded.signed_in_at,
-        renewed_at=record.renewed_at if record else None,
-        idle_at=None,
-        expires_at=midnight,
-        attempts=tuple(attempts),
-        advice=None,
-    )
-
-
-def _renewals_behind(
-    attempts: list[Attempt], begun: datetime | None, reuse_window: timedelta
-) -> list[Attempt]:
-    """The renewals that others made out of the server's sight, as the runs that reused them prove.
-
-    Each is dated as early as it can be, so that no session is taken to last longer than it does.
-    """
-    reused = [a for a in attempts if a.outcome is AttemptOutcome.REUSED]
-    earliest = [max(a.at - reuse_window, begun or a.at - reuse_window) for a in reused]
-    return [Attempt(at, AttemptOutcome.RENEWED, "", None) for at in earliest]
+    if not any(a.outcome is AttemptOutcome.RENEWED for a in attempts):
+        # Others renewed out of the server's sight, as the runs that reused their renewals prove. Each is
+        # dated as early as it can be, so that no session is taken to last longer than it does.
+        reused = [a.at - reuse_window for a in attempts if a.outcome is AttemptOutcome.REUSED]
+        earliest = [max(at, begun or at) for at in reused]
+        attempts += [Attempt(at, AttemptOutcome.RENEWED, "", None) for at in earliest]
+    return attempts
 
 
 def _problem(error: ETradeError | None) -> Problem | None:

@@ -8,31 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.status.forecast import NextRun
-from etrade_tasks.session import Instant
-
-
-class State(StrEnum):
-    """How a session stands, as far as anybody but E*TRADE can say."""
-
-    ACTIVE = "active"
-    """Good by both clocks."""
-    INACTIVE = "inactive"
-    """Idle for two hours or more: a renewal revives it."""
-    EXPIRED = "expired"
-    """Past its midnight: a person signs in."""
-    SIGNED_OUT = "signed-out"
-    """The credentials hold no token: a person signs in."""
-    SIGN_IN_REQUIRED = "sign-in-required"
-    """The token was refused before its midnight: a person signs in."""
-    FAILED = "failed"
-    """The credentials cannot be used, or the last renewal failed and none is known to have worked."""
-    UNKNOWN = "unknown"
-    """No renewal is known, though the day is not over."""
-
-    @property
-    def needs_sign_in(self) -> bool:
-        """Whether nothing but a person's sign-in helps."""
-        return self in (State.EXPIRED, State.SIGNED_OUT, State.SIGN_IN_REQUIRED)
+from etrade_tasks.session import Instant, SessionState
 
 
 class Source(StrEnum):
@@ -85,7 +61,7 @@ class SessionStatus(_Model):
     environment: str | None = Field(description="`live` or `sandbox`; null if the credentials are unusable.")
     source: Source = Field(description="Where the credentials come from: `block` or `environment`.")
     as_of: Instant = Field(description="The moment that all this is judged by (UTC).")
-    state: State = Field(
+    state: SessionState = Field(
         description="`active`, `inactive`, `expired`, `signed-out`, `sign-in-required`, `failed`, `unknown`."
     )
     message: str = Field(description="Why the state is so, in words.")

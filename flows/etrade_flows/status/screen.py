@@ -9,13 +9,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etrade_flows.report.markdown import DETAIL_LENGTH, distance, moment
+from etrade_flows.report.markdown import distance, moment, shortened
 from etrade_flows.status.forecast import NextRun
-from etrade_flows.status.model import Renewal, SessionStatus, Source, State
+from etrade_flows.status.model import SessionStatus, Source
 from etrade_tasks.oauth.redaction import visible
-from etrade_tasks.session import EASTERN
+from etrade_tasks.session import EASTERN, SessionState
 
-_STYLES = {State.ACTIVE: "bold green", State.INACTIVE: "bold yellow", State.UNKNOWN: "bold yellow"}
+_STYLES = {
+    SessionState.ACTIVE: "bold green",
+    SessionState.INACTIVE: "bold yellow",
+    SessionState.UNKNOWN: "bold yellow",
+}
 _BAD = "bold red"
 _LABEL_WIDTH = 10
 _ORIGINS = {Source.BLOCK: "Prefect block", Source.ENVIRONMENT: "ETRADE_* variables"}
@@ -45,7 +49,7 @@ def screen(status: SessionStatus) -> Iterator[Row]:
     origin = ", ".join(filter(None, (status.environment, _ORIGINS[status.source])))
     yield "session", Text.assemble((status.credentials, "bold"), f" ({origin})")
     state = (status.state.value, _STYLES.get(status.state, _BAD))
-    yield "state", Text.assemble(state, f": {_shortened(status.message)}")
+    yield "state", Text.assemble(state, f": {shortened(visible(status.message))}")
     if status.next:
         yield "Next:", Text(visible(status.next), style="bold")
     if status.idle_at and status.expires_at:
@@ -69,7 +73,7 @@ def _renewals(status: SessionStatus) -> Iterator[str]:
     if not status.renewals:
         yield "none is known today"
         return
-    rows = [(_moment(one, status.as_of), one) for one in status.renewals]
+    rows = [(moment(one.at, status.as_of, EASTERN), one) for one in status.renewals]
     widths = (
         max(len(at) for at, _ in rows),
         max(len(one.outcome) for _, one in rows),
@@ -78,11 +82,7 @@ def _renewals(status: SessionStatus) -> Iterator[str]:
     for at, one in rows:
         cells = (at, one.outcome, one.store)
         padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
-        yield f"{padded}  {_shortened(one.message)}".rstrip()
-
-
-def _moment(renewal: Renewal, now: datetime) -> str:
-    return moment(renewal.at, now, EASTERN)
+        yield f"{padded}  {shortened(visible(one.message))}".rstrip()
 
 
 def _schedule(status: SessionStatus) -> Iterator[str]:
@@ -107,8 +107,3 @@ def _when(at: datetime, now: datetime) -> str:
     if local.utcoffset() == at.astimezone(EASTERN).utcoffset():
         return said
     return f"{said} ({moment(at, now, None)} {local:%Z})"
-
-
-def _shortened(text: str) -> str:
-    seen = visible(text)
-    return seen if len(seen) <= DETAIL_LENGTH else seen[: DETAIL_LENGTH - 1] + "…"

@@ -23,10 +23,10 @@ from etrade_flows.status.judgement import SessionFacts
 from etrade_flows.status.model import Source
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
-from etrade_tasks.errors import CredentialsNotFound, ETradeError
+from etrade_tasks.errors import CredentialsNotFound, ETradeError, SignInRequired
 from etrade_tasks.load_credentials import load_credentials, unusable_block
 from etrade_tasks.session import TokenSession
-from etrade_tasks.sharing.record import Records
+from etrade_tasks.sharing.record import NOTHING, Records
 
 MOST_RUNS = 200
 """How many scheduled runs the server tells of in one answer."""
@@ -55,11 +55,6 @@ def _sessions(credentials: str | None, *, check: bool) -> tuple[SessionFacts, ..
         return tuple(_facts(client, name, blocks, scheduled[name], check=check) for name in names)
 
 
-def last_record(credentials: ETradeCredentials) -> TokenSession | None:
-    """The last renewal of this token that is recorded, although its reuse window may have passed."""
-    return Records().read(credentials).session
-
-
 def _facts(
     client: SyncPrefectClient,
     name: str,
@@ -71,16 +66,18 @@ def _facts(
     source = Source.BLOCK if name in blocks else Source.ENVIRONMENT
     loaded = blocks[name] if name in blocks else _from_environment(name)
     checked: TokenSession | ETradeError | None = None
-    record = None
+    record = NOTHING
     if isinstance(loaded, ETradeCredentials) and loaded.access_token is not None:
         if check:
             checked = _check(name, loaded)
-        record = last_record(loaded)
+        record = Records().read(loaded)
+    failure = record.failure.error() if record.failure else None
     return SessionFacts(
         credentials=name,
         source=source,
         loaded=loaded,
-        record=record,
+        record=record.session,
+        refused=failure if isinstance(failure, SignInRequired) else None,
         attempts=tuple(days_attempts(client, name, now())),
         scheduled=scheduled,
         checked=checked,

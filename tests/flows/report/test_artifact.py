@@ -17,10 +17,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import State
 
 from etrade_flows import renew_access_token
+from etrade_flows.person.login import stored_credentials
 from etrade_flows.report.artifact import artifact_key
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.once_a_day import alert_is_due
 from etrade_flows.runs.tags import outcome_of
+from etrade_flows.sign_out import end_session
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
 from etrade_tasks.session import EASTERN
@@ -110,6 +112,18 @@ def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: 
     assert "sign-in required" in text.splitlines()[0]
     assert "**Next:** sign in at E" in text
     assert ["sign-in required", "reused", "renewed"] == outcomes_in(text)
+
+
+def test_sign_out_is_no_refusal(simulator: Simulator, block: str) -> None:
+    """After a person has signed out, the report says so, and nothing of a refusal by E*TRADE."""
+    renew_access_token(block)
+    end_session(block, stored_credentials(block))
+    with pytest.raises(SignInRequired):
+        renew_access_token(block)
+    text = shown(block)
+    assert "## ⛔ signed out: nobody is signed in" == text.splitlines()[0]
+    assert "refused" not in text
+    assert re.search(r"^\| over by \| \d\d:\d\d \|", text, re.MULTILINE)
 
 
 def test_session_too_short_for_a_pipeline_is_told_as_that(simulator: Simulator, block: str) -> None:

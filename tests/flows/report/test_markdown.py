@@ -38,10 +38,15 @@ def attempt(
     return Attempt(at(when), outcome, detail, took)
 
 
-def a_day(*attempts: Attempt, signed_in: str | None = "08:00", **changes: object) -> SessionDay:
-    """A day with these attempts, after a sign-in at eight."""
-    day = SessionDay(at(signed_in) if signed_in else None, None, None, None, attempts, None)
-    return dataclasses.replace(day, **changes)
+def a_day(
+    *attempts: Attempt, signed_in: str | None = "08:00", holds_token: bool = True, **changes: object
+) -> SessionDay:
+    """A day with these attempts, after a sign-in at eight that a first renewal proved."""
+    signed_in_at = at(signed_in) if signed_in and holds_token else None
+    return dataclasses.replace(SessionDay(signed_in_at, signed_in_at, None, attempts, holds_token), **changes)
+
+
+SIGNED_OUT = {"holds_token": False}
 
 
 class Rendered(HTMLParser):
@@ -95,7 +100,9 @@ def attempts_in(report: str) -> list[list[str]]:
 def limits_in(report: str) -> list[list[str]]:
     """The rows of the table of limits, its head included."""
     return [
-        row for row in Rendered(report).rows if row[0] in ("", "renewed", "goes idle", "expires", "refused")
+        row
+        for row in Rendered(report).rows
+        if row[0] in ("", "renewed", "goes idle", "expires", "refused", "over by")
     ]
 
 
@@ -114,8 +121,7 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
     took = st.none() | st.timedeltas(timedelta(0), timedelta(days=2))
     attempts = st.builds(Attempt, near, st.sampled_from(AttemptOutcome), st.text(), took)
     several = st.lists(attempts, max_size=30).map(tuple)
-    day = st.builds(SessionDay, maybe, maybe, maybe, maybe, several, st.none() | st.text())
-    return draw(day), now
+    return draw(st.builds(SessionDay, maybe, maybe, maybe, several, st.booleans())), now
 
 
 # The first line -----------------------------------------------------------------------------------------
@@ -138,7 +144,7 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
         pytest.param(
             a_day(attempt("11:00", FAILED)),
             "11:30",
-            "❌ failing: the token is inactive since 10:00",
+            "❌ failing: idle since 10:00",
             id="failing while inactive",
         ),
         pytest.param(
@@ -172,7 +178,28 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
             id="signed in after a refusal",
         ),
         pytest.param(
-            a_day(signed_in=None), "09:30", "⛔ sign-in required: no sign-in is known", id="nobody signed in"
+            a_day(attempt("09:00", SIGN_IN_REQUIRED), signed_in=None),
+            "09:30",
+            "⛔ sign-in required: E*TRADE refused the token at 09:00",
+            id="refused, undated",
+        ),
+        pytest.param(
+            a_day(attempt("08:30"), attempt("09:00", SIGN_IN_REQUIRED), **SIGNED_OUT),
+            "09:30",
+            "⛔ signed out: nobody is signed in",
+            id="signed out",
+        ),
+        pytest.param(
+            a_day(attempt("09:00", FAILED), **SIGNED_OUT),
+            "09:30",
+            "⛔ signed out: nobody is signed in",
+            id="signed out, with a wrong setting",
+        ),
+        pytest.param(
+            a_day(signed_in=None),
+            "09:30",
+            "❔ unknown: no renewal of this token is known",
+            id="nothing known",
         ),
     ],
 )
@@ -192,7 +219,8 @@ def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: str, e
 )
 def test_a_session_is_over_at_midnight(now: datetime, expected: str) -> None:
     """From its midnight on a session takes a person, however lively or failing it was."""
-    day = a_day(attempt("23:30"), attempt("23:50", FAILED))
+    later = Attempt(now, SIGN_IN_REQUIRED, "It is over.", None)
+    day = a_day(attempt("23:30"), attempt("23:50", FAILED), later)
     assert f"## ⛔ sign-in required: {expected}" == render_report("main", day, now).splitlines()[0]
 
 
@@ -215,7 +243,7 @@ def test_a_refusal_of_another_day_is_told_by_its_day() -> None:
 def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[SessionDay, datetime]) -> None:
     """Any day has a report: a line on the standing, one picture and at most ten attempts."""
     report = render_report(name, *case, BERLIN)
-    known = r"## (✅ active|⚠️ inactive|❌ failing|⛔ sign-in required): \S.*"
+    known = r"## (✅ active|⚠️ inactive|❌ failing|❔ unknown|⛔ sign-in required|⛔ signed out): \S.*"
     assert re.fullmatch(known, report.splitlines()[0])
     assert min(len(case[0].attempts), 10) == len(attempts_in(report))
     assert 1 == len(Rendered(report).images)
@@ -226,7 +254,7 @@ def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[Sessio
 
 def test_the_limits_are_told_in_both_zones_and_by_distance() -> None:
     """An operator elsewhere reads the limits by the clock on the wall and by how far off they are."""
-    day = a_day(renewed_at=at("14:05"), idle_at=at("16:05"), expires_at=midnight_after(at("14:05")))
+    day = a_day(renewed_at=at("14:05"), expires_at=midnight_after(at("14:05")))
     expected = [
         ["", "Eastern", "local (CET)", "how long"],
         ["renewed", "14:05", "20:05", "5 min ago"],
@@ -280,6 +308,14 @@ def test_a_refusal_takes_the_place_of_the_expiry() -> None:
     assert ["refused", "09:00", "45 s ago"] == limits_in(render_report("main", day, at("09:00:45")))[3]
 
 
+def test_after_a_sign_out_the_end_is_no_refusal() -> None:
+    """Who signed out was not refused: the limits say by when the session was over."""
+    day = a_day(attempt("08:30"), attempt("09:00", SIGN_IN_REQUIRED), **SIGNED_OUT)
+    report = render_report("main", day, at("09:05"))
+    assert ["over by", "09:00", "5 min ago"] == limits_in(report)[3]
+    assert "refused" not in report
+
+
 def test_without_a_session_there_are_no_limits() -> None:
     """Where nothing is known of a session, no table of dashes is shown."""
     assert [] == limits_in(render_report("main", a_day(signed_in=None), at("09:00")))
@@ -288,7 +324,7 @@ def test_without_a_session_there_are_no_limits() -> None:
 def test_an_hour_that_comes_twice_is_counted_twice() -> None:
     """Distances go by elapsed time: on the day of 25 hours midnight is 24 hours from one o'clock."""
     now = at("01:00", "2027-11-07")
-    day = SessionDay(now, None, None, None, (), None)
+    day = SessionDay(now, None, None, ())
     assert ["expires", "00:00, Mon 8 Nov", "in 1 d 0 h"] == limits_in(render_report("main", day, now))[3]
 
 
@@ -379,7 +415,7 @@ def test_no_attempts_are_told_as_none() -> None:
 def test_the_advice_is_given_above_the_tables() -> None:
     """What to do next stands where it is read first, letter for letter."""
     advice = "open Blocks > main, or set the ETRADE_* variables | and run `it`."
-    report = render_report("main", a_day(signed_in=None, advice=advice), at("09:00"))
+    report = render_report("main", a_day(), at("09:00"), advice=advice)
     assert f"Next: {advice}" in Rendered(report).text
     assert report.index("Next:") < report.index("data:image")
 
@@ -387,15 +423,15 @@ def test_the_advice_is_given_above_the_tables() -> None:
 def test_an_address_in_the_advice_can_be_followed() -> None:
     """The page to sign in at is a link, without the full stop that ends the sentence."""
     address = "https://us.etrade.com/e/t/etws/authorize?key=a_b&token=c*d%2F"
-    day = a_day(signed_in=None, advice=f"sign in at {address}. Then return.")
-    rendered = Rendered(render_report("main", day, at("09:00")))
+    advice = f"sign in at {address}. Then return."
+    rendered = Rendered(render_report("main", a_day(), at("09:00"), advice=advice))
     assert [address] == rendered.links
     assert f"Next: sign in at {address}. Then return." in rendered.text
 
 
 def test_notice_stands_above_the_tables() -> None:
     """What has no hurry is told below the headline, letter for letter."""
-    report = render_report("main", dataclasses.replace(a_day(), notice="The key | lapses."), at("09:00"))
+    report = render_report("main", a_day(), at("09:00"), notice="The key | lapses.")
     assert "⚠️ The key | lapses." in Rendered(report).text
     assert "⚠️" not in render_report("main", a_day(attempt("08:30")), at("09:00"))
 

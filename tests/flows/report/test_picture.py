@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etrade_flows.report.day import Phase, SessionDay, day_bounds, stretches
-from etrade_flows.report.picture import describe, draw_timeline
-from etrade_flows.report.shapes import HEIGHT, WIDTH
+from etrade_flows.report.day import SessionDay, day_bounds, standing, stretches
+from etrade_flows.report.picture import HEIGHT, WIDTH, describe, draw_timeline
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
-from etrade_tasks.session import EASTERN, midnight_after
+from etrade_tasks.session import EASTERN, SessionState
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, _ = AttemptOutcome
+ACTIVE, INACTIVE = SessionState.ACTIVE, SessionState.INACTIVE
 DATE = "2027-01-15"
 SVG = "{http://www.w3.org/2000/svg}"
 MARGIN = 28
@@ -37,16 +38,19 @@ def attempt(when: str | datetime, outcome: AttemptOutcome = RENEWED) -> Attempt:
 
 
 def a_day(*attempts: Attempt, signed_in: str | datetime | None = "08:00") -> SessionDay:
-    """A day with these attempts, after a sign-in at eight."""
+    """A day with these attempts, after a sign-in at eight that a first renewal proved."""
     signed_in_at = at(signed_in) if isinstance(signed_in, str) else signed_in
-    return SessionDay(signed_in_at, None, None, None, attempts, None)
+    return SessionDay(signed_in_at, signed_in_at, None, attempts)
 
 
-def phases(day: SessionDay, now: datetime) -> list[tuple[str, str, Phase, bool]]:
+SIGNED_OUT = SessionDay(None, None, None, (), signed_in=False)
+
+
+def phases(day: SessionDay, now: datetime) -> list[tuple[str, str, SessionState | None, bool]]:
     """The day's stretches, with their ends as Eastern wall-clock times."""
     return [
-        (f"{s.start.astimezone(EASTERN):%H:%M}", f"{s.end.astimezone(EASTERN):%H:%M}", s.phase, s.ahead)
-        for s in stretches(day, now)
+        (f"{s.start.astimezone(EASTERN):%H:%M}", f"{s.end.astimezone(EASTERN):%H:%M}", s.state, s.ahead)
+        for s in stretches(standing(day, now), now)
     ]
 
 
@@ -86,10 +90,8 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
     near = st.timedeltas(timedelta(hours=-30), timedelta(hours=30)).map(lambda span: now + span)
     maybe = st.none() | near
     attempts = st.builds(Attempt, near, st.sampled_from(AttemptOutcome), st.text(), st.none())
-    day = st.builds(
-        SessionDay, maybe, maybe, maybe, maybe, st.lists(attempts, max_size=40).map(tuple), st.none()
-    )
-    return draw(day), now
+    several = st.lists(attempts, max_size=40).map(tuple)
+    return draw(st.builds(SessionDay, maybe, maybe, maybe, several, st.booleans())), now
 
 
 # The day as it is read ----------------------------------------------------------------------------------
@@ -102,9 +104,9 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
             a_day(attempt("09:00"), attempt("10:30")),
             "11:00",
             [
-                ("08:00", "11:00", Phase.ACTIVE, False),
-                ("11:00", "12:30", Phase.ACTIVE, True),
-                ("12:30", "00:00", Phase.INACTIVE, True),
+                ("08:00", "11:00", ACTIVE, False),
+                ("11:00", "12:30", ACTIVE, True),
+                ("12:30", "00:00", INACTIVE, True),
             ],
             id="renewed in time",
         ),
@@ -112,11 +114,11 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
             a_day(attempt("13:40")),
             "14:00",
             [
-                ("08:00", "10:00", Phase.ACTIVE, False),
-                ("10:00", "13:40", Phase.INACTIVE, False),
-                ("13:40", "14:00", Phase.ACTIVE, False),
-                ("14:00", "15:40", Phase.ACTIVE, True),
-                ("15:40", "00:00", Phase.INACTIVE, True),
+                ("08:00", "10:00", ACTIVE, False),
+                ("10:00", "13:40", INACTIVE, False),
+                ("13:40", "14:00", ACTIVE, False),
+                ("14:00", "15:40", ACTIVE, True),
+                ("15:40", "00:00", INACTIVE, True),
             ],
             id="idle in between",
         ),
@@ -124,10 +126,10 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
             a_day(attempt("10:00"), attempt("12:01")),
             "12:01",
             [
-                ("08:00", "12:00", Phase.ACTIVE, False),
-                ("12:00", "12:01", Phase.INACTIVE, False),
-                ("12:01", "14:01", Phase.ACTIVE, True),
-                ("14:01", "00:00", Phase.INACTIVE, True),
+                ("08:00", "12:00", ACTIVE, False),
+                ("12:00", "12:01", INACTIVE, False),
+                ("12:01", "14:01", ACTIVE, True),
+                ("14:01", "00:00", INACTIVE, True),
             ],
             id="renewed at the very limit, then a minute late",
         ),
@@ -135,48 +137,55 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
             a_day(attempt("09:30", REUSED), attempt("09:40", FAILED)),
             "11:00",
             [
-                ("08:00", "10:00", Phase.ACTIVE, False),
-                ("10:00", "11:00", Phase.INACTIVE, False),
-                ("11:00", "00:00", Phase.INACTIVE, True),
+                ("08:00", "10:00", ACTIVE, False),
+                ("10:00", "11:00", INACTIVE, False),
+                ("11:00", "00:00", INACTIVE, True),
             ],
             id="what did not reach E*TRADE keeps nothing active",
         ),
         pytest.param(
             a_day(attempt("09:00", SIGN_IN_REQUIRED)),
             "11:00",
-            [("08:00", "09:00", Phase.ACTIVE, False), ("09:00", "11:00", Phase.NO_SESSION, False)],
+            [("08:00", "09:00", ACTIVE, False), ("09:00", "11:00", None, False)],
             id="refused",
         ),
         pytest.param(
             a_day(attempt("07:00", SIGN_IN_REQUIRED), attempt("07:30")),
             "08:30",
             [
-                ("08:00", "08:30", Phase.ACTIVE, False),
-                ("08:30", "10:00", Phase.ACTIVE, True),
-                ("10:00", "00:00", Phase.INACTIVE, True),
+                ("08:00", "08:30", ACTIVE, False),
+                ("08:30", "10:00", ACTIVE, True),
+                ("10:00", "00:00", INACTIVE, True),
             ],
             id="before the sign-in there is nothing",
         ),
         pytest.param(
-            a_day(signed_in=None),
+            SIGNED_OUT,
             "11:00",
-            [("00:00", "11:00", Phase.NO_SESSION, False)],
+            [("00:00", "11:00", None, False)],
             id="nobody signed in",
         ),
         pytest.param(
+            dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", FAILED))),
+            "10:00",
+            [("09:00", "10:00", ACTIVE, False)],
+            id="signed out since",
+        ),
+        pytest.param(SessionDay(at("08:00"), None, None, ()), "11:00", [], id="a token that is not proven"),
+        pytest.param(
             a_day(signed_in=at("22:30", "2027-01-14")),
             "00:20",
-            [("00:00", "00:20", Phase.NO_SESSION, False)],
+            [("00:00", "00:20", None, False)],
             id="yesterday's session",
         ),
         pytest.param(
             a_day(attempt("22:30")),
             "23:59",
             [
-                ("08:00", "10:00", Phase.ACTIVE, False),
-                ("10:00", "22:30", Phase.INACTIVE, False),
-                ("22:30", "23:59", Phase.ACTIVE, False),
-                ("23:59", "00:00", Phase.ACTIVE, True),
+                ("08:00", "10:00", ACTIVE, False),
+                ("10:00", "22:30", INACTIVE, False),
+                ("22:30", "23:59", ACTIVE, False),
+                ("23:59", "00:00", ACTIVE, True),
             ],
             id="midnight cuts it",
         ),
@@ -187,22 +196,16 @@ def test_the_day_is_read_in_stretches(day: SessionDay, now: str, expected: list[
     assert expected == phases(day, at(now))
 
 
-def test_limits_that_are_given_count_more_than_reckoned_ones() -> None:
-    """A token used by a data call stays active longer than its renewals tell."""
-    day = SessionDay(at("08:00"), at("09:00"), at("11:45"), midnight_after(at("08:00")), (), None)
-    assert ("08:00", "11:45", Phase.ACTIVE, False) == phases(day, at("12:00"))[0]
-
-
 def test_a_use_on_another_day_was_another_sessions() -> None:
     """Where nobody knows the sign-in, yesterday's renewals do not start today's session."""
     day = a_day(attempt(at("23:30", "2027-01-14")), attempt("09:00"), signed_in=None)
-    assert ("09:00", "10:00", Phase.ACTIVE, False) == phases(day, at("10:00"))[0]
+    assert ("09:00", "10:00", ACTIVE, False) == phases(day, at("10:00"))[0]
 
 
 def test_two_hours_are_two_hours_when_the_clocks_go_back() -> None:
     """A token used at 0:30 goes inactive at 1:30 by the clock, where an hour comes twice."""
     day = a_day(signed_in=at("00:30", "2027-11-07"))
-    expected = [("00:30", "01:30", Phase.ACTIVE, False), ("01:30", "05:00", Phase.INACTIVE, False)]
+    expected = [("00:30", "01:30", ACTIVE, False), ("01:30", "05:00", INACTIVE, False)]
     assert expected == phases(day, at("05:00", "2027-11-07"))[:2]
 
 
@@ -210,7 +213,7 @@ def test_two_hours_are_two_hours_when_the_clocks_go_back() -> None:
 @given(days())
 def test_stretches_follow_each_other(case: tuple[SessionDay, datetime]) -> None:
     """Whatever the day, its stretches have a length, come in order, do not overlap and stay within it."""
-    found = stretches(*case)
+    found = stretches(standing(*case), case[1])
     first, last = day_bounds(case[1])
     assert [] == [s for s in found if s.start < first or s.end > last]
     assert [] == [s for s in found if s.start >= s.end] + [
@@ -256,8 +259,7 @@ def test_a_busy_day_stays_small(case: tuple[SessionDay, datetime], count: int) -
     attempts = tuple(
         attempt(now + timedelta(minutes=i - count / 2), tuple(AttemptOutcome)[i % 4]) for i in range(count)
     )
-    busy = SessionDay(day.signed_in_at, day.renewed_at, day.idle_at, day.expires_at, attempts, None)
-    assert len(draw_timeline(busy, now)) < 12_000
+    assert len(draw_timeline(dataclasses.replace(day, attempts=attempts), now)) < 12_000
 
 
 @pytest.mark.parametrize(
@@ -345,7 +347,13 @@ def test_a_failure_is_not_hidden_by_a_renewal() -> None:
             ["first used 09:00", "now 10:00", "idle from 11:00", "over at midnight"],
             id="sign-in unknown",
         ),
-        pytest.param(a_day(signed_in=None), "10:00", ["now 10:00"], id="nobody signed in"),
+        pytest.param(SIGNED_OUT, "10:00", ["now 10:00"], id="nobody signed in"),
+        pytest.param(
+            dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", SIGN_IN_REQUIRED))),
+            "10:00",
+            ["first used 09:00", "over by 09:30", "now 10:00"],
+            id="signed out since",
+        ),
         pytest.param(
             a_day(signed_in=at("15:00", "2027-01-14")), "00:20", ["now 00:20"], id="yesterday's session"
         ),
@@ -370,7 +378,7 @@ def test_turning_points_are_named(day: SessionDay, now: str, expected: list[str]
         for text in texts(draw_timeline(day, at(now)))
         if re.search("signed|used|idle|refus|now|over", text)
     ]
-    headlines = ("Active", "Sign-in required", "pale")
+    headlines = ("Active", "Sign-in required", "Signed out", "pale")
     assert expected == [text for text in words if not text.startswith(headlines)]
 
 
@@ -380,7 +388,9 @@ def test_turning_points_are_named(day: SessionDay, now: str, expected: list[str]
         pytest.param(a_day(), "09:00", "Active", id="active"),
         pytest.param(a_day(), "11:00", "Inactive", id="inactive"),
         pytest.param(a_day(attempt("09:00", FAILED)), "09:30", "Failing", id="failing"),
-        pytest.param(a_day(signed_in=None), "09:30", "Sign-in required", id="sign-in required"),
+        pytest.param(a_day(attempt("09:00", SIGN_IN_REQUIRED)), "09:30", "Sign-in required", id="refused"),
+        pytest.param(SIGNED_OUT, "09:30", "Signed out", id="signed out"),
+        pytest.param(a_day(signed_in=None), "09:30", "Unknown", id="unknown"),
     ],
 )
 @pytest.mark.parametrize("size", ["wide", "narrow"])
@@ -448,9 +458,8 @@ NAIVE = datetime(2027, 1, 15, 9)  # noqa: DTZ001  # naive on purpose
         pytest.param(a_day(), NAIVE, id="now"),
         pytest.param(a_day(attempt(NAIVE)), at("15:00"), id="an attempt"),
         pytest.param(a_day(signed_in=NAIVE), at("15:00"), id="the sign-in"),
-        pytest.param(SessionDay(None, NAIVE, None, None, (), None), at("15:00"), id="the renewal"),
-        pytest.param(SessionDay(at("08:00"), None, NAIVE, None, (), None), at("15:00"), id="the idle limit"),
-        pytest.param(SessionDay(at("08:00"), None, None, NAIVE, (), None), at("15:00"), id="the expiry"),
+        pytest.param(SessionDay(None, NAIVE, None, ()), at("15:00"), id="the renewal"),
+        pytest.param(SessionDay(at("08:00"), None, NAIVE, ()), at("15:00"), id="the expiry"),
     ],
 )
 def test_a_datetime_without_a_zone_is_refused(day: SessionDay, now: datetime) -> None:

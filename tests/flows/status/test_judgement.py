@@ -11,7 +11,7 @@ from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
 from etrade_flows.status.forecast import ScheduledRun
 from etrade_flows.status.judgement import SessionFacts, judge
-from etrade_flows.status.model import SessionStatus, Source, State, Store
+from etrade_flows.status.model import SessionStatus, Source, Store
 from etrade_tasks import (
     ConfigurationRefused,
     CredentialsInvalid,
@@ -21,7 +21,7 @@ from etrade_tasks import (
     TokenSession,
 )
 from etrade_tasks.key_age import KEY_ADVICE
-from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW, midnight_after
+from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW, SessionState, midnight_after
 
 DAY = "2027-06-15"
 RENEWED, REUSED, REFUSED, FAILED, TOO_SHORT = AttemptOutcome
@@ -80,87 +80,111 @@ UNDATED = keys(signed_in=None)
 @pytest.mark.parametrize(
     ("known", "now", "expected"),
     [
-        pytest.param(facts(record=record(at("09:00"))), "10:59", State.ACTIVE, id="renewed"),
-        pytest.param(facts(attempt("09:00")), "10:59", State.ACTIVE, id="renewed, by the server"),
-        pytest.param(facts(record=record(at("09:00"))), "11:00", State.INACTIVE, id="idle"),
-        pytest.param(facts(attempt("09:00", REUSED)), "10:09", State.ACTIVE, id="reused"),
-        pytest.param(facts(attempt("09:00", REUSED)), "10:10", State.INACTIVE, id="reused long ago"),
-        pytest.param(facts(attempt("08:05", REUSED)), "08:10", State.ACTIVE, id="reused after the sign-in"),
+        pytest.param(facts(record=record(at("09:00"))), "10:59", SessionState.ACTIVE, id="renewed"),
+        pytest.param(facts(attempt("09:00")), "10:59", SessionState.ACTIVE, id="renewed, by the server"),
+        pytest.param(facts(record=record(at("09:00"))), "11:00", SessionState.INACTIVE, id="idle"),
+        pytest.param(facts(attempt("09:00", REUSED)), "10:09", SessionState.ACTIVE, id="reused"),
+        pytest.param(facts(attempt("09:00", REUSED)), "10:10", SessionState.INACTIVE, id="reused long ago"),
         pytest.param(
-            facts(attempt("07:00"), attempt("09:00", REUSED)), "09:05", State.ACTIVE, id="reused anew"
+            facts(attempt("08:05", REUSED)), "08:10", SessionState.ACTIVE, id="reused after the sign-in"
         ),
-        pytest.param(facts(), "08:05", State.UNKNOWN, id="nothing known"),
-        pytest.param(facts(loaded=UNDATED), "08:05", State.UNKNOWN, id="nothing known, undated"),
-        pytest.param(facts(attempt("07:00")), "08:05", State.UNKNOWN, id="another token's renewal"),
-        pytest.param(facts(attempt("07:00", REFUSED)), "08:05", State.UNKNOWN, id="another token's end"),
-        pytest.param(facts(attempt("09:00", FAILED)), "09:05", State.FAILED, id="failed"),
         pytest.param(
-            facts(attempt("09:00"), attempt("10:00", FAILED)), "10:05", State.ACTIVE, id="failing, active"
+            facts(attempt("07:00"), attempt("09:00", REUSED)), "09:05", SessionState.ACTIVE, id="reused anew"
+        ),
+        pytest.param(facts(), "08:05", SessionState.UNKNOWN, id="nothing known"),
+        pytest.param(facts(loaded=UNDATED), "08:05", SessionState.UNKNOWN, id="nothing known, undated"),
+        pytest.param(facts(attempt("07:00")), "08:05", SessionState.UNKNOWN, id="another token's renewal"),
+        pytest.param(
+            facts(attempt("07:00", REFUSED)), "08:05", SessionState.UNKNOWN, id="another token's end"
+        ),
+        pytest.param(facts(attempt("09:00", FAILED)), "09:05", SessionState.FAILED, id="failed"),
+        pytest.param(
+            facts(attempt("09:00"), attempt("10:00", FAILED)),
+            "10:05",
+            SessionState.ACTIVE,
+            id="failing, active",
         ),
         pytest.param(
             facts(attempt("09:00"), attempt("10:00", REFUSED)),
             "10:05",
-            State.SIGN_IN_REQUIRED,
+            SessionState.SIGN_IN_REQUIRED,
             id="refused",
         ),
         pytest.param(
             facts(attempt("09:00", REFUSED), loaded=UNDATED),
             "10:05",
-            State.SIGN_IN_REQUIRED,
+            SessionState.SIGN_IN_REQUIRED,
             id="refused, undated",
         ),
         pytest.param(
             facts(attempt("09:00", REFUSED), attempt("10:00"), loaded=UNDATED),
             "10:05",
-            State.ACTIVE,
+            SessionState.ACTIVE,
             id="renewed after a refusal",
         ),
         pytest.param(
             facts(attempt("09:00"), attempt("09:30", TOO_SHORT)),
             "10:05",
-            State.ACTIVE,
+            SessionState.ACTIVE,
             id="too short for a pipeline",
         ),
-        pytest.param(facts(loaded=SIGNED_OUT), "10:00", State.SIGNED_OUT, id="signed out"),
+        pytest.param(facts(loaded=SIGNED_OUT), "10:00", SessionState.SIGNED_OUT, id="signed out"),
         pytest.param(
-            facts(attempt("09:00"), loaded=SIGNED_OUT), "10:00", State.SIGNED_OUT, id="signed out after use"
+            facts(attempt("09:00"), loaded=SIGNED_OUT),
+            "10:00",
+            SessionState.SIGNED_OUT,
+            id="signed out after use",
         ),
-        pytest.param(facts(attempt("23:30")), "23:59:59", State.ACTIVE, id="active to the end"),
+        pytest.param(facts(attempt("23:30")), "23:59:59", SessionState.ACTIVE, id="active to the end"),
         pytest.param(
             facts(record=record(at("23:30")), loaded=keys(at("08:00", "2027-06-14"))),
             "00:00",
-            State.EXPIRED,
+            SessionState.EXPIRED,
             id="midnight",
         ),
         pytest.param(
             facts(record=record(at("23:30", "2027-06-14")), loaded=UNDATED),
             "00:00",
-            State.EXPIRED,
+            SessionState.EXPIRED,
             id="midnight, undated",
         ),
-        pytest.param(facts(loaded=CredentialsInvalid("It is wrong.")), "09:00", State.FAILED, id="unusable"),
-        pytest.param(facts(checked=record(at("09:00"))), "09:00", State.ACTIVE, id="check"),
+        pytest.param(
+            facts(loaded=CredentialsInvalid("It is wrong.")), "09:00", SessionState.FAILED, id="unusable"
+        ),
+        pytest.param(facts(checked=record(at("09:00"))), "09:00", SessionState.ACTIVE, id="check"),
         pytest.param(
             facts(attempt("08:30", REFUSED), checked=record(at("09:00"))),
             "09:00",
-            State.ACTIVE,
+            SessionState.ACTIVE,
             id="check after a refusal",
         ),
         pytest.param(
             facts(attempt("08:59"), checked=SignInRequired("It is dead.")),
             "09:00",
-            State.SIGN_IN_REQUIRED,
+            SessionState.SIGN_IN_REQUIRED,
             id="check refused",
         ),
         pytest.param(
             facts(attempt("08:59"), checked=RenewalFailed("No answer.")),
             "09:00",
-            State.FAILED,
+            SessionState.FAILED,
             id="check failed",
+        ),
+        pytest.param(
+            facts(attempt("08:30", REFUSED), checked=RenewalFailed("No answer.")),
+            "09:00",
+            SessionState.SIGN_IN_REQUIRED,
+            id="refused, check failed",
+        ),
+        pytest.param(
+            facts(refused=SignInRequired("It is dead.")),
+            "09:00",
+            SessionState.SIGN_IN_REQUIRED,
+            id="refused outside of any run",
         ),
     ],
 )
-def test_state(known: SessionFacts, now: str, expected: State) -> None:
+def test_state(known: SessionFacts, now: str, expected: SessionState) -> None:
     """The state follows from the token's issue, its last renewal, the day's runs and the check."""
     assert expected == judged(known, at(now)).state
 
@@ -180,13 +204,15 @@ def test_midnight_is_null_where_it_would_be_a_guess() -> None:
     assert None is judged(facts(loaded=UNDATED), at("09:00")).expires_at
 
 
-@pytest.mark.parametrize("state", [State.EXPIRED, State.SIGNED_OUT, State.SIGN_IN_REQUIRED])
-def test_an_ended_session_is_not_going_idle(state: State) -> None:
+@pytest.mark.parametrize(
+    "state", [SessionState.EXPIRED, SessionState.SIGNED_OUT, SessionState.SIGN_IN_REQUIRED]
+)
+def test_an_ended_session_is_not_going_idle(state: SessionState) -> None:
     """Once a person must sign in, there is no time to idle to count."""
     known = {
-        State.EXPIRED: facts(loaded=keys(at("08:00", "2027-06-14"))),
-        State.SIGNED_OUT: facts(loaded=SIGNED_OUT),
-        State.SIGN_IN_REQUIRED: facts(attempt("09:00", REFUSED)),
+        SessionState.EXPIRED: facts(loaded=keys(at("08:00", "2027-06-14"))),
+        SessionState.SIGNED_OUT: facts(loaded=SIGNED_OUT),
+        SessionState.SIGN_IN_REQUIRED: facts(attempt("09:00", REFUSED)),
     }[state]
     status = judged(known, at("09:30"))
     assert (state, None, None) == (status.state, status.idle_at, status.idle_in_seconds)

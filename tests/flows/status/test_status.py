@@ -25,7 +25,6 @@ from etrade_flows.access.memory import forget_sessions
 from etrade_flows.person.login import stored_credentials
 from etrade_flows.sign_out import end_session
 from etrade_flows.status.model import SessionStatus
-from etrade_flows.status.sources import last_record
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
 from etrade_tasks.sharing.record import record_key
@@ -127,6 +126,16 @@ class TestStates:
         assert (1, "unknown", []) == (code, said["state"], said["renewals"])
         assert [] == simulator.calls(RENEW)
 
+    def test_refused_outside_of_any_run(
+        self, block: str, simulator: Simulator, told: Callable[..., Told]
+    ) -> None:
+        """A refusal that no run met is known from result storage."""
+        simulator.plant(REFUSAL, path=RENEW)
+        with pytest.raises(SignInRequired):
+            active_session(block)
+        code, said = told()
+        assert (4, "sign-in-required") == (code, said["state"])
+
     def test_unusable_block(self, block: str, told: Callable[..., Told]) -> None:
         """A block that does not fit its fields is told of with the field, and the others are still told."""
         with get_client(sync_client=True) as client:
@@ -198,8 +207,7 @@ def test_corrupt_record_counts_as_none(block: str, content: str, told: Callable[
     """A record that cannot be read is as good as none."""
     active_session(block)
     record_file(block).write_text(content)
-    assert None is last_record(stored_credentials(block))
-    assert "unknown" == told()[1]["state"]
+    assert ("unknown", []) == (told()[1]["state"], told()[1]["renewals"])
 
 
 class TestCheck:
