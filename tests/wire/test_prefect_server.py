@@ -12,8 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from etrade_flows.cli import app as cli
-from etrade_flows.doctor.facts import Facts
-from etrade_flows.doctor.server import check_server
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.server import check_server
 from etrade_flows.runs.server import prefect_reached, spare_this_machine_the_proxy
 from etrade_tasks.errors import PrefectUnavailable
 

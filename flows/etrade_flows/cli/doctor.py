@@ -11,8 +11,8 @@ from rich.text import Text
 
 from etrade_flows.cli.login import BlockName
 from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs
-from etrade_flows.doctor.diagnosis import Finding, Health, as_object, has_problem, summary
-from etrade_flows.doctor.examination import examine
+from etrade_flows.health.examination import examine
+from etrade_flows.health.findings import Finding, Health, as_object, has_problem, summary
 from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.oauth.redaction import visible
 

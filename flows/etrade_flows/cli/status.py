@@ -8,10 +8,10 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs, report_error
-from etrade_flows.status.judgement import judge
-from etrade_flows.status.model import SessionStatus, StatusReport
-from etrade_flows.status.screen import show
-from etrade_flows.status.sources import session_facts
+from etrade_flows.health.judgement import judge
+from etrade_flows.health.model import SessionStatus, StatusReport
+from etrade_flows.health.screen import show
+from etrade_flows.health.sources import session_facts
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.session import SessionState

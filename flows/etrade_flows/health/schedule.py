@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.server.schemas.schedules import SCHEDULE_TYPES
 from pydantic import TypeAdapter
 
-from etrade_flows.doctor.deployment import active_schedules, require_active
-from etrade_flows.doctor.diagnosis import Finding, ok, problem
-from etrade_flows.doctor.facts import Facts
+from etrade_flows.health.deployment import active_schedules, require_active
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Finding, ok, problem
 from etrade_tasks.clock import now
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, midnight_after
 from etrade_tasks.words import eastern_words

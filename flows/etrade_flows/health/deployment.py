@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import DeploymentSchedule, WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
-from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem
-from etrade_flows.doctor.facts import Facts
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Finding, SkipCheck, ok, problem
 from etrade_flows.runs.names import RENEWAL
 from etrade_tasks.credentials import DEFAULT_NAME
 

@@ -17,7 +17,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
-from etrade_flows.doctor.diagnosis import SkipCheck
+from etrade_flows.health.findings import SkipCheck
 from etrade_flows.runs.history import renewal_flow
 from etrade_flows.runs.names import SIGN_IN
 from etrade_flows.runs.server import prefect_tls_failure

@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from etrade_flows.health.forecast import ScheduledRun
+from etrade_flows.health.judgement import SessionFacts, judge
+from etrade_flows.health.model import SessionStatus, Source, Store
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
-from etrade_flows.status.forecast import ScheduledRun
-from etrade_flows.status.judgement import SessionFacts, judge
-from etrade_flows.status.model import SessionStatus, Source, Store
 from etrade_tasks import (
     ConfigurationRefused,
     CredentialsInvalid,

@@ -21,11 +21,11 @@ from prefect.settings import (
 )
 
 from etrade_flows.cli import app as cli
-from etrade_flows.doctor import examination
-from etrade_flows.doctor.data_call import PATH
-from etrade_flows.doctor.diagnosis import Finding, Health, SkipCheck, find, ok, problem, summary, warning
-from etrade_flows.doctor.examination import CHECKS, examine
-from etrade_flows.doctor.facts import Facts
+from etrade_flows.health import examination
+from etrade_flows.health.data_call import PATH
+from etrade_flows.health.examination import CHECKS, examine
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Finding, Health, SkipCheck, find, ok, problem, summary, warning
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from etrade_flows.health.forecast import NextRun
 from etrade_flows.runs.attempts import AttemptOutcome
-from etrade_flows.status.forecast import NextRun
 from etrade_tasks.session import Instant, SessionState
 
 

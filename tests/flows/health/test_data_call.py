@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from etrade_flows.doctor.data_call import PATH, check_data_call
-from etrade_flows.doctor.diagnosis import Health, SkipCheck
-from etrade_flows.doctor.facts import Facts
+from etrade_flows.health.data_call import PATH, check_data_call
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Health, SkipCheck
 from etrade_flows.person.login import without_token
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials

@@ -13,10 +13,10 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.schedules import CronSchedule
 
-from etrade_flows.doctor.deployment import check_deployment, check_worker
-from etrade_flows.doctor.diagnosis import Health, SkipCheck
-from etrade_flows.doctor.facts import Facts
-from etrade_flows.doctor.schedule import check_schedule
+from etrade_flows.health.deployment import check_deployment, check_worker
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Health, SkipCheck
+from etrade_flows.health.schedule import check_schedule
 from etrade_flows.runs.history import FLOW_NAME
 
 HOURLY = CronSchedule(cron="0 1-23 * * *", timezone="America/New_York")

@@ -16,11 +16,11 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import ValidationError
 
 from etrade_flows.access.renewal import renew_loaded
+from etrade_flows.health.forecast import ScheduledRun
+from etrade_flows.health.judgement import SessionFacts
+from etrade_flows.health.model import Source
 from etrade_flows.runs.history import days_attempts, renewal_flow
 from etrade_flows.runs.server import RETRIES, prefect_reached
-from etrade_flows.status.forecast import ScheduledRun
-from etrade_flows.status.judgement import SessionFacts
-from etrade_flows.status.model import Source
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import CredentialsNotFound, ETradeError, SignInRequired

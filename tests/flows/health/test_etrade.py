@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from etrade_flows.doctor.diagnosis import Finding, Health, SkipCheck
-from etrade_flows.doctor.etrade import (
+from etrade_flows.health.etrade import (
     check_addresses,
     check_clock,
     check_consumer_key,
     check_etrade,
     check_key_age,
 )
-from etrade_flows.doctor.facts import Facts
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Finding, Health, SkipCheck
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials
 from etrade_tasks.clock import use_clock

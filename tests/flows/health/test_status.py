@@ -22,9 +22,9 @@ from prefect.states import Late
 
 from etrade_flows import active_session, renew_access_token
 from etrade_flows.access.memory import forget_sessions
+from etrade_flows.health.model import SessionStatus
 from etrade_flows.person.login import stored_credentials
 from etrade_flows.sign_out import end_session
-from etrade_flows.status.model import SessionStatus
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
 from etrade_tasks.sharing.record import record_key

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from etrade_flows.health.advice import advice_on
+from etrade_flows.health.forecast import NextRun, ScheduledRun, forecast
+from etrade_flows.health.model import Problem, Renewal, SessionStatus, Source, Store
 from etrade_flows.report.day import Standing, session_day, standing
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
-from etrade_flows.status.advice import advice_on
-from etrade_flows.status.forecast import NextRun, ScheduledRun, forecast
-from etrade_flows.status.model import Problem, Renewal, SessionStatus, Source, Store
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ConfigurationRefused, CredentialsInvalid, ETradeError, SignInRequired
 from etrade_tasks.key_age import key_warning

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from etrade_flows.doctor.diagnosis import Finding, ok, problem, warning
-from etrade_flows.doctor.facts import Facts
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Finding, ok, problem, warning
 
 DISTRIBUTION = "prefect-etrade"
 

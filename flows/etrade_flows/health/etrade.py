@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
-from etrade_flows.doctor.facts import Exchange, Facts
+from etrade_flows.health.facts import Exchange, Facts
+from etrade_flows.health.findings import Finding, SkipCheck, ok, problem, warning
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.key_age import KEY_ADVICE, key_warning, lapses_on

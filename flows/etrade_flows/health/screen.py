@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from etrade_flows.health.forecast import NextRun
+from etrade_flows.health.model import SessionStatus, Source
 from etrade_flows.report.markdown import distance, moment, shortened
-from etrade_flows.status.forecast import NextRun
-from etrade_flows.status.model import SessionStatus, Source
 from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import EASTERN, SessionState
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prefect.client.schemas.objects import DeploymentSchedule
 
-from etrade_flows.doctor.diagnosis import Health
-from etrade_flows.doctor.schedule import Gap, days_to_look_at, judge, worst_gap
+from etrade_flows.health.findings import Health
+from etrade_flows.health.schedule import Gap, days_to_look_at, judge, worst_gap
 from etrade_tasks.session import REUSE_WINDOW
 
 ORDINARY, SPRING, AUTUMN = date(2027, 6, 15), date(2028, 3, 12), date(2027, 11, 7)

@@ -6,8 +6,8 @@ import prefect
 from packaging.version import Version
 from prefect.exceptions import ObjectNotFound
 
-from etrade_flows.doctor.diagnosis import Finding, ok, problem, warning
-from etrade_flows.doctor.facts import Facts, Place
+from etrade_flows.health.facts import Facts, Place
+from etrade_flows.health.findings import Finding, ok, problem, warning
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsInvalid, ETradeError
 from etrade_tasks.settings import renewal_settings

@@ -9,8 +9,8 @@ from __future__ import annotations
 import httpx
 
 from etrade_flows.access.clients import judge_answer
-from etrade_flows.doctor.diagnosis import Finding, SkipCheck, ok, problem, warning
-from etrade_flows.doctor.facts import Facts
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Finding, SkipCheck, ok, problem, warning
 from etrade_tasks.oauth.replies import Outcome
 from etrade_tasks.oauth.tls import tls_failure
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from etrade_flows.status.forecast import NextRun
-from etrade_flows.status.model import SessionStatus, Source
+from etrade_flows.health.forecast import NextRun
+from etrade_flows.health.model import SessionStatus, Source
 from etrade_tasks.key_age import KEY_ADVICE
 from etrade_tasks.session import SessionState
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from etrade_flows.doctor.deployment import lack, ways_to_deploy
-from etrade_flows.doctor.diagnosis import Finding, Health, ok, warning
-from etrade_flows.doctor.facts import Facts
+from etrade_flows.health.deployment import lack, ways_to_deploy
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Finding, Health, ok, warning
 from etrade_flows.news.automations import NAMES
 from etrade_flows.runs.names import SIGN_IN
 

@@ -1,1 +1,0 @@
-"""What `etrade-session doctor` looks at. `examination` holds the list of checks."""

@@ -1,1 +1,0 @@
-"""What `etrade-session status` tells of each session. `judgement` brings it together."""
