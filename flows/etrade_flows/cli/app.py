@@ -30,7 +30,7 @@ from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.errors import ETradeError, SignInRequired
 
 SIMULATOR_PORT = 8765
-"""Where the simulator listens unless told otherwise."""
+"""Where the simulator listens by default."""
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
 
@@ -75,7 +75,7 @@ def renew(
     force
         Renew even though an earlier renewal still answers.
     required_for
-        How long the session must last yet, as in 90m or 2h: if midnight US Eastern comes sooner, nothing is
+        How long the session must still last, as in 90m or 2h: if midnight US Eastern comes sooner, nothing is
         called, and the command exits with 4.
     as_json
         Print one JSON object and nothing else.
@@ -143,7 +143,7 @@ def _simulator_is_installed() -> bool:
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
     """What the command exits with; where Ctrl+C ends this process, nothing of the command goes on."""
-    # In a session of its own Ctrl+C does not reach it: each of its processes would tell of that at length.
+    # In a session of its own Ctrl+C does not reach it: each of its processes would print a traceback.
     with subprocess.Popen(command, env=environment, start_new_session=True) as process:  # noqa: S603
         try:
             return process.wait()

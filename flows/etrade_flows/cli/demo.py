@@ -55,7 +55,7 @@ class Day:
 
 
 def run(console: Console) -> None:
-    """Live through the day and tell it.
+    """Live through the day, and print what happens.
 
     Raises:
         UnexpectedError: A step did not do what it should.
@@ -78,9 +78,9 @@ def run(console: Console) -> None:
             day.pass_time(timedelta(minutes=20), "twenty minutes pass")
             _renew(day, simulator, console, expect_calls=0)
         day.pass_time(timedelta(hours=13), "midnight US Eastern passes")
-        told = _expect_sign_in(day, simulator, console)
-    console.print("\n What the person is told:")
-    said = f"{escape(told.message)}\n[bold]Next:[/] {escape(told.advice)}"
+        error = _expect_sign_in(day, simulator, console)
+    console.print("\n What the person reads:")
+    said = f"{escape(error.message)}\n[bold]Next:[/] {escape(error.advice)}"
     console.print(Padding(said, (0, 3, 1, 3)))
     console.print(' In a pipeline, before its first call: [bold]renew_access_token("etrade")[/]\n')
 

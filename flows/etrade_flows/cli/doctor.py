@@ -34,7 +34,7 @@ def doctor(
     credentials: BlockName = DEFAULT_NAME,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Look at all that a renewal needs, and say what to mend. The report is safe to show in public.
+    """Check everything that a renewal needs, and say what to fix. The report is safe to show in public.
 
     It makes two calls to E*TRADE, one of them for data if somebody is signed in, and tries the result storage
     and the locks with a probe. Exits with 1 if there is a problem.
@@ -47,7 +47,7 @@ def doctor(
         Print one JSON object and nothing else.
     """
     quiet_console_logs()
-    with plain_console(stderr=True).status("Looking at all that a renewal needs"):
+    with plain_console(stderr=True).status("Checking what a renewal needs"):
         findings = examine(credentials)
     if as_json:
         print(json.dumps(as_object(credentials, findings), indent=2))

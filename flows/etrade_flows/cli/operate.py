@@ -54,12 +54,12 @@ def alerts(
     keep_open_for: timedelta = KEEP_OPEN_FOR,
     rerun: bool = False,
 ) -> int:
-    """Install the automations that tell people of a session, or bring them up to date.
+    """Install the automations that notify people about a session, or bring them up to date.
 
     Parameters
     ----------
     notify
-        The notification block to tell through, as TYPE/NAME, such as slack-webhook/operators.
+        The notification block to send through, as TYPE/NAME, such as slack-webhook/operators.
     sign_in_deployment
         The deployment to start when a sign-in is due, as FLOW/NAME; left out where it does not exist.
     keep_open_for

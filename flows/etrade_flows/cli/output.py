@@ -64,10 +64,10 @@ def report_error(error: ETradeError, *, as_json: bool = False) -> None:
     """Show what happened and what to do: on standard error, or as one JSON object on standard output."""
     if as_json:
         state = "sign-in-required" if isinstance(error, SignInRequired) else "failed"
-        told = {"message": error.message, "advice": error.advice, **error.facts}
+        shown = {"message": error.message, "advice": error.advice, **error.facts}
         if error.expires_at is not None:
-            told["expires_at"] = in_utc(error.expires_at).isoformat()
-        _print_json({"state": state, "error": type(error).__name__, **told})
+            shown["expires_at"] = in_utc(error.expires_at).isoformat()
+        _print_json({"state": state, "error": type(error).__name__, **shown})
         return
     console = plain_console(stderr=True)
     console.print(Text.assemble((type(error).__name__, "bold red"), ": ", visible(error.message)))

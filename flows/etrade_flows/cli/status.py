@@ -29,16 +29,15 @@ def status(
     check: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Tell how each session stands, until when, and what the schedule will do next.
+    """Show how each session stands, until when, and what the schedule will do next.
 
-    What is told comes from the credentials, from result storage and from the Prefect server; E*TRADE is
-    called with --check alone.
+    It reads the credentials, the result storage and the Prefect server; it calls E*TRADE only with --check.
 
     Parameters
     ----------
     credentials
         The name of the credentials block; without such a block the `ETRADE_*` variables are used. Unless
-        given, every block is told of.
+        given, every block is shown.
     check
         Ask E*TRADE. That takes a renewal, so each session is renewed, whatever is recorded.
     as_json

@@ -1,18 +1,28 @@
-"""What renews by schedule: the deployment, and something alive that runs it."""
+"""What renews by schedule, and what people need for a sign-in: deployments, workers, schedules, alerts.
+
+No renewal depends on the sign-in in the UI or on the alerts, so what they lack is a warning.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import DeploymentSchedule, WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
-from etrade_flows.health.facts import Facts
-from etrade_flows.health.findings import Finding, SkipCheck, ok, problem
-from etrade_flows.runs.names import RENEWAL
-from etrade_tasks.credentials import DEFAULT_NAME
+from etrade_flows.health.facts import Facts, meant
+from etrade_flows.health.findings import Finding, Health, SkipCheck, ok, problem, warning
+from etrade_flows.health.schedule import days_to_look_at, judge, worst_gap
+from etrade_flows.news.automations import NAMES
+from etrade_flows.runs.names import RENEWAL, SIGN_IN
+from etrade_tasks.clock import now
+
+_INSTALL = (
+    "create a notification block (Prefect UI > Blocks), and run `etrade-session alerts --notify TYPE/NAME`."
+)
 
 
 def ways_to_deploy(credentials: str) -> str:
@@ -26,6 +36,7 @@ def _serve(credentials: str) -> str:
 
 def check_deployment(facts: Facts) -> Finding:
     """Whether a deployment renews these credentials by schedule."""
+    facts.require_lasting_server()
     if not facts.deployments:
         return problem(f"The flow {RENEWAL} is not deployed.", f"run {ways_to_deploy(facts.name)}.")
     meant = [each for each in facts.deployments if _schedules(each, facts.name)]
@@ -55,6 +66,46 @@ def check_worker(facts: Facts) -> Finding:
     return ok(f"Something alive runs {', '.join(map(_label, deployments))}.")
 
 
+def check_schedule(facts: Facts) -> Finding:
+    """Whether each run comes before the token of the one before it goes idle."""
+    deployments = require_active(facts)
+    schedules = [each for deployment in deployments for each in active_schedules(deployment, facts.name)]
+    return judge(worst_gap(schedules, days_to_look_at(now())), facts.settings.reuse_window)
+
+
+def check_alerts(facts: Facts) -> Finding:
+    """Whether the automations that notify people are there, and switched on."""
+    with facts.lasting_client() as client:
+        found = {name: client.read_automations_by_name(name) for name in NAMES.values()}
+    if not any(found.values()):
+        return warning(
+            "Nobody is notified when a sign-in is due or a renewal fails, but by automations of your own.",
+            _INSTALL,
+        )
+    if missing := [f"`{name}`" for name, automations in found.items() if not automations]:
+        return warning(f"Not all alerts are installed; missing: {', '.join(missing)}.", _INSTALL)
+    on = {name for name, automations in found.items() if any(each.enabled for each in automations)}
+    if off := [f"`{name}`" for name in found if name not in on]:
+        says = f"Switched off: {', '.join(off)}."
+        return warning(says, "switch it on in the Prefect UI (Automations), if it is missed.")
+    return ok("The automations that notify people are installed and on.")
+
+
+def check_sign_in(facts: Facts) -> Finding:
+    """Whether a person can sign in in the Prefect UI: the flow is deployed, and something alive runs it."""
+    if not facts.sign_ins:
+        return warning(
+            f"The flow {SIGN_IN} is not deployed: `etrade-session login` alone can sign in.",
+            f"run {ways_to_deploy(facts.name)}.",
+        )
+    with facts.client() as client:
+        lacks = {f"{SIGN_IN}/{each.name}": lack(client, each, SIGN_IN) for each in facts.sign_ins}
+    if alive := [label for label, lacking in lacks.items() if lacking is None]:
+        return ok(f"A person can sign in in the Prefect UI: {', '.join(alive)}.")
+    first = next(lacking for lacking in lacks.values() if lacking is not None)
+    return replace(first, verdict=Health.WARNING)
+
+
 def active_deployments(facts: Facts) -> list[DeploymentResponse]:
     """The deployments that are on and have an active schedule for these credentials."""
     return [
@@ -70,6 +121,7 @@ def require_active(facts: Facts) -> list[DeploymentResponse]:
     Raises:
         SkipCheck: There is none.
     """
+    facts.require_lasting_server()
     if found := active_deployments(facts):
         return found
     raise SkipCheck(f"Nothing renews {facts.name!r} by schedule.", first="deployment")
@@ -82,8 +134,7 @@ def active_schedules(deployment: DeploymentResponse, name: str) -> Iterator[Depl
 
 def _schedules(deployment: DeploymentResponse, name: str) -> list[DeploymentSchedule]:
     """The schedules that renew these credentials; a schedule's own parameters come first."""
-    default = {"credentials": DEFAULT_NAME} | deployment.parameters
-    return [each for each in deployment.schedules if name == (default | each.parameters)["credentials"]]
+    return [each for each in deployment.schedules if meant(deployment.parameters, each.parameters) == name]
 
 
 def lack(client: SyncPrefectClient, deployment: DeploymentResponse, flow: str) -> Finding | None:
@@ -121,7 +172,7 @@ def _lack_of_process(deployment: DeploymentResponse, label: str) -> Finding | No
     # The server counts a served deployment as ready for a minute after its process last asked for runs.
     if deployment.status is not None and deployment.status.value == "READY":
         return None
-    served = deployment.parameters.get("credentials", DEFAULT_NAME)
+    served = meant(deployment.parameters)
     return problem(f"The process that serves {label} does not run.", f"run {_serve(served)}.")
 
 

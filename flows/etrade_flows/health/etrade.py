@@ -1,20 +1,32 @@
-"""E*TRADE: whether it answers, whether it takes the consumer key, and how far the two clocks differ.
+"""E*TRADE: whether it answers and takes the key and the token, and how far the two clocks differ.
 
-One request-token call tells all of it. It is signed with the consumer key alone, and changes nothing.
+One request-token call shows most of it. It is signed with the consumer key alone, and changes nothing. Which
+environment the key is of, OAuth calls do not show: E*TRADE takes both kinds of key at one address there. Only
+a data call does, and it needs a token; so it is made where somebody is signed in. For the token it is a use
+like any other.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import httpx
+
+from etrade_flows.access.clients import judge_answer
 from etrade_flows.health.facts import Exchange, Facts
 from etrade_flows.health.findings import Finding, SkipCheck, ok, problem, warning
+from etrade_flows.report.day import session_day, standing
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.key_age import KEY_ADVICE, key_warning, lapses_on
 from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL
 from etrade_tasks.oauth.authorization import granted
 from etrade_tasks.oauth.replies import SKEW_REFUSED, SKEW_WARNED, Outcome, classify, clock_advice, http_date
+from etrade_tasks.oauth.tls import tls_failure
+from etrade_tasks.session import SessionState
+
+DATA_PATH = "/v1/accounts/list.json"
+"""The data call that is made; of its answer only status and problem are read."""
 
 _DATE_RESOLUTION = timedelta(seconds=1)  # of the HTTP header, which drops the rest
 _SANDBOX_OAUTH = f"{API_URLS['sandbox']}/oauth"
@@ -60,16 +72,41 @@ def check_consumer_key(facts: Facts) -> Finding:
 
 
 def check_key_age(facts: Facts) -> Finding:
-    """Whether the consumer key lapses soon, by the date that a person told."""
+    """Whether the consumer key lapses soon, by the date of issue in the credentials."""
     issued_on = facts.credentials.consumer_key_issued_on
     if said := key_warning(issued_on, now()):
         return warning(said, KEY_ADVICE)
     if issued_on is None:
         return ok(
-            "Nobody told when the consumer key was issued "
+            "It is not known when the consumer key was issued "
             f"(`etrade-session login --credentials {facts.name} --key-issued-on DATE`)."
         )
     return ok(f"The consumer key serves until {lapses_on(issued_on)} or so.")
+
+
+def check_data_call(facts: Facts) -> Finding:
+    """Whether a data call is served."""
+    credentials = facts.credentials
+    if standing(session_day(credentials, now()), now()).state is SessionState.SIGNED_OUT:
+        raise SkipCheck(
+            "Nobody is signed in, so no data call can be tried.",
+            first=f"etrade-session login --credentials {facts.name}",
+        )
+    api = f"E*TRADE's {credentials.environment} API"
+    try:
+        with credentials.get_client() as client:
+            response = client.get(DATA_PATH)
+    except httpx.TransportError as error:
+        tls = tls_failure(error)
+        why = f"TLS: {tls.reason}" if tls else type(error).__name__
+        return problem(
+            f"{api} gives no answer ({why}).",
+            (tls and tls.remedy)
+            or "check this machine's network and proxy, and the API address of the credentials.",
+        )
+    if response.is_success:
+        return ok(f"{api} serves the key and the token.")
+    return _not_served(facts.name, api, response)
 
 
 def check_addresses(facts: Facts) -> Finding:
@@ -136,3 +173,30 @@ def _mismatched(credentials: ETradeCredentials) -> str | None:
     if credentials.environment == "live" and credentials.oauth_base_url == _SANDBOX_OAUTH:
         return "the OAuth address"
     return None
+
+
+def _not_served(name: str, api: str, response: httpx.Response) -> Finding:
+    """What a call that was not served says of the key and the token."""
+    verdict = judge_answer(response)
+    if (verdict.problem or "").startswith("consumer_key"):
+        return problem(
+            f"{api} refuses the consumer key ({verdict.problem}): it is of the other environment, or it has "
+            "lapsed.",
+            f"correct the environment of the credentials (Prefect UI > Blocks > {name} > Edit, or "
+            "ETRADE_ENVIRONMENT), or get a new key from E*TRADE.",
+        )
+    if verdict.problem == "signature_invalid":
+        return problem(
+            f"{api} refuses the signature: a secret is mistyped, still percent-encoded, or another token's.",
+            f"run `etrade-session login --credentials {name}`, which stores a token with its own secret; see "
+            "to `consumer-key` first if it is a problem too.",
+        )
+    if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
+        return warning(
+            f"{api} does not serve the token now ({verdict.problem or f'status {response.status_code}'}).",
+            f"run `etrade-session renew --credentials {name}`, which says whether a sign-in is due.",
+        )
+    return warning(
+        f"{api} did not serve the call (status {response.status_code}).",
+        "run `etrade-session doctor` again in some minutes; if it stays so, look at E*TRADE's status.",
+    )

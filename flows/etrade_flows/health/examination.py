@@ -7,28 +7,33 @@ from functools import partial
 
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from etrade_flows.health.data_call import check_data_call
-from etrade_flows.health.deployment import check_deployment, check_worker
+from etrade_flows.health.deployment import (
+    check_alerts,
+    check_deployment,
+    check_schedule,
+    check_sign_in,
+    check_worker,
+)
 from etrade_flows.health.etrade import (
     check_addresses,
     check_clock,
     check_consumer_key,
+    check_data_call,
     check_etrade,
     check_key_age,
 )
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, find
-from etrade_flows.health.people import check_alerts, check_sign_in
-from etrade_flows.health.schedule import check_schedule
 from etrade_flows.health.server import (
     check_block_type,
     check_credentials,
+    check_httpx2,
     check_server,
     check_server_version,
     check_settings,
+    check_versions,
 )
 from etrade_flows.health.storage import check_locks, check_result_storage, check_sharing
-from etrade_flows.health.versions import check_httpx2, check_versions
 
 SERVER_SECONDS = 10.0
 """How long one answer of the Prefect server is waited for."""

@@ -1,65 +1,47 @@
-"""What several checks rest on, each found out once and when it is first asked for."""
+"""What `status` and `doctor` rest on: each fact is found out once, when it is first asked for.
+
+It comes from the settings, the Prefect server, the result storage and, if it is to be asked, E*TRADE.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Any
+from uuid import UUID
 
-import httpx
-from prefect.client.base import ServerType, determine_server_type
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import get_current_settings
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from pydantic import ValidationError
 
 from etrade_flows.health.findings import SkipCheck
-from etrade_flows.runs.history import renewal_flow
+from etrade_flows.health.forecast import ScheduledRun
+from etrade_flows.health.model import Source
+from etrade_flows.health.place import Place, Server, find_server
+from etrade_flows.runs.attempts import Attempt
+from etrade_flows.runs.history import days_attempts, renewal_flow
 from etrade_flows.runs.names import SIGN_IN
-from etrade_flows.runs.server import prefect_tls_failure
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials, credentials_from_environment
-from etrade_tasks.errors import CredentialsInvalid, CredentialsNotFound, ETradeError
-from etrade_tasks.load_credentials import load_block
-from etrade_tasks.oauth.addresses import is_loopback
+from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
+from etrade_tasks.errors import CredentialsInvalid, ETradeError
+from etrade_tasks.load_credentials import load_credentials, unusable_block
 from etrade_tasks.oauth.authorization import try_request_token
 from etrade_tasks.oauth.replies import RenewalReply
 from etrade_tasks.settings import RenewalSettings, renewal_settings
-from etrade_tasks.sharing.record import Block, Folder, open_storage
+from etrade_tasks.sharing.record import NOTHING, Block, Folder, Record, Records, open_storage
 
 CALL_LIMIT = timedelta(seconds=5)
 """The longest that E*TRADE's answer is waited for."""
 
-
-class Place(StrEnum):
-    """Where the Prefect server is, in words that name no host."""
-
-    CLOUD = "Prefect Cloud"
-    HERE = "the Prefect server on this machine"
-    ELSEWHERE = "the Prefect server on another machine"
-    TEMPORARY = "the temporary Prefect server"
-    NOWHERE = "no Prefect server"
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where the server is, and how it failed.
-
-    Attributes:
-        place: Where it is.
-        failure: The error's class, or the HTTP status; None if it answers.
-        refused: It answers, and does not let this machine in.
-        remedy: What to do about the failure, where TLS failed and says it; None to go by the place.
-    """
-
-    place: Place
-    failure: str | None = None
-    refused: bool = False
-    remedy: str | None = None
+MOST_RUNS = 200
+"""How many scheduled runs the server gives in one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +58,10 @@ class Exchange:
 
 
 class Facts:
-    """What the checks rest on.
+    """The facts about the credentials of one name, and about what renews them.
+
+    A fact that cannot be found out because another one is missing raises `SkipCheck`, which says what to see
+    to first.
 
     Args:
         name: The credentials' name.
@@ -88,22 +73,7 @@ class Facts:
     @cached_property
     def server(self) -> Server:
         """Where the server is and whether it answers. Starts a temporary one where Prefect would."""
-        place = _place()
-        if place is Place.NOWHERE:
-            return Server(place, failure="PREFECT_API_URL is not set")
-        try:
-            with get_client(sync_client=True) as client:
-                client.read_flows(limit=1)
-        except PrefectHTTPStatusError as error:
-            status = error.response.status_code
-            refused = status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
-            return Server(place, f"status {status}", refused=refused)
-        except Exception as error:  # noqa: BLE001  # a server that cannot be started raises many kinds
-            tls = prefect_tls_failure(error)
-            if tls is None:
-                return Server(place, type(error).__name__)
-            return Server(place, f"TLS: {tls.reason}", remedy=tls.remedy)
-        return Server(place)
+        return find_server()
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
@@ -118,13 +88,12 @@ class Facts:
 
     @contextmanager
     def lasting_client(self) -> Iterator[SyncPrefectClient]:
-        """As `client`, of a server that is there when nobody looks.
+        """As `client`, of a server that stays when nobody looks.
 
         Raises:
             SkipCheck: The server does not answer, or is a temporary one.
         """
-        if self.server.place is Place.TEMPORARY:
-            raise SkipCheck("A temporary Prefect server runs no deployment.", first="server")
+        self.require_lasting_server()
         with self.client() as client:
             yield client
 
@@ -137,55 +106,93 @@ class Facts:
         if self.server.failure is not None:
             raise SkipCheck("The Prefect server does not answer.", first="server")
 
+    def require_lasting_server(self) -> None:
+        """Go on only if the server stays when nobody looks; else raise `SkipCheck`."""
+        if self.server.place is Place.TEMPORARY:
+            raise SkipCheck("A temporary Prefect server runs no deployment.", first="server")
+        self.require_server()
+
     @cached_property
     def deployments(self) -> list[DeploymentResponse]:
-        """The deployments of the flow `renew-access-token`.
-
-        Raises:
-            SkipCheck: There is no lasting server.
-        """
-        with self.lasting_client() as client:
+        """The deployments of the flow `renew-access-token`; a missing server raises `SkipCheck`."""
+        with self.client() as client:
             return client.read_deployments(flow_filter=renewal_flow())
 
     @cached_property
     def sign_ins(self) -> list[DeploymentResponse]:
-        """The deployments of the flow `sign-in`.
-
-        Raises:
-            SkipCheck: There is no lasting server.
-        """
+        """The deployments of the flow `sign-in`; a missing or temporary server raises `SkipCheck`."""
         wanted = FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
         with self.lasting_client() as client:
             return client.read_deployments(flow_filter=wanted)
 
-    def find_credentials(self) -> tuple[ETradeCredentials, bool]:
-        """The credentials, and whether they are a block.
+    @cached_property
+    def scheduled(self) -> tuple[ScheduledRun, ...]:
+        """The runs for these credentials that have not begun; a missing server raises `SkipCheck`."""
+        waiting = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.SCHEDULED]}}})
+        with self.client() as client:
+            runs = client.read_flow_runs(
+                flow_filter=renewal_flow(),
+                flow_run_filter=waiting,
+                sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+                limit=MOST_RUNS,
+            )
+        # A parameter cannot be filtered by.
+        theirs = [run for run in runs if meant(run.parameters) == self.name and run.expected_start_time]
+        known = self.deployments if any(run.deployment_id for run in theirs) else []
+        names = {deployment.id: deployment.name for deployment in known}
+        return tuple(_scheduled(run, names) for run in theirs)
+
+    @cached_property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What the Eastern day's runs for these credentials came to, likewise."""
+        with self.client() as client:
+            return tuple(days_attempts(client, self.name, now()))
+
+    @cached_property
+    def stored(self) -> tuple[ETradeCredentials | ETradeError, Source]:
+        """The credentials, or why there are none that can be used; and where they come from.
 
         Raises:
             SkipCheck: The server does not answer.
-            ETradeError: There are none, or they cannot be used.
         """
-        self.require_server()
-        if block := load_block(self.name):
-            return block, True
-        if found := credentials_from_environment():
-            return found, False
-        raise CredentialsNotFound(
-            f"There are no credentials named {self.name!r}, neither a block nor ETRADE_* variables.",
-            advice=f"run `etrade-session login --credentials {self.name}`, which makes the block.",
-        )
+        # `load` would emit an event at each look, and keep the command from ending for a second.
+        with self.client() as client:
+            try:
+                slug = ETradeCredentials.get_block_type_slug()
+                data = client.read_block_document_by_name(self.name, slug).data
+            except ObjectNotFound:
+                data = None
+        try:
+            if data is not None:
+                return ETradeCredentials.model_validate(data), Source.BLOCK
+            # The function itself: this is no run, and should leave none.
+            return load_credentials.fn(self.name), Source.ENVIRONMENT
+        except ValidationError as error:
+            return unusable_block(self.name, error), Source.BLOCK
+        except ETradeError as error:
+            return error, Source.ENVIRONMENT
 
     @cached_property
     def credentials(self) -> ETradeCredentials:
-        """The credentials, for the checks that need some.
+        """The credentials, for what needs some.
 
         Raises:
             SkipCheck: There are none, or they cannot be used.
         """
-        try:
-            return self.find_credentials()[0]
-        except ETradeError:
-            raise SkipCheck("There are no usable credentials.", first="credentials") from None
+        found, _ = self.stored
+        if isinstance(found, ETradeError):
+            raise SkipCheck("There are no usable credentials.", first="credentials")
+        return found
+
+    @property
+    def record(self) -> Record:
+        """What is recorded of the token's renewals just now.
+
+        Raises:
+            SkipCheck: There are no usable credentials.
+        """
+        signed_in = self.credentials.access_token is not None
+        return Records().read(self.credentials) if signed_in else NOTHING
 
     @cached_property
     def settings(self) -> RenewalSettings:
@@ -225,14 +232,18 @@ class Facts:
             raise SkipCheck(says, first="result-storage") from None
 
 
-def _place() -> Place:
-    kind = determine_server_type()
-    if kind is ServerType.SERVER:
-        # Where a server is told to listen on every interface, people write that address here too.
-        host = httpx.URL(get_current_settings().api.url or "").host
-        return Place.HERE if host == "0.0.0.0" or is_loopback(host) else Place.ELSEWHERE  # noqa: S104
-    return {
-        ServerType.CLOUD: Place.CLOUD,
-        ServerType.EPHEMERAL: Place.TEMPORARY,
-        ServerType.UNCONFIGURED: Place.NOWHERE,
-    }[kind]
+def meant(*parameters: Mapping[str, Any]) -> str:
+    """The credentials that a run renews; of several parameters the later ones count."""
+    given = [each["credentials"] for each in parameters if "credentials" in each]
+    return str(given[-1]) if given else DEFAULT_NAME
+
+
+def _scheduled(run: FlowRun, names: Mapping[UUID, str]) -> ScheduledRun:
+    assert run.expected_start_time is not None  # noqa: S101  # for type checkers; the caller has looked
+    return ScheduledRun(
+        at=datetime.fromtimestamp(run.expected_start_time.timestamp(), UTC),
+        deployment=names.get(run.deployment_id) if run.deployment_id else None,
+        late=run.state is not None and run.state.name == "Late",
+        work_pool=run.work_pool_name,
+        force=run.parameters.get("force") is True,
+    )

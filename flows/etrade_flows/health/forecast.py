@@ -13,7 +13,7 @@ from etrade_tasks.session import Instant
 from etrade_tasks.words import clock
 
 SHOWN_RUNS = 3
-"""How many of the next runs are told of."""
+"""How many of the next runs are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def forecast(
         reuse_window: How long one renewal answers for the next ones.
         refused: Whether a setting is wrong, so that no run can renew.
     """
-    for run in _told_of(runs):
+    for run in _listed(runs):
         at = max(run.at, now)
         if refused:
             action, message = Action.FAILS, "fails until the credentials are corrected"
@@ -102,7 +102,7 @@ def forecast(
         )
 
 
-def _told_of(runs: Iterable[ScheduledRun]) -> tuple[ScheduledRun, ...]:
+def _listed(runs: Iterable[ScheduledRun]) -> tuple[ScheduledRun, ...]:
     in_order = sorted(runs, key=lambda run: run.at)
     late = [run for run in in_order if run.late]
     ahead = [run for run in in_order if not run.late]

@@ -24,7 +24,7 @@ from etrade_tasks.session import SessionState, TokenSession, midnight_after
 from etrade_tasks.words import clock
 
 SHOWN_RENEWALS = 5
-"""How many of the last renewals are told of."""
+"""How many of the last renewals are listed."""
 
 
 @dataclass(frozen=True, slots=True)

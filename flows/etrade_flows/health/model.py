@@ -1,4 +1,4 @@
-"""What `etrade-session status` tells of a session; its JSON is these models, whose keys stay as they are."""
+"""What `etrade-session status` says of a session; its JSON is these models, whose keys stay as they are."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class SessionStatus(_Model):
     next_runs: tuple[NextRun, ...] = Field(
         description="The next scheduled runs of `renew-access-token`, at most three, in order."
     )
-    key_warning: str | None = Field(description="What is to be told of the consumer key's age; else null.")
+    key_warning: str | None = Field(description="What to know about the consumer key's age; else null.")
     error: Problem | None = Field(
         description="Why the credentials cannot be used, or what --check met; else null."
     )

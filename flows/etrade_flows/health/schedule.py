@@ -12,10 +12,7 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.server.schemas.schedules import SCHEDULE_TYPES
 from pydantic import TypeAdapter
 
-from etrade_flows.health.deployment import active_schedules, require_active
-from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, ok, problem
-from etrade_tasks.clock import now
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, midnight_after
 from etrade_tasks.words import eastern_words
 
@@ -42,13 +39,6 @@ class Gap:
     begins_at: datetime
 
 
-def check_schedule(facts: Facts) -> Finding:
-    """Whether each run comes before the token of the one before it goes idle."""
-    deployments = require_active(facts)
-    schedules = [each for deployment in deployments for each in active_schedules(deployment, facts.name)]
-    return judge(worst_gap(schedules, days_to_look_at(now())), facts.settings.reuse_window)
-
-
 def judge(gap: Gap | None, reuse_window: timedelta) -> Finding:
     """What the longest gap means.
 
@@ -62,16 +52,16 @@ def judge(gap: Gap | None, reuse_window: timedelta) -> Finding:
     remedy = "take both schedules of the deployment `hourly` in prefect.yaml"
     if gap is None:
         return problem("It runs once a day at most, and the token goes idle after two hours.", f"{remedy}.")
-    told = (
+    says = (
         f"The longest gap between two runs of a day is {_minutes(gap.length)} min, "
         f"from {eastern_words(gap.begins_at)}; with the reuse window of {_minutes(reuse_window)} min"
     )
     if gap.length + reuse_window >= IDLE_LIMIT:
         return problem(
-            f"{told} the token can go idle, which takes {_minutes(IDLE_LIMIT)} min.",
+            f"{says} the token can go idle, which takes {_minutes(IDLE_LIMIT)} min.",
             f"{remedy}, or shorten ETRADE_REUSE_WINDOW.",
         )
-    return ok(f"{told} it stays under the idle limit of {_minutes(IDLE_LIMIT)} min.")
+    return ok(f"{says} it stays under the idle limit of {_minutes(IDLE_LIMIT)} min.")
 
 
 def days_to_look_at(at: datetime) -> list[date]:

@@ -1,17 +1,36 @@
-"""The Prefect server, and what it knows of this package."""
+"""What is installed and set here, the Prefect server, and what it knows of this package.
+
+Of the packages it reads the versions and imports none, so that it can report one that fails at import.
+"""
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
 import prefect
+from packaging.requirements import Requirement
 from packaging.version import Version
 from prefect.exceptions import ObjectNotFound
 
-from etrade_flows.health.facts import Facts, Place
+from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, ok, problem, warning
+from etrade_flows.health.model import Source
+from etrade_flows.health.place import Place
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsInvalid, ETradeError
 from etrade_tasks.settings import renewal_settings
 
+DISTRIBUTION = "prefect-etrade"
+
+_SHOWN = (DISTRIBUTION, "prefect", "fastapi", "sqlalchemy", "authlib", "httpx", "pydantic")
+_CAUSES = {
+    "fastapi": "Prefect before 3.9.1 answers 422 with it, or fails at import",
+    "sqlalchemy": "the server of Prefect 3.8 schedules nothing with it",
+}
+_AUTHLIB_TAKES_HTTPX2 = Version("1.8")
 _START = (
     "run `prefect server start` and leave it running, and "
     "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`."
@@ -25,6 +44,31 @@ _UNREACHED = {
 _REFUSED = "set PREFECT_API_AUTH_STRING to the server's own user:password."
 _REFUSED_BY_CLOUD = "run `prefect cloud login`."
 _REGISTER = "prefect block register -m etrade_tasks"
+
+
+def check_versions(_: Facts) -> Finding:
+    """The versions installed, and those that this package cannot work with."""
+    clashes = list(_clashes())
+    if clashes:
+        named = "; ".join(_in_words(requirement) for requirement in clashes)
+        wanted = " ".join(f"'{requirement.name}{requirement.specifier}'" for requirement in clashes)
+        return problem(f"These do not go together: {named}.", f"pip install {wanted}")
+    shown = ", ".join(f"{name} {_installed(name) or 'missing'}" for name in _SHOWN)
+    return ok(f"python {platform.python_version()}, {shown}.")
+
+
+def check_httpx2(_: Facts) -> Finding:
+    """Whether Authlib's own httpx integration would take httpx2 instead."""
+    if find_spec("httpx2") is None:
+        return ok("httpx2 is not installed.")
+    authlib = _installed("authlib")
+    if authlib is None or Version(authlib) < _AUTHLIB_TAKES_HTTPX2:
+        return ok("httpx2 is installed, and this Authlib does not use it.")
+    return warning(
+        "httpx2 is installed, and `authlib.integrations.httpx_client` binds to it: with an httpx client "
+        "its OAuth1Auth raises TypeError. This package does not use that module.",
+        "if your own code does, sign by `ETradeCredentials.get_client()`, or pip uninstall httpx2",
+    )
 
 
 def check_server(facts: Facts) -> Finding:
@@ -85,13 +129,13 @@ def check_block_type(facts: Facts) -> Finding:
 
 def check_credentials(facts: Facts) -> Finding:
     """Whether there are credentials of that name, and every field is well formed."""
-    try:
-        credentials, from_block = facts.find_credentials()
-    except ETradeError as error:
-        return problem(error.message, error.advice)
-    source = f"The block {facts.name!r}" if from_block else "The ETRADE_* variables, in the place of a block,"
-    verb = "holds" if from_block else "hold"
-    return ok(f"{source} {verb} a {credentials.environment} key, well formed.")
+    credentials, source = facts.stored
+    if isinstance(credentials, ETradeError):
+        return problem(credentials.message, credentials.advice)
+    held = f"a {credentials.environment} key, well formed."
+    if source is Source.BLOCK:
+        return ok(f"The block {facts.name!r} holds {held}")
+    return ok(f"The ETRADE_* variables, used instead of a block, hold {held}")
 
 
 def check_settings(_: Facts) -> Finding:
@@ -100,9 +144,35 @@ def check_settings(_: Facts) -> Finding:
         changed = sorted(renewal_settings().model_fields_set)
     except CredentialsInvalid as error:
         return problem(error.message, error.advice)
-    told = ", ".join(f"ETRADE_{name.upper()}" for name in changed)
-    return ok(f"Set here: {told}." if changed else "All ETRADE_* settings are at their defaults.")
+    named = ", ".join(f"ETRADE_{name.upper()}" for name in changed)
+    return ok(f"Set here: {named}." if changed else "All ETRADE_* settings are at their defaults.")
 
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
+
+
+def _clashes() -> Iterator[Requirement]:
+    """What this package requires and does not find."""
+    for line in requires(DISTRIBUTION) or []:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        found = _installed(requirement.name)
+        if found is None or not requirement.specifier.contains(found, prereleases=True):
+            yield requirement
+
+
+def _in_words(requirement: Requirement) -> str:
+    found = _installed(requirement.name)
+    if found is None:
+        return f"{requirement.name} is missing"
+    cause = _CAUSES.get(requirement.name)
+    return f"{requirement.name} {found} is not {requirement.specifier}" + (f" ({cause})" if cause else "")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

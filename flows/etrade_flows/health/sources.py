@@ -1,35 +1,22 @@
-"""What the Prefect server, result storage and, if it is to be asked, E*TRADE say of the sessions."""
+"""What the facts say of each session, for `status`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from http import HTTPStatus
-from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from pydantic import ValidationError
 
 from etrade_flows.access.renewal import renew_loaded
-from etrade_flows.health.forecast import ScheduledRun
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import SkipCheck
 from etrade_flows.health.judgement import SessionFacts
-from etrade_flows.health.model import Source
-from etrade_flows.runs.history import days_attempts, renewal_flow
 from etrade_flows.runs.server import RETRIES, prefect_reached
-from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
-from etrade_tasks.errors import CredentialsNotFound, ETradeError, SignInRequired
-from etrade_tasks.load_credentials import load_credentials, unusable_block
+from etrade_tasks.errors import CredentialsNotFound, ETradeError, PrefectUnavailable, SignInRequired
 from etrade_tasks.session import TokenSession
-from etrade_tasks.sharing.record import NOTHING, Records
-
-MOST_RUNS = 200
-"""How many scheduled runs the server tells of in one answer."""
 
 
 def session_facts(credentials: str | None, *, check: bool = False) -> tuple[SessionFacts, ...]:
@@ -44,58 +31,34 @@ def session_facts(credentials: str | None, *, check: bool = False) -> tuple[Sess
         PrefectUnavailable: The Prefect server does not answer as it should.
     """
     with prefect_reached(), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
-        return _sessions(credentials, check=check)
+        names = [credentials] if credentials else sorted(_blocks()) or [DEFAULT_NAME]
+        try:
+            return tuple(_facts(name, check=check) for name in names)
+        except SkipCheck as missing:  # the server has gone since it answered
+            raise PrefectUnavailable(missing.says) from None
 
 
-def _sessions(credentials: str | None, *, check: bool) -> tuple[SessionFacts, ...]:
-    with get_client(sync_client=True) as client:
-        blocks = dict(_blocks(client))
-        names = [credentials] if credentials else sorted(blocks) or [DEFAULT_NAME]
-        scheduled = dict(_scheduled(client, names))
-        return tuple(_facts(client, name, blocks, scheduled[name], check=check) for name in names)
-
-
-def _facts(
-    client: SyncPrefectClient,
-    name: str,
-    blocks: Mapping[str, ETradeCredentials | ETradeError],
-    scheduled: tuple[ScheduledRun, ...],
-    *,
-    check: bool,
-) -> SessionFacts:
-    source = Source.BLOCK if name in blocks else Source.ENVIRONMENT
-    loaded = blocks[name] if name in blocks else _from_environment(name)
-    checked: TokenSession | ETradeError | None = None
-    record = NOTHING
-    if isinstance(loaded, ETradeCredentials) and loaded.access_token is not None:
-        if check:
+def _facts(name: str, *, check: bool) -> SessionFacts:
+    facts = Facts(name)
+    loaded, source = facts.stored
+    if isinstance(loaded, CredentialsNotFound):
+        raise loaded
+    checked, session, failure = None, None, None
+    if isinstance(loaded, ETradeCredentials):
+        if check and loaded.access_token is not None:
             checked = _check(name, loaded)
-        record = Records().read(loaded)
-    failure = record.failure.error() if record.failure else None
+        record = facts.record
+        session, failure = record.session, record.failure and record.failure.error()
     return SessionFacts(
         credentials=name,
         source=source,
         loaded=loaded,
-        record=record.session,
+        record=session,
         refused=failure if isinstance(failure, SignInRequired) else None,
-        attempts=tuple(days_attempts(client, name, now())),
-        scheduled=scheduled,
+        attempts=facts.attempts,
+        scheduled=facts.scheduled,
         checked=checked,
     )
-
-
-def _from_environment(name: str) -> ETradeCredentials | ETradeError:
-    """The credentials that stand in for a block, or why they cannot be used.
-
-    Raises:
-        CredentialsNotFound: There are none.
-    """
-    try:
-        return load_credentials.fn(name)  # the function itself: this is no run, and shall leave none
-    except CredentialsNotFound:
-        raise
-    except ETradeError as error:
-        return error
 
 
 def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
@@ -106,53 +69,13 @@ def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
         return error
 
 
-def _blocks(client: SyncPrefectClient) -> Iterator[tuple[str, ETradeCredentials | ETradeError]]:
-    """Every credentials block by name, or why it cannot be used."""
-    try:
-        documents = client.read_block_documents_by_type(ETradeCredentials.get_block_type_slug())
-    except PrefectHTTPStatusError as error:
-        if error.response.status_code != HTTPStatus.NOT_FOUND:
-            raise
-        return  # a server that has never seen such a block does not know its type either
-    for document in documents:
-        if document.name is None or document.is_anonymous:
-            continue
-        # `load` would tell the server of each look, and keep the command from ending for a second.
+def _blocks() -> Iterator[str]:
+    """The names of all credentials blocks."""
+    with get_client(sync_client=True) as client:
         try:
-            yield document.name, ETradeCredentials.model_validate(document.data)
-        except ValidationError as error:
-            yield document.name, unusable_block(document.name, error)
-
-
-def _scheduled(client: SyncPrefectClient, names: list[str]) -> Iterator[tuple[str, tuple[ScheduledRun, ...]]]:
-    """The runs of each name that have not begun."""
-    waiting = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.SCHEDULED]}}})
-    runs = client.read_flow_runs(
-        flow_filter=renewal_flow(),
-        flow_run_filter=waiting,
-        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-        limit=MOST_RUNS,
-    )
-    deployments = _deployment_names(client, {run.deployment_id for run in runs if run.deployment_id})
-    for name in names:
-        # A parameter cannot be filtered by; one that is left out has its default.
-        theirs = (run for run in runs if run.parameters.get("credentials", DEFAULT_NAME) == name)
-        yield name, tuple(_waiting(run, deployments) for run in theirs if run.expected_start_time)
-
-
-def _waiting(run: FlowRun, deployments: dict[UUID, str]) -> ScheduledRun:
-    assert run.expected_start_time is not None  # noqa: S101  # for type checkers; the caller has looked
-    return ScheduledRun(
-        at=datetime.fromtimestamp(run.expected_start_time.timestamp(), UTC),
-        deployment=deployments.get(run.deployment_id) if run.deployment_id else None,
-        late=run.state is not None and run.state.name == "Late",
-        work_pool=run.work_pool_name,
-        force=run.parameters.get("force") is True,
-    )
-
-
-def _deployment_names(client: SyncPrefectClient, ids: set[UUID]) -> dict[UUID, str]:
-    if not ids:
-        return {}
-    theirs = DeploymentFilter.model_validate({"id": {"any_": sorted(ids)}})
-    return {found.id: found.name for found in client.read_deployments(deployment_filter=theirs)}
+            documents = client.read_block_documents_by_type(ETradeCredentials.get_block_type_slug())
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            return  # a server that has never seen such a block does not know its type either
+        yield from (each.name for each in documents if each.name is not None and not each.is_anonymous)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from etrade_flows.health.facts import Facts, Place
+from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, SkipCheck, ok, problem, warning
+from etrade_flows.health.place import Place
 from etrade_tasks.sharing.locks import locks_for, probe
 from etrade_tasks.sharing.record import STORAGE_LIMIT, Block, Folder, within
 

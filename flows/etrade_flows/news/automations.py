@@ -1,4 +1,4 @@
-"""The automations that tell people of a session: the command `etrade-session alerts`.
+"""The automations that notify people about a session: the command `etrade-session alerts`.
 
 They go to the Prefect server in use. Install them again after a change: what is there already is brought up
 to date and never doubled, and what somebody has paused stays paused.
@@ -27,10 +27,10 @@ QUIET = timedelta(hours=26)
 """How long a trigger that fired ignores events of the same `etrade.once`: more than any Eastern day lasts."""
 
 WEEKLY = frozenset({SessionEvent.KEY_LAPSING})
-"""What has no hurry, and is told once a week."""
+"""What is not urgent: people are notified once a week."""
 
 QUIET_WEEK = timedelta(days=8)
-"""As `QUIET`, for what is told once a week."""
+"""As `QUIET`, for what is not urgent."""
 
 FACTS = """
 Credentials: {{ event.payload.credentials }} ({{ event.payload.environment }})
@@ -59,7 +59,7 @@ NAMES = {
 START_SIGN_IN = "E*TRADE: start the sign-in"
 
 KEEP_OPEN_FOR = timedelta(hours=12)
-"""How long a sign-in waits unless told otherwise: from the night's first renewal, at 01:00, until midday."""
+"""How long a sign-in waits by default: from the night's first renewal, at 01:00, until midday."""
 
 
 class NotificationBlockInvalid(ETradeError):
@@ -91,11 +91,11 @@ def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) 
     Args:
         deployment: The id of the deployment of the flow `sign-in`.
         keep_open_for: How long it waits.
-        rerun: Whether what failed for want of the sign-in is run again afterwards.
+        rerun: Whether what failed because nobody was signed in is run again afterwards.
     """
     return _automation(
         START_SIGN_IN,
-        "So that the person who is told finds the sign-in waiting in the UI.",
+        "So that the person who is notified finds the sign-in waiting in the UI.",
         SessionEvent.SIGN_IN_REQUIRED,
         RunDeployment(
             source="selected",
@@ -133,7 +133,7 @@ def install(client: SyncPrefectClient, wanted: list[AutomationCore]) -> Iterator
 
     Args:
         client: The server.
-        wanted: What shall be there; an automation is known by its name.
+        wanted: What should be there; an automation is known by its name.
     """
     for automation in wanted:
         found = client.read_automations_by_name(automation.name)

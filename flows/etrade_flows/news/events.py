@@ -1,4 +1,4 @@
-"""What happens to a session, told to Prefect as events that automations can act on.
+"""What happens to a session, as Prefect events that automations can act on.
 
     etrade.session.renewed             E*TRADE renewed the token
     etrade.session.expiring            alert: midnight US Eastern is near, or comes too soon for a pipeline
@@ -11,13 +11,13 @@
 Each is about the resource `etrade.session.<credentials name>`. Prefect itself adds the run, its flow and its
 deployment as related resources; the credentials block is added here.
 
-An alert is told by every run that finds it due, and heard once for each Eastern day and cause: the events
-carry the label `etrade.once`, and the automations react once for each of its values. The server counts, in
+Every run that finds an alert due emits it, and people are notified once for each Eastern day and cause: the
+events carry the label `etrade.once`, and the automations react once for each of its values. The server counts, in
 its database, so that this outlives every process that emits, and holds among many. A count of our own would
 be one more thing to lock; a look at the day's earlier events would miss the latest, which the server acts on
 at once and stores some seconds later.
 
-Nothing here may stop a renewal, and nothing told is a secret.
+Nothing here may stop a renewal, and no event holds a secret.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def emit_outcome(
     outcome: TokenSession | ETradeError,
     loaded: ETradeCredentials | None,
 ) -> None:
-    """Tell what a renewal came to. Outside of a run, and where the server takes no event, nothing is told.
+    """Emit what a renewal came to; outside of a run, and where the server takes no event, nothing.
 
-    A scheduled run tells of a sign-in that is due from `ETRADE_SIGN_IN_BY` on, as it alerts by its state.
+    A scheduled run emits that a sign-in is due from `ETRADE_SIGN_IN_BY` on, as it alerts by its state.
 
     Args:
         credentials: The credentials' name.
@@ -64,14 +64,14 @@ def emit_outcome(
         at = now()
         settings = _settings()
         early = at.astimezone(EASTERN).time() < settings.sign_in_by
-        told = outcome_news(credentials, outcome, loaded, at, expiring_before=settings.expiring_before)
-        for news in told:
+        found = outcome_news(credentials, outcome, loaded, at, expiring_before=settings.expiring_before)
+        for news in found:
             if news.event is not SessionEvent.SIGN_IN_REQUIRED or not (early and is_scheduled(run)):
                 _emit(news, loaded)
 
 
 def emit_signed_in(credentials: str, loaded: ETradeCredentials) -> None:
-    """Tell that a person has signed in.
+    """Emit that a person has signed in.
 
     Args:
         credentials: The credentials' name.
@@ -81,7 +81,7 @@ def emit_signed_in(credentials: str, loaded: ETradeCredentials) -> None:
 
 
 def emit_signed_out(credentials: str, loaded: ETradeCredentials) -> None:
-    """Tell that a person has ended the session.
+    """Emit that a person has ended the session.
 
     Args:
         credentials: The credentials' name.
@@ -93,7 +93,7 @@ def emit_signed_out(credentials: str, loaded: ETradeCredentials) -> None:
 def _settings() -> RenewalSettings:
     try:
         return renewal_settings()
-    except CredentialsInvalid:  # which is the news then, and it must be told all the same
+    except CredentialsInvalid:  # which is what there is to report then
         return RenewalSettings.model_construct()
 
 

@@ -1,4 +1,4 @@
-"""What there is to tell of a session, and in which words. Pure but for what the credentials hold."""
+"""The notifications about a session, and their words. Pure but for what the credentials hold."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Cause(StrEnum):
     TOO_SHORT = "too-short"
     """The session ends sooner than a pipeline needs it."""
     KEY_AGE = "key-age"
-    """E*TRADE lets the consumer key lapse soon, by the date of issue that a person told."""
+    """E*TRADE lets the consumer key lapse soon, by the date of issue in the credentials."""
 
 
 _CAUSES = {SessionState.SIGNED_OUT: Cause.SIGNED_OUT, SessionState.EXPIRED: Cause.MIDNIGHT}
@@ -51,7 +51,7 @@ _CAUSES = {SessionState.SIGNED_OUT: Cause.SIGNED_OUT, SessionState.EXPIRED: Caus
 
 
 class SessionNews(BaseModel):
-    """One thing to tell, as an event carries it in its payload: the same fields whatever has happened."""
+    """One notification, as an event carries it in its payload: the same fields whatever happened."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,7 +83,7 @@ def outcome_news(
     *,
     expiring_before: timedelta,
 ) -> Iterator[SessionNews]:
-    """What there is to tell of a renewal's outcome at `at`; a reused session alone is no news.
+    """The notifications about a renewal's outcome at `at`; a reused session alone is none.
 
     Args:
         credentials: The credentials' name.
@@ -137,7 +137,7 @@ def _session_news(
 
 
 def _key_news(credentials: str, loaded: ETradeCredentials | None, at: datetime) -> Iterator[SessionNews]:
-    """That the consumer key lapses soon, of which one alert a week is enough."""
+    """That the consumer key lapses soon; one alert a week is enough."""
     if loaded is None or (said := key_warning(loaded.consumer_key_issued_on, at)) is None:
         return
     expires_at = loaded.expires_at(at) if loaded.signed_in_at else None
@@ -192,7 +192,7 @@ def once_key(event: SessionEvent, credentials: str, at: datetime, cause: str | N
 def sign_news(
     event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str, at: datetime
 ) -> SessionNews:
-    """What there is to tell of a person's sign-in or sign-out at `at`."""
+    """The notification about a person's sign-in or sign-out at `at`."""
     expires_at = loaded.expires_at(at)
     return SessionNews(
         event=event,

@@ -1,4 +1,4 @@
-"""Telling what a run came to: in its tags, in the report, and as an event."""
+"""Reports what a run came to: in its tags, in the report, and as an event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tell(
     outcome: TokenSession | ETradeError,
     loaded: ETradeCredentials | None,
 ) -> None:
-    """Tell what the current run came to. Outside of a run nothing is told.
+    """Report what the current run came to; outside of a run, nothing.
 
     Args:
         credentials: The credentials' name.
@@ -37,11 +37,11 @@ def tell(
 def tell_failure(
     credentials: str, began_at: datetime, error: Exception, loaded: ETradeCredentials | None
 ) -> None:
-    """Tell what ends the current run, before it is raised again.
+    """Report what ends the current run, before it is raised again.
 
-    Of an exception that nobody expected only the type is told: its text may hold a secret. A run that was
-    cancelled or paused has not failed, and nothing is told of it. Prefect's other signals to a run, Ctrl+C
-    and an exit are no `Exception`, and never come here.
+    Of an unexpected exception only the type is reported: its text may hold a secret. A run that was cancelled
+    or paused has not failed, so nothing is reported. Prefect's other signals to a run, Ctrl+C and an exit are
+    not `Exception`s, and never come here.
 
     Args:
         credentials: The credentials' name.

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from etrade_flows.health.data_call import PATH, check_data_call
+from etrade_flows.health.etrade import DATA_PATH, check_data_call
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
 from etrade_flows.person.login import without_token
@@ -27,7 +27,7 @@ def facts(credentials: ETradeCredentials) -> Facts:
 def test_token_that_is_served_is_ok(simulator: Simulator, credentials: ETradeCredentials) -> None:
     """With the right key in the right environment all is well, and one call has told it."""
     assert Health.OK is check_data_call(facts(credentials)).verdict
-    assert [PATH] == [call.path for call in simulator.calls()]
+    assert [DATA_PATH] == [call.path for call in simulator.calls()]
 
 
 @pytest.mark.parametrize(("real", "said"), [("sandbox", "live"), ("live", "sandbox")])
@@ -60,7 +60,7 @@ def test_idle_token_is_a_warning(simulator: Simulator, credentials: ETradeCreden
 
 def test_busy_api_is_a_warning(simulator: Simulator, credentials: ETradeCredentials) -> None:
     """A failure of E*TRADE's own says nothing of the key."""
-    simulator.plant(Fault(status=503), path=PATH)
+    simulator.plant(Fault(status=503), path=DATA_PATH)
     finding = check_data_call(facts(credentials))
     assert (Health.WARNING, True) == (finding.verdict, "status 503" in finding.says)
 

@@ -13,11 +13,10 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.schedules import CronSchedule
 
-from etrade_flows.health.deployment import check_deployment, check_worker
+from etrade_flows.health.deployment import check_deployment, check_schedule, check_worker
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
-from etrade_flows.health.schedule import check_schedule
-from etrade_flows.runs.history import FLOW_NAME
+from etrade_flows.runs.names import RENEWAL
 
 HOURLY = CronSchedule(cron="0 1-23 * * *", timezone="America/New_York")
 REPEATED_HOUR = CronSchedule(cron="0 6 1-7 11 0", day_or=False, timezone="UTC")
@@ -50,7 +49,7 @@ def deploy(client: SyncPrefectClient, name: str) -> Iterator[Deploy]:
         each = [DeploymentScheduleCreate(schedule=schedule, active=active) for schedule in schedules]
         options = {"parameters": {"credentials": name}, "schedules": each} | changes
         label = f"{name}{label}"
-        made.append(client.create_deployment(client.create_flow_from_name(FLOW_NAME), label, **options))
+        made.append(client.create_deployment(client.create_flow_from_name(RENEWAL), label, **options))
         if paused:
             client.pause_deployment(made[-1])
         return label
@@ -162,7 +161,7 @@ def test_served_deployment_is_alive_while_its_process_asks(
     """A deployment without a pool is dead until the process that serves it has asked for its runs."""
     label = deploy(HOURLY)
     before = check_worker(Facts(name))
-    deployment = client.read_deployment_by_name(f"{FLOW_NAME}/{label}")
+    deployment = client.read_deployment_by_name(f"{RENEWAL}/{label}")
     client.get_scheduled_flow_runs_for_deployments([deployment.id], scheduled_before=datetime.now(UTC))
     assert (Health.PROBLEM, f"run `etrade-session serve --credentials {name}`.") == (
         before.verdict,

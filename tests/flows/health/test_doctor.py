@@ -22,7 +22,7 @@ from prefect.settings import (
 
 from etrade_flows.cli import app as cli
 from etrade_flows.health import examination
-from etrade_flows.health.data_call import PATH
+from etrade_flows.health.etrade import DATA_PATH
 from etrade_flows.health.examination import CHECKS, examine
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, Health, SkipCheck, find, ok, problem, summary, warning
@@ -193,7 +193,7 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
 def test_session_is_left_alone(simulator: Simulator, block: str) -> None:
     """A whole examination asks for a request token and for data, and neither renews nor ends the token."""
     examine(block)
-    assert [REQUEST, PATH] == [call.path for call in simulator.calls()]
+    assert [REQUEST, DATA_PATH] == [call.path for call in simulator.calls()]
 
 
 def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:

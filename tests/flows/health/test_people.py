@@ -9,9 +9,10 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 
-from etrade_flows.health.facts import Facts, Place, Server
+from etrade_flows.health.deployment import check_alerts, check_sign_in
+from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
-from etrade_flows.health.people import check_alerts, check_sign_in
+from etrade_flows.health.place import Place, Server
 from etrade_flows.news.automations import NAMES
 
 POOL, LABEL = "doctor-people", "people"

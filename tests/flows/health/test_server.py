@@ -22,8 +22,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from etrade_flows.health.facts import Facts, Place, Server
+from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
+from etrade_flows.health.place import Place, Server
 from etrade_flows.health.server import (
     check_block_type,
     check_credentials,

@@ -14,8 +14,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from etrade_flows.health.facts import Facts, Place, Server
+from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
+from etrade_flows.health.place import Place, Server
 from etrade_flows.health.storage import check_locks, check_result_storage, check_sharing
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

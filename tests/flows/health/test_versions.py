@@ -9,7 +9,7 @@ import pytest
 
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health
-from etrade_flows.health.versions import check_httpx2, check_versions
+from etrade_flows.health.server import check_httpx2, check_versions
 
 FACTS = Facts("nobody")
 
