@@ -12,10 +12,10 @@ Each is about the resource `etrade.session.<credentials name>`. Prefect itself a
 deployment as related resources; the credentials block is added here.
 
 Every run that finds an alert due emits it, and people are notified once for each Eastern day and cause: the
-events carry the label `etrade.once`, and the automations react once for each of its values. The server counts, in
-its database, so that this outlives every process that emits, and holds among many. A count of our own would
-be one more thing to lock; a look at the day's earlier events would miss the latest, which the server acts on
-at once and stores some seconds later.
+events carry the label `etrade.once`, and the automations react once for each of its values. The server
+counts, in its database, so that this outlives every process that emits, and holds among many. A count of
+our own would be one more thing to lock; a look at the day's earlier events would miss the latest, which the
+server acts on at once and stores some seconds later.
 
 Nothing here may stop a renewal, and no event holds a secret.
 """

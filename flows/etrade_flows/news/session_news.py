@@ -94,16 +94,25 @@ def outcome_news(
     """
     if isinstance(outcome, TokenSession):
         yield from _session_news(credentials, outcome, at, expiring_before)
-    elif isinstance(outcome, SessionTooShort):
-        # It needs no sign-in yet: a new token would end at the same midnight.
-        yield _error_news(credentials, SessionEvent.EXPIRING, Cause.TOO_SHORT.value, outcome, loaded, at=at)
-    elif isinstance(outcome, SignInRequired) and loaded is not None:
-        cause = _CAUSES.get(standing(session_day(loaded, at), at).state, Cause.REFUSED).value
-        yield _error_news(credentials, SessionEvent.SIGN_IN_REQUIRED, cause, outcome, loaded, at=at)
     else:
-        kind = type(outcome).__name__
-        yield _error_news(credentials, SessionEvent.FAILING, kind, outcome, loaded, at=at)
-    yield from _key_news(credentials, loaded, at)
+        event, cause = _alert(outcome, loaded, at)
+        message, advice = outcome.message, outcome.advice
+        yield _news(event, credentials, loaded, at, cause=cause, message=message, advice=advice)
+    if loaded and (warning := key_warning(loaded.consumer_key_issued_on, at)):
+        week = eastern_date(at).strftime("%G-W%V")
+        once = f"{credentials}/{week}/key-lapsing"  # one alert a week is enough
+        event, cause = SessionEvent.KEY_LAPSING, Cause.KEY_AGE.value
+        said = {"message": warning, "advice": KEY_ADVICE, "once": once}
+        yield _news(event, credentials, loaded, at, cause=cause, expires_at=None, **said)
+
+
+def sign_news(
+    event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str, at: datetime
+) -> SessionNews:
+    """The notification about a person's sign-in or sign-out at `at`."""
+    expires_at = loaded.expires_at(at)
+    session = _until(expires_at) if event is SessionEvent.SIGNED_IN else "over, signed out"
+    return _news(event, credentials, loaded, at, expires_at=expires_at, message=message, session=session)
 
 
 def _session_news(
@@ -118,7 +127,7 @@ def _session_news(
         expires_at=session.expires_at,
         idle_at=session.idle_at,
         eastern_date=eastern_date(at).isoformat(),
-        once=once_key(SessionEvent.RENEWED, credentials, at),
+        once=_once(SessionEvent.RENEWED, credentials, at),
         fingerprint=session.fingerprint,
     )
     if not session.reused:
@@ -131,87 +140,74 @@ def _session_news(
                 "cause": cause,
                 "message": f"The E*TRADE session of {credentials!r} ends at midnight US Eastern.",
                 "advice": "sign in after midnight; a new token issued before it would end at the same time.",
-                "once": once_key(event, credentials, at, cause),
+                "once": _once(event, credentials, at, cause),
             }
         )
 
 
-def _key_news(credentials: str, loaded: ETradeCredentials | None, at: datetime) -> Iterator[SessionNews]:
-    """That the consumer key lapses soon; one alert a week is enough."""
-    if loaded is None or (said := key_warning(loaded.consumer_key_issued_on, at)) is None:
-        return
-    expires_at = loaded.expires_at(at) if loaded.signed_in_at else None
-    week = eastern_date(at).strftime("%G-W%V")
-    yield SessionNews(
-        event=SessionEvent.KEY_LAPSING,
-        credentials=credentials,
-        environment=loaded.environment,
-        cause=Cause.KEY_AGE.value,
-        message=said,
-        advice=KEY_ADVICE,
-        session=_until(expires_at),
-        expires_at=expires_at,
-        eastern_date=eastern_date(at).isoformat(),
-        once=f"{credentials}/{week}/key-lapsing",
-        fingerprint=loaded.fingerprint if loaded.access_token else None,
-    )
+def _alert(error: ETradeError, loaded: ETradeCredentials | None, at: datetime) -> tuple[SessionEvent, str]:
+    """Which alert an error deserves, and its cause."""
+    if isinstance(error, SessionTooShort):
+        # It needs no sign-in yet: a new token would end at the same midnight.
+        return SessionEvent.EXPIRING, Cause.TOO_SHORT.value
+    if isinstance(error, SignInRequired) and loaded is not None:
+        state = standing(session_day(loaded, at), at).state
+        return SessionEvent.SIGN_IN_REQUIRED, _CAUSES.get(state, Cause.REFUSED).value
+    return SessionEvent.FAILING, type(error).__name__
 
 
-def _error_news(
-    credentials: str,
+def _news(
     event: SessionEvent,
-    cause: str,
-    error: ETradeError,
+    credentials: str,
     loaded: ETradeCredentials | None,
-    *,
     at: datetime,
+    *,
+    cause: str | None = None,
+    expires_at: datetime | None = None,
+    **said: str,
 ) -> SessionNews:
+    """A notification about these credentials.
+
+    Args:
+        event: What happened.
+        credentials: The credentials' name.
+        loaded: The credentials themselves; None if they could not be loaded.
+        at: When it happened.
+        cause: Why an alert is given.
+        expires_at: When the session ends; None to go by the time of sign-in.
+        said: The other fields.
+    """
     # Where the time of sign-in is not known, the midnight would be a guess.
-    expires_at = loaded.expires_at(at) if loaded and loaded.signed_in_at else None
+    if loaded and loaded.signed_in_at:
+        expires_at = loaded.expires_at(at)
+    over = event is SessionEvent.SIGN_IN_REQUIRED
+    told = {
+        "environment": loaded.environment if loaded else "unknown",
+        "session": _over(cause, expires_at) if over else _until(expires_at),
+        "once": _once(event, credentials, at, cause),
+        "fingerprint": loaded.fingerprint if loaded and loaded.access_token else None,
+    } | said
     return SessionNews(
         event=event,
         credentials=credentials,
-        environment=loaded.environment if loaded else "unknown",
         cause=cause,
-        message=error.message,
-        advice=error.advice,
-        session=_over(cause, expires_at) if event is SessionEvent.SIGN_IN_REQUIRED else _until(expires_at),
         expires_at=expires_at,
         eastern_date=eastern_date(at).isoformat(),
-        once=once_key(event, credentials, at, cause),
-        fingerprint=loaded.fingerprint if loaded and loaded.access_token else None,
+        **told,
     )
 
 
-def once_key(event: SessionEvent, credentials: str, at: datetime, cause: str | None = None) -> str:
+def _once(event: SessionEvent, credentials: str, at: datetime, cause: str | None = None) -> str:
     """The text that stands for one alert: whose, on which Eastern day, what and why."""
-    told = event.removeprefix("etrade.session.")
-    return "/".join((credentials, eastern_date(at).isoformat(), told, *([cause] if cause else [])))
-
-
-def sign_news(
-    event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str, at: datetime
-) -> SessionNews:
-    """The notification about a person's sign-in or sign-out at `at`."""
-    expires_at = loaded.expires_at(at)
-    return SessionNews(
-        event=event,
-        credentials=credentials,
-        environment=loaded.environment,
-        message=message,
-        session=_until(expires_at) if event is SessionEvent.SIGNED_IN else "over, signed out",
-        expires_at=expires_at,
-        eastern_date=eastern_date(at).isoformat(),
-        once=once_key(event, credentials, at),
-        fingerprint=loaded.fingerprint,
-    )
+    what = event.removeprefix("etrade.session.")
+    return "/".join((credentials, eastern_date(at).isoformat(), what, *([cause] if cause else [])))
 
 
 def _until(expires_at: datetime | None) -> str:
     return f"until {eastern_words(expires_at)}" if expires_at else "not known"
 
 
-def _over(cause: str, expires_at: datetime | None) -> str:
+def _over(cause: str | None, expires_at: datetime | None) -> str:
     if cause == Cause.REFUSED:
         return "over, refused by E*TRADE"
     if cause == Cause.SIGNED_OUT:

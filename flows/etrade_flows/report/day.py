@@ -11,14 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.session import IDLE_LIMIT, SessionState, TokenSession, day_begins, in_utc, midnight_after
 from etrade_tasks.words import clock, date_words
-
-SHORT = timedelta(hours=2)
-"""A session that midnight ends sooner is hardly worth a sign-in."""
 
 _WORDS = {
     SessionState.EXPIRED: "sign-in required",
@@ -98,8 +96,7 @@ class Standing:
         return _WORDS.get(SessionState.FAILED if failing else self.state, self.state.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A stretch of the day in one state, from `start` until `end` (UTC, elapsed time).
 
     Attributes:
@@ -111,11 +108,6 @@ class Stretch:
     start: datetime
     end: datetime
     ahead: bool
-
-    @property
-    def word(self) -> str:
-        """What it is called in the picture."""
-        return self.state.value if self.state else "no session"
 
 
 def session_day(
@@ -208,7 +200,10 @@ def _until(session: KnownSession, now: datetime, *, failing: bool) -> str:
 
 def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
     """The latest session that anything is known of; None if there is no trace of one."""
-    uses = _uses(day)
+    used = {in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED}
+    used |= {in_utc(at) for at in (day.signed_in_at, day.renewed_at) if at}
+    # What came before the sign-in was another token's.
+    uses = sorted(use for use in used if not day.signed_in_at or use >= in_utc(day.signed_in_at))
     if not uses:
         return None
     midnight = in_utc(day.expires_at or midnight_after(uses[-1]))
@@ -224,13 +219,6 @@ def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
     active = tuple(_active(uses, min(idle_at, over_at)))
     renewed_at = None if day.signed_in_at and last == in_utc(day.signed_in_at) else last
     return KnownSession(uses[0], last, renewed_at, idle_at, midnight, over_at, active)
-
-
-def _uses(day: SessionDay) -> list[datetime]:
-    """Every known use of the token, oldest first; what came before the sign-in was another token's."""
-    uses = {in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED}
-    uses |= {in_utc(at) for at in (day.signed_in_at, day.renewed_at) if at}
-    return sorted(use for use in uses if not day.signed_in_at or use >= in_utc(day.signed_in_at))
 
 
 def _is_renewed(day: SessionDay) -> bool:
@@ -250,19 +238,16 @@ def _active(uses: list[datetime], end: datetime) -> Iterator[tuple[datetime, dat
         yield start, end
 
 
-def stretches(stands: Standing, now: datetime) -> tuple[Stretch, ...]:
+def stretches(stands: Standing, now: datetime) -> Iterator[Stretch]:
     """The Eastern day of `now` in stretches, in order, divided at `now`; what is unknown is left out.
 
     Before a sign-in there is nothing; without a session there is no stretch ahead either.
     """
-    at = in_utc(now)
-    first, last = day_bounds(now)
-    pieces = (
-        Stretch(state, max(start, first), min(end, last), ahead)
-        for state, begins, ends in _phases(stands, first, at)
-        for start, end, ahead in ((begins, min(ends, at), False), (max(begins, at), ends, True))
-    )
-    return tuple(piece for piece in pieces if piece.start < piece.end)
+    at, (first, last) = in_utc(now), day_bounds(now)
+    for state, begins, ends in _phases(stands, first, at):
+        for start, end, ahead in ((max(begins, first), min(ends, at), False), (max(begins, at), ends, True)):
+            if start < min(end, last):
+                yield Stretch(state, start, min(end, last), ahead)
 
 
 def _phases(
@@ -284,11 +269,10 @@ def _phases(
 
 def short_session(now: datetime) -> str | None:
     """What to say to a person who signs in when midnight US Eastern is near; None while it is not."""
-    left = in_utc(midnight_after(now)) - in_utc(now)
-    if left >= SHORT:
+    minutes = (in_utc(midnight_after(now)) - in_utc(now)).total_seconds() / 60
+    if minutes >= 120:  # noqa: PLR2004  # long enough to be worth a sign-in
         return None
-    minutes = max(1, round(left.total_seconds() / 60))
     return (
-        f"Midnight US Eastern ends this session in {minutes} min: sign in after 00:00 instead, unless you "
-        "need it now."
+        f"Midnight US Eastern ends this session in {max(1, round(minutes))} min: sign in after 00:00 "
+        "instead, unless you need it now."
     )

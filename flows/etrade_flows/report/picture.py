@@ -10,26 +10,36 @@ Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from html import escape
 
 from etrade_flows.report.day import SessionDay, Stretch, day_bounds, explain, in_order, standing, stretches
+from etrade_flows.report.drawing import (
+    CARD,
+    HEIGHT,
+    INK,
+    LEFT,
+    LETTER,
+    MUTED,
+    RIGHT,
+    TRACK,
+    WIDTH,
+    Label,
+    box,
+    place_labels,
+    tag,
+    text_at,
+)
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_tasks.session import EASTERN, SessionState, in_utc
 from etrade_tasks.words import clock, date_words
 
-WIDTH, HEIGHT = 900, 264
-"""The picture's size, in its own units and in CSS pixels where nothing shrinks it."""
-
-_LEFT, _RIGHT = 28, WIDTH - 28
-# The rows, from the top down.
-_HEADLINE, _LABELS, _TRACK, _TRACK_END, _HOURS, _LEGEND = 46, 98, 120, 158, 218, 246
+# The rows below and above the track, from the top down.
+HEADLINE, TRACK_END, HOURS, LEGEND = 46, TRACK + 38, 218, 246
+HAIRLINE, EMPTY = "#d8dde3", "#f3f5f7"
+GREEN, AMBER, GREY, RED = "#0b7a55", "#f4b740", "#c9ced6", "#c22f2f"
 _MARK_GAP = 13
-_LETTER = 0.57  # A sans-serif letter is rarely wider than this share of its size; text is never measured.
-
-_INK, _MUTED, _HAIRLINE, _CARD, _EMPTY = "#1b2430", "#596473", "#d8dde3", "#ffffff", "#f3f5f7"
-_GREEN, _AMBER, _GREY, _RED = "#0b7a55", "#f4b740", "#c9ced6", "#c22f2f"
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 # Marks shrink with the picture; thicker strokes keep them visible.
 _CSS = (
@@ -38,29 +48,29 @@ _CSS = (
 )
 # For each state of a stretch: its fill, how faint it is ahead, and its words' colour now and ahead.
 _STRETCHES = {
-    SessionState.ACTIVE: (_GREEN, 0.3, _CARD, "#075a3e"),
+    SessionState.ACTIVE: (GREEN, 0.3, CARD, "#075a3e"),
     SessionState.INACTIVE: ("url(#idle)", 0.2, "#402c00", "#684800"),
-    None: (_GREY, 0.3, "#39424e", "#39424e"),
+    None: (GREY, 0.3, "#39424e", "#39424e"),
 }
 # Paths relative to a mark's middle. Shapes as well as colours tell the outcomes apart.
 _CHECK, _CROSS, _DIAMOND = "m-5,0l3.5,4 6.5,-8", "m-4.5,-4.5l9,9m0,-9l-9,9", "m0,-7l7,7-7,7-7,-7z"
 _PAUSE, _EXCLAMATION, _QUESTION = "m-3,-4v8m6,-8v8", "m0,-5v5m0,4.5v.01", "m-3,-3a3,3 0 1 1 3,3v1m0,4.5v.01"
 _LINE: dict[str, object] = {"class_": "mark line", "fill": "none", "stroke_width": 2.4}
 _MARKS: dict[AttemptOutcome, tuple[str, dict[str, object]]] = {
-    AttemptOutcome.RENEWED: (_CHECK, _LINE | {"stroke": _GREEN}),
-    AttemptOutcome.REUSED: ("h.01", {"class_": "mark dot", "stroke": _MUTED, "stroke_width": 5}),
-    AttemptOutcome.SIGN_IN_REQUIRED: (_DIAMOND, {"class_": "mark", "fill": _RED}),
-    AttemptOutcome.FAILED: (_CROSS, _LINE | {"stroke": _RED}),
+    AttemptOutcome.RENEWED: (_CHECK, _LINE | {"stroke": GREEN}),
+    AttemptOutcome.REUSED: ("h.01", {"class_": "mark dot", "stroke": MUTED, "stroke_width": 5}),
+    AttemptOutcome.SIGN_IN_REQUIRED: (_DIAMOND, {"class_": "mark", "fill": RED}),
+    AttemptOutcome.FAILED: (_CROSS, _LINE | {"stroke": RED}),
     AttemptOutcome.TOO_SHORT: (
         _DIAMOND,
-        {"class_": "mark", "fill": "none", "stroke": _MUTED, "stroke_width": 2},
+        {"class_": "mark", "fill": "none", "stroke": MUTED, "stroke_width": 2},
     ),
 }
 _BADGES = {
-    "active": (_GREEN, _CHECK, _CARD),
-    "inactive": (_AMBER, _PAUSE, _INK),
-    "unknown": (_AMBER, _QUESTION, _INK),
-    "failing": (_RED, _CROSS, _CARD),
+    "active": (GREEN, _CHECK, CARD),
+    "inactive": (AMBER, _PAUSE, INK),
+    "unknown": (AMBER, _QUESTION, INK),
+    "failing": (RED, _CROSS, CARD),
 }
 _LABEL = {"wide": 13.5, "narrow": 26}
 
@@ -95,29 +105,29 @@ class _Picture:
         self.stands = standing(day, now)
         self.session = self.stands.session
         self.why = explain(self.stands, now)
-        self.pieces = stretches(self.stands, now)
+        self.pieces = list(stretches(self.stands, now))
         self.attempts = [a for a in in_order(day) if self.start <= in_utc(a.at) < self.end]
         self.counts = Counter(attempt.outcome for attempt in self.attempts)
 
     def draw(self) -> str:
-        card = _box(1, 1, WIDTH - 2, HEIGHT - 2, rx=14, fill=_CARD, stroke=_HAIRLINE, stroke_width=1.5)
-        grid = "".join(f"M{x:g},{_TRACK_END}V{_HOURS - 13}" for x, _ in self.hours(3))
+        card = box(1, 1, WIDTH - 2, HEIGHT - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5)
+        grid = "".join(f"M{x:g},{TRACK_END}V{HOURS - 13}" for x, _ in self.hours(3))
         inside = (
-            _tag("style", _CSS),
-            _tag("title", f"E*TRADE session on {date_words(self.now)}"),
-            _tag("desc", escape(self.describe())),
+            tag("style", _CSS),
+            tag("title", f"E*TRADE session on {date_words(self.now)}"),
+            tag("desc", escape(self.describe())),
             card,
-            _tag("path", d=grid, stroke=_HAIRLINE),
+            tag("path", d=grid, stroke=HAIRLINE),
             *self.track(),
             *self.marks(),
-            _tag("g", *self.legend(), class_="wide", fill=_MUTED),
+            tag("g", *self.legend(), class_="wide", fill=MUTED),
             *self.needles(),
-            _tag("g", *self.words("wide"), class_="wide"),
-            _tag("g", *self.words("narrow"), class_="narrow", display="none"),
+            tag("g", *self.words("wide"), class_="wide"),
+            tag("g", *self.words("narrow"), class_="narrow", display="none"),
         )
         size = {"width": WIDTH, "height": HEIGHT, "viewBox": f"0 0 {WIDTH} {HEIGHT}"}
         svg = "http://www.w3.org/2000/svg"
-        return _tag("svg", *inside, xmlns=svg, **size, role="img", font_family=_FONT, fill=_INK)
+        return tag("svg", *inside, xmlns=svg, **size, role="img", font_family=_FONT, fill=INK)
 
     def describe(self) -> str:
         attempts = ", ".join(f"{self.counts[o]} {o}" for o in AttemptOutcome if self.counts[o]) or "none"
@@ -129,7 +139,7 @@ class _Picture:
     def x(self, instant: datetime) -> float:
         """Where an instant of the day is, by elapsed time."""
         share = (in_utc(instant) - self.start) / (self.end - self.start)
-        return round(_LEFT + share * (_RIGHT - _LEFT), 1)
+        return round(LEFT + share * (RIGHT - LEFT), 1)
 
     def hours(self, apart: int) -> Iterator[tuple[float, str]]:
         """Each Eastern wall-clock hour that `apart` divides: where it is, and its name."""
@@ -143,31 +153,31 @@ class _Picture:
 
     def track(self) -> Iterator[str]:
         """The day as a band: empty where nothing is known, pale where it is still ahead."""
-        frame = {"x": _LEFT, "y": _TRACK, "width": _RIGHT - _LEFT, "height": _TRACK_END - _TRACK, "rx": 9}
-        hatch = (_box(0, 0, 7, 7, fill=_AMBER), _box(0, 0, 2, 7, fill="#d8941b"))
+        frame = {"x": LEFT, "y": TRACK, "width": RIGHT - LEFT, "height": TRACK_END - TRACK, "rx": 9}
+        hatch = (box(0, 0, 7, 7, fill=AMBER), box(0, 0, 2, 7, fill="#d8941b"))
         style = {"patternUnits": "userSpaceOnUse", "patternTransform": "rotate(45)"}
-        yield _tag(
+        yield tag(
             "defs",
-            _tag("clipPath", _tag("rect", **frame), id="track"),
-            _tag("pattern", *hatch, id="idle", width=7, height=7, **style),
+            tag("clipPath", tag("rect", **frame), id="track"),
+            tag("pattern", *hatch, id="idle", width=7, height=7, **style),
         )
-        band, words = [_tag("rect", **frame, fill=_EMPTY)], []
+        band, words = [tag("rect", **frame, fill=EMPTY)], []
         for piece in self.pieces:
             left, right = self.x(piece.start), self.x(piece.end)
             fill, faint, *_ = _STRETCHES[piece.state]
             opacity = {"opacity": faint} if piece.ahead else {}
-            band.append(_box(left, _TRACK, right - left, _TRACK_END - _TRACK, fill=fill, **opacity))
-            if right - left >= len(piece.word) * 13 * _LETTER + 16:
+            band.append(box(left, TRACK, right - left, TRACK_END - TRACK, fill=fill, **opacity))
+            if right - left >= len(_word(piece)) * 13 * LETTER + 16:
                 words.append(_stretch_word(piece, (left + right) / 2))
-        yield _tag("g", *band, clip_path="url(#track)")
-        yield _tag("rect", **frame, fill="none", stroke=_HAIRLINE)
-        yield _tag("g", *words, class_="wide", text_anchor="middle")
+        yield tag("g", *band, clip_path="url(#track)")
+        yield tag("rect", **frame, fill="none", stroke=HAIRLINE)
+        yield tag("g", *words, class_="wide", text_anchor="middle")
 
     def marks(self) -> Iterator[str]:
         """What went well in one row, what did not in the next; in each row the weightier mark stays."""
         good = (AttemptOutcome.RENEWED, AttemptOutcome.REUSED)
         bad = (AttemptOutcome.SIGN_IN_REQUIRED, AttemptOutcome.FAILED, AttemptOutcome.TOO_SHORT)
-        for y, outcomes in ((_TRACK_END + 14, good), (_TRACK_END + 31, bad)):
+        for y, outcomes in ((TRACK_END + 14, good), (TRACK_END + 31, bad)):
             taken: list[float] = []
             for outcome in outcomes:
                 before = len(taken)
@@ -179,46 +189,46 @@ class _Picture:
 
     def legend(self) -> Iterator[str]:
         """What the marks mean and how many there are; only on wide places."""
-        x = float(_LEFT)
+        x = float(LEFT)
         for outcome in AttemptOutcome:
             if self.counts[outcome]:
                 text = f"{self.counts[outcome]} {outcome}"
-                yield _mark(outcome, [(x + 7, _LEGEND - 4.5)])
-                yield _text(text, 12.5, x + 19, _LEGEND)
-                x += 19 + len(text) * 12.5 * _LETTER + 18
+                yield _mark(outcome, [(x + 7, LEGEND - 4.5)])
+                yield text_at(text, 12.5, x + 19, LEGEND)
+                x += 19 + len(text) * 12.5 * LETTER + 18
         if not self.counts:
-            yield _text("no attempt to renew on this day", 12.5, x, _LEGEND)
+            yield text_at("no attempt to renew on this day", 12.5, x, LEGEND)
         if any(piece.ahead for piece in self.pieces):
             note = "pale: what comes if nothing renews it"
-            yield _text(note, 12.5, _RIGHT, _LEGEND, text_anchor="end")
+            yield text_at(note, 12.5, RIGHT, LEGEND, text_anchor="end")
 
     def needles(self) -> Iterator[str]:
         """The lines across the track: now, and the session's end."""
         x = self.x(self.now)
-        yield _tag("path", d=f"M{x:g},{_TRACK}V{_TRACK_END}", stroke=_CARD, stroke_width=5)
-        yield _tag("path", d=f"M{x:g},{_TRACK - 4}V{_TRACK_END + 7}", stroke=_INK, stroke_width=2)
+        yield tag("path", d=f"M{x:g},{TRACK}V{TRACK_END}", stroke=CARD, stroke_width=5)
+        yield tag("path", d=f"M{x:g},{TRACK - 4}V{TRACK_END + 7}", stroke=INK, stroke_width=2)
         if self.session and self.start <= self.session.over_at <= self.end:
-            end = f"M{self.x(self.session.over_at):g},{_TRACK - 4}V{_TRACK_END + 7}"
-            yield _tag("path", d=end, stroke=_INK, stroke_width=4)
+            end = f"M{self.x(self.session.over_at):g},{TRACK - 4}V{TRACK_END + 7}"
+            yield tag("path", d=end, stroke=INK, stroke_width=4)
 
     def words(self, place: str) -> Iterator[str]:
         """Headline, hours and labels, as large as a place of that width needs them."""
         wide = place == "wide"
         large, hour, below, apart = (22, 12, 0, 3) if wide else (40, 27, 25, 6)
         yield _badge(self.stands.word, large / 22)
-        headline = [_tag("tspan", self.stands.word.capitalize(), font_weight=700)]
+        headline = [tag("tspan", self.stands.word.capitalize(), font_weight=700)]
         if wide:
-            headline.append(_tag("tspan", escape(self.why), font_size=15, fill=_MUTED, dx=12))
+            headline.append(tag("tspan", escape(self.why), font_size=15, fill=MUTED, dx=12))
             length = (self.end - self.start) // timedelta(hours=1)
             unusual = "" if length == 24 else f" · {length} hours"  # noqa: PLR2004
             date = f"{date_words(self.now)}{unusual} · US Eastern"
-            yield _text(date, 13.5, _RIGHT, _HEADLINE, text_anchor="end", fill=_MUTED)
-        yield _tag("text", *headline, x=round(_LEFT + large * 1.55, 1), y=_HEADLINE, font_size=large)
-        names = (_text(name if wide else name[:2], hour, x, _HOURS + below) for x, name in self.hours(apart))
-        yield _tag("g", *names, text_anchor="middle", fill=_MUTED)
-        yield from _labels([each for each in self.turning_points() if wide or each[2]], _LABEL[place])
+            yield text_at(date, 13.5, RIGHT, HEADLINE, text_anchor="end", fill=MUTED)
+        yield tag("text", *headline, x=round(LEFT + large * 1.55, 1), y=HEADLINE, font_size=large)
+        names = (text_at(name if wide else name[:2], hour, x, HOURS + below) for x, name in self.hours(apart))
+        yield tag("g", *names, text_anchor="middle", fill=MUTED)
+        yield from place_labels([each for each in self.turning_points() if wide or each[2]], _LABEL[place])
 
-    def turning_points(self) -> Iterator[tuple[float, str, bool]]:
+    def turning_points(self) -> Iterator[Label]:
         """The labels above the track, now first: where, which words, whether a narrow place has them too."""
         yield self.x(self.now), f"now {clock(self.now)}", True
         session = self.session
@@ -241,88 +251,33 @@ class _Picture:
             yield self.x(self.end), "over at midnight", False
 
 
+def _word(piece: Stretch) -> str:
+    return piece.state.value if piece.state else "no session"
+
+
 def _stretch_word(piece: Stretch, middle: float) -> str:
     *_, past, coming = _STRETCHES[piece.state]
     style: dict[str, object] = {"fill": coming if piece.ahead else past}
     style["font_weight"] = 400 if piece.ahead else 600
     if piece.state is SessionState.INACTIVE and not piece.ahead:
         # A halo in the fill's colour keeps the letters clear of the hatching.
-        style |= {"stroke": _AMBER, "stroke_width": 5, "stroke_linejoin": "round", "paint_order": "stroke"}
-    return _text(piece.word, 13, middle, _TRACK + 24, **style)
+        style |= {"stroke": AMBER, "stroke_width": 5, "stroke_linejoin": "round", "paint_order": "stroke"}
+    return text_at(_word(piece), 13, middle, TRACK + 24, **style)
 
 
 def _badge(word: str, zoom: float) -> str:
     """How the session stands, as a sign that can be told without its colour."""
-    fill, shape, ink = _BADGES.get(word, (_RED, _EXCLAMATION, _CARD))
-    middle = f"translate({round(_LEFT + 13 * zoom, 1)},{round(_HEADLINE - 8 * zoom, 1)})scale({zoom:.2f})"
-    ground = _tag("circle", r=12.5, fill=fill)
+    fill, shape, ink = _BADGES.get(word, (RED, _EXCLAMATION, CARD))
+    middle = f"translate({round(LEFT + 13 * zoom, 1)},{round(HEADLINE - 8 * zoom, 1)})scale({zoom:.2f})"
+    ground = tag("circle", r=12.5, fill=fill)
     if word not in _BADGES:
-        ground = _tag("path", d="M0,-14 14,0 0,14 -14,0z", fill=fill, stroke=fill, stroke_linejoin="round")
-    sign = _tag("path", d=f"M0,0{shape}", fill="none", stroke=ink, stroke_width=2.6, stroke_linecap="round")
-    return _tag("g", ground, sign, transform=middle)
-
-
-def _labels(labels: Sequence[tuple[float, str, bool]], size: float) -> Iterator[str]:
-    """The labels in one row, each as near to its place as the others let it; the first is now's."""
-    now = labels[0]
-    row = sorted(labels, key=lambda label: label[0])
-    widths = [len(text) * size * _LETTER + (size * 1.2 if text is now[1] else 0) for _, text, _ in row]
-    lefts = _spread([(x, width) for (x, *_), width in zip(row, widths, strict=True)], row.index(now), size)
-    for (x, text, _), left, width in zip(row, lefts, widths, strict=True):
-        is_now = text is now[1]
-        nearest = round(min(max(x, left), left + width), 1)
-        stroke = {"stroke": _INK, "stroke_width": 2} if is_now else {"stroke": _MUTED}
-        yield _tag("path", d=f"M{nearest:g},{_LABELS + 6}L{x:g},{_TRACK - 4}", **stroke)
-        if is_now:
-            top, height = round(_LABELS - size * 1.13, 1), round(size * 1.55, 1)
-            yield _box(left, top, width, height, rx=5, fill=_INK)
-        style = {"fill": _CARD, "font_weight": 700} if is_now else {}
-        yield _text(text, size, left + width / 2, _LABELS, text_anchor="middle", **style)
-
-
-def _spread(wanted: Sequence[tuple[float, float]], pivot: int, apart: float) -> list[float]:
-    """The left edge of each (middle, width), in order: apart from each other and within the margins.
-
-    The one at `pivot` stays where it wants to be if it can, and the others make way.
-    """
-    lefts = [middle - width / 2 for middle, width in wanted]
-    ends = [width + apart for _, width in wanted]
-    last = len(wanted) - 1
-
-    def push_left(start: int) -> None:
-        for i in range(start, 0, -1):
-            lefts[i - 1] = min(lefts[i - 1], lefts[i] - ends[i - 1])
-
-    def push_right(start: int) -> None:
-        for i in range(start, last):
-            lefts[i + 1] = max(lefts[i + 1], lefts[i] + ends[i])
-
-    push_left(pivot)
-    push_right(pivot)
-    # The margins have the last word.
-    lefts[0] = max(lefts[0], _LEFT)
-    push_right(0)
-    lefts[last] = min(lefts[last], _RIGHT - wanted[last][1])
-    push_left(last)
-    return [round(left, 1) for left in lefts]
+        ground = tag("path", d="M0,-14 14,0 0,14 -14,0z", fill=fill, stroke=fill, stroke_linejoin="round")
+    sign = tag("path", d=f"M0,0{shape}", fill="none", stroke=ink, stroke_width=2.6, stroke_linecap="round")
+    return tag("g", ground, sign, transform=middle)
 
 
 def _mark(outcome: AttemptOutcome, places: Iterable[tuple[float, float]]) -> str:
     """The marks of one outcome, as one path."""
     shape, style = _MARKS[outcome]
     path = "".join(f"M{x:g},{y:g}{shape}" for x, y in places)
-    return _tag("path", d=path, **style, stroke_linecap="round", stroke_linejoin="round")
-
-
-def _text(text: str, size: float, x: float, y: float, **style: object) -> str:
-    return _tag("text", escape(text), x=round(x, 1), y=y, font_size=size, **style)
-
-
-def _box(x: float, y: float, width: float, height: float, **style: object) -> str:
-    return _tag("rect", x=x, y=y, width=round(width, 1), height=height, **style)
-
-
-def _tag(name: str, *inside: str, **attributes: object) -> str:
-    """An element of XML; Python's `stroke_width` and `class_` are its `stroke-width` and `class`."""
-    listed = "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in attributes.items())
-    return f"<{name}{listed}>{''.join(inside)}</{name}>" if inside else f"<{name}{listed}/>"
+    return tag("path", d=path, **style, stroke_linecap="round", stroke_linejoin="round")

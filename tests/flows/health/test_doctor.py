@@ -23,7 +23,7 @@ from prefect.settings import (
 from etrade_flows.cli import app as cli
 from etrade_flows.health import examination
 from etrade_flows.health.etrade import DATA_PATH
-from etrade_flows.health.examination import CHECKS, examine
+from etrade_flows.health.examination import examine
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, Health, SkipCheck, find, ok, problem, summary, warning
 from etrade_simulator import Fault, Simulator
@@ -113,33 +113,6 @@ def test_warnings_alone_exit_0(checks: dict[str, object], capsys: pytest.Capture
     del checks["bad"]
     assert 0 == run("--json")
     assert json.loads(capsys.readouterr().out)["healthy"] is True
-
-
-def test_names_of_the_checks_stay() -> None:
-    """Other programs read the checks by name; dropping or renaming one is a decision."""
-    assert [
-        "versions",
-        "httpx2",
-        "settings",
-        "server",
-        "server-version",
-        "block-type",
-        "credentials",
-        "deployment",
-        "worker",
-        "schedule",
-        "sign-in",
-        "alerts",
-        "etrade",
-        "consumer-key",
-        "key-age",
-        "data-call",
-        "addresses",
-        "clock",
-        "result-storage",
-        "locks",
-        "sharing",
-    ] == list(CHECKS)
 
 
 def test_failure_of_a_check_shows_its_class_alone() -> None:

@@ -22,6 +22,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from etrade_flows.health.deployment import check_deployment
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
 from etrade_flows.health.place import Place, Server
@@ -141,8 +142,8 @@ def test_temporary_server_is_a_warning(facts: Facts) -> None:
     """Each process with a server of its own works, and runs no deployment."""
     facts.server = Server(Place.TEMPORARY)
     assert Health.WARNING is check_server(facts).verdict
-    with pytest.raises(SkipCheck):
-        _ = facts.deployments
+    with pytest.raises(SkipCheck, match="runs no deployment"):
+        check_deployment(facts)
 
 
 def test_server_of_this_version_is_ok(facts: Facts) -> None:

@@ -1,4 +1,4 @@
-"""What the flow leaves in Prefect for an operator: named states, tags and a report."""
+"""What the flow leaves in Prefect for an operator: messages, tags and a report."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
 Scheduled = Callable[..., State[Any]]
 
+RENEWED, REUSED, SIGN_IN_REQUIRED, _, TOO_SHORT = AttemptOutcome
 RENEW = "/oauth/renew_access_token"
 REFUSAL = Fault(status=401, body="oauth_problem=token_rejected")
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etrade_flows.report.day import SessionDay, day_bounds, standing, stretches
-from etrade_flows.report.picture import HEIGHT, WIDTH, describe, draw_timeline
+from etrade_flows.report.drawing import HEIGHT, WIDTH
+from etrade_flows.report.picture import describe, draw_timeline
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import EASTERN, SessionState
 
@@ -213,7 +214,7 @@ def test_two_hours_are_two_hours_when_the_clocks_go_back() -> None:
 @given(days())
 def test_stretches_follow_each_other(case: tuple[SessionDay, datetime]) -> None:
     """Whatever the day, its stretches have a length, come in order, do not overlap and stay within it."""
-    found = stretches(standing(*case), case[1])
+    found = list(stretches(standing(*case), case[1]))
     first, last = day_bounds(case[1])
     assert [] == [s for s in found if s.start < first or s.end > last]
     assert [] == [s for s in found if s.start >= s.end] + [

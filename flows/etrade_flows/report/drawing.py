@@ -1,0 +1,78 @@
+"""The picture's measures, colours and elements, and how labels make way for each other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+WIDTH, HEIGHT = 900, 264
+"""The picture's size, in its own units and in CSS pixels where nothing shrinks it."""
+
+LEFT, RIGHT = 28, WIDTH - 28
+LABELS, TRACK = 98, 120
+LETTER = 0.57  # A sans-serif letter is rarely wider than this share of its size; text is never measured.
+
+INK, MUTED, CARD = "#1b2430", "#596473", "#ffffff"
+
+Label = tuple[float, str, bool]
+"""Where it points to, its words, and whether a narrow place has it too."""
+
+
+def text_at(text: str, size: float, x: float, y: float, **style: object) -> str:
+    """Words at a place."""
+    return tag("text", escape(text), x=round(x, 1), y=y, font_size=size, **style)
+
+
+def box(x: float, y: float, width: float, height: float, **style: object) -> str:
+    """A rectangle."""
+    return tag("rect", x=x, y=y, width=round(width, 1), height=height, **style)
+
+
+def tag(name: str, *inside: str, **attributes: object) -> str:
+    """An element of XML; Python's `stroke_width` and `class_` are its `stroke-width` and `class`."""
+    listed = "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in attributes.items())
+    return f"<{name}{listed}>{''.join(inside)}</{name}>" if inside else f"<{name}{listed}/>"
+
+
+def place_labels(labels: Sequence[Label], size: float) -> Iterator[str]:
+    """The labels in one row, each as near to its place as the others let it; the first is now's."""
+    now = labels[0]
+    row = sorted(labels, key=lambda label: label[0])
+    widths = [len(text) * size * LETTER + (size * 1.2 if text is now[1] else 0) for _, text, _ in row]
+    lefts = _spread([(x, width) for (x, *_), width in zip(row, widths, strict=True)], row.index(now), size)
+    for (x, text, _), left, width in zip(row, lefts, widths, strict=True):
+        is_now = text is now[1]
+        nearest = round(min(max(x, left), left + width), 1)
+        stroke = {"stroke": INK, "stroke_width": 2} if is_now else {"stroke": MUTED}
+        yield tag("path", d=f"M{nearest:g},{LABELS + 6}L{x:g},{TRACK - 4}", **stroke)
+        if is_now:
+            top, height = round(LABELS - size * 1.13, 1), round(size * 1.55, 1)
+            yield box(left, top, width, height, rx=5, fill=INK)
+        style = {"fill": CARD, "font_weight": 700} if is_now else {}
+        yield text_at(text, size, left + width / 2, LABELS, text_anchor="middle", **style)
+
+
+def _spread(wanted: Sequence[tuple[float, float]], pivot: int, apart: float) -> list[float]:
+    """The left edge of each (middle, width), in order: apart from each other and within the margins.
+
+    The one at `pivot` stays where it wants to be if it can, and the others make way.
+    """
+    lefts = [middle - width / 2 for middle, width in wanted]
+    ends = [width + apart for _, width in wanted]
+    last = len(wanted) - 1
+
+    def push(start: int, step: int) -> None:
+        for i in range(start, last if step > 0 else 0, step):
+            if step > 0:
+                lefts[i + 1] = max(lefts[i + 1], lefts[i] + ends[i])
+            else:
+                lefts[i - 1] = min(lefts[i - 1], lefts[i] - ends[i - 1])
+
+    push(pivot, -1)
+    push(pivot, 1)
+    # The margins have the last word.
+    lefts[0] = max(lefts[0], LEFT)
+    push(0, 1)
+    lefts[last] = min(lefts[last], RIGHT - wanted[last][1])
+    push(last, -1)
+    return [round(left, 1) for left in lefts]
