@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -181,7 +182,7 @@ def _news(
     if loaded and loaded.signed_in_at:
         expires_at = loaded.expires_at(at)
     over = event is SessionEvent.SIGN_IN_REQUIRED
-    told = {
+    fields: dict[str, Any] = {
         "environment": loaded.environment if loaded else "unknown",
         "session": _over(cause, expires_at) if over else _until(expires_at),
         "once": _once(event, credentials, at, cause),
@@ -193,7 +194,7 @@ def _news(
         cause=cause,
         expires_at=expires_at,
         eastern_date=eastern_date(at).isoformat(),
-        **told,
+        **fields,
     )
 
 

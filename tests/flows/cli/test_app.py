@@ -49,7 +49,7 @@ class TestRenew:
         assert TokenSession.model_validate(said).reused is False
 
     def test_force_renews_again(self, simulator: Simulator, block: str, run: Run) -> None:
-        """With --force, E*TRADE is called although an earlier renewal vouches."""
+        """With --force, E*TRADE is called although an earlier renewal is still valid."""
         run("renew", "--credentials", block)
         run("renew", "--credentials", block)
         run("renew", "--credentials", block, "--force")

@@ -145,7 +145,7 @@ class TestLoginAtATerminal:
         assert ("Going on" in said.err, "over at" in said.out) == (False, True)
 
     def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person, run: Run) -> None:
-        """Once told, the date on which the key was issued stays in the block through later sign-ins."""
+        """Once given, the date on which the key was issued stays in the block through later sign-ins."""
         assert 0 == run("login", "--credentials", block, "--key-issued-on", "2025-07-15")
         assert 0 == run("login", "--credentials", block)
         assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
@@ -187,7 +187,7 @@ class TestLoginAtATerminal:
     def test_wrong_verifier_starts_over(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """A mistyped verifier is told, and a new page leads to the sign-in all the same."""
+        """A mistyped verifier is reported, and a new page leads to the sign-in all the same."""
         person.reads_off = lambda page: (
             person.verifier_of(page) if len(person.opened) == 2 else person.verifier_of(page)[1:]
         )
@@ -343,7 +343,7 @@ class TestLoginRefused:
         capsys: pytest.CaptureFixture[str],
         run: Run,
     ) -> None:
-        """A new block's value that is in quotes or encoded is told of by its variable, before any call."""
+        """A new block's value that is in quotes or encoded is named by its variable, before any call."""
         fine = {"ETRADE_CONSUMER_KEY": "fake-key", "ETRADE_CONSUMER_SECRET": "fake-secret"}
         for name, value in (fine | spoiled).items():
             monkeypatch.setenv(name, value)

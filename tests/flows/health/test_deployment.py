@@ -1,4 +1,4 @@
-"""Whether the doctor sees what renews by schedule, and whether anything alive runs it."""
+"""Whether the doctor sees what renews by schedule, what runs it, and what people need to sign in."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.schedules import CronSchedule
 
-from etrade_flows.health.deployment import check_deployment, check_schedule, check_worker
+from etrade_flows.health.deployment import (
+    check_alerts,
+    check_deployment,
+    check_schedule,
+    check_sign_in,
+    check_worker,
+)
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
+from etrade_flows.health.place import Place, Server
+from etrade_flows.news.automations import NAMES
 from etrade_flows.runs.names import RENEWAL
 
 HOURLY = CronSchedule(cron="0 1-23 * * *", timezone="America/New_York")
@@ -82,7 +91,7 @@ def test_flow_that_is_not_deployed_is_a_problem(prefect_server: None, name: str)
 
 
 def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: str) -> None:
-    """A deployment that renews other credentials is none for these, and the line to edit is told."""
+    """A deployment that renews other credentials is none for these, and the line to edit is named."""
     deploy(HOURLY, parameters={"credentials": "others"})
     finding = check_deployment(Facts(name))
     assert Health.PROBLEM is finding.verdict
@@ -91,7 +100,7 @@ def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: s
 
 
 def test_scheduled_deployment_is_ok(deploy: Deploy, name: str) -> None:
-    """A deployment with an active schedule for these credentials is told by its name."""
+    """A deployment with an active schedule for these credentials is named."""
     label = deploy(HOURLY)
     finding = check_deployment(Facts(name))
     assert (Health.OK, True) == (finding.verdict, f"renew-access-token/{label}" in finding.says)
@@ -112,7 +121,7 @@ def test_deployment_without_a_name_renews_the_default(deploy: Deploy) -> None:
 
 @pytest.mark.parametrize("how", [{"paused": True}, {"active": False}], ids=["deployment", "schedule"])
 def test_paused_deployment_is_a_problem(deploy: Deploy, name: str, how: dict[str, bool]) -> None:
-    """A deployment or a schedule that is switched off is told with the screen that switches it on."""
+    """A deployment or a schedule that is switched off is named with the screen that switches it on."""
     label = deploy(HOURLY, **how)
     finding = check_deployment(Facts(name))
     assert Health.PROBLEM is finding.verdict
@@ -120,39 +129,29 @@ def test_paused_deployment_is_a_problem(deploy: Deploy, name: str, how: dict[str
     assert f"Prefect UI (Deployments > renew-access-token/{label}" in finding.remedy
 
 
-def test_pool_without_a_worker_is_a_problem(client: SyncPrefectClient, deploy: Deploy, name: str) -> None:
-    """A deployment whose work pool has no worker alive is told with the command that starts one."""
-    with work_pool(client, name):
+@pytest.mark.parametrize(
+    ("kind", "alive", "paused", "remedy"),
+    [
+        pytest.param("process", False, False, "prefect worker start --pool {}", id="no worker"),
+        pytest.param("process", True, False, "", id="a worker"),
+        pytest.param("process", True, True, "prefect work-pool resume {}", id="paused"),
+        pytest.param("prefect:managed", False, False, "", id="a pool that needs no worker"),
+    ],
+)
+def test_worker_is_looked_for(
+    client: SyncPrefectClient, deploy: Deploy, name: str, *, kind: str, alive: bool, paused: bool, remedy: str
+) -> None:
+    """A pool runs its deployments if a worker is alive or none is needed; no host's name is shown."""
+    with work_pool(client, name, kind):
         deploy(HOURLY, work_pool_name=name)
+        if alive:
+            client.send_worker_heartbeat(name, "fake-host-name", heartbeat_interval_seconds=30)
+        if paused:
+            client.update_work_pool(name, WorkPoolUpdate(is_paused=True))
         finding = check_worker(Facts(name))
-    assert (Health.PROBLEM, f"prefect worker start --pool {name}") == (finding.verdict, finding.remedy)
-
-
-def test_worker_that_beats_is_alive(client: SyncPrefectClient, deploy: Deploy, name: str) -> None:
-    """A worker whose heartbeat has come runs the deployment; its name, which may be a host's, is not told."""
-    with work_pool(client, name):
-        deploy(HOURLY, work_pool_name=name)
-        client.send_worker_heartbeat(name, "fake-host-name", heartbeat_interval_seconds=30)
-        finding = check_worker(Facts(name))
-    assert Health.OK is finding.verdict
+    verdict = Health.PROBLEM if remedy else Health.OK
+    assert (verdict, remedy.format(name)) == (finding.verdict, finding.remedy)
     assert "fake-host-name" not in finding.says
-
-
-def test_paused_pool_is_a_problem(client: SyncPrefectClient, deploy: Deploy, name: str) -> None:
-    """A work pool that is paused is told, though its worker is alive."""
-    with work_pool(client, name):
-        deploy(HOURLY, work_pool_name=name)
-        client.send_worker_heartbeat(name, "worker", heartbeat_interval_seconds=30)
-        client.update_work_pool(name, WorkPoolUpdate(is_paused=True))
-        finding = check_worker(Facts(name))
-    assert (Health.PROBLEM, f"prefect work-pool resume {name}") == (finding.verdict, finding.remedy)
-
-
-def test_managed_pool_needs_no_worker(client: SyncPrefectClient, deploy: Deploy, name: str) -> None:
-    """A pool that starts a container for each run has no worker to be alive."""
-    with work_pool(client, name, kind="prefect:managed"):
-        deploy(HOURLY, work_pool_name=name)
-        assert Health.OK is check_worker(Facts(name)).verdict
 
 
 def test_served_deployment_is_alive_while_its_process_asks(
@@ -187,3 +186,107 @@ def test_longer_reuse_window_makes_the_schedule_unsafe(
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT60M")
     finding = check_schedule(Facts(name))
     assert (Health.PROBLEM, True) == (finding.verdict, "ETRADE_REUSE_WINDOW" in finding.remedy)
+
+
+# What people need ---------------------------------------------------------------------------------------
+
+POOL, LABEL = "doctor-people", "people"
+
+
+@pytest.fixture
+def installed(client: SyncPrefectClient, run: Callable[..., int]) -> Iterator[None]:
+    """The automations, as the command installs them."""
+    CustomWebhookNotificationBlock(name="people", url="http://127.0.0.1:9/").save("people", overwrite=True)
+    assert 0 == run("alerts", "--notify", "custom-webhook/people")
+    yield
+    delete_all(client)
+
+
+def delete_all(client: SyncPrefectClient) -> None:
+    for automation in client.read_automations():
+        client.delete_automation(automation.id)
+
+
+@pytest.fixture
+def deploy_sign_in(client: SyncPrefectClient) -> Iterator[Callable[[], None]]:
+    """Deploys the flow `sign-in` to a work pool of the test's own."""
+    client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    made = []
+
+    def deploy() -> None:
+        flow = client.create_flow_from_name("sign-in")
+        made.append(client.create_deployment(flow, LABEL, work_pool_name=POOL))
+
+    yield deploy
+    for each in made:
+        client.delete_deployment(each)
+    client.delete_work_pool(POOL)
+
+
+def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
+    """Without any of the automations the command that installs them is named."""
+    delete_all(client)
+    finding = check_alerts(Facts("main"))
+    assert (Health.WARNING, True) == (finding.verdict, "etrade-session alerts" in finding.remedy)
+
+
+@pytest.mark.usefixtures("installed")
+def test_installed_alerts_are_ok() -> None:
+    """What the program installs is what the doctor looks for."""
+    assert Health.OK is check_alerts(Facts("main")).verdict
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("name", NAMES.values())
+def test_alert_that_is_missing_is_named(client: SyncPrefectClient, name: str) -> None:
+    """One automation that somebody has deleted is named."""
+    client.delete_automation(client.read_automations_by_name(name)[0].id)
+    finding = check_alerts(Facts("main"))
+    assert (Health.WARNING, True) == (finding.verdict, f"missing: `{name}`." in finding.says)
+
+
+@pytest.mark.usefixtures("installed")
+def test_alert_that_is_off_is_named(client: SyncPrefectClient) -> None:
+    """One automation that somebody has paused is named, with the screen that switches it on."""
+    name = next(iter(NAMES.values()))
+    client.pause_automation(client.read_automations_by_name(name)[0].id)
+    finding = check_alerts(Facts("main"))
+    assert (Health.WARNING, f"Switched off: `{name}`.") == (finding.verdict, finding.says)
+    assert "Prefect UI (Automations)" in finding.remedy
+
+
+def test_sign_in_that_is_not_deployed_is_a_warning(prefect_server: None) -> None:
+    """Without the deployment both ways to deploy are the remedy, and the other way to sign in is named."""
+    facts = Facts("main")
+    facts.sign_ins = []
+    finding = check_sign_in(facts)
+    assert (Health.WARNING, True) == (finding.verdict, "etrade-session login" in finding.says)
+    assert "prefect --no-prompt deploy --all" in finding.remedy
+
+
+def test_sign_in_without_a_worker_is_a_warning(deploy_sign_in: Callable[[], None]) -> None:
+    """A deployment whose runs nothing starts is named with the command that starts a worker."""
+    deploy_sign_in()
+    facts = Facts("main")
+    facts.sign_ins = [each for each in facts.sign_ins if each.name == LABEL]
+    finding = check_sign_in(facts)
+    assert (Health.WARNING, f"prefect worker start --pool {POOL}") == (finding.verdict, finding.remedy)
+    assert f"sign-in/{LABEL} does not run" in finding.says
+
+
+def test_sign_in_with_a_worker_is_ok(client: SyncPrefectClient, deploy_sign_in: Callable[[], None]) -> None:
+    """A deployment with a worker alive is named."""
+    deploy_sign_in()
+    client.send_worker_heartbeat(POOL, "fake-host-name", heartbeat_interval_seconds=30)
+    finding = check_sign_in(Facts("main"))
+    assert (Health.OK, True) == (finding.verdict, f"sign-in/{LABEL}" in finding.says)
+    assert "fake-host-name" not in finding.says
+
+
+@pytest.mark.parametrize("check", [check_alerts, check_sign_in])
+def test_temporary_server_is_not_looked_at(check: Callable[[Facts], object]) -> None:
+    """A server that ends with the command tells nobody and runs nothing."""
+    facts = Facts("main")
+    facts.server = Server(Place.TEMPORARY)
+    with pytest.raises(SkipCheck):
+        check(facts)

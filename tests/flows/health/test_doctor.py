@@ -41,7 +41,7 @@ def run(*arguments: str) -> int:
 
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """One check of each verdict, in the place of the real ones."""
+    """One check of each verdict, instead of the real ones."""
 
     def skip(_: Facts) -> Finding:
         raise SkipCheck("Nobody knows.", first="bad")

@@ -1,4 +1,4 @@
-"""What the doctor learns from one request-token call."""
+"""What the doctor learns from one request-token call and one data call."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from datetime import datetime, timedelta
 import pytest
 
 from etrade_flows.health.etrade import (
+    DATA_PATH,
     check_addresses,
     check_clock,
     check_consumer_key,
+    check_data_call,
     check_etrade,
     check_key_age,
 )
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, Health, SkipCheck
+from etrade_flows.person.login import without_token
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials
 from etrade_tasks.clock import use_clock
@@ -44,14 +47,14 @@ def closed_port() -> int:
 
 
 def test_key_that_etrade_takes_is_ok(simulator: Simulator, facts: Facts) -> None:
-    """With the right key and secret all is well, and one call has told it."""
+    """With the right key and secret all is well, and one call has shown it."""
     found = [check_etrade(facts), check_consumer_key(facts), check_clock(facts)]
     assert [Health.OK] * 3 == [finding.verdict for finding in found]
     assert [REQUEST] == [call.path for call in simulator.calls()]
 
 
 def test_key_of_the_other_environment_is_named(simulator: Simulator, credentials_for: CredentialsFor) -> None:
-    """A live key at the sandbox's own address is refused, and the cause is among those told."""
+    """A live key at the sandbox's own address is refused, and the cause is among those named."""
     sandbox = f"{simulator.api_url('sandbox')}/oauth"
     facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url=sandbox))
     finding = check_consumer_key(facts)
@@ -62,7 +65,7 @@ def test_key_of_the_other_environment_is_named(simulator: Simulator, credentials
 
 
 def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFor) -> None:
-    """A key that is past its two years is refused, and that cause is told too."""
+    """A key that is past its two years is refused, and that cause is named too."""
     token = simulator.sign_in(
         "live", consumer=simulator.add_consumer("live", issued_at=simulator.now() - timedelta(days=729))
     )
@@ -186,3 +189,88 @@ def test_addresses_fit_the_environment(
     assert verdict is finding.verdict
     assert "example" not in finding.says + finding.remedy
     assert [] == simulator.calls(REQUEST)
+
+
+Change = Callable[[Simulator, CredentialsFor], ETradeCredentials]
+
+
+def signed_by(real: str = "live", **changes: str) -> Change:
+    """Credentials of a new token of that environment, with some fields changed."""
+
+    def change(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
+        said = changes.get("environment", real)
+        return credentials_for(simulator.sign_in(real), **{"api_url": simulator.api_url(said)} | changes)
+
+    return change
+
+
+def idle(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
+    """Credentials of a token that nobody has used for three hours."""
+    found = signed_by()(simulator, credentials_for)
+    simulator.advance(timedelta(hours=3))
+    return found
+
+
+def busy(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
+    """Credentials, while E*TRADE itself fails."""
+    simulator.plant(Fault(status=503), path=DATA_PATH)
+    return signed_by()(simulator, credentials_for)
+
+
+def nowhere(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
+    """Credentials whose API address nobody listens at."""
+    return signed_by(api_url=f"http://127.0.0.1:{closed_port()}")(simulator, credentials_for)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "says", "remedy"),
+    [
+        pytest.param(signed_by(), Health.OK, "serves the key and the token", "", id="served"),
+        pytest.param(
+            signed_by("sandbox", environment="live"),
+            Health.PROBLEM,
+            "E*TRADE's live API refuses the consumer key",
+            "correct the environment",
+            id="sandbox key said to be live",
+        ),
+        pytest.param(
+            signed_by("live", environment="sandbox"),
+            Health.PROBLEM,
+            "E*TRADE's sandbox API refuses the consumer key",
+            "correct the environment",
+            id="live key said to be sandbox",
+        ),
+        pytest.param(
+            signed_by(access_token_secret="fake-other-secret"),
+            Health.PROBLEM,
+            "refuses the signature",
+            "etrade-session login --credentials main",
+            id="another token's secret",
+        ),
+        pytest.param(idle, Health.WARNING, "now", "etrade-session renew --credentials main", id="idle"),
+        pytest.param(busy, Health.WARNING, "status 503", "in some minutes", id="busy"),
+        pytest.param(nowhere, Health.PROBLEM, "ConnectError", "network", id="no answer"),
+    ],
+)
+def test_data_call_is_judged(
+    simulator: Simulator,
+    credentials_for: CredentialsFor,
+    *,
+    change: Change,
+    verdict: Health,
+    says: str,
+    remedy: str,
+) -> None:
+    """One data call shows whether key, token and secret fit the environment, and each refusal its remedy."""
+    finding = check_data_call(with_credentials(change(simulator, credentials_for)))
+    assert verdict is finding.verdict
+    assert says in finding.says
+    assert remedy in finding.remedy
+    assert [DATA_PATH] * (change is not nowhere) == [call.path for call in simulator.calls()]
+
+
+def test_without_a_token_no_data_call_is_made(simulator: Simulator, credentials: ETradeCredentials) -> None:
+    """Where nobody is signed in, the check is left out."""
+    with pytest.raises(SkipCheck, match="Nobody is signed in"):
+        check_data_call(with_credentials(without_token(credentials)))
+    assert [] == simulator.calls()

@@ -259,7 +259,7 @@ class TestSchedule:
         return tuple(ScheduledRun(at(time), "hourly", **changes) for time in times)
 
     def test_within_the_reuse_window_a_run_reuses(self) -> None:
-        """A run is told to reuse while a renewal vouches, and to renew from then on."""
+        """A run is told to reuse while a renewal is valid, and to renew from then on."""
         known = facts(record=record(at("12:30")), scheduled=self.hourly("15:00", "13:00", "13:20"))
         assert [
             ("13:00", "reuses the renewal of 12:30"),
@@ -273,7 +273,7 @@ class TestSchedule:
         assert [("13:00", "renews"), ("13:30", "reuses the renewal of 13:00")] == self.told(known, "12:40")
 
     def test_a_forced_run_renews(self) -> None:
-        """A run that is told to force renews, whoever vouches."""
+        """A run that is told to force renews, however valid an earlier one is."""
         known = facts(record=record(at("12:30")), scheduled=self.hourly("13:00", force=True))
         assert [("13:00", "renews")] == self.told(known, "12:40")
 
@@ -340,19 +340,19 @@ class TestSchedule:
     ],
 )
 def test_advice(known: SessionFacts, expected: str | None) -> None:
-    """A person is told the one thing to do, and nothing where there is none."""
+    """A person reads the one thing to do, and nothing where there is none."""
     advice = judged(known, at("09:20")).next
     assert expected == advice if expected is None else expected in advice
 
 
 def test_inactive_advice_names_the_next_run_only_if_there_is_one() -> None:
-    """Nobody is told to wait for a run that nothing schedules."""
+    """Nobody should wait for a run that nothing schedules."""
     later = (ScheduledRun(at("13:00"), "hourly"),)
     advices = [judged(facts(attempt("09:00"), scheduled=runs), at("12:00")).next for runs in ((), later)]
     assert [False, True] == ["wait for the next run" in advice for advice in advices]
 
 
 def test_status_holds_no_secret() -> None:
-    """Neither a key nor a token is in what is told."""
+    """Neither a key nor a token is in what is shown."""
     told = judged(facts(attempt("09:00")), at("09:20")).model_dump_json()
     assert "fake-" not in told

@@ -1,4 +1,4 @@
-"""What the doctor says of the Prefect server and of what it knows."""
+"""What the doctor says of the installed packages, the settings and the Prefect server."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from pathlib import Path
 
 import prefect
 import pytest
@@ -29,9 +31,11 @@ from etrade_flows.health.place import Place, Server
 from etrade_flows.health.server import (
     check_block_type,
     check_credentials,
+    check_httpx2,
     check_server,
     check_server_version,
     check_settings,
+    check_versions,
     compare,
 )
 from etrade_simulator import Simulator
@@ -95,40 +99,36 @@ def test_server_elsewhere_is_not_named(facts: Facts) -> None:
     assert "The Prefect server on another machine answers." == finding.says
 
 
-def test_unreachable_server_is_a_problem(facts: Facts) -> None:
-    """Where nobody listens, the finding shows the error's class and the command that starts a server."""
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{closed_port()}/api"}):
+@pytest.mark.parametrize(
+    ("status", "says", "remedy"),
+    [
+        pytest.param(None, "ConnectError", "prefect server start", id="nobody listens"),
+        pytest.param(401, "does not let this machine in (status 401)", "PREFECT_API_AUTH_STRING", id="401"),
+        pytest.param(403, "does not let this machine in (status 403)", "PREFECT_API_AUTH_STRING", id="403"),
+        pytest.param(422, "does not answer (status 422)", "prefect server start", id="broken"),
+    ],
+)
+def test_server_that_does_not_serve_is_a_problem(
+    facts: Facts, status: int | None, says: str, remedy: str
+) -> None:
+    """The finding shows the error's class or the status, and tells a locked server from one that is down."""
+    silent = nullcontext(f"http://127.0.0.1:{closed_port()}")
+    retries = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5.0}
+    served = answering(status) if status else silent
+    with served as url, temporary_settings({PREFECT_API_URL: f"{url}/api", **retries}):
         finding = check_server(facts)
-    assert (Health.PROBLEM, True) == (finding.verdict, "ConnectError" in finding.says)
-    assert "prefect server start" in finding.remedy
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_server_that_refuses_asks_for_its_password(facts: Facts, status: int) -> None:
-    """A server that lets nobody in is told from one that does not answer."""
-    with answering(status) as url, temporary_settings({PREFECT_API_URL: f"{url}/api"}):
-        finding = check_server(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert f"does not let this machine in (status {status})" in finding.says
-    assert "PREFECT_API_AUTH_STRING" in finding.remedy
+    assert (Health.PROBLEM, True) == (finding.verdict, says in finding.says)
+    assert remedy in finding.remedy
 
 
 def test_cloud_that_refuses_asks_for_a_login(facts: Facts) -> None:
-    """Prefect Cloud is called by its name, and its account and workspace are not told."""
+    """Prefect Cloud is called by its name, and its account and workspace are not shown."""
     with answering(401) as url:
         workspace = f"{url}/accounts/fake-account-id/workspaces/fake-workspace-id"
         with temporary_settings({PREFECT_CLOUD_API_URL: url, PREFECT_API_URL: workspace}):
             finding = check_server(facts)
     assert ("run `prefect cloud login`.", True) == (finding.remedy, "Prefect Cloud" in finding.says)
     assert "fake-" not in finding.says
-
-
-def test_server_that_is_broken_is_a_problem(facts: Facts) -> None:
-    """A server that answers with an error is a problem that shows the status."""
-    retries = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5.0}
-    with answering(422) as url, temporary_settings({PREFECT_API_URL: f"{url}/api", **retries}):
-        finding = check_server(facts)
-    assert (Health.PROBLEM, True) == (finding.verdict, "status 422" in finding.says)
 
 
 def test_no_server_and_none_allowed_is_a_problem(facts: Facts) -> None:
@@ -183,7 +183,7 @@ def test_unknown_block_type_is_registered_by_a_command(facts: Facts, monkeypatch
 def test_fields_of_another_version_are_a_warning(
     facts: Facts, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that knows the type by other fields is told; saving a block would register them."""
+    """A server that knows the type by other fields is reported; saving a block would register them."""
     monkeypatch.setattr(ETradeCredentials, "_calculate_schema_checksum", lambda: "sha256:" + "0" * 64)
     finding = check_block_type(facts)
     assert Health.WARNING is finding.verdict
@@ -191,7 +191,7 @@ def test_fields_of_another_version_are_a_warning(
 
 
 def test_block_is_found(block: str) -> None:
-    """A block of that name is told with its environment."""
+    """A block of that name is shown with its environment."""
     finding = check_credentials(Facts(block))
     assert (Health.OK, f"The block '{block}' holds a live key, well formed.") == (
         finding.verdict,
@@ -236,7 +236,7 @@ def test_malformed_block_names_the_field(block: str) -> None:
 
 
 def test_settings_are_read(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set is told by the variables' names."""
+    """What is set is shown by the variables' names."""
     assert Health.OK is check_settings(facts).verdict
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT30M")
     finding = check_settings(Facts("nobody"))
@@ -244,9 +244,73 @@ def test_settings_are_read(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_malformed_setting_is_named(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that cannot be read is a problem, told by its name and not by its value."""
+    """A variable that cannot be read is a problem, named without its value."""
     monkeypatch.setenv("ETRADE_DEADLINE", "fake-canary")
     finding = check_settings(facts)
     assert Health.PROBLEM is finding.verdict
     assert "ETRADE_DEADLINE" in finding.says
     assert "fake-canary" not in finding.says
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose packages come before those that are really installed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def pretend(installed: Path, name: str, number: str) -> None:
+    metadata = installed / f"{name}-{number}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+
+
+def test_versions_are_told() -> None:
+    """The versions installed are shown in one line, this package's and Prefect's among them."""
+    finding = check_versions(Facts("nobody"))
+    assert Health.OK is finding.verdict
+    for name in ("prefect-etrade", "prefect", "fastapi", "sqlalchemy", "authlib", "httpx", "pydantic"):
+        assert f"{name} {version(name)}" in finding.says
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "cause", "remedy"),
+    [
+        ("fastapi", "0.151.0", "answers 422", "pip install 'fastapi<0.151'"),
+        ("fastapi", "0.155.1", "fails at import", "pip install 'fastapi<0.151'"),
+        ("sqlalchemy", "2.1.0b1", "schedules nothing", "pip install 'sqlalchemy<2.1'"),
+        ("pydantic", "2.9.0", "pydantic 2.9.0 is not >=2.10", "pip install 'pydantic>=2.10'"),
+    ],
+)
+def test_clash_is_a_problem_with_its_cause(
+    installed: Path, name: str, number: str, cause: str, remedy: str
+) -> None:
+    """A version that this package does not accept is shown with what it breaks and what to install."""
+    pretend(installed, name, number)
+    finding = check_versions(Facts("nobody"))
+    assert (Health.PROBLEM, remedy) == (finding.verdict, finding.remedy)
+    assert f"{name} {number}" in finding.says
+    assert cause in finding.says
+
+
+def test_all_clashes_are_mended_at_once(installed: Path) -> None:
+    """Several clashes are one finding, and one command mends them."""
+    pretend(installed, "fastapi", "0.152.0")
+    pretend(installed, "sqlalchemy", "2.1.1")
+    assert "pip install 'fastapi<0.151' 'sqlalchemy<2.1'" == check_versions(Facts("nobody")).remedy
+
+
+def test_httpx2_beside_authlib_is_a_warning(installed: Path) -> None:
+    """With httpx2 there, the doctor warns of Authlib's integration, which this package leaves alone."""
+    assert Health.OK is check_httpx2(Facts("nobody")).verdict
+    (installed / "httpx2.py").touch()
+    finding = check_httpx2(Facts("nobody"))
+    assert Health.WARNING is finding.verdict
+    assert "This package does not use that module" in finding.says
+
+
+def test_httpx2_beside_an_older_authlib_is_none(installed: Path) -> None:
+    """An Authlib that does not know httpx2 is no reason for a warning."""
+    (installed / "httpx2.py").touch()
+    pretend(installed, "authlib", "1.7.2")
+    assert Health.OK is check_httpx2(Facts("nobody")).verdict

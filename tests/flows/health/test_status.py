@@ -49,7 +49,7 @@ def no_blocks(prefect_server: None) -> None:
 
 @pytest.fixture
 def told(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
-    """What the command exits with, and the one session it tells of as JSON."""
+    """What the command exits with, and the one session it shows as JSON."""
 
     def ask(*arguments: str) -> Told:
         capsys.readouterr()
@@ -96,7 +96,7 @@ class TestStates:
         assert f"etrade-session renew --credentials {block}" in said["next"]
 
     def test_past_midnight(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """Past midnight a person must sign in, and is told how."""
+        """Past midnight a person must sign in, and reads how."""
         renew_access_token(block)
         simulator.advance(timedelta(hours=12))
         code, said = told()
@@ -106,7 +106,7 @@ class TestStates:
     def test_past_midnight_without_a_date(
         self, block: str, credentials: ETradeCredentials, simulator: Simulator, told: Callable[..., Told]
     ) -> None:
-        """Where nobody told when the token was issued, yesterday's record tells that it is over."""
+        """Where it is not known when the token was issued, yesterday's record shows that it is over."""
         credentials.model_copy(update={"signed_in_at": None}).save(block, overwrite=True)
         renew_access_token(block)
         simulator.advance(timedelta(hours=13))
@@ -137,7 +137,7 @@ class TestStates:
         assert (4, "sign-in-required") == (code, said["state"])
 
     def test_unusable_block(self, block: str, told: Callable[..., Told]) -> None:
-        """A block that does not fit its fields is told of with the field, and the others are still told."""
+        """A block that does not fit its fields is shown with the field, and the others are still shown."""
         with get_client(sync_client=True) as client:
             document = client.read_block_document_by_name(block, "etrade-credentials")
             data = document.data | {"environment": "moon"}
@@ -214,7 +214,7 @@ class TestCheck:
     """`--check`, which asks E*TRADE."""
 
     def test_renews(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """E*TRADE is asked by a renewal, though an earlier one vouches, and its answer counts."""
+        """E*TRADE is asked by a renewal, though an earlier one is still valid, and its answer counts."""
         active_session(block)
         code, said = told("--check")
         assert (0, "active", "E*TRADE") == (code, said["state"], said["renewals"][0]["store"])
@@ -227,14 +227,14 @@ class TestCheck:
         assert "active" == told("--check")[1]["state"]
 
     def test_refused(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """A token that E*TRADE refuses needs a person, though a renewal vouched for it."""
+        """A token that E*TRADE refuses needs a person, though a renewal was valid."""
         active_session(block)
         simulator.plant(REFUSAL, path=RENEW)
         code, said = told("--check")
         assert (4, "sign-in-required", "SignInRequired") == (code, said["state"], said["error"]["error"])
 
     def test_misconfigured(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """A refused key has failed, and what to correct is told."""
+        """A refused key has failed, and what to correct is named."""
         simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=RENEW)
         code, said = told("--check")
         assert (1, "failed", "ConfigurationRefused") == (code, said["state"], said["error"]["error"])
@@ -287,7 +287,7 @@ class TestSchedule:
     def test_next_runs(
         self, block: str, hourly: str, simulator: Simulator, told: Callable[..., Told]
     ) -> None:
-        """The next runs are told: when, by which deployment, and what each will do."""
+        """The next runs are shown: when, by which deployment, and what each will do."""
         simulator.advance(timedelta(minutes=30))
         active_session(block)
         runs = told()[1]["next_runs"]
@@ -298,7 +298,7 @@ class TestSchedule:
         ] == [(r["at"], r["deployment"], r["action"], r["message"]) for r in runs]
 
     def test_late_run(self, block: str, hourly: str, noon: datetime, told: Callable[..., Told]) -> None:
-        """A run that nothing has taken is told of as late, with what must be started."""
+        """A run that nothing has taken is shown as late, with what must be started."""
         active_session(block)
         with get_client(sync_client=True) as client:
             deployment = client.read_deployment_by_name(f"renew-access-token/{hourly}")
@@ -324,7 +324,7 @@ class TestSchedule:
 
 
 class TestNames:
-    """Whose sessions are told of."""
+    """Whose sessions are shown."""
 
     @pytest.fixture
     def variables(self, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +341,7 @@ class TestNames:
             monkeypatch.setenv(f"ETRADE_{name}", value)
 
     def test_environment_stands_in(self, variables: None, told: Callable[..., Told]) -> None:
-        """Without any block the environment's session is told of, by the name that flows use."""
+        """Without any block the environment's session is shown, by the name that flows use."""
         active_session("etrade")
         code, said = told()
         assert (0, "etrade", "environment") == (code, said["credentials"], said["source"])
@@ -359,7 +359,7 @@ class TestNames:
         assert (0, "environment") == (code, said["source"])
 
     def test_blocks_come_first(self, variables: None, block: str, told: Callable[..., Told]) -> None:
-        """Where there is a block, the variables are not told of unless they are asked for."""
+        """Where there is a block, the variables are not shown unless they are asked for."""
         assert (block, "block") == (told()[1]["credentials"], told()[1]["source"])
         assert "environment" == told("--credentials", "another")[1]["source"]
 
@@ -430,7 +430,7 @@ class TestShown:
     def test_pipe_gets_whole_plain_lines(
         self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
     ) -> None:
-        """A pipe gets a line for each thing told: no colour, no box, nothing cut, wrapped or padded."""
+        """A pipe gets a line for each thing: no colour, no box, nothing cut, wrapped or padded."""
         renew_access_token(block)
         done = subprocess.run(**command(), check=False, capture_output=True, text=True, timeout=60)
         assert (0, "") == (done.returncode, done.stderr)

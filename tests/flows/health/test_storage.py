@@ -50,7 +50,7 @@ def test_result_is_written_read_and_deleted(facts: Facts, storage: Path) -> None
 
 
 def test_unwritable_result_storage_is_a_problem(facts: Facts, unusable: Path) -> None:
-    """A folder that cannot be written is a problem, told by its setting and not by its path."""
+    """A folder that cannot be written is a problem, shown by its setting and not by its path."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: unusable}):
         finding = check_result_storage(facts)
     assert Health.PROBLEM is finding.verdict
@@ -91,7 +91,7 @@ def test_locks_in_redis_are_tried(facts: Facts, redis_url: str, monkeypatch: pyt
 
 
 def test_unreachable_redis_is_a_problem(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis that does not answer is a problem, told without its address and password."""
+    """A Redis that does not answer is a problem, shown without its address and password."""
     monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://:fake-canary@127.0.0.1:9/0")
     finding = check_locks(facts)
     assert Health.PROBLEM is finding.verdict
@@ -114,7 +114,7 @@ def test_one_machine_shares_all(facts: Facts) -> None:
 
 @pytest.mark.parametrize("place", [Place.CLOUD, Place.ELSEWHERE])
 def test_files_beside_a_distant_server_are_a_warning(facts: Facts, place: Place) -> None:
-    """Where other machines may use the server, files that only this one sees are told with both remedies."""
+    """Where other machines may use the server, files that only this one sees are named with both remedies."""
     facts.server = Server(place)
     finding = check_sharing(facts)
     assert Health.WARNING is finding.verdict

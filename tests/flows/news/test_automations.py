@@ -1,4 +1,4 @@
-"""The ready automations, on a real server: who is told what, how often, and by which words."""
+"""The ready automations, on a real server: who is notified of what, how often, and in which words."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_pipeline_that_midnight_would_cut_off_is_told(tell: Tell, heard: Any) ->
 
 
 def test_renewal_that_failed_for_good_is_told(tell: Tell, heard: Any) -> None:
-    """An outage is told with other words than a sign-in."""
+    """An outage is reported in other words than a sign-in."""
     tell("outage", RenewalFailed(OUTAGE))
     assert ["E*TRADE: the session of outage cannot be renewed"] == heard("outage", 1)
 
@@ -144,7 +144,7 @@ def test_the_like_is_told_once_a_day(tell: Tell, heard: Any, noon: datetime) -> 
 def test_key_that_is_about_to_lapse_is_told_once_a_week(
     keys: ETradeCredentials, tell: Tell, heard: Any, noon: datetime
 ) -> None:
-    """Of a week's renewals one tells of the key's age, and of the next week's another."""
+    """Of a week's renewals one reports the key's age, and of the next week's another."""
     keys.consumer_key_issued_on = date(2025, 7, 1)
     for days in (0, 1, 5, 6):  # from Tuesday to Monday
         tell("lapsing", session(noon + timedelta(days=days)), at=noon + timedelta(days=days))

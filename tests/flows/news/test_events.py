@@ -88,7 +88,7 @@ class TestWhatThereIsToTell:
         assert [("renewed", None)] == told(list(outcome_news("main", renewed(noon), None, noon)))
 
     def test_reuse_is_no_news(self, noon: datetime) -> None:
-        """A session that an earlier renewal vouches for was told of then."""
+        """A session that an earlier renewal gave was reported then."""
         assert [] == list(outcome_news("main", renewed(noon, reused=True), None, noon))
 
     @pytest.mark.parametrize(("minutes", "expected"), [(120, []), (119, [("expiring", "midnight-near")])])
@@ -114,7 +114,7 @@ class TestWhatThereIsToTell:
     def test_consumer_key_about_to_lapse_is_told(
         self, keys: ETradeCredentials, noon: datetime, outcome: Callable[[datetime], Any]
     ) -> None:
-        """Whatever a renewal comes to, a key of nearly two years is told of beside it."""
+        """Whatever a renewal comes to, a key of nearly two years is reported beside it."""
         aged = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 1)})
         news = list(outcome_news("main", outcome(noon), aged, noon))
         assert ("key-lapsing", "key-age") == told(news)[-1]
@@ -168,7 +168,7 @@ class TestWhatThereIsToTell:
         "kind", [RenewalFailed, ConfigurationRefused, CredentialsNotFound, CredentialsInvalid]
     )
     def test_failure_has_the_name_of_its_error(self, noon: datetime, kind: type[ETradeError]) -> None:
-        """A renewal that failed for good is told by the error's class, with its message and its advice."""
+        """A renewal that failed for good is named by the error's class, with its message and its advice."""
         (news,) = outcome_news("main", kind("It failed.", advice="mend it."), None, noon)
         assert [("failing", kind.__name__)] == told([news])
         assert ("It failed.", "mend it.", "unknown") == (news.message, news.advice, news.environment)
@@ -322,7 +322,7 @@ class TestTellingStopsNothing:
         monkeypatch: pytest.MonkeyPatch,
         scheduled: bool,
     ) -> None:
-        """Before `ETRADE_SIGN_IN_BY` a scheduled run tells of no sign-in that is due, and of all else."""
+        """Before `ETRADE_SIGN_IN_BY` a scheduled run reports no sign-in that is due, and everything else."""
         expected = ["failing"] if scheduled else ["sign-in-required", "failing"]
         monkeypatch.setenv("ETRADE_SIGN_IN_BY", "12:01")
         run = FlowRun.model_construct(auto_scheduled=scheduled, parent_task_run_id=None)

@@ -187,13 +187,13 @@ def at(hour: int) -> datetime:
     ("alerted_at", "well_at", "due"),
     [
         pytest.param(None, (None, None), True, id="first of the day"),
-        pytest.param(at(9), (None, None), False, id="told already"),
+        pytest.param(at(9), (None, None), False, id="alerted already"),
         pytest.param(at(9), (at(-12), None), False, id="signed in yesterday"),
         pytest.param(at(9), (at(8), None), False, id="signed in before the alert"),
         pytest.param(at(9), (at(10), None), True, id="signed in after the alert"),
         pytest.param(at(9), (None, at(10)), True, id="renewed after the alert"),
-        pytest.param(at(11), (at(10), at(10)), False, id="told again"),
-        pytest.param(at(-1), (None, None), True, id="told yesterday"),
+        pytest.param(at(11), (at(10), at(10)), False, id="alerted again"),
+        pytest.param(at(-1), (None, None), True, id="alerted yesterday"),
     ],
 )
 def test_one_alert_for_each_session_that_ended(
@@ -233,7 +233,7 @@ class TestScheduledRuns:
     def test_token_that_dies_after_the_sign_in_alerts(
         self, simulator: Simulator, scheduled: Scheduled, dead: str, credentials_for: Any
     ) -> None:
-        """The morning's alert was for yesterday's token; the end of today's is told once as well."""
+        """The morning's alert was for yesterday's token; the end of today's alerts once as well."""
         states = [scheduled(dead)]
         token = simulator.sign_in("live")
         credentials_for(token, signed_in_at=datetime.now(UTC)).save(dead, overwrite=True)

@@ -1,4 +1,4 @@
-"""What a person is told who signs in when midnight US Eastern is near."""
+"""What a person reads who signs in when midnight US Eastern is near."""
 
 from __future__ import annotations
 

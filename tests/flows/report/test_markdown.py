@@ -366,7 +366,7 @@ def test_an_outcome_stays_on_one_line() -> None:
 
 
 def test_a_moment_ago_is_just_now() -> None:
-    """Seconds after a renewal nobody is told of seconds."""
+    """Seconds after a renewal nobody reads of seconds."""
     report = render_report(
         "main", dataclasses.replace(a_day(attempt("09:00")), renewed_at=at("09:00")), at("09:00:09")
     )
@@ -430,7 +430,7 @@ def test_an_address_in_the_advice_can_be_followed() -> None:
 
 
 def test_notice_stands_above_the_tables() -> None:
-    """What has no hurry is told below the headline, letter for letter."""
+    """What is not urgent stands below the headline, letter for letter."""
     report = render_report("main", a_day(), at("09:00"), notice="The key | lapses.")
     assert "⚠️ The key | lapses." in Rendered(report).text
     assert "⚠️" not in render_report("main", a_day(attempt("08:30")), at("09:00"))

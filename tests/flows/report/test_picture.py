@@ -292,7 +292,7 @@ def test_the_hours_are_every_third_from_midnight_to_midnight() -> None:
     ],
 )
 def test_a_day_of_unusual_length_says_so(date: str, expected: str) -> None:
-    """The date is told, with the day's length where it is not 24 hours."""
+    """The date is shown, with the day's length where it is not 24 hours."""
     assert expected in texts(draw_timeline(a_day(), at("15:00", date)))
 
 
@@ -430,7 +430,7 @@ def test_the_words_for_a_narrow_place_are_hidden_until_it_is_narrow() -> None:
 
 
 def test_the_picture_says_in_words_what_it_shows() -> None:
-    """Who cannot see the picture is told the standing and the attempts."""
+    """Who cannot see the picture reads how the session stands and the attempts."""
     day, now = a_day(attempt("09:00"), attempt("09:20", REUSED), attempt("10:00")), at("10:30")
     expected = (
         "Fri 15 Jan 2027 at 10:30 US Eastern: active, idle from 12:00 unless a renewal comes first. "
