@@ -98,7 +98,7 @@ def login(
     key_issued_on
         When E*TRADE issued the consumer key, as in 2025-07-15: you are warned 30 days before it lapses.
     rerun
-        Then run again what failed today for want of a sign-in, and resume what paused for that.
+        Then run again what failed today because nobody was signed in, and resume what paused for that.
     """
 
     def act() -> TokenSession:

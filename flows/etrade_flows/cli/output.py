@@ -63,7 +63,8 @@ def report_session(credentials: str, session: TokenSession, *, as_json: bool = F
 def report_error(error: ETradeError, *, as_json: bool = False) -> None:
     """Show what happened and what to do: on standard error, or as one JSON object on standard output."""
     if as_json:
-        state = "sign-in-required" if isinstance(error, SignInRequired) else "failed"
+        needed = isinstance(error, SignInRequired)
+        state = SessionState.SIGN_IN_REQUIRED if needed else SessionState.FAILED
         shown = {"message": error.message, "advice": error.advice, **error.facts}
         if error.expires_at is not None:
             shown["expires_at"] = in_utc(error.expires_at).isoformat()

@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound
 
 from etrade_flows.health.facts import Facts, meant
 from etrade_flows.health.findings import Finding, Health, SkipCheck, ok, problem, warning
-from etrade_flows.health.schedule import days_to_look_at, judge, worst_gap
+from etrade_flows.health.schedule import days_to_look_at, judge_gap, worst_gap
 from etrade_flows.news.automations import NAMES
 from etrade_flows.runs.names import RENEWAL, SIGN_IN
 from etrade_tasks.clock import now
@@ -70,7 +70,7 @@ def check_schedule(facts: Facts) -> Finding:
     """Whether each run comes before the token of the one before it goes idle."""
     deployments = require_active(facts)
     schedules = [each for deployment in deployments for each in active_schedules(deployment, facts.name)]
-    return judge(worst_gap(schedules, days_to_look_at(now())), facts.settings.reuse_window)
+    return judge_gap(worst_gap(schedules, days_to_look_at(now())), facts.settings.reuse_window)
 
 
 def check_alerts(facts: Facts) -> Finding:

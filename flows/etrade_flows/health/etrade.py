@@ -60,7 +60,7 @@ def check_consumer_key(facts: Facts) -> Finding:
         raise SkipCheck("E*TRADE did not serve the call.", first="etrade")
     verdict = classify(reply)
     if verdict.outcome is Outcome.CLOCK_SKEWED:
-        raise SkipCheck("E*TRADE refused this machine's clock before it looked at the key.", first="clock")
+        raise SkipCheck("E*TRADE refused this machine's clock before it checked the key.", first="clock")
     # What is said of a refused renewal is about its token.
     advice = verdict.advice if verdict.outcome is Outcome.MISCONFIGURED else "It does not say why."
     advice = _SECRET_ADVICE if verdict.problem == "signature_invalid" else advice
@@ -81,7 +81,7 @@ def check_key_age(facts: Facts) -> Finding:
             "It is not known when the consumer key was issued "
             f"(`etrade-session login --credentials {facts.name} --key-issued-on DATE`)."
         )
-    return ok(f"The consumer key serves until {lapses_on(issued_on)} or so.")
+    return ok(f"The consumer key works until about {lapses_on(issued_on)}.")
 
 
 def check_data_call(facts: Facts) -> Finding:
@@ -116,7 +116,7 @@ def check_addresses(facts: Facts) -> Finding:
     where = f"(Prefect UI > Blocks > {facts.name} > Edit, or ETRADE_OAUTH_URL and ETRADE_API_URL)"
     if mismatched := _mismatched(credentials):
         return problem(
-            f"The key is said to be a {environment} one, and {mismatched} is that of the other environment.",
+            f"The credentials say {environment}, but {mismatched} belongs to the other environment.",
             f"empty the address, or correct the environment {where}.",
         )
     known = {OAUTH_URL, _SANDBOX_OAUTH, *API_URLS.values()}
@@ -188,8 +188,8 @@ def _not_served(name: str, api: str, response: httpx.Response) -> Finding:
     if verdict.problem == "signature_invalid":
         return problem(
             f"{api} refuses the signature: a secret is mistyped, still percent-encoded, or another token's.",
-            f"run `etrade-session login --credentials {name}`, which stores a token with its own secret; see "
-            "to `consumer-key` first if it is a problem too.",
+            f"run `etrade-session login --credentials {name}`, which stores a token with its own secret; fix "
+            "`consumer-key` first if it is a problem too.",
         )
     if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
         return warning(

@@ -33,7 +33,7 @@ class Finding:
     Attributes:
         verdict: The one word.
         says: What is so, as one sentence.
-        remedy: The command or the screen that mends it; empty if there is nothing to mend.
+        remedy: The command or the screen that fixes it; empty if there is nothing to fix.
         check: The check's name.
     """
 
@@ -44,17 +44,17 @@ class Finding:
 
 
 class SkipCheck(Exception):
-    """A check cannot be made before another is mended.
+    """A check cannot be made until something else is fixed.
 
     Attributes:
         says: What is missing.
-        remedy: What to see to first.
+        remedy: What to fix first.
     """
 
     def __init__(self, says: str, *, first: str) -> None:
         super().__init__(says)
         self.says = says
-        self.remedy = f"see to `{first}` first."
+        self.remedy = f"fix `{first}` first."
 
 
 def ok(says: str) -> Finding:
@@ -68,7 +68,7 @@ def warning(says: str, remedy: str) -> Finding:
 
 
 def problem(says: str, remedy: str) -> Finding:
-    """A finding that a person must mend."""
+    """A finding that a person must fix."""
     return Finding(Health.PROBLEM, says, remedy)
 
 
@@ -90,7 +90,7 @@ def find(name: str, check: Callable[[], Finding]) -> Finding:
 
 
 def has_problem(findings: Iterable[Finding]) -> bool:
-    """Whether something must be mended."""
+    """Whether something must be fixed."""
     return any(finding.verdict is Health.PROBLEM for finding in findings)
 
 

@@ -17,10 +17,10 @@ from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, midnight_after
 from etrade_tasks.words import eastern_words
 
 DAYS_AHEAD = 8
-"""The days looked at: every day of the week comes once whole."""
+"""How many days are checked: each day of the week comes once in full."""
 
 CLOCK_CHANGES = 2
-"""The days looked at beyond those: the next on which the clocks go forward and the next back."""
+"""How many days are checked besides: the next on which the clocks go forward, and the next back."""
 
 _DATES_AT_ONCE = 1000  # more, Prefect does not give
 _SERVER_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
@@ -39,7 +39,7 @@ class Gap:
     begins_at: datetime
 
 
-def judge(gap: Gap | None, reuse_window: timedelta) -> Finding:
+def judge_gap(gap: Gap | None, reuse_window: timedelta) -> Finding:
     """What the longest gap means.
 
     A run that an earlier renewal answered does not renew. So the token may have gone without a request for

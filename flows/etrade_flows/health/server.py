@@ -39,7 +39,7 @@ _UNREACHED = {
     Place.CLOUD: "check this machine's network, and `prefect config view` for PREFECT_API_URL.",
     Place.HERE: "run `prefect server start`, or set the right port by `prefect config set PREFECT_API_URL=`.",
     Place.ELSEWHERE: "check that it runs and can be reached, and `prefect config view` for PREFECT_API_URL.",
-    Place.TEMPORARY: "see to `versions` first; else run `prefect server start`, which shows why it fails.",
+    Place.TEMPORARY: "fix `versions` first; else run `prefect server start`, which shows why it fails.",
 }
 _REFUSED = "set PREFECT_API_AUTH_STRING to the server's own user:password."
 _REFUSED_BY_CLOUD = "run `prefect cloud login`."
@@ -76,7 +76,7 @@ def check_server(facts: Facts) -> Finding:
     server = facts.server
     place = server.place
     if place is Place.NOWHERE:
-        return problem("No Prefect server is set, and none may be started for a while.", _START)
+        return problem("No Prefect server is set, and no temporary one may be started.", _START)
     if server.refused:
         remedy = _REFUSED_BY_CLOUD if place is Place.CLOUD else _REFUSED
         return problem(_sentence(f"{place} does not let this machine in ({server.failure})."), remedy)

@@ -69,7 +69,7 @@ def test_plain_text_is_one_line_and_one_remedy(
         "problem  bad             Something is bad.",
         "                         Next: mend it.",
         "skipped  open            Nobody knows.",
-        "                         Next: see to `bad` first.",
+        "                         Next: fix `bad` first.",
         "1 ok, 1 warning, 1 problem, 1 skipped.",
     ] == out.splitlines()
     assert "" == err
@@ -102,7 +102,7 @@ def test_json_is_one_object(checks: dict[str, object], capsys: pytest.CaptureFix
                 "check": "open",
                 "verdict": "skipped",
                 "says": "Nobody knows.",
-                "remedy": "see to `bad` first.",
+                "remedy": "fix `bad` first.",
             },
         ],
     } == json.loads(capsys.readouterr().out)
@@ -160,7 +160,7 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
         "clock",
         "result-storage",
     } == skipped
-    assert {"see to `server` first."} == {found[check].remedy for check in skipped}
+    assert {"fix `server` first."} == {found[check].remedy for check in skipped}
 
 
 def test_session_is_left_alone(simulator: Simulator, block: str) -> None:

@@ -79,7 +79,7 @@ def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFo
     ("age", "verdict", "says"),
     [
         (None, Health.OK, "It is not known when"),
-        (600, Health.OK, "serves until 2027-10-23"),
+        (600, Health.OK, "works until about 2027-10-23"),
         (705, Health.WARNING, "two years old in 25 days"),
     ],
 )

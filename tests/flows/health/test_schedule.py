@@ -9,7 +9,7 @@ import pytest
 from prefect.client.schemas.objects import DeploymentSchedule
 
 from etrade_flows.health.findings import Health
-from etrade_flows.health.schedule import Gap, days_to_look_at, judge, worst_gap
+from etrade_flows.health.schedule import Gap, days_to_look_at, judge_gap, worst_gap
 from etrade_tasks.session import REUSE_WINDOW
 
 ORDINARY, SPRING, AUTUMN = date(2027, 6, 15), date(2028, 3, 12), date(2027, 11, 7)
@@ -42,14 +42,14 @@ def test_both_schedules_of_the_package_are_safe(day: date) -> None:
     """The hourly cron and the one for the repeated hour leave an hour at most on every kind of day."""
     gap = worst_gap(schedules(HOURLY, REPEATED_HOUR), [day])
     assert minutes(60) == gap.length
-    assert Health.OK is judge(gap, REUSE_WINDOW).verdict
+    assert Health.OK is judge_gap(gap, REUSE_WINDOW).verdict
 
 
 def test_hourly_cron_alone_fails_when_the_clocks_go_back() -> None:
     """Cron skips the hour that comes twice; the doctor says on which night the token goes idle."""
     gap = worst_gap(schedules(HOURLY), [ORDINARY, SPRING, AUTUMN])
     assert Gap(minutes(120), datetime(2027, 11, 7, 5, tzinfo=UTC)) == gap
-    finding = judge(gap, REUSE_WINDOW)
+    finding = judge_gap(gap, REUSE_WINDOW)
     assert Health.PROBLEM is finding.verdict
     assert "2027-11-07 01:00 US Eastern" in finding.says
 
@@ -96,10 +96,10 @@ def test_more_runs_than_prefect_gives_at_once() -> None:
 def test_gap_and_reuse_window_together_stay_under_the_limit(gap: int, window: int, verdict: Health) -> None:
     """A run that an earlier renewal answered renews nothing, so its window counts on top of the gap."""
     found = Gap(minutes(gap), datetime(2027, 6, 15, 12, tzinfo=UTC))
-    assert verdict is judge(found, minutes(window)).verdict
+    assert verdict is judge_gap(found, minutes(window)).verdict
 
 
 def test_one_run_a_day_is_too_rare() -> None:
     """A schedule with one run a day has no gap to measure, and is a problem."""
     daily = schedules({"cron": "0 9 * * *", "timezone": EASTERN})
-    assert Health.PROBLEM is judge(worst_gap(daily, [ORDINARY, AUTUMN]), REUSE_WINDOW).verdict
+    assert Health.PROBLEM is judge_gap(worst_gap(daily, [ORDINARY, AUTUMN]), REUSE_WINDOW).verdict
