@@ -19,6 +19,7 @@ import pytest
 from etrade_flows.cli import app as cli
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import TokenSession
+from etrade_tasks.errors import FACTS
 
 Run = Callable[..., int]
 
@@ -69,12 +70,12 @@ class TestRenew:
     def test_sign_in_required_as_json(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """With --json, a failure is an object too, with state, error, message and advice."""
+        """With --json, a failure is an object too, with its state, its words and the error's own facts."""
         simulator.advance(timedelta(hours=12))
         assert 4 == run("renew", "--credentials", block, "--json")
         said = json.loads(capsys.readouterr().out)
         assert ("sign-in-required", "SignInRequired") == (said["state"], said["error"])
-        assert {"state", "error", "message", "advice"} == set(said)
+        assert {"state", "error", "message", "advice", *FACTS} == set(said)
 
     @pytest.mark.parametrize(("span", "code"), [("90m", 0), ("13h", 4)])
     def test_session_may_be_needed_for_longer(

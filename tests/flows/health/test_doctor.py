@@ -25,7 +25,7 @@ from etrade_flows.health import examination
 from etrade_flows.health.etrade import DATA_PATH
 from etrade_flows.health.examination import examine
 from etrade_flows.health.facts import Facts
-from etrade_flows.health.findings import Finding, Health, SkipCheck, find, ok, problem, summary, warning
+from etrade_flows.health.findings import Finding, Health, SkipCheck, find, ok, problem, warning
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials
 
@@ -169,20 +169,9 @@ def test_session_is_left_alone(simulator: Simulator, block: str) -> None:
     assert [REQUEST, DATA_PATH] == [call.path for call in simulator.calls()]
 
 
-def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """The command's help says that its report may be shown in public."""
-    assert 0 == run("--help")
-    assert "safe to show in public" in " ".join(capsys.readouterr().out.split())
-
-
 def test_name_that_no_block_can_have_is_misuse() -> None:
     """A name that Prefect would refuse is a mistake of the command line."""
     assert 2 == run("--credentials", "Not A Name")
-
-
-def test_summary_leaves_out_what_there_is_none_of() -> None:
-    """The sum names the verdicts that occur."""
-    assert "2 ok." == summary([ok("a"), ok("b")])
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ def test_data_call_is_judged(
     assert verdict is finding.verdict
     assert says in finding.says
     assert remedy in finding.remedy
-    assert [DATA_PATH] * (change is not nowhere) == [call.path for call in simulator.calls()]
+    assert (change is not nowhere) == len(simulator.calls())
 
 
 def test_without_a_token_no_data_call_is_made(simulator: Simulator, credentials: ETradeCredentials) -> None:

@@ -82,7 +82,6 @@ UNDATED = keys(signed_in=None)
     [
         pytest.param(facts(record=record(at("09:00"))), "10:59", SessionState.ACTIVE, id="renewed"),
         pytest.param(facts(attempt("09:00")), "10:59", SessionState.ACTIVE, id="renewed, by the server"),
-        pytest.param(facts(record=record(at("09:00"))), "11:00", SessionState.INACTIVE, id="idle"),
         pytest.param(facts(attempt("09:00", REUSED)), "10:09", SessionState.ACTIVE, id="reused"),
         pytest.param(facts(attempt("09:00", REUSED)), "10:10", SessionState.INACTIVE, id="reused long ago"),
         pytest.param(
@@ -93,55 +92,14 @@ UNDATED = keys(signed_in=None)
         ),
         pytest.param(facts(), "08:05", SessionState.UNKNOWN, id="nothing known"),
         pytest.param(facts(loaded=UNDATED), "08:05", SessionState.UNKNOWN, id="nothing known, undated"),
-        pytest.param(facts(attempt("07:00")), "08:05", SessionState.UNKNOWN, id="another token's renewal"),
-        pytest.param(
-            facts(attempt("07:00", REFUSED)), "08:05", SessionState.UNKNOWN, id="another token's end"
-        ),
         pytest.param(facts(attempt("09:00", FAILED)), "09:05", SessionState.FAILED, id="failed"),
-        pytest.param(
-            facts(attempt("09:00"), attempt("10:00", FAILED)),
-            "10:05",
-            SessionState.ACTIVE,
-            id="failing, active",
-        ),
-        pytest.param(
-            facts(attempt("09:00"), attempt("10:00", REFUSED)),
-            "10:05",
-            SessionState.SIGN_IN_REQUIRED,
-            id="refused",
-        ),
-        pytest.param(
-            facts(attempt("09:00", REFUSED), loaded=UNDATED),
-            "10:05",
-            SessionState.SIGN_IN_REQUIRED,
-            id="refused, undated",
-        ),
         pytest.param(
             facts(attempt("09:00", REFUSED), attempt("10:00"), loaded=UNDATED),
             "10:05",
             SessionState.ACTIVE,
             id="renewed after a refusal",
         ),
-        pytest.param(
-            facts(attempt("09:00"), attempt("09:30", TOO_SHORT)),
-            "10:05",
-            SessionState.ACTIVE,
-            id="too short for a pipeline",
-        ),
         pytest.param(facts(loaded=SIGNED_OUT), "10:00", SessionState.SIGNED_OUT, id="signed out"),
-        pytest.param(
-            facts(attempt("09:00"), loaded=SIGNED_OUT),
-            "10:00",
-            SessionState.SIGNED_OUT,
-            id="signed out after use",
-        ),
-        pytest.param(facts(attempt("23:30")), "23:59:59", SessionState.ACTIVE, id="active to the end"),
-        pytest.param(
-            facts(record=record(at("23:30")), loaded=keys(at("08:00", "2027-06-14"))),
-            "00:00",
-            SessionState.EXPIRED,
-            id="midnight",
-        ),
         pytest.param(
             facts(record=record(at("23:30", "2027-06-14")), loaded=UNDATED),
             "00:00",

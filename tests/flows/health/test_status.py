@@ -103,16 +103,6 @@ class TestStates:
         assert (4, "expired") == (code, said["state"])
         assert f"etrade-session login --credentials {block}" in said["next"]
 
-    def test_past_midnight_without_a_date(
-        self, block: str, credentials: ETradeCredentials, simulator: Simulator, told: Callable[..., Told]
-    ) -> None:
-        """Where it is not known when the token was issued, yesterday's record shows that it is over."""
-        credentials.model_copy(update={"signed_in_at": None}).save(block, overwrite=True)
-        renew_access_token(block)
-        simulator.advance(timedelta(hours=13))
-        code, said = told()
-        assert (4, "expired") == (code, said["state"])
-
     def test_signed_out(self, block: str, told: Callable[..., Told]) -> None:
         """After a sign-out a person must sign in."""
         renew_access_token(block)
@@ -308,11 +298,6 @@ class TestSchedule:
         said = told()[1]
         assert [True, False, False] == [run["late"] for run in said["next_runs"]]
         assert f"start the process that serves the deployment {hourly!r}." == said["next"]
-
-    def test_runs_after_a_sign_out(self, block: str, hourly: str, told: Callable[..., Told]) -> None:
-        """With nobody signed in, every run will find the session over."""
-        end_session(block, stored_credentials(block))
-        assert {"finds-session-over"} == {run["action"] for run in told()[1]["next_runs"]}
 
     def test_runs_for_others_are_theirs(
         self, block: str, hourly: str, credentials: ETradeCredentials, told: Callable[..., Told]

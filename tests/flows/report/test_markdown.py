@@ -358,13 +358,6 @@ def test_the_last_ten_attempts_are_listed_newest_first() -> None:
     assert "10 of 15" in report
 
 
-def test_an_outcome_stays_on_one_line() -> None:
-    """However narrow a table is shown, an outcome is not parted from its mark."""
-    assert "◆\u00a0sign-in\u00a0required" in render_report(
-        "main", a_day(attempt("09:00", SIGN_IN_REQUIRED)), at("10:00")
-    )
-
-
 def test_a_moment_ago_is_just_now() -> None:
     """Seconds after a renewal nobody reads of seconds."""
     report = render_report(
@@ -434,11 +427,6 @@ def test_notice_stands_above_the_tables() -> None:
     report = render_report("main", a_day(), at("09:00"), notice="The key | lapses.")
     assert "⚠️ The key | lapses." in Rendered(report).text
     assert "⚠️" not in render_report("main", a_day(attempt("08:30")), at("09:00"))
-
-
-def test_without_advice_nothing_is_to_be_done() -> None:
-    """Where there is nothing to do, nothing is asked for."""
-    assert "Next:" not in render_report("main", a_day(), at("09:00"))
 
 
 # Escaping -----------------------------------------------------------------------------------------------

@@ -277,12 +277,6 @@ def test_hours_stand_where_they_elapse(date: str, noon: float) -> None:
     assert pytest.approx(expected, abs=0.1) == hours(draw_timeline(a_day(), at("15:00", date)))["12:00"]
 
 
-def test_the_hours_are_every_third_from_midnight_to_midnight() -> None:
-    """The axis names every third hour of the Eastern clock."""
-    expected = [f"{hour:02}:00" for hour in range(0, 25, 3)]
-    assert expected == list(hours(draw_timeline(a_day(), at("15:00"))))
-
-
 @pytest.mark.parametrize(
     ("date", "expected"),
     [
@@ -421,12 +415,6 @@ def test_paleness_is_explained_where_it_occurs(signed_in: str | None, expected: 
     """The legend says what pale means, on days that have something ahead."""
     picture = draw_timeline(a_day(signed_in=signed_in), at("09:00"))
     assert expected == ("pale: what comes if nothing renews it" in texts(picture))
-
-
-def test_the_words_for_a_narrow_place_are_hidden_until_it_is_narrow() -> None:
-    """A viewer that knows no media query shows the wide words alone."""
-    root = ET.fromstring(draw_timeline(a_day(), at("15:00")))  # noqa: S314
-    assert ["none"] == [group.get("display") for group in root.findall(f"{SVG}g[@class='narrow']")]
 
 
 def test_the_picture_says_in_words_what_it_shows() -> None:
