@@ -36,7 +36,7 @@ class SessionFacts:
         source: Where they come from.
         loaded: The credentials themselves, or why they cannot be used.
         record: The renewal that result storage holds of this very token.
-        refused: Why no renewal is recorded any more: E*TRADE refused the token, whoever asked.
+        refused: Why no renewal is recorded any more: E*TRADE refused the token when it was last asked.
         attempts: What the day's runs came to, in any order.
         scheduled: The runs that have not begun.
         checked: What E*TRADE was asked just now, and said; None if it was not asked.
@@ -143,12 +143,16 @@ def _verdict(
         return _Verdict(SessionState.FAILED, loaded.message)
     day = session_day(loaded, now, _attempts(loaded, renewals, reuse_window), _last_record(facts))
     stands = standing(day, now)
-    refused = next((e for e in (checked, facts.refused) if isinstance(e, SignInRequired)), None)
-    if refused and not stands.state.needs_sign_in:
-        return _Verdict(SessionState.SIGN_IN_REQUIRED, refused.message)
     verdict = _in_words(stands, day.expires_at)
-    if isinstance(checked, ETradeError) and not verdict.state.needs_sign_in:
+    if stands.state.needs_sign_in:
+        return verdict
+    if isinstance(checked, SignInRequired):
+        return _Verdict(SessionState.SIGN_IN_REQUIRED, checked.message)
+    if isinstance(checked, ETradeError):
         return replace(verdict, state=SessionState.FAILED, message=checked.message)
+    if facts.refused:
+        # Whoever asks next calls E*TRADE again, and only its answer then is sure.
+        return _Verdict(SessionState.UNKNOWN, facts.refused.message, expires_at=day.expires_at)
     return verdict
 
 

@@ -135,9 +135,9 @@ UNDATED = keys(signed_in=None)
             id="refused, check failed",
         ),
         pytest.param(
-            facts(refused=SignInRequired("It is dead.")),
+            facts(attempt("08:30"), refused=SignInRequired("It is dead.")),
             "09:00",
-            SessionState.SIGN_IN_REQUIRED,
+            SessionState.UNKNOWN,
             id="refused outside of any run",
         ),
     ],

@@ -119,12 +119,12 @@ class TestStates:
     def test_refused_outside_of_any_run(
         self, block: str, simulator: Simulator, told: Callable[..., Told]
     ) -> None:
-        """A refusal that no run met is known from result storage."""
+        """After a refusal that no run met, no earlier renewal makes the token look alive."""
         simulator.plant(REFUSAL, path=RENEW)
-        with pytest.raises(SignInRequired):
+        with pytest.raises(SignInRequired) as refused:
             active_session(block)
         code, said = told()
-        assert (4, "sign-in-required") == (code, said["state"])
+        assert (1, "unknown", refused.value.message) == (code, said["state"], said["message"])
 
     def test_unusable_block(self, block: str, told: Callable[..., Told]) -> None:
         """A block that does not fit its fields is shown with the field, and the others are still shown."""
