@@ -220,17 +220,6 @@ class TestScheduledRuns:
         assert "Next: sign in" in states[2].message
         assert [] == simulator.calls(RENEW)
 
-    def test_token_that_dies_after_the_sign_in_alerts(
-        self, simulator: Simulator, scheduled: Scheduled, dead: str, credentials_for: Any
-    ) -> None:
-        """The morning's alert was for yesterday's token; the end of today's alerts once as well."""
-        states = [scheduled(dead)]
-        token = simulator.sign_in("live")
-        credentials_for(token, signed_in_at=datetime.now(UTC)).save(dead, overwrite=True)
-        simulator.plant(REFUSAL, path=RENEW, times=2)
-        states += [scheduled(dead) for _ in range(2)]
-        assert [True, True, False] == [state.is_failed() for state in states]
-
     def test_renewed_run_tells_of_a_sign_in_that_nobody_dated(
         self, simulator: Simulator, scheduled: Scheduled, block: str, credentials: ETradeCredentials
     ) -> None:
@@ -272,11 +261,3 @@ class TestScheduledRuns:
         states = [scheduled(block, required_for="PT30H") for _ in range(2)]
         assert [True, True] == [state.is_failed() for state in states]
         assert all("are needed" in state.message for state in states)
-
-    def test_a_person_who_starts_it_is_told(
-        self, simulator: Simulator, scheduled: Scheduled, dead: str
-    ) -> None:
-        """A run that no schedule started fails as such, so that its starter sees why."""
-        scheduled(dead)
-        with pytest.raises(SignInRequired):
-            renew_access_token(dead)
