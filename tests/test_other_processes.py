@@ -22,6 +22,8 @@ import etrade_flows
 import etrade_tasks
 from etrade_simulator import Simulator
 
+pytestmark = pytest.mark.starts_programs
+
 PIPELINES = Path(__file__).resolve().parents[1] / "deployments" / "pipelines"
 SCRIPTS = ("market_quotes", "nightly_positions")
 

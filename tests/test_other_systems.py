@@ -15,6 +15,8 @@ from etrade_flows.cli.login import _read_line
 from etrade_tasks import SignInRequired
 from etrade_tasks.errors import VerifierRefused
 
+pytestmark = pytest.mark.starts_programs
+
 IMPORT_ALL = """
 import os, signal, sys
 

@@ -15,6 +15,8 @@ from prefect.client.orchestration import get_client
 import etrade_flows
 import etrade_tasks
 
+pytestmark = pytest.mark.starts_programs
+
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOWS_NAMES = [

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import pytest
 from prefect.settings import Settings
 from pydantic import BaseModel
+
+pytestmark = pytest.mark.starts_programs
 
 DESCRIBE = """
 import importlib, json, pkgutil, re
@@ -17,6 +20,7 @@ import importlib, json, pkgutil, re
 from prefect import Flow, Task
 
 import etrade_flows, etrade_tasks
+
 
 KEPT = ("retries", "persist_result", "timeout_seconds", "cache_policy", "refresh_cache", "result_storage",
         "result_serializer", "retry_jitter_factor", "cache_expiration")

@@ -129,6 +129,7 @@ def test_dead_or_stopped_holder_does_not_hold_up_the_next(
 
 
 @pytest.mark.usefixtures("quick_flows")
+@pytest.mark.essential
 def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
     """Eight threads of one process that ask at once make one call."""
     with ThreadPoolExecutor(8) as pool:

@@ -129,6 +129,7 @@ def test_a_run_on_demand_is_linked_to_its_caller(client: SyncPrefectClient) -> N
     client.delete_flow_run(run.id)
 
 
+@pytest.mark.essential
 def test_a_scheduled_renewal_runs_on_a_worker(
     worker: Path, run_now: RunNow, end_state: EndState, simulator: Simulator, block: str
 ) -> None:

@@ -46,6 +46,7 @@ def renewals(simulator: Simulator) -> int:
     return len(simulator.calls(RENEW))
 
 
+@pytest.mark.essential
 def test_idle_token_is_revived(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
     """A token that two idle hours made inactive serves data calls again after the flow."""
     simulator.advance(timedelta(hours=2))
@@ -65,6 +66,7 @@ def test_session_tells_its_clocks(simulator: Simulator, block: str, credentials:
     assert (False, 1) == (session.reused, session.attempts)
 
 
+@pytest.mark.essential
 def test_second_renewal_is_reused_without_a_call(simulator: Simulator, block: str) -> None:
     """Within the reuse window the earlier renewal answers, and E*TRADE is not called."""
     first, second = renew_access_token(block), renew_access_token(block)
@@ -108,6 +110,7 @@ def test_new_sign_in_is_renewed_anew(simulator: Simulator, block: str, credentia
     assert renew_access_token(block).reused is False
 
 
+@pytest.mark.essential
 def test_known_past_midnight_makes_no_call(simulator: Simulator, block: str) -> None:
     """Past its midnight a session is refused without a call, though a renewal of that day vouched for it."""
     renew_access_token(block)
@@ -156,6 +159,7 @@ def test_endless_need_is_too_long_for_any_session(simulator: Simulator, block: s
         renew_access_token(block, required_for=timedelta.max)
 
 
+@pytest.mark.essential
 def test_revoked_token_asks_for_a_sign_in_at_once(simulator: Simulator, block: str) -> None:
     """A token that E*TRADE refuses is not tried again, and the advice says where to put the new one."""
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
@@ -199,6 +203,7 @@ def test_passing_fault_is_overcome(simulator: Simulator, block: str, fault: Faul
     assert 3 == renewals(simulator)
 
 
+@pytest.mark.essential
 def test_wrong_clock_is_healed_in_the_same_run(
     simulator: Simulator, block: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +215,7 @@ def test_wrong_clock_is_healed_in_the_same_run(
     assert 3600 == pytest.approx(int(told[1]), abs=2)
 
 
+@pytest.mark.essential
 def test_retry_after_is_honoured(simulator: Simulator, block: str) -> None:
     """The next attempt waits as long as E*TRADE asked, and Prefect shows that very delay."""
     simulator.plant(Fault(status=503, headers={"Retry-After": "1"}), path=RENEW)
@@ -338,6 +344,7 @@ def record_of(credentials: ETradeCredentials) -> Path:
     return Path(get_current_settings().results.local_storage_path) / record_key(credentials)
 
 
+@pytest.mark.essential
 def test_record_holds_no_secret_and_is_no_pickle(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
@@ -440,6 +447,7 @@ async def blocking_async_pipeline(name: str) -> TokenSession:
     ],
     ids=["sync", "async", "async-blocking"],
 )
+@pytest.mark.essential
 def test_parent_flow_gets_the_session_and_the_link(
     simulator: Simulator, block: str, pipeline: object
 ) -> None:
@@ -455,6 +463,7 @@ def test_parent_flow_gets_the_session_and_the_link(
     assert [f"renew {block}"] == [child.name for child in children]
 
 
+@pytest.mark.essential
 def test_failed_renewal_fails_the_parent_with_its_advice(simulator: Simulator, block: str) -> None:
     """A parent whose renewal fails is failed by the same error, advice included."""
     simulator.advance(timedelta(hours=12))
@@ -463,6 +472,7 @@ def test_failed_renewal_fails_the_parent_with_its_advice(simulator: Simulator, b
     assert "Next: sign in at E*TRADE" in state.message
 
 
+@pytest.mark.essential
 def test_async_parent_keeps_its_event_loop_running(simulator: Simulator, block: str) -> None:
     """While the renewal runs in a thread, the async parent's own work goes on."""
     simulator.plant(Fault(delay=0.3), path=RENEW)

@@ -109,6 +109,7 @@ def state_of(run_id: UUID) -> State[Any]:
 class TestAnswered:
     """A person answers."""
 
+    @pytest.mark.essential
     def test_run_ends_signed_in(self, simulator: Simulator, block: str, person: Any) -> None:
         """The run completes, and the block holds a token that E*TRADE serves."""
         before = token_of(block)
@@ -161,6 +162,7 @@ class TestAnswered:
             run = client.read_flow_run(state.state_details.flow_run_id)
         assert (f"sign in {block}", {"etrade", "live", block}) == (run.name, set(run.tags))
 
+    @pytest.mark.essential
     def test_nothing_asked_or_entered_is_kept(self, simulator: Simulator, block: str, person: Any) -> None:
         """What the form held and what was entered is gone, and no artifact calls for anybody."""
         person.answers()

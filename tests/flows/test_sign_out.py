@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 REVOKE = "/revoke_access_token"
 
 
+@pytest.mark.essential
 def test_run_ends_signed_out(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
     """The run completes, and E*TRADE serves the token no more."""
     state = sign_out(block, return_state=True)

@@ -74,12 +74,14 @@ def test_sweep_would_find_a_leak(database: Callable[[], str], wait_until: Callab
     wait_until(lambda: "fake-canary-that-was-logged" in database(), seconds=30)
 
 
+@pytest.mark.essential
 def test_logs_and_errors_hold_no_secret(full_day: str, canaries: list[str]) -> None:
     """Nothing that was logged at any level, raised or chained to what was raised shows a secret."""
     assert "Attempt 1 to renew" in full_day
     assert [] == [canary for canary in canaries if canary in full_day]
 
 
+@pytest.mark.essential
 def test_database_holds_no_secret(
     full_day: str, canaries: list[str], database: Callable[[], str], wait_until: Callable[..., None]
 ) -> None:
@@ -91,6 +93,7 @@ def test_database_holds_no_secret(
     assert [] == [canary for canary in canaries if canary in content]
 
 
+@pytest.mark.essential
 def test_result_files_hold_no_secret(
     full_day: str, canaries: list[str], files_at_rest: Callable[[], dict[str, bytes]]
 ) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+pytestmark = pytest.mark.starts_programs
+
 COMMAND = [sys.executable, "-m", "etrade_flows.cli.app", "simulator"]
 
 

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State, TaskRun
 pytestmark = pytest.mark.usefixtures("quick_flows")
 
 
+@pytest.mark.essential
 def test_a_delay_that_the_condition_puts_is_the_one_that_is_waited() -> None:
     """Prefect asks whether to try again before it reads the task's delay, so the answer may set it."""
     runs: list[TaskRun] = []

@@ -17,6 +17,8 @@ from etrade_flows.health.server import check_server
 from etrade_flows.runs.server import prefect_reached, spare_this_machine_the_proxy
 from etrade_tasks.errors import PrefectUnavailable
 
+pytestmark = pytest.mark.starts_programs
+
 
 @pytest.fixture
 def untrusted(certificate: Any, serve: Any) -> Iterator[None]:

@@ -21,7 +21,7 @@ EVIL = "\x1b]0;owned\x07 <!channel> @here [sign in](https://evil.example) www.ev
 ACTS = re.compile(r"[\x00-\x1f\x7f-\x9f]|<!|@|://evil|\]\(|www\.|\*\*")
 HEADERS = ("Content-Type", "Retry-After", "WWW-Authenticate", "Location", "Date", "Server", "X-Any")
 
-pytestmark = pytest.mark.usefixtures("quick_retries")
+pytestmark = [pytest.mark.usefixtures("quick_retries"), pytest.mark.starts_programs]
 
 
 @pytest.fixture(params=HEADERS)

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memo
 RENEW = "/oauth/renew_access_token"
 
 
+@pytest.mark.essential
 def test_first_call_renews_and_the_next_remember(simulator: Simulator, block: str) -> None:
     """The first to ask renews; whoever asks again is answered from memory."""
     first, second = active_session(block), active_session(block)
@@ -90,6 +91,7 @@ def test_memory_heeds_what_is_required(simulator: Simulator, block: str) -> None
         active_session(block, required_for=timedelta(hours=13))
 
 
+@pytest.mark.essential
 def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
     """Eight threads that ask at once make one call."""
     with ThreadPoolExecutor(8) as pool:

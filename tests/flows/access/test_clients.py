@@ -27,6 +27,7 @@ def statuses(simulator: Simulator, path: str) -> list[int | None]:
     return [call.status for call in simulator.calls(path)]
 
 
+@pytest.mark.essential
 def test_client_renews_where_due_before_its_first_call(simulator: Simulator, block: str) -> None:
     """A token that went inactive is renewed first, so that the first data call is served."""
     simulator.advance(timedelta(hours=3))
@@ -35,6 +36,7 @@ def test_client_renews_where_due_before_its_first_call(simulator: Simulator, blo
     assert ([200], [200]) == (statuses(simulator, RENEW), statuses(simulator, ACCOUNTS))
 
 
+@pytest.mark.essential
 def test_call_refused_as_inactive_renews_once_and_goes_on(simulator: Simulator, block: str) -> None:
     """A token that dies in the middle is revived, and the caller sees the served call only."""
     with etrade_client(block) as client:
@@ -46,6 +48,7 @@ def test_call_refused_as_inactive_renews_once_and_goes_on(simulator: Simulator, 
     assert 2 == len(statuses(simulator, RENEW))
 
 
+@pytest.mark.essential
 def test_async_client_does_the_same(simulator: Simulator, block: str) -> None:
     """The async client renews first, revives in the middle and goes on."""
 
@@ -113,6 +116,7 @@ def test_midnight_in_the_middle_asks_for_a_sign_in(simulator: Simulator, block: 
             client.get(ACCOUNTS)
 
 
+@pytest.mark.essential
 def test_new_sign_in_in_the_middle_is_picked_up(
     simulator: Simulator, block: str, credentials_for: object
 ) -> None:

@@ -142,6 +142,7 @@ def elsewhere(simulator: Simulator, block: str) -> Callable[[str], str]:
     return run
 
 
+@pytest.mark.essential
 def test_new_sign_in_begins_afresh(simulator: Simulator, block: str, credentials_for: CredentialsFor) -> None:
     """A refusal ends the record of that token, and of no other."""
     simulator.plant(REJECTED, path=RENEW)
@@ -200,6 +201,7 @@ def test_memory_is_of_the_storage_in_use(simulator: Simulator, block: str, tmp_p
         assert active_session(block).reused is False
 
 
+@pytest.mark.essential
 def test_token_stored_meanwhile_is_used(
     simulator: Simulator, block: str, credentials_for: CredentialsFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ class TestRenew:
         assert "2027-06-15 14:0" in shown
         assert "2027-06-16 00:00 US Eastern" in shown
 
+    @pytest.mark.essential
     def test_json_is_one_object_and_nothing_else(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
@@ -56,6 +57,7 @@ class TestRenew:
         run("renew", "--credentials", block, "--force")
         assert 2 == len(simulator.calls(RENEW))
 
+    @pytest.mark.essential
     def test_sign_in_required_exits_4_with_advice(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:

@@ -150,6 +150,7 @@ class TestLoginAtATerminal:
         assert 0 == run("login", "--credentials", block)
         assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
 
+    @pytest.mark.essential
     def test_verifier_brings_a_new_token(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:

@@ -99,6 +99,7 @@ def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: s
     assert f"serve --credentials {name}`" in finding.remedy
 
 
+@pytest.mark.essential
 def test_scheduled_deployment_is_ok(deploy: Deploy, name: str) -> None:
     """A deployment with an active schedule for these credentials is named."""
     label = deploy(HOURLY)

@@ -163,6 +163,7 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
     assert {"fix `server` first."} == {found[check].remedy for check in skipped}
 
 
+@pytest.mark.essential
 def test_session_is_left_alone(simulator: Simulator, block: str) -> None:
     """A whole examination asks for a request token and for data, and neither renews nor ends the token."""
     examine(block)

@@ -70,6 +70,7 @@ def real_time() -> Iterator[Simulator]:
 class TestStates:
     """Each state, end to end."""
 
+    @pytest.mark.essential
     def test_renewed_by_the_flow(self, block: str, told: Callable[..., Told]) -> None:
         """After a run, the session is active until it is idle or over, and result storage says so."""
         session = renew_access_token(block)
@@ -103,6 +104,7 @@ class TestStates:
         assert (4, "expired") == (code, said["state"])
         assert f"etrade-session login --credentials {block}" in said["next"]
 
+    @pytest.mark.essential
     def test_signed_out(self, block: str, told: Callable[..., Told]) -> None:
         """After a sign-out a person must sign in."""
         renew_access_token(block)

@@ -33,7 +33,7 @@ from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.oauth.redaction import describe_answer
 
-pytestmark = pytest.mark.usefixtures("installed")
+pytestmark = [pytest.mark.usefixtures("installed"), pytest.mark.starts_programs]
 
 SECONDS = 30
 """How long an alert may take on a busy machine; it is there within a second on an idle one."""
@@ -95,6 +95,7 @@ def installed_automations() -> list[Automation]:
     return sorted((a for a in found if a.tags == [TAG]), key=lambda a: a.name)
 
 
+@pytest.mark.essential
 def test_a_sign_in_that_is_due_is_told(tell: Tell, heard: Any, inbox: Any) -> None:
     """The notification says who, why, how the session stands and what to do, and links to the run."""
     tell("due", SignInRequired("E*TRADE refused it.", advice="sign in."))

@@ -249,6 +249,7 @@ class TestOnAServer:
         wait_until(lambda: len(events_about(block)) == 4, SECONDS)
         return run, block, events_about(block)
 
+    @pytest.mark.essential
     def test_events_arrive_with_their_resources(self, arrived: Any) -> None:
         """Each event links to its run, deployment and block, and holds every field and no secret."""
         run, block, events = arrived

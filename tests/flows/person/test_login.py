@@ -55,6 +55,7 @@ def approved(simulator: Simulator, sign_in: SignIn) -> str:
 class TestComplete:
     """`begin` and `complete`."""
 
+    @pytest.mark.essential
     def test_new_token_is_in_the_block_and_works(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:

@@ -59,6 +59,7 @@ def run_as_a_worker(what: Flow[..., Any], run: FlowRun) -> FlowRun:
     return current(run)
 
 
+@pytest.mark.essential
 def test_failed_run_goes_on_once_somebody_has_signed_in(
     signed_out: str, credentials: ETradeCredentials
 ) -> None:
@@ -72,6 +73,7 @@ def test_failed_run_goes_on_once_somebody_has_signed_in(
     assert [] == let_go_on(signed_out)
 
 
+@pytest.mark.essential
 def test_suspended_run_is_resumed(signed_out: str) -> None:
     """A run that suspended itself under the sign-in's key is taken up by a worker again."""
 

@@ -58,6 +58,7 @@ def outcomes_in(report: str) -> list[str]:
     return re.findall(r"^\| \d\d:\d\d \| \S (.*?) \|", report.replace("\u00a0", " "), re.MULTILINE)
 
 
+@pytest.mark.essential
 def test_runs_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
     """Tags tell a renewal from a reuse, and the state's message says how long it holds."""
     first, second = (renew_access_token(block, return_state=True) for _ in range(2))
@@ -80,6 +81,7 @@ def test_run_is_tagged(simulator: Simulator, block: str) -> None:
     assert {"etrade", "live", block, "outcome:renewed"} == set(run_of(state).tags)
 
 
+@pytest.mark.essential
 def test_report_tells_how_the_session_stands(simulator: Simulator, block: str) -> None:
     """After a renewal the report says active, shows the clocks, the attempt and the picture of the day."""
     session = renew_access_token(block)

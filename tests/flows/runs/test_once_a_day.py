@@ -50,6 +50,7 @@ async def async_quotes(credentials: str) -> str | State[str]:
 
 
 @pytest.mark.parametrize("pipeline", [quotes, async_quotes], ids=["sync", "async"])
+@pytest.mark.essential
 def test_first_of_the_day_fails_and_the_rest_are_quiet(
     run_by_schedule: RunBySchedule, signed_out: str, pipeline: Flow[..., Any]
 ) -> None:

@@ -31,6 +31,8 @@ from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
 from etrade_tasks.errors import PrefectUnavailable
 
+pytestmark = pytest.mark.starts_programs
+
 Run = Callable[..., int]
 
 
