@@ -341,6 +341,19 @@ def test_whole_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_production_is_taken_for_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word that another client reads from `ETRADE_ENVIRONMENT` means the live environment here too."""
+    for name, value in (ENVIRONMENT | {"ETRADE_ENVIRONMENT": "production"}).items():
+        monkeypatch.setenv(name, value)
+    read = credentials_from_environment()
+    assert ("live", "https://api.etrade.com") == (read.environment, read.api_base_url)
+
+
+def test_form_offers_live_and_sandbox_alone() -> None:
+    """The block's form in the Prefect UI offers the two environments by the package's own words."""
+    assert ["live", "sandbox"] == ETradeCredentials.model_json_schema()["properties"]["environment"]["enum"]
+
+
 def test_empty_environment_gives_none() -> None:
     """Without any of the variables there are no credentials, and that is no error."""
     assert credentials_from_environment() is None

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-Environment = Literal["live", "sandbox"]
-"""Which of E*TRADE's two worlds a consumer key belongs to."""
+from pydantic import BeforeValidator
+
+
+def _by_our_word(value: object) -> object:
+    # The client `etrade-python` reads the same variable, and calls the live environment so.
+    return "live" if value == "production" else value
+
+
+Environment = Annotated[Literal["live", "sandbox"], BeforeValidator(_by_our_word)]
+"""Which of E*TRADE's two environments a consumer key belongs to. pydantic takes `production` for `live`."""
 
 OAUTH_URL = "https://api.etrade.com/oauth"
 """Where OAuth calls go for both kinds of key."""
