@@ -1,10 +1,11 @@
 # scripts beside each other, not a package: a pipeline is loaded by its path
 """What both example pipelines share: one signed call that either gives data or says whether to try again.
 
-Copy this file along with a pipeline. What you may want to change is in `data_call`: how often and how far
-apart Prefect repeats a call.
+Copy this file along with a pipeline. You may want to change `data_call`: how often Prefect repeats a call,
+and how long it waits in between.
 
-Prefect stores the text of an exception, so none here holds a header or a body; a body's excerpt is redacted.
+Prefect stores the text of an exception, so none here holds a header or a body. What it quotes of a body is
+redacted.
 """
 
 from collections.abc import Callable
@@ -17,9 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from etrade_tasks import Outcome, RenewalReply
-from etrade_tasks.clock import now
-from etrade_tasks.oauth.replies import classify
+from prefect_etrade import Outcome, judge_answer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,25 +28,25 @@ Document = dict[str, Any]
 
 
 class DataCallFailed(Exception):
-    """E*TRADE gave no data, and would give none to the same call sent again."""
+    """E*TRADE gave no data, and sending the same call again would not help."""
 
 
 class DataCallUnserved(DataCallFailed):
-    """E*TRADE or the network did not serve the call for the moment; later it may."""
+    """E*TRADE or the network did not serve the call just now; later it may."""
 
 
 def get_document(client: httpx.Client, path: str, **query: str | int) -> Document:
     """What E*TRADE has at this path; empty where it answers that there is nothing (204).
 
     Args:
-        client: From `etrade_client`, which signs the call and revives the session where that is due.
+        client: From `etrade_client`, which signs the call and renews the token when that is due.
         path: The path from `/v1/` on.
         query: What follows the question mark.
 
     Raises:
-        DataCallUnserved: Nothing came, a 5xx, or E*TRADE's word that the rate limit is reached.
+        DataCallUnserved: There was no answer, a 5xx, or the rate limit is reached.
         DataCallFailed: Any other refusal.
-        ETradeError: The session is over or cannot be revived.
+        ETradeError: The session has expired or cannot be renewed.
     """
     try:
         response = client.get(path, params=query)
@@ -93,9 +92,9 @@ def exact(number: Decimal | int | None) -> Decimal | None:
 
 
 def _refusal(path: str, response: httpx.Response) -> DataCallFailed:
-    # E*TRADE words its refusals of data as it does those of renewals, so the package's own reading of them
-    # serves: a 400 may be the rate limit, and what the answer echoes is redacted.
-    reply = RenewalReply(response.status_code, response.headers, response.text, received_at=now())
-    verdict = classify(reply)
-    error = DataCallUnserved if verdict.outcome is Outcome.TRANSIENT else DataCallFailed
-    return error(f"GET {path} was answered with status {response.status_code}: {verdict.excerpt!r}.")
+    # A 400 may be the rate limit, which the verdict tells. What the excerpt holds of the answer is redacted.
+    verdict = judge_answer(response)
+    may_pass = response.is_server_error or verdict.outcome is Outcome.TRANSIENT
+    said = f": {verdict.excerpt!r}" if verdict.excerpt else ""
+    error = DataCallUnserved if may_pass else DataCallFailed
+    return error(f"GET {path} was answered with status {response.status_code}{said}.")

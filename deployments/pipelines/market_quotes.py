@@ -4,14 +4,14 @@
 Copy this file and `etrade_data.py`. Change `SCHEMA` and `_row`, which belong together, to the fields that you
 need; those here suit shares and funds that are traded on an exchange. Keep the shape of the flow:
 
-1. Outside market hours it ends at once as `MarketClosed`, a completed state, without any call. It knows the
-   hours 09:30 to 16:00 US Eastern from Monday to Friday, and no holidays: on those, it reads the last close.
-2. `etrade_client` next, which renews where that is due. Where a person must sign in, the pipeline ends here
-   with the advice, before its first data call. It runs 79 times a day: `end_without_sign_in` lets the first
-   of its scheduled runs fail, which alerts, and the others end quietly. A renewal by `renew_access_token`
-   would be a linked run of its own, and fail each time.
-3. One file for each run, in a folder for each day (`date=2027-06-15/`), as pandas, Polars, DuckDB and Spark
-   read them. A run that Prefect runs again replaces its own file and no other run's.
+1. Outside market hours it completes at once, without any call. It knows the hours 09:30 to 16:00 US Eastern
+   from Monday to Friday, and no holidays: on those, it reads the last close.
+2. `etrade_client` comes next, and renews the token if that is due. If a person must sign in, the pipeline
+   ends here with the advice, before its first data call. It runs 79 times a day: `end_without_sign_in` lets
+   the first of its scheduled runs fail, which alerts, and the others end quietly. `renew_access_token` would
+   be a linked run of its own, and fail each time.
+3. Each run writes one file, in a folder for each day (`date=2027-06-15/`), as pandas, Polars, DuckDB and
+   Spark read them. A run that Prefect repeats replaces its own file and no other.
 
 It needs pyarrow.
 
@@ -25,6 +25,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import httpx
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -37,11 +38,9 @@ from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field
 
 from etrade_data import Document, data_call, exact, get_document
-from etrade_flows import end_without_sign_in, etrade_client
-from etrade_tasks import SignInRequired
-from etrade_tasks.clock import now
-from etrade_tasks.session import EASTERN
+from prefect_etrade import SignInRequired, end_without_sign_in, etrade_client
 
+EASTERN = ZoneInfo("America/New_York")
 OPENS_AT = time(9, 30)
 CLOSES_AT = time(16)
 
@@ -97,21 +96,21 @@ def market_quotes(
         credentials: The name of the E*TRADE Credentials block.
         symbols: What to ask for, in any case; a symbol that is named twice is asked for once.
         folder: Where the day's folders are, or will be made.
-        only_in_market_hours: End as `MarketClosed` outside 09:30 to 16:00 US Eastern on weekdays. Switch it
-            off to try the pipeline in the evening.
+        only_in_market_hours: Do nothing outside 09:30 to 16:00 US Eastern on weekdays. Switch it off to try
+            the pipeline in the evening.
 
     Returns:
         How many quotes were written, and where.
 
     Raises:
-        ETradeError: What `etrade_client` raises; its text says what to do next. A scheduled run that finds
-            nobody signed in ends as `SignInRequired` instead.
+        ETradeError: What `etrade_client` raises; its text says what to do next. Of the scheduled runs that
+            find nobody signed in, only the first of the day fails.
         DataCallFailed: E*TRADE gave no data; nothing has been written.
     """
     read_at = now()
     if only_in_market_hours and not market_is_open(read_at):
-        told = f"It is {read_at.astimezone(EASTERN):%A, %H:%M} US Eastern; no call was made."
-        return Completed(name="MarketClosed", message=told, data=QuotesSummary())
+        told = f"The market is closed: {read_at.astimezone(EASTERN):%A, %H:%M} US Eastern. No call was made."
+        return Completed(message=told, data=QuotesSummary())
     try:
         with etrade_client(credentials) as client:
             answers = [read_quotes(client, batch) for batch in batches(symbols)]
@@ -126,6 +125,11 @@ def market_quotes(
         logger.warning("E*TRADE gave no quote for %d symbols: %s.", len(unknown), "; ".join(unknown))
     logger.info("Wrote %d quotes to %s.", len(rows), folder / file)
     return QuotesSummary(quotes=len(rows), unknown_symbols=len(unknown), file=str(file))
+
+
+def now() -> datetime:
+    """The time by this machine's clock. A test puts another function in its place."""
+    return datetime.now(UTC)
 
 
 @data_call

@@ -5,8 +5,8 @@ Copy this file, `positions_tables.py` and `etrade_data.py`. Change the tables an
 (`_account`, `_balance`, `_position`) to what you need; keep the shape of the flow, in which each line has its
 reason:
 
-1. `renew_access_token` first. It shows in the Prefect UI as a linked run, and where a person must sign in,
-   the pipeline fails here with the advice, before its first data call.
+1. `renew_access_token` first. It shows in the Prefect UI as a linked run. If a person must sign in, the
+   pipeline fails here with the advice, before its first data call.
 2. Read everything before anything is written. A call that fails leaves the database as it was.
 3. Write in one transaction, the whole day anew. A second run on the same day (US Eastern) corrects the first
    and never adds to it.
@@ -18,7 +18,8 @@ Try it: `python deployments/pipelines/nightly_positions.py`.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 import httpx
 from prefect import flow, get_run_logger, task
@@ -29,10 +30,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 
 from etrade_data import Document, data_call, exact, get_document
-from etrade_flows import etrade_client, renew_access_token
-from etrade_tasks.clock import now
-from etrade_tasks.session import EASTERN
 from positions_tables import Account, Balance, Base, Position
+from prefect_etrade import TokenSession, etrade_client, renew_access_token
+
+EASTERN = ZoneInfo("America/New_York")
 
 
 class NightlySummary(BaseModel):
@@ -65,9 +66,9 @@ def nightly_positions(
         DataCallFailed: E*TRADE gave no data; nothing has been saved.
         ValueError: The URL of the database carries a password.
     """
-    renew_access_token(credentials)
+    session = renew_access_token(credentials)
     url = url_without_password(database)
-    day = now().astimezone(EASTERN).date()
+    day = day_of(session)
     balances: list[Balance] = []
     positions: list[Position] = []
     with etrade_client(credentials) as client:
@@ -143,6 +144,11 @@ def save_day(url: URL, day: date, accounts: Sequence[Account], rows: Iterable[Ba
             session.add_all(rows)
     finally:
         engine.dispose()
+
+
+def day_of(session: TokenSession) -> date:
+    """The US Eastern day on which the session is good; it expires at the midnight that ends this day."""
+    return session.expires_at.astimezone(EASTERN).date() - timedelta(days=1)
 
 
 def url_without_password(database: str) -> URL:

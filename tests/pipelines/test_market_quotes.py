@@ -21,15 +21,20 @@ import market_quotes as pipeline
 from etrade_data import DataCallFailed, Document
 from etrade_simulator import Fault, Simulator
 from etrade_simulator.sample_quotes import Price
-from etrade_tasks import SignInRequired
-from etrade_tasks.session import EASTERN
-from market_quotes import QuotesSummary, batches, market_is_open, market_quotes, write_quotes
+from market_quotes import EASTERN, QuotesSummary, batches, market_is_open, market_quotes, write_quotes
+from prefect_etrade import SignInRequired
 
 RENEW = "/oauth/renew_access_token"
 SYMBOLS = ("AAPL", "MSFT", "VTI")
 SIXTY = [f"TEST{number}" for number in range(60)]
 
 Statuses = Callable[..., list[int | None]]
+
+
+@pytest.fixture(autouse=True)
+def same_clock(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipeline's clock is the simulator's."""
+    monkeypatch.setattr(pipeline, "now", simulator.now)
 
 
 @pytest.fixture(autouse=True)
@@ -214,11 +219,11 @@ def test_market_hours_follow_daylight_saving(utc_hour: int) -> None:
 
 
 def test_closed_market_ends_the_run_without_a_call(simulator: Simulator, block: str, folder: Path) -> None:
-    """In the evening the run completes as MarketClosed, with an empty summary, no call and no file."""
+    """In the evening the run completes with an empty summary, no call and no file, and says why."""
     simulator.advance(timedelta(hours=5))
     state = market_quotes(block, SYMBOLS, folder, return_state=True)
-    assert ("COMPLETED", "MarketClosed") == (state.type.value, state.name)
-    assert "It is Tuesday, 17:00 US Eastern; no call was made." == state.message
+    assert "Completed" == state.name
+    assert "The market is closed: Tuesday, 17:00 US Eastern. No call was made." == state.message
     assert QuotesSummary(quotes=0, unknown_symbols=0, file=None) == state.result()
     assert ([], False) == (simulator.calls(), folder.exists())
 
@@ -270,7 +275,8 @@ class TestOnASchedule:
         """The first run alerts as a failure; no later one fails, nor any run that it has started."""
         options = {"symbols": ["AAPL"], "folder": str(folder), "only_in_market_hours": False}
         states = [run_by_schedule(market_quotes, signed_out, **options) for _ in range(3)]
-        assert [True, False, False] == [state.is_failed() for state in states]
+        assert ["Failed", "Completed", "Completed"] == [state.name for state in states]
+        assert [True] * 3 == ["\nNext: sign in at E*TRADE" in state.message for state in states]
         assert [] == [run for state in states for run in children(state.state_details.flow_run_id)]
         assert ([], False) == (simulator.calls(), folder.exists())
 
