@@ -6,7 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
-from importlib.metadata import entry_points, requires
+from importlib.metadata import entry_points, requires, version
 from pathlib import Path
 
 import pytest
@@ -135,6 +135,15 @@ def _environment() -> dict[str, str]:
     import os
 
     return dict(os.environ)
+
+
+def test_version_is_written_once() -> None:
+    """No source or deployment file repeats the version that pyproject.toml states."""
+    repeated = re.compile(rf"(?<![\d.]){re.escape(version('prefect-etrade'))}(?![\d.])")
+    places = [ROOT / "prefect.yaml", *(ROOT / "deployments").iterdir()]
+    for folder in ("tasks", "flows", "simulator"):
+        places += (ROOT / folder).rglob("*.py")
+    assert [] == [str(place) for place in places if place.is_file() and repeated.search(place.read_text())]
 
 
 def test_fastapi_is_capped_for_plain_installs() -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +169,12 @@ def _step(word: str, beginning: str) -> int:
 
 @every_service
 def test_images_have_a_version(service: str) -> None:
-    """No service runs whatever happens to be the latest image; ours has the package's version."""
+    """No service runs whatever happens to be the latest image; ours is the one built here."""
     name, _, tag = SERVICES[service]["image"].partition(":")
-    assert re.match(r"\d", tag)
     if service in OURS:
-        assert ("prefect-etrade", version("prefect-etrade")) == (name, tag)
+        assert ("prefect-etrade", "local") == (name, tag)
+    else:
+        assert re.match(r"\d", tag)
 
 
 def test_the_build_finds_its_files() -> None:

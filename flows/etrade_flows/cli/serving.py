@@ -11,6 +11,7 @@ that is switched off or edited stays so.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -54,6 +55,15 @@ def package_deployments(credentials: str | None = None) -> list[RunnerDeployment
     return [_deployment(each, given) for each in configured if each["entrypoint"].startswith(PACKAGE)]
 
 
+def installed() -> dict[str, str]:
+    """The installed package's version, as the step by which `prefect deploy` fills in `prefect.yaml`.
+
+    Prefect imports the function in its own process, so it finds the package wherever `prefect` itself is
+    installed. A shell command would need the same Python on the PATH.
+    """
+    return {"version": version("prefect-etrade")}
+
+
 def _keep_what_people_set(deployment: RunnerDeployment) -> None:
     """Leave the pause and the schedules out of what is sent, where the server has the deployment already.
 
@@ -79,7 +89,7 @@ def _keep_what_people_set(deployment: RunnerDeployment) -> None:
 def _prefect_yaml() -> Traversable:
     """The copy that the wheel carries; in a checkout, the file itself."""
     carried = files("etrade_flows") / "prefect.yaml"
-    return carried if carried.is_file() else Path(__file__).resolve().parents[2] / "prefect.yaml"
+    return carried if carried.is_file() else Path(__file__).resolve().parents[3] / "prefect.yaml"
 
 
 def _deployment(configured: dict[str, Any], given: dict[str, str]) -> RunnerDeployment:
@@ -88,7 +98,7 @@ def _deployment(configured: dict[str, Any], given: dict[str, str]) -> RunnerDepl
         resolve_name(configured["entrypoint"]),
         name=configured["name"],
         description=configured["description"],
-        version=configured["version"],
+        version=installed()["version"],
         tags=configured["tags"],
         parameters=configured["parameters"] | given,
         enforce_parameter_schema=configured["enforce_parameter_schema"],
