@@ -55,7 +55,7 @@ check: $(VENV)/.dev  ## Lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy deployments/serve.py deployments/local.py deployments/automations/install.py deployments/pipelines
+	$(BIN)/mypy deployments/local.py deployments/pipelines
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 

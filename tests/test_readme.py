@@ -143,11 +143,12 @@ def test_run_deployment_works_from_elsewhere(
 ) -> None:
     """A repository without the package renews through the deployment, served by the one process."""
     snippet = snippets("In your pipeline")[3]
-    with running([str(ROOT / "deployments" / "serve.py")], tmp_path, environment):
+    with running(["-m", "etrade_flows.cli.app", "serve"], tmp_path, environment):
         wait_until(lambda: is_deployed("renew-access-token/on-demand"), seconds=60)
         hidden = "import sys; sys.modules.update(etrade_flows=None, etrade_tasks=None)\n"
-        said = run(f"{hidden}{snippet}\nprint(run.state.name)\n", tmp_path, environment)
-    assert "Completed" == said.strip()
+        said = run(f"{hidden}{snippet}\nprint(run.state.type.value, run.tags)\n", tmp_path, environment)
+    assert said.startswith("COMPLETED")
+    assert {"outcome:renewed", "outcome:reused"} & set(re.findall(r"'(.+?)'", said))
 
 
 def test_run_deployment_without_a_worker_says_what_to_look_at(

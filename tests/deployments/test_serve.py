@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,7 +26,7 @@ SERVED = [
     "sign-out/on-demand",
 ]
 HOURLY = SERVED[0]
-RUNS = ("name", "description", "tags", "version", "parameters", "enforce_parameter_schema")
+RUNS = ("name", "description", "tags", "parameters", "enforce_parameter_schema")
 
 
 @pytest.fixture
@@ -53,6 +54,7 @@ def test_it_serves_what_the_file_says(configured: dict[str, Any]) -> None:
     """Names, texts, tags, parameters, schedules and limits are those of the file."""
     for wanted, found in zip(configured["deployments"][:4], package_deployments(), strict=True):
         assert wanted["entrypoint"].replace(":", ".") == found.entrypoint
+        assert version("prefect-etrade") == found.version
         assert {key: wanted[key] for key in RUNS} == {key: getattr(found, key) for key in RUNS}
         assert [
             (each["slug"], each["cron"], each["timezone"], each.get("day_or", True))
@@ -80,13 +82,13 @@ def started(
     wait_until: Callable[..., None],
     tmp_path: Path,
 ) -> Callable[[], AbstractContextManager[Any]]:
-    """Starts the program, and gives its process once it has registered what it serves."""
-    program = Path(__file__).resolve().parents[2] / "deployments" / "serve.py"
+    """Starts `etrade-session serve`, and gives its process once it has registered what it serves."""
+    command = ("-m", "etrade_flows.cli.app", "serve")
 
     @contextmanager
     def start() -> Iterator[Any]:
         before = _last_registered(client)
-        with run_process(str(program), log=tmp_path / "log", cwd=tmp_path) as process:
+        with run_process(*command, log=tmp_path / "log", cwd=tmp_path) as process:
             wait_until(lambda: _last_registered(client) != before, seconds=60)
             yield process
 
@@ -122,7 +124,7 @@ def test_it_signs_in_while_it_renews(
     wait_until(lambda: person.waits() is not None, seconds=90)
     assert end_state(run_now("renew-access-token/on-demand", credentials=block)).is_completed()
     person.answers()
-    assert "SignedIn" == end_state(waiting).name
+    assert end_state(waiting).is_completed()
 
 
 def test_it_leaves_its_schedules_on(

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -36,7 +35,6 @@ from etrade_simulator import Fault, Simulator, SimulatorClock
 from etrade_tasks import ETradeError
 from etrade_tasks.clock import use_clock
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "complete-day"
 RENEW, ACCOUNTS = "/oauth/renew_access_token", "/v1/accounts/list.json"
 ADDRESS = re.compile(r"http://\S*/e/t/etws/authorize\?\S+")
@@ -243,12 +241,13 @@ def notified(inbox: Any) -> Iterator[None]:
     url, secrets = f"{inbox.url}?key={{{{key}}}}", {"key": WEBHOOK_KEY}
     webhook = CustomWebhookNotificationBlock(name="day", url=url, secrets=secrets, json_data=text)
     webhook.save("day", overwrite=True)
-    program = ROOT / "deployments" / "automations" / "install.py"  # as the command `etrade-session alerts`
     environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
     # Nobody starts a sign-in: while one waits for its person, the server holds its form.
     installing = [
         sys.executable,
-        program,
+        "-m",
+        "etrade_flows.cli.app",
+        "alerts",
         "--notify",
         "custom-webhook/day",
         "--sign-in-deployment",
