@@ -106,7 +106,7 @@ class ETradeCredentials(CredentialsBlock):
 
     Example:
         ```python
-        from etrade_tasks import ETradeCredentials
+        from prefect_etrade import ETradeCredentials
 
         with ETradeCredentials.load("etrade").get_client() as client:
             client.get("/v1/accounts/list.json")

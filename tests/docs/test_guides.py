@@ -1,4 +1,4 @@
-"""The README's code, copied into an empty folder, runs as it is written."""
+"""The code of README and guides, copied into an empty folder, runs as it is written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -19,13 +22,22 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 from prefect.states import Scheduled
 
-from etrade_flows import renew_access_token
 from etrade_flows.cli.app import app
 from etrade_simulator import Simulator
-from etrade_tasks import ETradeCredentials
+from prefect_etrade import ETradeCredentials, renew_access_token
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+PIPELINES = (ROOT / "docs" / "pipelines.md").read_text()
+PROSE = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "deployments").rglob("*.md")),
+]
+
+every_page = pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
 
 SERVED = """
 if __name__ == "__main__":  # what `serve` does for one flow, for several
@@ -39,9 +51,9 @@ if __name__ == "__main__":  # what `serve` does for one flow, for several
 """
 
 IN_A_POOL = """
-from etrade_flows import etrade_client, renew_access_token
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner
+from prefect_etrade import etrade_client, renew_access_token
 
 @task
 def accounts():
@@ -58,10 +70,15 @@ if __name__ == "__main__":
 """
 
 
-def snippets(section: str) -> list[str]:
-    """The Python blocks of the README's section of that title."""
-    text = README.partition(f"## {section}\n")[2].partition("\n## ")[0]
+def snippets(text: str) -> list[str]:
+    """The Python blocks of a page."""
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def snippet(section: str) -> str:
+    """The one Python block of that section of the guide to pipelines."""
+    (code,) = snippets(PIPELINES.partition(f"## {section}\n")[2].partition("\n## ")[0])
+    return code
 
 
 @pytest.fixture
@@ -93,9 +110,10 @@ def run(code: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_pipeline_section_runs_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
-    """The flow, the context manager and the async flow of the README work, copied one after the other."""
-    flow, client, async_flow, _ = snippets("In your pipeline")
+def test_pipeline_snippets_run_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
+    """The flow, the context manager and the async flow work, copied one after the other."""
+    _, flow, client = snippets(README)
+    async_flow = snippet("In an async flow")
     calls = "print(balances())\nprint(accounts)\nimport asyncio\nprint(asyncio.run(async_balances()))\n"
     said = run(f"{flow}\n{client}\n{async_flow}\n{calls}", tmp_path, environment)
     assert 3 == said.count("AccountListResponse")
@@ -105,11 +123,11 @@ def test_snippets_run_where_they_are_served(
     tmp_path: Path, environment: dict[str, str], wait_until: Callable[..., None]
 ) -> None:
     """Each flow of the README, and the context manager in one, completes where one script serves them all."""
-    (first,) = re.findall(r"```python\n(.*?)```", README.partition("## In your pipeline")[0], re.DOTALL)
-    flow, client, async_flow, _ = snippets("In your pipeline")
+    first, flow, client = snippets(README)
+    async_flow, quotes = snippet("In an async flow"), snippet("When a pipeline runs every few minutes")
     in_a_flow = "@flow\ndef accounts():\n" + textwrap.indent(client, "    ") + "    return accounts\n"
-    (tmp_path / "pipeline.py").write_text(f"{first}\n{flow}\n{async_flow}\n{in_a_flow}\n{SERVED}")
-    flows = ["my_pipeline", "balances", "async_balances", "accounts"]
+    (tmp_path / "pipeline.py").write_text(f"{first}\n{flow}\n{async_flow}\n{quotes}\n{in_a_flow}\n{SERVED}")
+    flows = ["my_pipeline", "balances", "async_balances", "quotes", "accounts"]
     deployments = [f"{name.replace('_', '-')}/served" for name in flows]
     with running(["pipeline.py", *flows], tmp_path, environment):
         wait_until(lambda: all(map(is_deployed, deployments)), seconds=60)
@@ -118,7 +136,7 @@ def test_snippets_run_where_they_are_served(
             runs = [prefect.create_flow_run_from_deployment(each, state=Scheduled()).id for each in found]
             wait_until(lambda: all(prefect.read_flow_run(run).state.is_final() for run in runs), seconds=120)
             ends = [prefect.read_flow_run(run).state for run in runs]
-    assert ["Completed"] * 4 == [end.name for end in ends], [end.message for end in ends]
+    assert ["Completed"] * 5 == [end.name for end in ends], [end.message for end in ends]
 
 
 def test_renewal_in_a_process_pool(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -127,10 +145,10 @@ def test_renewal_in_a_process_pool(tmp_path: Path, environment: dict[str, str]) 
     assert "AccountListResponse" in said
 
 
-def test_testing_section_passes_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
-    """The test of the README passes in a user's own test run."""
-    (snippet,) = snippets("In your own tests")
-    (tmp_path / "test_pipeline.py").write_text(snippet)
+def test_testing_guide_passes_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
+    """The test that the guide shows passes in a user's own test run."""
+    (code,) = snippets((ROOT / "docs" / "testing.md").read_text())
+    (tmp_path / "test_pipeline.py").write_text(code)
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -138,15 +156,30 @@ def test_testing_section_passes_as_written(tmp_path: Path, environment: dict[str
     assert "1 passed" in done.stdout, done.stdout
 
 
+@pytest.mark.usefixtures("environment")
+def test_signing_in_as_code_works_as_written(simulator: Simulator) -> None:
+    """The guide's own sign-in opens a session, given what E*TRADE shows to the person."""
+    (code,) = snippets((ROOT / "docs" / "signing-in.md").read_text())
+    scope: dict[str, Any] = {}
+
+    def asked(_question: str) -> str:
+        address = urlsplit(scope["waiting"].authorize_url)
+        return simulator.approve(parse_qs(address.query)["token"][0])
+
+    scope["input"] = asked
+    exec(code, scope)  # noqa: S102  # the guide's own code
+    assert not scope["session"].reused
+
+
 def test_run_deployment_works_from_elsewhere(
     tmp_path: Path, environment: dict[str, str], wait_until: object
 ) -> None:
     """A repository without the package renews through the deployment, served by the one process."""
-    snippet = snippets("In your pipeline")[3]
+    code = snippet("From a repository without this package")
     with running(["-m", "etrade_flows.cli.app", "serve"], tmp_path, environment):
         wait_until(lambda: is_deployed("renew-access-token/on-demand"), seconds=60)
-        hidden = "import sys; sys.modules.update(etrade_flows=None, etrade_tasks=None)\n"
-        said = run(f"{hidden}{snippet}\nprint(run.state.type.value, run.tags)\n", tmp_path, environment)
+        hidden = "import sys; sys.modules.update(prefect_etrade=None, etrade_flows=None)\n"
+        said = run(f"{hidden}{code}\nprint(run.state.type.value, run.tags)\n", tmp_path, environment)
     assert said.startswith("COMPLETED")
     assert {"outcome:renewed", "outcome:reused"} & set(re.findall(r"'(.+?)'", said))
 
@@ -155,9 +188,9 @@ def test_run_deployment_without_a_worker_says_what_to_look_at(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     """Where no worker runs the snippet gives up in time, and names the command that starts one."""
-    snippet = snippets("In your pipeline")[3]
-    assert "timeout=600" in snippet
-    soon = textwrap.indent(snippet.replace("timeout=600", "timeout=2"), "    ")
+    code = snippet("From a repository without this package")
+    assert "timeout=600" in code
+    soon = textwrap.indent(code.replace("timeout=600", "timeout=2"), "    ")
     with get_client(sync_client=True) as client:
         # A pool of its own: a worker of another test may look at the pool `etrade`.
         client.create_work_pool(WorkPoolCreate(name="without-a-worker", type="process"), overwrite=True)
@@ -194,23 +227,47 @@ def is_deployed(name: str) -> bool:
     return True
 
 
-def test_make_targets_that_the_readme_names_exist() -> None:
-    """Every make target of the README is one of the Makefile's."""
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"\bmake ([a-z-]+)", README)) - {"bare"}
-    assert set() == {target for target in targets if f"\n{target}:" not in makefile}
-
-
-def test_commands_of_the_readme_are_understood() -> None:
-    """Every `etrade-session` call in the README is a command with options that it has."""
-    lines = re.findall(r"(?:^|`)(?:\.venv/bin/)?etrade-session ([^#`\n]+)", README, re.MULTILINE)
-    assert 10 < len(lines)
+@every_page
+def test_commands_are_understood(page: Path) -> None:
+    """Every `etrade-session` call of a page is a command with options that it has."""
+    lines = re.findall(r"(?:^|`)(?:\.venv/bin/)?etrade-session (\w[^#`\n]+)", page.read_text(), re.MULTILINE)
     for line in lines:
         app.parse_args(shlex.split(re.sub(r"[][]", "", line)), exit_on_error=False, print_error=False)
 
 
-def test_files_that_the_readme_links_exist() -> None:
-    """Every relative link of the README leads to a file of the repository."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert links
-    assert [] == [link for link in links if not (ROOT / link).exists()]
+@every_page
+def test_links_lead_to_files(page: Path) -> None:
+    """Every relative link of a page leads to a file of the repository."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [] == [link for link in links if not (page.parent / link).exists()]
+
+
+@every_page
+def test_code_imports_the_door_alone(page: Path) -> None:
+    """No example imports from inside the package."""
+    assert [] == re.findall(r"(?:from|import) etrade_(?:flows|tasks)\S*", page.read_text())
+
+
+@every_page
+def test_no_state_of_our_own_is_named(page: Path) -> None:
+    """No page tells readers to look for a run's state by a name that Prefect does not know."""
+    assert [] == re.findall(r"`(?:Renewed|Reused|SignedIn|NobodyAnswered|MarketClosed)`", page.read_text())
+
+
+def test_rooms_of_the_picture_are_those_of_the_contracts() -> None:
+    """The picture in CONTRIBUTING.md names the rooms of the import contracts, in their order."""
+    picture = (ROOT / "CONTRIBUTING.md").read_text().partition("```\n")[2].partition("```")[0]
+    drawn = re.findall(r"^[ |]*((?:\w+)(?: \| \w+)*)(?=  |$)", picture, re.MULTILINE)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    packages, flows, tasks = (each["layers"] for each in contracts if each["type"] == "layers")
+    wanted = [packages[0], packages[1], *flows, packages[2], *tasks, "etrade_simulator"]
+    assert wanted == [name for name in drawn if name != "v"]
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    """Every make target that README and deployment guide name is one of the Makefile's."""
+    makefile = (ROOT / "Makefile").read_text()
+    pages = README + (ROOT / "deployments" / "README.md").read_text()
+    targets = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", pages, re.MULTILINE))
+    assert targets
+    assert set() == {one or other for one, other in targets if f"\n{one or other}:" not in makefile}
