@@ -94,7 +94,5 @@ def exact(number: Decimal | int | None) -> Decimal | None:
 def _refusal(path: str, response: httpx.Response) -> DataCallFailed:
     # A 400 may be the rate limit, which the verdict tells. What the excerpt holds of the answer is redacted.
     verdict = judge_answer(response)
-    may_pass = response.is_server_error or verdict.outcome is Outcome.TRANSIENT
-    said = f": {verdict.excerpt!r}" if verdict.excerpt else ""
-    error = DataCallUnserved if may_pass else DataCallFailed
-    return error(f"GET {path} was answered with status {response.status_code}{said}.")
+    error = DataCallUnserved if verdict.outcome is Outcome.TRANSIENT else DataCallFailed
+    return error(f"GET {path} was answered with status {response.status_code}: {verdict.excerpt!r}.")

@@ -108,7 +108,8 @@ class ETradeCredentials(CredentialsBlock):
         ```python
         from prefect_etrade import ETradeCredentials
 
-        with ETradeCredentials.load("etrade").get_client() as client:
+        credentials = ETradeCredentials.load("BLOCK_NAME")
+        with credentials.get_client() as client:
             client.get("/v1/accounts/list.json")
         ```
     """

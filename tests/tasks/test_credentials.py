@@ -10,6 +10,7 @@ from itertools import product
 import httpx
 import pytest
 from prefect.blocks.core import Block
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import SecretStr, ValidationError
 
 from etrade_simulator import Fault, Simulator
@@ -419,3 +420,14 @@ def test_token_of_a_sign_in_is_good_as_it_is(token: str) -> None:
     """What a sign-in stored loads whatever E*TRADE put into it, and a lone percent sign means nothing."""
     stored = make(access_token=token, signed_in_at="2027-06-15T09:00:00Z")
     assert token == stored.access_token.get_secret_value()
+
+
+class TestBlockStandard(BlockStandardTestSuite):
+    """What Prefect asks of every block: descriptions, a documentation link, and an example to copy."""
+
+    test_has_a_valid_image = None  # it fetches the logo from the internet
+
+    @pytest.fixture
+    def block(self) -> type[ETradeCredentials]:
+        """The block to look at."""
+        return ETradeCredentials

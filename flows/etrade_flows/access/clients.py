@@ -158,8 +158,8 @@ def judge_answer(response: httpx.Response) -> Verdict:
     Data calls have been seen to answer a dead token with status 500, which says nothing of a token where a
     renewal is answered so.
     """
-    if not _may_refuse_the_token(response):
-        return Verdict(Outcome.RENEWED, advice="The call was not refused.")
+    if response.is_success:
+        return Verdict(Outcome.RENEWED, advice="E*TRADE answered the call.")
     refused = response.is_server_error and says_token_is_dead(response.text)
     status = httpx.codes.UNAUTHORIZED if refused else response.status_code
     return classify(RenewalReply(int(status), response.headers, response.text, received_at=now()))

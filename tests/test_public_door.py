@@ -1,0 +1,51 @@
+"""What users import: `prefect_etrade`, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+
+from prefect import Flow, Task
+
+import etrade_flows
+import etrade_tasks
+import prefect_etrade
+from etrade_tasks import errors
+
+
+def named(kind: type) -> set[str]:
+    """The names by which Prefect shows what the door gives of a kind."""
+    return {each.name for each in vars(prefect_etrade).values() if isinstance(each, kind)}
+
+
+def test_the_door_is_the_whole_surface() -> None:
+    """Flows, tasks and errors are all there, beside what pipelines and sign-ins by code are written with."""
+    assert {"renew-access-token", "sign-in", "sign-out"} == named(Flow)
+    tasks = {"load-credentials", "sign-request", "call-renew", "classify-response", "renew-session"}
+    assert tasks == named(Task)
+    kinds = {
+        name for name, kind in inspect.getmembers(errors, inspect.isclass) if "errors" in kind.__module__
+    }
+    others = {
+        *("ETradeCredentials", "ETradeAuth", "etrade_client", "etrade_async_client", "active_session"),
+        *(
+            "TokenSession",
+            "SessionState",
+            "Outcome",
+            "Verdict",
+            "RenewalReply",
+            "SignedRequest",
+            "judge_answer",
+        ),
+        *("SignIn", "begin_sign_in", "complete_sign_in", "pause_key", "end_without_sign_in"),
+        *("judge_answer", "__version__"),
+    }
+    of_prefect = {name for name, each in vars(prefect_etrade).items() if isinstance(each, (Flow, Task))}
+    assert kinds | others | of_prefect == set(prefect_etrade.__all__)
+
+
+def test_the_packages_behind_it_give_the_same() -> None:
+    """Code that imports from the packages behind the door gets the very same flows, tasks and errors."""
+    for package in (etrade_flows, etrade_tasks):
+        assert [] == [
+            name for name in package.__all__ if getattr(package, name) is not getattr(prefect_etrade, name)
+        ]
