@@ -146,4 +146,4 @@ def test_they_run_where_they_were_sent(simulator: Simulator, block: str, person:
     person.answers()
     api = get_current_settings().api.url
     said = run_elsewhere("-c", VALIDATE + RUN, tmp_path, block, PREFECT_API_URL=api)
-    assert ["False", "RENEWED", "1", "False", "3", "2", "SignedOut"] == said.split()
+    assert ["False", "RENEWED", "1", "False", "3", "2", "Completed"] == said.split()

@@ -122,7 +122,7 @@ def test_dead_or_stopped_holder_does_not_hold_up_the_next(
     holder = spawn(**meeting_place)
     wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=60)
     holder.send_signal(end)
-    waiters = [spawn(**meeting_place, ETRADE_DEADLINE="15") for _ in range(3)]
+    waiters = [spawn(**meeting_place, ETRADE_DEADLINE="30") for _ in range(3)]
     said = sorted(waiter.communicate(timeout=120)[0].strip() for waiter in waiters)
     assert ["renewed", "reused", "reused"] == sorted(said, key=lambda word: word == "reused")
     assert 2 == len(simulator.calls(RENEW))

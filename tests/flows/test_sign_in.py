@@ -18,7 +18,6 @@ import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import pause_flow_run
 from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
@@ -506,20 +505,20 @@ class TestRefused:
 
     @pytest.mark.usefixtures("impatience")
     def test_nobody_answers(self, simulator: Simulator, block: str) -> None:
-        """A run that waited in vain fails as `NobodyAnswered`; the token stays, form and call do not."""
+        """A run that waited in vain fails; the token stays, form and call do not."""
         before = token_of(block)
         state = sign_in(block, return_state=True)
-        assert ("NobodyAnswered", True) == (state.name, state.is_failed())
+        assert "Failed" == state.name
         assert ([], before) == (inputs_of(state), token_of(block))
         assert "No run waits" in Artifact.get(artifact_key(block)).data
 
     @pytest.mark.usefixtures("impatience")
     def test_server_keeps_the_name(self, simulator: Simulator, block: str) -> None:
-        """The run list shows `NobodyAnswered` too: the server has not put its own state in the place."""
+        """The run list shows our failure, with what to do: the server has not put its own state there."""
         state = sign_in(block, return_state=True)
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(state.state_details.flow_run_id)
-        assert ("NobodyAnswered", StateType.FAILED) == (run.state.name, run.state.type)
+        assert "Nobody entered a verifier in time.\nNext: run it again." == run.state.message
 
     def test_run_after_an_unanswered_one_succeeds(
         self, simulator: Simulator, block: str, person: Any
