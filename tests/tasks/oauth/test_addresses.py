@@ -26,7 +26,7 @@ def test_e_trade_s_own_addresses_are_safe(address: str) -> None:
 
 def test_each_environment_has_its_address() -> None:
     """Data calls have an address for the live and for the sandbox environment, and the two differ."""
-    assert set(get_args(Environment)) == set(API_URLS)
+    assert set(get_args(get_args(Environment)[0])) == set(API_URLS)
     assert len(API_URLS) == len(set(API_URLS.values()))
 
 
