@@ -90,6 +90,9 @@ print("held", flush=True)
 time.sleep(600)
 """
 
+SHORT_DEADLINE = 1.5
+"""Seconds that a renewal may take behind a holder that is stopped."""
+
 HERE, ELSEWHERE = "here", "the second process"
 
 
@@ -158,6 +161,7 @@ class Told:
 
     process: str
     began_at: float
+    took: float = 0.0
     session: TokenSession | None = None
     error: str | None = None
     message: str = ""
@@ -167,10 +171,6 @@ class Told:
     @property
     def renewals(self) -> list[Call]:
         return [call for call in self.calls if call.path.endswith(RENEW)]
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.began_at
 
 
 class RandomDay(RuleBasedStateMachine):
@@ -184,8 +184,9 @@ class RandomDay(RuleBasedStateMachine):
        renewal that could not be recorded.
     2. **No door refuses or fails where one call would have renewed.** A refusal is right if nobody is signed
        in, if the token is dead, or if E*TRADE said so in an answer to this very door: by name once, or twice
-       without a reason. A failure is right if all of `RETRIES` + 1 attempts were answered badly. A clock that
-       is ahead ends a session early near midnight, unless the last renewal has taught how far ahead it is.
+       without a reason. A failure is right if every attempt was answered badly, and there were `RETRIES` + 1
+       of them or the deadline has passed, as it may on a busy machine. A clock that is ahead ends a session
+       early near midnight, unless the last renewal has taught how far ahead it is.
     3. **No nonce twice**, whatever became of the call that carried it.
     4. **No call after midnight**: no renewal of a token that is known to be over, by a clock that is right.
        Where the clock is wrong, where it was when the last renewal was recorded, and where nobody knows when
@@ -305,6 +306,7 @@ class RandomDay(RuleBasedStateMachine):
             told.error, told.message = type(error).__name__, str(error)
         if isinstance(told.result, TokenSession):
             told.session = told.result
+        told.took = time.monotonic() - told.began_at
         told.calls = self.calls[before:]
         self._learn(told)
         # A dead token is asked about by some doors, and then it is time for another.
@@ -357,8 +359,8 @@ class RandomDay(RuleBasedStateMachine):
         same = [each for each in calls if each.token == call.token and each.fault in BARE]
         return call.fault in BARE and len(same) > 1
 
-    def _judge(self, told: Told) -> None:
-        """What a door said of a session is right."""
+    def _judge(self, told: Told, deadline: float = 60.0) -> None:
+        """What a door said of a session is right, within so many seconds."""
         if told.session is not None:
             self._judge_active(told, told.session)
         elif told.error == "SignInRequired":
@@ -368,7 +370,9 @@ class RandomDay(RuleBasedStateMachine):
             assert len(bare) > 1, f"refused where one call would have renewed: {told}"
         elif told.error == "RenewalFailed":
             bad = [call for call in told.renewals if not call.renewed]
-            assert len(bad) == len(told.renewals) > RETRIES, f"failed where a call would have renewed: {told}"
+            in_vain = len(bad) > RETRIES or told.took >= 0.9 * deadline
+            assert in_vain, f"failed where a call would have renewed: {told}"
+            assert bad == told.renewals, f"failed though a call renewed: {told}"
         else:
             assert told.error is None, f"an error that nothing explains: {told}"
 
@@ -712,8 +716,8 @@ class RandomDay(RuleBasedStateMachine):
             assert holder.stdout.readline() == b"held\n"
             holder.send_signal(end)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("ETRADE_DEADLINE", "1.5")
-                self._judge(self._ask(lambda: active_session(self.block)))
+                patch.setenv("ETRADE_DEADLINE", str(SHORT_DEADLINE))
+                self._judge(self._ask(lambda: active_session(self.block)), SHORT_DEADLINE)
         finally:
             holder.kill()
             holder.communicate()
