@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -19,12 +18,11 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
 from prefect.states import Scheduled
 
 from etrade_flows.cli.app import app
 from etrade_simulator import Simulator
-from prefect_etrade import ETradeCredentials, renew_access_token
+from prefect_etrade import renew_access_token
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -84,20 +82,6 @@ def snippet(section: str) -> str:
     """The one Python block of that section of the guide to pipelines."""
     (code,) = snippets(PIPELINES.partition(f"## {section}\n")[2].partition("\n## ")[0])
     return code
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """E*TRADE on real time, as a process of its own sees it."""
-    with Simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def environment(prefect_server: None, credentials: ETradeCredentials) -> dict[str, str]:
-    """A shell in which the README's reader has a Prefect server and a block named `etrade`."""
-    credentials.save("etrade", overwrite=True)
-    return dict(os.environ) | {"PREFECT_API_URL": get_current_settings().api.url}
 
 
 def run(code: str, folder: Path, environment: dict[str, str]) -> str:
@@ -211,10 +195,10 @@ def test_run_deployment_without_a_worker_says_what_to_look_at(
 @contextmanager
 def running(arguments: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
     """A Python process that is ended after the `with` block."""
-    command, variables = [sys.executable, *arguments], environment | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    command = [sys.executable, *arguments]
     with (
         (folder / "log").open("w") as log,
-        subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=log) as process,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
     ):
         try:
             yield

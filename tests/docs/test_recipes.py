@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
 from prefect.states import Scheduled
 
 from etrade_simulator import Simulator
@@ -33,23 +30,6 @@ def recipe(section: str) -> str:
         r"```python\n(.*?)```", GUIDE.partition(f"## {section}\n")[2].partition("\n## ")[0], re.DOTALL
     )
     return code
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """E*TRADE on real time, as a process of its own sees it."""
-    with Simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def environment(prefect_server: None, credentials: ETradeCredentials) -> dict[str, str]:
-    """A shell with a Prefect server and a block named `etrade`."""
-    credentials.save("etrade", overwrite=True)
-    return os.environ | {
-        "PREFECT_API_URL": get_current_settings().api.url,
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-    }
 
 
 def run(code: str, folder: Path, environment: dict[str, str]) -> str:
