@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from etrade_flows.health.advice import advice_on
 from etrade_flows.health.forecast import NextRun, ScheduledRun, forecast
 from etrade_flows.health.model import Problem, Renewal, SessionStatus, Source, Store
-from etrade_flows.report.day import Standing, session_day, standing
+from etrade_flows.report.day import Standing, issued_at, session_day, standing
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
 from etrade_tasks.credentials import ETradeCredentials
@@ -141,7 +141,9 @@ def _verdict(
     loaded, checked = facts.loaded, facts.checked
     if isinstance(loaded, ETradeError):
         return _Verdict(SessionState.FAILED, loaded.message)
-    day = session_day(loaded, now, _attempts(loaded, renewals, reuse_window), _last_record(facts))
+    record = _last_record(facts)
+    begun = issued_at(loaded, record)
+    day = session_day(loaded, now, _attempts(begun, renewals, reuse_window), record)
     stands = standing(day, now)
     verdict = _in_words(stands, day.expires_at)
     if stands.state.needs_sign_in:
@@ -176,9 +178,8 @@ def _in_words(stands: Standing, expires_at: datetime | None) -> _Verdict:
     return _Verdict(state, message, *limits, failing=bool(failed))
 
 
-def _attempts(loaded: ETradeCredentials, renewals: list[Renewal], reuse_window: timedelta) -> list[Attempt]:
-    """The attempts that are about this token, and the renewals that they prove."""
-    begun = loaded.signed_in_at
+def _attempts(begun: datetime | None, renewals: list[Renewal], reuse_window: timedelta) -> list[Attempt]:
+    """The attempts that are about the token issued at `begun`, and the renewals that they prove."""
     # What came before the sign-in was another token's.
     attempts = [Attempt(r.at, r.outcome, r.message, None) for r in renewals if not begun or r.at >= begun]
     if not any(a.outcome is AttemptOutcome.RENEWED for a in attempts):

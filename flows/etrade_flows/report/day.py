@@ -124,17 +124,26 @@ def session_day(
         attempts: The attempts to renew.
         record: The last renewal of this token that is known whole.
     """
-    signed_in_at = loaded.signed_in_at if loaded else None
     expires_at = record.expires_at if record else None
-    if loaded and signed_in_at:
+    if loaded and loaded.signed_in_at:
         expires_at = loaded.expires_at(now)
     return SessionDay(
-        signed_in_at=signed_in_at,
+        signed_in_at=issued_at(loaded, record),
         renewed_at=record.renewed_at if record else None,
         expires_at=expires_at,
         attempts=tuple(attempts),
         signed_in=loaded is None or loaded.access_token is not None,
     )
+
+
+def issued_at(loaded: ETradeCredentials | None, record: TokenSession | None) -> datetime | None:
+    """When the token was issued at the latest; None if nobody knows.
+
+    The sign-in is dated by this machine's clock, a renewal by E*TRADE's, to the second. A renewal of the same
+    token that is dated before its sign-in shows how early that was.
+    """
+    signed_in_at = loaded.signed_in_at if loaded else None
+    return min(signed_in_at, record.renewed_at) if signed_in_at and record else signed_in_at
 
 
 def day_bounds(now: datetime) -> tuple[datetime, datetime]:
@@ -200,8 +209,9 @@ def _until(session: KnownSession, now: datetime, *, failing: bool) -> str:
 
 def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
     """The latest session that anything is known of; None if there is no trace of one."""
-    used = {in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED}
-    used |= {in_utc(at) for at in (day.signed_in_at, day.renewed_at) if at}
+    renewals = {in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED}
+    renewals |= {in_utc(day.renewed_at)} if day.renewed_at else set()
+    used = renewals | ({in_utc(day.signed_in_at)} if day.signed_in_at else set())
     # What came before the sign-in was another token's.
     uses = sorted(use for use in used if not day.signed_in_at or use >= in_utc(day.signed_in_at))
     if not uses:
@@ -217,8 +227,7 @@ def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
     over_at = min((at for at in ends if last < at < midnight), default=midnight)
     idle_at = last + IDLE_LIMIT
     active = tuple(_active(uses, min(idle_at, over_at)))
-    renewed_at = None if day.signed_in_at and last == in_utc(day.signed_in_at) else last
-    return KnownSession(uses[0], last, renewed_at, idle_at, midnight, over_at, active)
+    return KnownSession(uses[0], last, last if last in renewals else None, idle_at, midnight, over_at, active)
 
 
 def _is_renewed(day: SessionDay) -> bool:

@@ -81,6 +81,12 @@ UNDATED = keys(signed_in=None)
     ("known", "now", "expected"),
     [
         pytest.param(facts(record=record(at("09:00"))), "10:59", SessionState.ACTIVE, id="renewed"),
+        pytest.param(
+            facts(record=record(EIGHT - timedelta(milliseconds=2))),
+            "09:59",
+            SessionState.ACTIVE,
+            id="renewed in the second of the sign-in",
+        ),
         pytest.param(facts(attempt("09:00")), "10:59", SessionState.ACTIVE, id="renewed, by the server"),
         pytest.param(facts(attempt("09:00", REUSED)), "10:09", SessionState.ACTIVE, id="reused"),
         pytest.param(facts(attempt("09:00", REUSED)), "10:10", SessionState.INACTIVE, id="reused long ago"),
@@ -145,6 +151,13 @@ UNDATED = keys(signed_in=None)
 def test_state(known: SessionFacts, now: str, expected: SessionState) -> None:
     """The state follows from the token's issue, its last renewal, the day's runs and the check."""
     assert expected == judged(known, at(now)).state
+
+
+def test_a_renewal_in_the_second_of_the_sign_in_is_that_tokens() -> None:
+    """E*TRADE dates to the second, so a renewal may be dated before the sign-in; the clocks count from it."""
+    renewed_at = EIGHT - timedelta(milliseconds=2)
+    status = judged(facts(record=record(renewed_at)), EIGHT)
+    assert (renewed_at + IDLE_LIMIT, "renewed at 07:59") == (status.idle_at, status.message)
 
 
 @pytest.mark.parametrize(

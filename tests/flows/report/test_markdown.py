@@ -277,7 +277,7 @@ def test_eastern_time_is_told_once(local: tzinfo | None) -> None:
 def test_a_session_never_renewed_says_so() -> None:
     """After a sign-in alone there is no renewal to tell the time of."""
     expected = ["renewed", "–", "not since the sign-in"]  # noqa: RUF001
-    assert expected == limits_in(render_report("main", a_day(), at("09:00")))[1]
+    assert expected == limits_in(render_report("main", a_day(renewed_at=None), at("09:00")))[1]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_session_never_renewed_says_so() -> None:
         pytest.param(a_day(attempt("10:00"), renewed_at=at("09:00")), "10:00", id="later by the attempts"),
         pytest.param(a_day(attempt("09:00"), renewed_at=at("10:00")), "10:00", id="later by the session"),
         pytest.param(a_day(attempt("10:00"), signed_in=None), "10:00", id="no sign-in known"),
-        pytest.param(a_day(attempt("07:00")), "–", id="before the sign-in"),  # noqa: RUF001
+        pytest.param(a_day(attempt("07:00"), renewed_at=None), "–", id="before the sign-in"),  # noqa: RUF001
     ],
 )
 def test_the_last_renewal_is_told_whoever_knows_of_it(day: SessionDay, expected: str) -> None:
