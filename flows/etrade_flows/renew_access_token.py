@@ -7,6 +7,7 @@ from prefect import flow
 
 from etrade_flows.access.renewal import renew_latest
 from etrade_flows.news.telling import tell, tell_failure
+from etrade_flows.runs.attempts import Ending
 from etrade_flows.runs.endings import describe, end_unwell, end_well
 from etrade_flows.runs.names import RENEWAL, renewal_run
 from etrade_tasks.clock import now
@@ -52,13 +53,15 @@ def renew_access_token(
     began_at, loaded = now(), None
     try:
         loaded = load_credentials(credentials)
-        session, loaded = renew_latest(credentials, loaded, force=force, required_for=required_for)
+        session, loaded = renew_latest(
+            credentials, loaded, force=force, required_for=required_for, reports=True
+        )
     except Exception as error:
         tell_failure(credentials, began_at, error, loaded)
         if not isinstance(error, ETradeError):
             raise
         signed_in_at = loaded.signed_in_at if loaded else None
         return cast("TokenSession", end_unwell(error, signed_in_at))
-    tell(credentials, began_at, session, loaded)
+    tell(Ending(credentials, began_at, session, loaded))
     run_logger().info("The E*TRADE session of %r is active. %s", credentials, describe(session))
     return end_well(session)

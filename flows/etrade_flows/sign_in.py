@@ -20,11 +20,12 @@ from prefect.utilities.urls import url_for
 
 from etrade_flows.access.memory import remember
 from etrade_flows.access.renewal import renew_loaded
-from etrade_flows.news.telling import tell_failure
+from etrade_flows.news.telling import tell_failure, tell_signed
 from etrade_flows.person.form import ask, clear_leftovers, show_life, this_run
 from etrade_flows.person.login import SignIn, in_rounds, stored_credentials
 from etrade_flows.person.waiting_runs import let_go_on
 from etrade_flows.report.day import short_session
+from etrade_flows.runs.attempts import Ending
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.endings import describe
 from etrade_flows.runs.names import SIGN_IN, sign_in_run
@@ -95,6 +96,8 @@ def sign_in(
         tell_failure(credentials, began_at, error, stored)
         raise
     run_logger().info("%r is signed in. %s", credentials, said)
+    with best_effort("The report could not be written"):
+        tell_signed("signed in", Ending(credentials, began_at, session, stored_credentials(credentials)))
     if rerun:
         with best_effort("The runs that waited could not be looked for"):
             run_logger().info("Going on: %s.", ", ".join(let_go_on(credentials)) or "nothing waited")

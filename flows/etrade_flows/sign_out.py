@@ -9,8 +9,10 @@ from prefect.states import Completed
 from etrade_flows.access.memory import forget_sessions
 from etrade_flows.access.renewal import require_signed_in
 from etrade_flows.news.events import emit_signed_out
-from etrade_flows.news.telling import tell_failure
+from etrade_flows.news.telling import tell_failure, tell_signed
 from etrade_flows.person.login import store, stored_credentials, without_token
+from etrade_flows.runs.attempts import Ending
+from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.names import SIGN_OUT, sign_out_run
 from etrade_flows.runs.tags import tag_run
 from etrade_tasks.clock import now
@@ -51,6 +53,8 @@ def sign_out(credentials: str = DEFAULT_NAME) -> State[Any]:
         tell_failure(credentials, began_at, error, stored)
         raise
     run_logger().info("%s", said)
+    with best_effort("The report could not be written"):
+        tell_signed("signed out", Ending(credentials, began_at, None, stored_credentials(credentials)))
     return Completed(message=said)
 
 

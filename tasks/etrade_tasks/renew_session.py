@@ -123,7 +123,7 @@ def _renewed(
         environment=credentials.environment,
         fingerprint=credentials.fingerprint,
         renewed_at=renewed_at,
-        idle_at=renewed_at + IDLE_LIMIT,
+        idle_at=min(renewed_at + IDLE_LIMIT, expires_at).astimezone(UTC),
         expires_at=expires_at.astimezone(UTC),
         attempts=effort.calls,
     )

@@ -104,7 +104,9 @@ class TokenSession(BaseModel):
     environment: str = Field(description="`live` or `sandbox`.")
     fingerprint: str = Field(description="Tells one token from another and reveals neither.")
     renewed_at: Instant = Field(description="When E*TRADE confirmed the renewal (UTC).")
-    idle_at: Instant = Field(description="When the token goes inactive unless it is used (UTC).")
+    idle_at: Instant = Field(
+        description="When the token goes inactive unless it is used; its midnight at the latest (UTC)."
+    )
     expires_at: Instant = Field(description="The midnight US Eastern that ends the session (UTC).")
     reused: bool = Field(default=False, description="Another renewal answered.")
     attempts: int = Field(default=1, ge=0, description="Calls made to E*TRADE for this answer.")

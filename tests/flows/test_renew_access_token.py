@@ -409,7 +409,7 @@ def test_names_in_prefect_are_as_documented(
     state = renew_access_token(block, return_state=True)
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(state.state_details.flow_run_id)
-        assert f"renew {block}" == run.name
+        assert f"renew {block}: renewed until 14:00" == run.name
 
         def names() -> set[str]:
             ours = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
@@ -460,7 +460,7 @@ def test_parent_flow_gets_the_session_and_the_link(
                 {"parent_flow_run_id": {"any_": [state.state_details.flow_run_id]}}
             )
         )
-    assert [f"renew {block}"] == [child.name for child in children]
+    assert [f"renew {block}: renewed until 14:00"] == [child.name for child in children]
 
 
 @pytest.mark.essential

@@ -159,7 +159,7 @@ class TestAnswered:
         state = sign_in(block, return_state=True)
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(state.state_details.flow_run_id)
-        assert (f"sign in {block}", {"etrade", "live", block}) == (run.name, set(run.tags))
+        assert (f"sign in {block}: signed in", {"etrade", "live", block}) == (run.name, set(run.tags))
 
     @pytest.mark.essential
     def test_nothing_asked_or_entered_is_kept(self, simulator: Simulator, block: str, person: Any) -> None:

@@ -107,6 +107,7 @@ def renew_latest(
     force: bool = False,
     required_for: timedelta = timedelta(0),
     since: float | None = None,
+    reports: bool = False,
 ) -> tuple[TokenSession, ETradeCredentials]:
     """The session, and the credentials that it belongs to: those just loaded, or newer ones.
 
@@ -120,13 +121,16 @@ def renew_latest(
         required_for: How much longer the session must last.
         since: With `force`, accept a renewal that this process has made after this moment of the monotonic
             clock.
+        reports: Whether the caller reports what comes of it.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
     try:
         try:
-            session = renew_loaded(name, loaded, force=force, required_for=required_for, since=since)
+            session = renew_loaded(
+                name, loaded, force=force, required_for=required_for, since=since, reports=reports
+            )
         except SessionTooShort:
             raise
         except SignInRequired:
@@ -134,7 +138,7 @@ def renew_latest(
             if newer is None:
                 raise
             loaded = newer
-            session = renew_loaded(name, loaded, force=force, required_for=required_for)
+            session = renew_loaded(name, loaded, force=force, required_for=required_for, reports=reports)
     except SessionTooShort:
         raise
     except SignInRequired:
@@ -152,6 +156,7 @@ def renew_loaded(
     required_for: timedelta = timedelta(0),
     clock_offset: timedelta | None = None,
     since: float | None = None,
+    reports: bool = False,
 ) -> TokenSession:
     """The session of just these credentials.
 
@@ -162,6 +167,7 @@ def renew_loaded(
         required_for: How much longer the session must last.
         clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told.
         since: As of `renew_latest`.
+        reports: As of `renew_latest`.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
@@ -171,7 +177,7 @@ def renew_loaded(
     if clock_offset is not None:
         effort.clock_offset, effort.offset_is_learned = clock_offset, True
     require_signed_in(name, credentials)
-    shared = Shared(credentials, effort, force, since)
+    shared = Shared(credentials, effort, force, since, reports)
     expires_at = credentials.expires_at(effort.now())
     require_unexpired(effort, expires_at)
     require_lasting(name, expires_at, effort.least_now(), required_for)

@@ -1,4 +1,4 @@
-"""Reports what a run came to: in its tags, in the report, and as an event."""
+"""Reports what a run came to: in its tags and name, in the report, and as an event."""
 
 from __future__ import annotations
 
@@ -8,30 +8,48 @@ from prefect.exceptions import CancelledRun, PausedRun
 
 from etrade_flows.news.events import emit_outcome
 from etrade_flows.report.artifact import report
-from etrade_flows.runs.attempts import attempt_outcome
-from etrade_flows.runs.tags import tag_run
+from etrade_flows.runs.attempts import Ending, attempt_outcome
+from etrade_flows.runs.endings import holds_until
+from etrade_flows.runs.names import ended_run
+from etrade_flows.runs.tags import current_run, tag_run
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.session import TokenSession
 
 
-def tell(
-    credentials: str,
-    began_at: datetime,
-    outcome: TokenSession | ETradeError,
-    loaded: ETradeCredentials | None,
-) -> None:
+def tell(ending: Ending) -> None:
     """Report what the current run came to; outside of a run, nothing.
 
     Args:
-        credentials: The credentials' name.
-        began_at: When this attempt began.
-        outcome: What it came to.
-        loaded: The credentials themselves; None if they could not be loaded.
+        ending: What it came to.
     """
-    tag_run(credentials, *([loaded.environment] if loaded else []), outcome=attempt_outcome(outcome))
-    report(credentials, began_at, outcome, loaded)
-    emit_outcome(credentials, outcome, loaded)
+    _tag_and_name(ending)
+    report(ending)
+    if ending.outcome is not None:
+        emit_outcome(ending.credentials, ending.outcome, ending.loaded)
+
+
+def tell_signed(what: str, ending: Ending) -> None:
+    """Report that a person has signed in or out, in the current run's name and in the report.
+
+    Args:
+        what: What the person did, in two words.
+        ending: How things stand after it.
+    """
+    run = current_run()
+    if run is not None:
+        tag_run(name=ended_run(run.name, ending.credentials, what))
+    report(ending)
+
+
+def _tag_and_name(ending: Ending) -> None:
+    run, outcome, loaded = current_run(), ending.outcome, ending.loaded
+    if run is None or outcome is None:
+        return
+    came_to = attempt_outcome(outcome)
+    until = f" until {holds_until(outcome)}" if isinstance(outcome, TokenSession) else ""
+    name = ended_run(run.name, ending.credentials, f"{came_to}{until}")
+    tag_run(ending.credentials, *([loaded.environment] if loaded else []), outcome=came_to, name=name)
 
 
 def tell_failure(
@@ -51,7 +69,8 @@ def tell_failure(
     """
     if isinstance(error, (CancelledRun, PausedRun)):
         return
-    tell(credentials, began_at, error if isinstance(error, ETradeError) else _unexpected(error), loaded)
+    known = error if isinstance(error, ETradeError) else _unexpected(error)
+    tell(Ending(credentials, began_at, known, loaded))
 
 
 def _unexpected(error: Exception) -> ETradeError:

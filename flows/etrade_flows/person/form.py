@@ -26,7 +26,7 @@ from prefect.input import RunInput
 from prefect.states import Crashed, Running
 from pydantic import Field
 
-from etrade_flows.runs.names import SIGN_IN, sign_in_run
+from etrade_flows.runs.names import SIGN_IN, is_called, sign_in_run
 from etrade_flows.runs.tags import current_run
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
 
@@ -133,13 +133,14 @@ def clear_leftovers(credentials: str) -> None:
     """
     ours = FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
     left = FlowRunFilter.model_validate(
-        {"name": {"any_": [sign_in_run(credentials)]}, "state": {"type": {"any_": _MAY_HAVE_LEFT}}}
+        {"name": {"like_": sign_in_run(credentials)}, "state": {"type": {"any_": _MAY_HAVE_LEFT}}}
     )
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(
             flow_filter=ours, flow_run_filter=left, sort=FlowRunSort.START_TIME_DESC, limit=LOOKED_AT
         ):
-            if run.state is None or _may_live(run.state):
+            theirs = is_called(run.name, sign_in_run(credentials))
+            if not theirs or run.state is None or _may_live(run.state):
                 continue
             if not run.state.is_final():
                 client.set_flow_run_state(run.id, Crashed(message="Its process ended."), force=True)

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.filters import ArtifactCollectionFilter
+from prefect.client.schemas.objects import ArtifactCollection, FlowRun
 
 from etrade_flows.report.day import session_day
-from etrade_flows.report.markdown import render_report
-from etrade_flows.runs.attempts import Attempt, attempt_outcome
+from etrade_flows.report.markdown import one_line, render_report
+from etrade_flows.runs.attempts import Attempt, Ending, attempt_outcome
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.endings import describe
 from etrade_flows.runs.history import days_attempts
 from etrade_flows.runs.tags import current_run
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.key_age import key_warning
 from etrade_tasks.session import TokenSession
+from etrade_tasks.sharing.record import Records
 
 
 def artifact_key(credentials: str) -> str:
@@ -30,52 +31,58 @@ def artifact_key(credentials: str) -> str:
     return f"etrade-session-{credentials}"
 
 
-def report(
-    credentials: str,
-    began_at: datetime,
-    outcome: TokenSession | ETradeError,
-    loaded: ETradeCredentials | None,
-) -> None:
-    """Bring the report on these credentials up to date.
+def report(ending: Ending) -> None:
+    """Bring the report on the credentials up to date, if it does not say all of it already.
 
     Args:
-        credentials: The credentials' name.
-        began_at: When this attempt began.
-        outcome: What it came to.
-        loaded: The credentials themselves, for the time of sign-in; None if they could not be loaded.
+        ending: What the current run came to.
     """
     run = current_run()
     if run is None:
         return
     with best_effort("The report could not be written"):
-        moment = now()
-        attempts = (
-            _this_attempt(outcome, moment, moment - began_at),
-            *_earlier_attempts(credentials, run, moment),
-        )
-        record = outcome if isinstance(outcome, TokenSession) else None
-        day = session_day(loaded, moment, attempts, record)
-        local = datetime.now(UTC).astimezone().tzinfo
-        create_markdown_artifact(
-            key=artifact_key(credentials),
-            markdown=render_report(
-                credentials,
-                day,
-                moment,
-                local,
-                advice=outcome.advice if isinstance(outcome, ETradeError) else None,
-                notice=key_warning(loaded.consumer_key_issued_on, moment) if loaded else None,
-            ),
-            description=f"How the E*TRADE session of {credentials} stands.",
-        )
+        if not _is_told(ending):
+            with get_client(sync_client=True) as client:
+                _bring_up_to_date(client, run, ending)
+
+
+def _is_told(ending: Ending) -> bool:
+    """Whether a run has reported the renewal that is reused here, and nothing has failed since."""
+    if ending.loaded is None or not ending.is_reused:
+        return False
+    record = Records().read(ending.loaded)
+    return record.reported and record.failure is None
+
+
+def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -> None:
+    name, outcome, loaded = ending.credentials, ending.outcome, ending.loaded
+    moment, key = now(), artifact_key(name)
+    attempts = list(days_attempts(client, name, moment, but=run.id))
+    if outcome is not None:
+        attempts.insert(0, _this_attempt(outcome, moment, moment - ending.began_at))
+    day = session_day(loaded, moment, attempts, outcome if isinstance(outcome, TokenSession) else None)
+    line = one_line(day, moment)
+    if ending.is_reused and any(last.description == line for last in _latest(client, key)):
+        return
+    text = render_report(
+        name,
+        day,
+        moment,
+        datetime.now(UTC).astimezone().tzinfo,
+        advice=outcome.advice if isinstance(outcome, ETradeError) else None,
+        notice=key_warning(loaded.consumer_key_issued_on, moment) if loaded else None,
+    )
+    client.create_artifact(
+        ArtifactCreate(key=key, type="markdown", description=line, data=text, flow_run_id=run.id)
+    )
+
+
+def _latest(client: SyncPrefectClient, key: str) -> list[ArtifactCollection]:
+    """The latest artifacts whose keys are like this one."""
+    like = ArtifactCollectionFilter.model_validate({"key": {"like_": key}})
+    return client.read_latest_artifacts(artifact_filter=like)
 
 
 def _this_attempt(outcome: TokenSession | ETradeError, at: datetime, took: timedelta) -> Attempt:
     said = describe(outcome) if isinstance(outcome, TokenSession) else outcome.message
     return Attempt(at, attempt_outcome(outcome), said, took)
-
-
-def _earlier_attempts(credentials: str, run: FlowRun, moment: datetime) -> tuple[Attempt, ...]:
-    """The day's earlier runs for the same credentials, the latest first."""
-    with get_client(sync_client=True) as client:
-        return tuple(days_attempts(client, credentials, moment, but=run.id))

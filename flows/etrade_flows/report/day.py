@@ -53,7 +53,7 @@ class KnownSession:
         began_at: The sign-in, or else the token's first known use.
         last_used_at: The sign-in or the last renewal.
         renewed_at: The last renewal; None if none is known since the sign-in.
-        idle_at: When the token goes, or went, inactive.
+        idle_at: When the token goes, or went, inactive; its midnight at the latest.
         expires_at: Its midnight.
         over_at: Its midnight, or the earlier moment at which a run found the token refused or gone.
         active: The stretches in which the token was or stays active, in order, apart from each other.
@@ -202,9 +202,9 @@ def _why_over(stands: Standing, now: datetime) -> str:
 def _until(session: KnownSession, now: datetime, *, failing: bool) -> str:
     if in_utc(now) >= session.idle_at:
         return f"idle since {clock(session.idle_at)}" if failing else "the next renewal revives it"
-    if session.idle_at >= session.over_at:
-        return "over at midnight"
-    return f"idle from {clock(session.idle_at)} unless a renewal comes first"
+    if failing and session.idle_at < session.over_at:
+        return f"idle from {clock(session.idle_at)} unless a renewal comes first"
+    return "good until midnight US Eastern"
 
 
 def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
@@ -225,7 +225,7 @@ def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
     if not day.signed_in:
         ends.append(now)  # by now at the latest
     over_at = min((at for at in ends if last < at < midnight), default=midnight)
-    idle_at = last + IDLE_LIMIT
+    idle_at = min(last + IDLE_LIMIT, midnight)
     active = tuple(_active(uses, min(idle_at, over_at)))
     return KnownSession(uses[0], last, last if last in renewals else None, idle_at, midnight, over_at, active)
 

@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, tzinfo
 
-from etrade_flows.report.day import KnownSession, SessionDay, explain, in_order, standing
+from etrade_flows.report.day import (
+    KnownSession,
+    SessionDay,
+    Standing,
+    day_bounds,
+    explain,
+    in_order,
+    standing,
+)
 from etrade_flows.report.picture import describe, draw_timeline
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import EASTERN, in_utc
 from etrade_tasks.words import clock, date_words
 
-SHOWN_ATTEMPTS = 10
-"""How many attempts the report lists, the latest first."""
+SHOWN_ROWS = 10
+"""How many lines the report has of the day, the latest first."""
 
 DETAIL_LENGTH = 240
 """The most characters that are shown of what one attempt said."""
@@ -29,12 +37,13 @@ DETAIL_LENGTH = 240
 _SIGNS = {"active": "✅", "inactive": "⚠️", "failing": "❌", "unknown": "❔"}
 _OVER = "⛔"
 _MARKS = dict(zip(AttemptOutcome, "✓•◆✕◇", strict=True))
+_SIGNED_IN = "→"
 _NONE = "–"  # noqa: RUF001  # for a cell that is empty
 _JUST_NOW = timedelta(seconds=10)
 
-_MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$!&]")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$!&])")
 _AUTOLINK = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
-_ADDRESS = re.compile(r"(https?://[^\s<>\"'|`\\]*[\w/=])")
+_OWN_MARKUP = re.compile(r"(https?://[^\s<>\"'|`\\]*[\w/=]|`[^`]+`)")
 _WORD_JOINER = "\u2060"
 
 
@@ -63,33 +72,49 @@ def render_report(
     stands = standing(day, now)
     picture = base64.b64encode(draw_timeline(day, now).encode()).decode()
     parts = [
-        f"## {_SIGNS.get(stands.word, _OVER)} {stands.word}: {escape(explain(stands, now))}",
+        f"## {_headline(stands, now)}",
         f"**{escape(name)}** on {date_words(now)} at {clock(now)} US Eastern",
-        f"**Next:** {_with_links(advice)}" if advice else "",
+        f"**Next:** {_with_markup(advice)}" if advice else "",
         f"⚠️ {escape(notice)}" if notice else "",
         _limits(stands.session, now, local, "expires" if day.signed_in else "over by")
         if stands.session
         else "",
         f"![{escape(describe(day, now))}](data:image/svg+xml;base64,{picture})",
-        _attempts(in_order(day)[::-1], now),
+        _day_so_far(day, now),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def one_line(day: SessionDay, now: datetime) -> str:
+    """How the session stands, for a list of many: the same as long as nothing has changed."""
+    stands = standing(day, now)
+    renewed_at = stands.session.renewed_at if stands.session and not stands.state.needs_sign_in else None
+    return _headline(stands, now) + (f"; renewed {clock(renewed_at)}" if renewed_at else "")
+
+
+def _headline(stands: Standing, now: datetime) -> str:
+    return f"{_SIGNS.get(stands.word, _OVER)} {stands.word}: {escape(explain(stands, now))}"
 
 
 def escape(text: str) -> str:
     """The text on one line, to be shown letter for letter wherever it stands in markdown, tables included.
 
-    Markup becomes character references, which no viewer takes for markup. Addresses are kept from becoming
-    links: the text may be a stranger's. Characters that cannot be seen become spaces.
+    Markup gets a backslash, which both of Prefect's UIs understand; one of them shows character references as
+    they are written. Addresses are kept from becoming links: the text may be a stranger's. Characters that
+    cannot be seen become spaces.
     """
-    inert = _MARKUP.sub(lambda match: f"&#{ord(match[0])};", visible(text))
+    inert = _MARKUP.sub(r"\\\1", visible(text))
     return _AUTOLINK.sub(_WORD_JOINER, inert)
 
 
-def _with_links(advice: str) -> str:
-    """The advice, escaped but for its addresses, which become links: it is this package's own."""
-    pieces = _ADDRESS.split(advice)
-    return "".join(f"<{piece}>" if i % 2 else _escape_inside(piece) for i, piece in enumerate(pieces))
+def _with_markup(advice: str) -> str:
+    """The advice, escaped but for its addresses and its `code`: it is this package's own."""
+    pieces = _OWN_MARKUP.split(advice)
+    return "".join(_marked(piece) if i % 2 else _escape_inside(piece) for i, piece in enumerate(pieces))
+
+
+def _marked(piece: str) -> str:
+    return piece if piece.startswith("`") else f"<{piece}>"
 
 
 def _escape_inside(text: str) -> str:
@@ -119,25 +144,50 @@ def _limits(session: KnownSession, now: datetime, local: tzinfo | None, end: str
     return _table([*head, "how long"], cells)
 
 
-def _attempts(newest: list[Attempt], now: datetime) -> str:
-    """The latest attempts as a table, newest first."""
-    if not newest:
+def _day_so_far(day: SessionDay, now: datetime) -> str:
+    """The sign-in and the attempts as a table, newest first; reused renewals stand with what they reused."""
+    groups = list(_grouped(in_order(day)))
+    rows = [_cells(group, now) for group in groups]
+    if day.signed_in_at and in_utc(day.signed_in_at) >= day_bounds(now)[0]:
+        at = in_utc(day.signed_in_at)
+        before = sum(in_utc(group[0].at) < at for group in groups)
+        signed_in = (moment(at, now, EASTERN), f"{_SIGNED_IN}\u00a0signed\u00a0in", _NONE, _NONE)
+        rows.insert(before, signed_in)
+    if not rows:
         return "No attempt to renew is known."
-    shown = newest[:SHOWN_ATTEMPTS]
-    count = f"{len(shown)} of {len(newest)}" if len(newest) > len(shown) else f"{len(shown)}"
-    rows = _table(("Eastern", "outcome", "what happened", "took"), (_cells(one, now) for one in shown))
-    return f"### Attempts ({count}, newest first)\n\n{rows}"
+    shown = rows[::-1][:SHOWN_ROWS]
+    count = f"{len(shown)} of {len(rows)}, " if len(rows) > len(shown) else ""
+    table = _table(("Eastern", "outcome", "what happened", "took"), shown)
+    return f"### The day so far ({count}newest first)\n\n{table}"
 
 
-def _cells(attempt: Attempt, now: datetime) -> tuple[str, str, str, str]:
+def _grouped(attempts: Iterable[Attempt]) -> Iterator[list[Attempt]]:
+    """The attempts in order, each with the reused ones that follow it."""
+    group: list[Attempt] = []
+    for attempt in attempts:
+        follows = group and group[0].outcome in (AttemptOutcome.RENEWED, AttemptOutcome.REUSED)
+        if group and not (follows and attempt.outcome is AttemptOutcome.REUSED):
+            yield group
+            group = []
+        group.append(attempt)
+    if group:
+        yield group
+
+
+def _cells(group: list[Attempt], now: datetime) -> tuple[str, str, str, str]:
+    first, *reused = group
     # Not broken into two lines, however narrow the table is shown.
-    outcome = f"{_MARKS[attempt.outcome]} {attempt.outcome}".replace(" ", "\u00a0")
-    took = attempt.took
+    outcome = f"{_MARKS[first.outcome]} {first.outcome}".replace(" ", "\u00a0")
+    detail = escape(shortened(first.detail.strip()))
+    if reused:
+        times = "once" if len(reused) == 1 else f"{len(reused)} times"
+        detail = f"{detail} Reused {times} since, last at {clock(reused[-1].at)}.".strip()
+    took = first.took
     lasted = f"{took.total_seconds():.1f} s" if took is not None and took < timedelta(minutes=1) else ""
     return (
-        moment(attempt.at, now, EASTERN),
+        moment(first.at, now, EASTERN),
         outcome,
-        escape(shortened(attempt.detail.strip())) or _NONE,
+        detail or _NONE,
         lasted or (_NONE if took is None else _span(took)),
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
 from etrade_tasks.session import TokenSession
 
@@ -40,6 +41,28 @@ class Attempt:
     outcome: AttemptOutcome
     detail: str
     took: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a run came to, for all who report it.
+
+    Attributes:
+        credentials: The credentials' name.
+        began_at: When this attempt began.
+        outcome: What it came to; None where nothing was to be renewed.
+        loaded: The credentials themselves; None if they could not be loaded.
+    """
+
+    credentials: str
+    began_at: datetime
+    outcome: TokenSession | ETradeError | None
+    loaded: ETradeCredentials | None = field(repr=False)
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether an earlier renewal answered."""
+        return isinstance(self.outcome, TokenSession) and self.outcome.reused
 
 
 def attempt_outcome(outcome: TokenSession | ETradeError) -> AttemptOutcome:

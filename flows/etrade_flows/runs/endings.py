@@ -53,4 +53,11 @@ def describe(session: TokenSession) -> str:
     """What was done, and how long it holds, in one sentence."""
     calls = "1 call" if session.attempts == 1 else f"{session.attempts} calls"
     done = "Reused an earlier renewal" if session.reused else f"Renewed in {calls}"
+    if session.idle_at >= session.expires_at:
+        return f"{done}; good until midnight US Eastern."
     return f"{done}; idle from {clock(session.idle_at)}, expires at {clock(session.expires_at)} US Eastern."
+
+
+def holds_until(session: TokenSession) -> str:
+    """Until when the session holds if nothing renews it, as in `14:10` or `midnight`."""
+    return "midnight" if session.idle_at >= session.expires_at else clock(session.idle_at)

@@ -12,12 +12,12 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
-from etrade_flows.runs.names import RENEWAL, renewal_run
+from etrade_flows.runs.names import RENEWAL, is_called, renewal_run
 from etrade_flows.runs.tags import outcome_of
 from etrade_tasks.session import day_begins
 
-HISTORY = 60
-"""How many of the day's runs are looked at; an hourly schedule makes 23."""
+HISTORY = 200
+"""How many of the day's runs are looked at, which is what the server gives at once."""
 
 
 def days_attempts(
@@ -33,7 +33,7 @@ def days_attempts(
     """
     ended = FlowRunFilter.model_validate(
         {
-            "name": {"any_": [renewal_run(credentials)]},
+            "name": {"like_": renewal_run(credentials)},
             "state": {"type": {"any_": [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]}},
             "end_time": {"after_": day_begins(at)},
         }
@@ -42,7 +42,8 @@ def days_attempts(
         flow_filter=renewal_flow(), flow_run_filter=ended, sort=FlowRunSort.END_TIME_DESC, limit=HISTORY
     )
     for run in runs:
-        if run.end_time and run.state and run.id != but:
+        theirs = is_called(run.name, renewal_run(credentials))  # no filter tells `etrade` from `etrade-2`
+        if theirs and run.end_time and run.state and run.id != but:
             # Prefect's times are pendulum's, which do not divide by the standard library's.
             ended_at = datetime.fromtimestamp(run.end_time.timestamp(), UTC)
             took = timedelta(seconds=run.total_run_time.total_seconds())

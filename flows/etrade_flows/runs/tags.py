@@ -1,4 +1,4 @@
-"""The tags of a run: by them people filter, and code reads what the run came to."""
+"""A run's tags, by which people filter and code reads what it came to; and its name, which people read."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ def outcome_of(run: FlowRun) -> AttemptOutcome | None:
     return next((each for each in AttemptOutcome if outcome_tag(each) in run.tags), None)
 
 
-def tag_run(*tags: str, outcome: AttemptOutcome | None = None) -> None:
+def tag_run(*tags: str, outcome: AttemptOutcome | None = None, name: str | None = None) -> None:
     """Tag the current run with `etrade` and these, and with what it came to instead of what it did before.
 
-    Where the server does not take the tags, a warning says so.
+    Where the server does not take the tags and the name, a warning says so.
 
     Args:
         tags: What else to tag it with: the credentials' name, the environment.
         outcome: What it came to; None while it has not.
+        name: What the run is called from now on; None to keep its name.
     """
     run = current_run()
     if run is None:
@@ -47,8 +48,10 @@ def tag_run(*tags: str, outcome: AttemptOutcome | None = None) -> None:
     if outcome is not None:
         kept.add(outcome_tag(outcome))
     wanted = sorted(kept.union(tags, [OURS]))
-    if wanted == sorted(run.tags):
+    name = name or run.name
+    if (wanted, name) == (sorted(run.tags), run.name):
         return
     with best_effort("The tags could not be written"), get_client(sync_client=True) as client:
-        client.update_flow_run(run.id, tags=wanted)
-        run.tags = wanted  # a retry in this process finds what Prefect read at the run's beginning
+        client.update_flow_run(run.id, tags=wanted, name=name)
+        # A retry in this process finds what Prefect read at the run's beginning.
+        run.tags, run.name = wanted, name

@@ -51,6 +51,7 @@ class Shared:
         effort: What may be spent.
         force: Accept no renewal that was made before now.
         since: With `force`, accept one that this process has made after this moment of the monotonic clock.
+        reports: Whether the caller reports what comes of it.
 
     Attributes:
         answer: The session that another renewal has left; None as long as none is found.
@@ -60,6 +61,7 @@ class Shared:
     effort: Effort
     force: bool = False
     since: float | None = None
+    reports: bool = False
     answer: TokenSession | None = field(default=None, init=False)
     _records: Records = field(init=False)
     _asked: Record = field(init=False)
@@ -97,7 +99,7 @@ class Shared:
     def keep(self, session: TokenSession) -> None:
         """Leave a session for the others."""
         if not get_current_settings().tasks.disable_caching:
-            record = Record.of(session)
+            record = Record.of(session, reported=self.reports)
             _made[record_key(self.credentials)] = time.monotonic(), record.renewal
             self._records.write(self.credentials, record)
 

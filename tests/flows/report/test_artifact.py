@@ -13,16 +13,18 @@ import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import State
 
-from etrade_flows import renew_access_token
+from etrade_flows import active_session, renew_access_token
 from etrade_flows.person.login import stored_credentials
 from etrade_flows.report.artifact import artifact_key
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.once_a_day import alert_is_due
 from etrade_flows.runs.tags import outcome_of
-from etrade_flows.sign_out import end_session
+from etrade_flows.sign_in import sign_in
+from etrade_flows.sign_out import end_session, sign_out
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
 from etrade_tasks.session import EASTERN
@@ -64,15 +66,67 @@ def test_runs_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
     first, second = (renew_access_token(block, return_state=True) for _ in range(2))
     assert ["Completed", "Completed"] == [state.name for state in (first, second)]
     assert [AttemptOutcome.RENEWED, AttemptOutcome.REUSED] == [outcome_of(run_of(s)) for s in (first, second)]
-    assert re.fullmatch(
-        r"Renewed in 1 call; idle from \d\d:\d\d, expires at 00:00 US Eastern\.", first.message
-    )
+    # In the last two hours of a day a session is good until midnight.
+    holds = r"idle from \d\d:\d\d, expires at 00:00|good until midnight"
+    assert re.fullmatch(rf"Renewed in 1 call; ({holds}) US Eastern\.", first.message)
     assert isinstance(second.result(), TokenSession)
 
 
 def test_calling_the_function_itself_gives_the_session(simulator: Simulator, block: str) -> None:
     """Outside of any run the flow's own function returns the session, not a state."""
     assert isinstance(renew_access_token.fn(block), TokenSession)
+
+
+def test_run_says_in_its_name_what_it_came_to(simulator: Simulator, block: str) -> None:
+    """A list of runs shows names alone, so a name says what was done and how long that holds."""
+    names = [run_of(renew_access_token(block, return_state=True)).name for _ in range(2)]
+    simulator.plant(REFUSAL, path=RENEW)
+    names.append(run_of(renew_access_token(block, force=True, return_state=True)).name)
+    pattern = rf"renew {block}: (renewed|reused) until (\d\d:\d\d|midnight)"
+    assert ["renewed", "reused"] == [re.fullmatch(pattern, name)[1] for name in names[:2]]
+    assert f"renew {block}: sign-in required" == names[2]
+
+
+def test_a_name_that_a_user_gave_stays(simulator: Simulator, block: str) -> None:
+    """A run that somebody calls by a name of their own keeps it, and is tagged all the same."""
+    state = renew_access_token.with_options(flow_run_name="mine: first")(block, return_state=True)
+    assert ("mine: first", AttemptOutcome.RENEWED) == (run_of(state).name, outcome_of(run_of(state)))
+
+
+def reports(block: str) -> int:
+    """How many reports on these credentials the server keeps."""
+    wanted = ArtifactFilter.model_validate({"key": {"any_": [artifact_key(block)]}})
+    with get_client(sync_client=True) as client:
+        return len(client.read_artifacts(artifact_filter=wanted))
+
+
+def test_a_reused_renewal_writes_no_report(simulator: Simulator, block: str) -> None:
+    """A subflow every few minutes leaves one report of the renewal that it reuses."""
+    for _ in range(3):
+        renew_access_token(block)
+    assert 1 == reports(block)
+
+
+def test_a_renewal_that_no_run_made_is_reported_once(simulator: Simulator, block: str) -> None:
+    """Of a renewal by `active_session` the first run that reuses it writes the report."""
+    active_session(block)
+    for _ in range(3):
+        renew_access_token(block)
+    assert 1 == reports(block)
+
+
+def test_a_failure_is_no_longer_shown_once_a_renewal_answers(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a forced renewal that failed, the next run that reuses the earlier one shows the session good."""
+    renew_access_token(block)
+    monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
+    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "5")
+    simulator.plant(Fault(status=500), path=RENEW)
+    renew_access_token(block, force=True, return_state=True)
+    assert "❌ failing" in shown(block).splitlines()[0]
+    renew_access_token(block)
+    assert "✅ active" in shown(block).splitlines()[0]
 
 
 def test_run_is_tagged(simulator: Simulator, block: str) -> None:
@@ -114,7 +168,8 @@ def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: 
     text = shown(block).replace("\u00a0", " ")
     assert "sign-in required" in text.splitlines()[0]
     assert "**Next:** sign in at E" in text
-    assert ["sign-in required", "reused", "renewed"] == outcomes_in(text)
+    assert ["sign-in required", "renewed", "signed in"] == outcomes_in(text)
+    assert "Reused once since, last at" in text
 
 
 def test_sign_out_is_no_refusal(simulator: Simulator, block: str) -> None:
@@ -129,6 +184,16 @@ def test_sign_out_is_no_refusal(simulator: Simulator, block: str) -> None:
     assert re.search(r"^\| over by \| \d\d:\d\d \|", text, re.MULTILINE)
 
 
+def test_signing_out_and_in_is_reported_at_once(simulator: Simulator, block: str, person: Any) -> None:
+    """After a sign-out and a sign-in as runs, the report and the runs' names say so without a renewal."""
+    renew_access_token(block)
+    assert f"sign out {block}: signed out" == run_of(sign_out(block, return_state=True)).name
+    assert "⛔ signed out" in shown(block).splitlines()[0]
+    person.answers()
+    assert f"sign in {block}: signed in" == run_of(sign_in(block, return_state=True)).name
+    assert "✅ active" in shown(block).splitlines()[0]
+
+
 def test_session_too_short_for_a_pipeline_is_told_as_that(simulator: Simulator, block: str) -> None:
     """In its own run's report and in the next one's, a session that was too short stays active."""
     renew_access_token(block)
@@ -136,9 +201,9 @@ def test_session_too_short_for_a_pipeline_is_told_as_that(simulator: Simulator, 
         renew_access_token(block, required_for=timedelta(hours=30))
     own = shown(block)
     renew_access_token(block)
-    assert ["too short", "renewed"] == outcomes_in(own)
-    assert ["reused", "too short", "renewed"] == outcomes_in(shown(block))
-    assert [True, True] == ["✅ active" in report.splitlines()[0] for report in (own, shown(block))]
+    assert ["too short", "renewed", "signed in"] == outcomes_in(own)
+    assert own == shown(block)
+    assert "## ✅ active: good until midnight US Eastern" == own.splitlines()[0]
 
 
 def test_failure_is_reported_with_what_was_answered(
@@ -162,10 +227,10 @@ def test_report_that_cannot_be_written_stops_nothing(
 ) -> None:
     """Where the server takes no report, the renewal succeeds and a warning says so."""
 
-    def refuse(**_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr("etrade_flows.report.artifact.create_markdown_artifact", refuse)
+    monkeypatch.setattr("prefect.client.orchestration.SyncPrefectClient.create_artifact", refuse)
     assert renew_access_token(block).reused is False
     assert "The report could not be written (ConnectionError)." in caplog.text
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from etrade_flows.report.day import SessionDay
-from etrade_flows.report.markdown import DETAIL_LENGTH, escape, render_report
+from etrade_flows.report.markdown import DETAIL_LENGTH, escape, one_line, render_report
 from etrade_flows.report.picture import draw_timeline
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import EASTERN, midnight_after
@@ -90,11 +90,16 @@ class Rendered(HTMLParser):
             self.rows[-1][-1] += data.replace("\u00a0", " ")
 
 
-def attempts_in(report: str) -> list[list[str]]:
-    """The rows of the attempts' table."""
+def day_in(report: str) -> list[list[str]]:
+    """The rows of the day so far."""
     rows = Rendered(report).rows
     heads = [i for i, row in enumerate(rows) if row[:2] == ["Eastern", "outcome"]]
     return rows[heads[0] + 1 :] if heads else []
+
+
+def attempts_in(report: str) -> list[list[str]]:
+    """The rows of the attempts."""
+    return [row for row in day_in(report) if row[1] != "→ signed in"]
 
 
 def limits_in(report: str) -> list[list[str]]:
@@ -130,10 +135,13 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
+        pytest.param(a_day(), "09:00", "✅ active: good until midnight US Eastern", id="active"),
         pytest.param(
-            a_day(), "09:00", "✅ active: idle from 10:00 unless a renewal comes first", id="active"
+            a_day(attempt("22:30")),
+            "23:00",
+            "✅ active: good until midnight US Eastern",
+            id="active to the end",
         ),
-        pytest.param(a_day(attempt("22:30")), "23:00", "✅ active: over at midnight", id="active to the end"),
         pytest.param(a_day(), "10:00", "⚠️ inactive: the next renewal revives it", id="inactive"),
         pytest.param(
             a_day(attempt("09:00", FAILED)),
@@ -156,13 +164,13 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
         pytest.param(
             a_day(attempt("09:00", FAILED), attempt("09:10")),
             "09:30",
-            "✅ active: idle from 11:10 unless a renewal comes first",
+            "✅ active: good until midnight US Eastern",
             id="recovered",
         ),
         pytest.param(
             a_day(attempt("07:00", FAILED)),
             "08:30",
-            "✅ active: idle from 10:00 unless a renewal comes first",
+            "✅ active: good until midnight US Eastern",
             id="signed in after a failure",
         ),
         pytest.param(
@@ -174,7 +182,7 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
         pytest.param(
             a_day(attempt("07:00", SIGN_IN_REQUIRED)),
             "08:30",
-            "✅ active: idle from 10:00 unless a renewal comes first",
+            "✅ active: good until midnight US Eastern",
             id="signed in after a refusal",
         ),
         pytest.param(
@@ -227,7 +235,7 @@ def test_a_session_is_over_at_midnight(now: datetime, expected: str) -> None:
 def test_a_session_too_short_for_a_pipeline_goes_on() -> None:
     """A pipeline that needs the session past its midnight is refused; the token is not."""
     report = render_report("main", a_day(attempt("09:00", TOO_SHORT)), at("09:30"))
-    assert "## ✅ active: idle from 10:00 unless a renewal comes first" == report.splitlines()[0]
+    assert "## ✅ active: good until midnight US Eastern" == report.splitlines()[0]
     assert ["◇ too short"] == [row[1] for row in attempts_in(report)]
 
 
@@ -241,11 +249,11 @@ def test_a_refusal_of_another_day_is_told_by_its_day() -> None:
 @unhurried
 @given(st.text(), days())
 def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[SessionDay, datetime]) -> None:
-    """Any day has a report: a line on the standing, one picture and at most ten attempts."""
+    """Any day has a report: a line on the standing, one picture and at most ten rows."""
     report = render_report(name, *case, BERLIN)
     known = r"## (✅ active|⚠️ inactive|❌ failing|❔ unknown|⛔ sign-in required|⛔ signed out): \S.*"
     assert re.fullmatch(known, report.splitlines()[0])
-    assert min(len(case[0].attempts), 10) == len(attempts_in(report))
+    assert min(len(case[0].attempts) + 1, 10) >= len(day_in(report))
     assert 1 == len(Rendered(report).images)
 
 
@@ -337,7 +345,7 @@ def test_the_picture_is_in_the_report() -> None:
     (image,) = Rendered(render_report("main", day, now)).images
     head, _, data = str(image["src"]).partition(",")
     assert ("data:image/svg+xml;base64", draw_timeline(day, now)) == (head, base64.b64decode(data).decode())
-    assert "active, idle from 11:00" in str(image["alt"])
+    assert "active, good until midnight US Eastern" in str(image["alt"])
 
 
 def test_a_working_day_makes_a_small_report() -> None:
@@ -355,7 +363,7 @@ def test_the_last_ten_attempts_are_listed_newest_first() -> None:
         "main", a_day(*(attempt(f"10:{m:02}") for m in (7, *range(7), *range(8, 15)))), at("11:00")
     )
     assert [f"10:{m:02}" for m in range(14, 4, -1)] == [row[0] for row in attempts_in(report)]
-    assert "10 of 15" in report
+    assert "10 of 16" in report
 
 
 def test_a_moment_ago_is_just_now() -> None:
@@ -399,7 +407,37 @@ def test_a_long_detail_is_cut() -> None:
 
 def test_no_attempts_are_told_as_none() -> None:
     """A quiet day says that nothing was tried."""
-    assert "No attempt to renew is known." in render_report("main", a_day(), at("09:00"))
+    assert "No attempt to renew is known." in render_report("main", a_day(signed_in=None), at("09:00"))
+
+
+def test_the_sign_in_stands_among_the_attempts() -> None:
+    """When somebody signed in is seen between what came before and what followed; not one of another day."""
+    day = a_day(attempt("07:00", SIGN_IN_REQUIRED), attempt("09:00"))
+    rows = day_in(render_report("main", day, at("10:00")))
+    assert [("09:00", "✓ renewed"), ("08:00", "→ signed in"), ("07:00", "◆ sign-in required")] == [
+        tuple(row[:2]) for row in rows
+    ]
+    assert [] == day_in(render_report("main", a_day(), at("09:00", "2027-01-16")))
+
+
+def test_reused_renewals_stand_with_the_one_they_reused() -> None:
+    """A pipeline that asks every few minutes does not hide what happened."""
+    day = a_day(attempt("09:00"), attempt("09:10", REUSED), attempt("09:20", REUSED), attempt("10:00"))
+    rows = attempts_in(render_report("main", day, at("10:30")))
+    assert [("10:00", "Done."), ("09:00", "Done. Reused 2 times since, last at 09:20.")] == [
+        (row[0], row[2]) for row in rows
+    ]
+    unseen = a_day(attempt("09:00", FAILED), attempt("09:10", REUSED), attempt("09:20", REUSED))
+    rows = attempts_in(render_report("main", unseen, at("10:30")))
+    assert ["• reused", "Done. Reused once since, last at 09:20."] == rows[0][1:3]
+
+
+def test_one_line_changes_when_the_session_does() -> None:
+    """The line for a list stays as it is while renewals are reused, and tells of the next renewal."""
+    before, reused = a_day(attempt("09:00")), a_day(attempt("09:00"), attempt("09:20", REUSED))
+    assert "✅ active: good until midnight US Eastern; renewed 09:00" == one_line(before, at("09:01"))
+    assert one_line(before, at("09:01")) == one_line(reused, at("09:20"))
+    assert "renewed 10:00" in one_line(a_day(attempt("09:00"), attempt("10:00")), at("10:00"))
 
 
 # What to do next ----------------------------------------------------------------------------------------
@@ -407,10 +445,18 @@ def test_no_attempts_are_told_as_none() -> None:
 
 def test_the_advice_is_given_above_the_tables() -> None:
     """What to do next stands where it is read first, letter for letter."""
-    advice = "open Blocks > main, or set the ETRADE_* variables | and run `it`."
+    advice = "open Blocks > main, or set the ETRADE_* variables | and run it."
     report = render_report("main", a_day(), at("09:00"), advice=advice)
     assert f"Next: {advice}" in Rendered(report).text
     assert report.index("Next:") < report.index("data:image")
+
+
+def test_a_command_in_the_advice_is_shown_as_code() -> None:
+    """What to type is told apart from the sentence around it, whatever it holds."""
+    advice = "run `etrade-session login | a_b`; then wait."
+    report = render_report("main", a_day(), at("09:00"), advice=advice)
+    assert "Next: run etrade-session login | a_b; then wait." in Rendered(report).text
+    assert "code" in Rendered(report).tags
 
 
 def test_an_address_in_the_advice_can_be_followed() -> None:
@@ -448,7 +494,7 @@ HOSTILE = [
 def test_what_comes_from_outside_is_shown_letter_for_letter(text: str) -> None:
     """Markup in a detail or a name is shown, never obeyed, and never breaks the table."""
     rendered = Rendered(render_report(text, a_day(attempt("09:00", FAILED, text)), at("10:00")))
-    assert ["09:00", "✕ failed", text, "–"] == rendered.rows[-1]  # noqa: RUF001
+    assert ["09:00", "✕ failed", text, "–"] == rendered.rows[-2]  # noqa: RUF001
     assert f"{text} on Fri 15 Jan" in rendered.text
     assert {"h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "img"} == rendered.tags
 

@@ -421,7 +421,7 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
     """Who cannot see the picture reads how the session stands and the attempts."""
     day, now = a_day(attempt("09:00"), attempt("09:20", REUSED), attempt("10:00")), at("10:30")
     expected = (
-        "Fri 15 Jan 2027 at 10:30 US Eastern: active, idle from 12:00 unless a renewal comes first. "
+        "Fri 15 Jan 2027 at 10:30 US Eastern: active, good until midnight US Eastern. "
         "Attempts to renew on that day: 2 renewed, 1 reused."
     )
     assert expected == ET.fromstring(draw_timeline(day, now)).findtext(f"{SVG}desc")  # noqa: S314
