@@ -13,7 +13,8 @@ from prefect.client.schemas.filters import ArtifactCollectionFilter
 from prefect.client.schemas.objects import ArtifactCollection, FlowRun
 
 from etrade_flows.report.day import session_day
-from etrade_flows.report.markdown import one_line, render_report
+from etrade_flows.report.markdown import render_report
+from etrade_flows.report.overview import Account, render_overview, summary
 from etrade_flows.runs.attempts import Attempt, Ending, attempt_outcome
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.endings import describe
@@ -24,6 +25,9 @@ from etrade_tasks.errors import ETradeError
 from etrade_tasks.key_age import key_warning
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.record import Records
+
+OVERVIEW = "etrade-sessions"
+"""The key of the artifact that shows all accounts."""
 
 
 def artifact_key(credentials: str) -> str:
@@ -51,18 +55,19 @@ def _is_told(ending: Ending) -> bool:
     if ending.loaded is None or not ending.is_reused:
         return False
     record = Records().read(ending.loaded)
-    return record.reported and record.failure is None
+    return record.reported == ending.credentials and record.failure is None
 
 
 def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -> None:
     name, outcome, loaded = ending.credentials, ending.outcome, ending.loaded
-    moment, key = now(), artifact_key(name)
+    moment = now()
     attempts = list(days_attempts(client, name, moment, but=run.id))
     if outcome is not None:
         attempts.insert(0, _this_attempt(outcome, moment, moment - ending.began_at))
     day = session_day(loaded, moment, attempts, outcome if isinstance(outcome, TokenSession) else None)
-    line = one_line(day, moment)
-    if ending.is_reused and any(last.description == line for last in _latest(client, key)):
+    reports = _reports(client)
+    account = Account.of(day, moment, reports[name].metadata_ if name in reports else None)
+    if ending.is_reused and name in reports and reports[name].description == account.line:
         return
     text = render_report(
         name,
@@ -72,15 +77,20 @@ def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -
         advice=outcome.advice if isinstance(outcome, ETradeError) else None,
         notice=key_warning(loaded.consumer_key_issued_on, moment) if loaded else None,
     )
-    client.create_artifact(
-        ArtifactCreate(key=key, type="markdown", description=line, data=text, flow_run_id=run.id)
-    )
+    made = ArtifactCreate(key=artifact_key(name), type="markdown", flow_run_id=run.id)
+    own = {"description": account.line, "data": text, "metadata_": account.metadata()}
+    client.create_artifact(made.model_copy(update=own))
+    accounts = {each: Account.read(report.metadata_) for each, report in reports.items()} | {name: account}
+    known = {each: found for each, found in accounts.items() if found}
+    all_of_them = {"description": summary(known, moment), "data": render_overview(known, moment)}
+    client.create_artifact(made.model_copy(update={"key": OVERVIEW, **all_of_them}))
 
 
-def _latest(client: SyncPrefectClient, key: str) -> list[ArtifactCollection]:
-    """The latest artifacts whose keys are like this one."""
-    like = ArtifactCollectionFilter.model_validate({"key": {"like_": key}})
-    return client.read_latest_artifacts(artifact_filter=like)
+def _reports(client: SyncPrefectClient) -> dict[str, ArtifactCollection]:
+    """The latest report of each credentials name."""
+    like = ArtifactCollectionFilter.model_validate({"key": {"like_": artifact_key("%")}})
+    found = client.read_latest_artifacts(artifact_filter=like)
+    return {report.key.removeprefix(artifact_key("")): report for report in found}
 
 
 def _this_attempt(outcome: TokenSession | ETradeError, at: datetime, took: timedelta) -> Attempt:

@@ -13,6 +13,15 @@ LABELS, TRACK = 98, 120
 LETTER = 0.57  # A sans-serif letter is rarely wider than this share of its size; text is never measured.
 
 INK, MUTED, CARD = "#1b2430", "#596473", "#ffffff"
+HAIRLINE, EMPTY = "#d8dde3", "#f3f5f7"
+GREEN, AMBER, GREY, RED = "#0b7a55", "#f4b740", "#c9ced6", "#c22f2f"
+FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
+
+# Marks shrink with the picture; thicker strokes keep them visible.
+NARROW = (
+    "@media(max-width:600px){.wide{display:none}.narrow{display:inline}"
+    ".line{stroke-width:4}.dot{stroke-width:8}}"
+)
 
 Label = tuple[float, str, bool]
 """Where it points to, its words, and whether a narrow place has it too."""

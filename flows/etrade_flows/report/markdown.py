@@ -141,7 +141,7 @@ def _limits(session: KnownSession, now: datetime, local: tzinfo | None, end: str
         (word, *(moment(at, now, zone) for zone in zones), distance(at, now) or none)
         for word, at, none in rows
     )
-    return _table([*head, "how long"], cells)
+    return table([*head, "how long"], cells)
 
 
 def _day_so_far(day: SessionDay, now: datetime) -> str:
@@ -157,8 +157,8 @@ def _day_so_far(day: SessionDay, now: datetime) -> str:
         return "No attempt to renew is known."
     shown = rows[::-1][:SHOWN_ROWS]
     count = f"{len(shown)} of {len(rows)}, " if len(rows) > len(shown) else ""
-    table = _table(("Eastern", "outcome", "what happened", "took"), shown)
-    return f"### The day so far ({count}newest first)\n\n{table}"
+    listed = table(("Eastern", "outcome", "what happened", "took"), shown)
+    return f"### The day so far ({count}newest first)\n\n{listed}"
 
 
 def _grouped(attempts: Iterable[Attempt]) -> Iterator[list[Attempt]]:
@@ -192,7 +192,8 @@ def _cells(group: list[Attempt], now: datetime) -> tuple[str, str, str, str]:
     )
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of cells that are markdown already."""
     head = list(head)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 

@@ -16,12 +16,20 @@ from html import escape
 
 from etrade_flows.report.day import SessionDay, Stretch, day_bounds, explain, in_order, standing, stretches
 from etrade_flows.report.drawing import (
+    AMBER,
     CARD,
+    EMPTY,
+    FONT,
+    GREEN,
+    GREY,
+    HAIRLINE,
     HEIGHT,
     INK,
     LEFT,
     LETTER,
     MUTED,
+    NARROW,
+    RED,
     RIGHT,
     TRACK,
     WIDTH,
@@ -37,15 +45,7 @@ from etrade_tasks.words import clock, date_words
 
 # The rows below and above the track, from the top down.
 HEADLINE, TRACK_END, HOURS, LEGEND = 46, TRACK + 38, 218, 246
-HAIRLINE, EMPTY = "#d8dde3", "#f3f5f7"
-GREEN, AMBER, GREY, RED = "#0b7a55", "#f4b740", "#c9ced6", "#c22f2f"
 _MARK_GAP = 13
-_FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
-# Marks shrink with the picture; thicker strokes keep them visible.
-_CSS = (
-    "@media(max-width:600px){.wide{display:none}.narrow{display:inline}"
-    ".line{stroke-width:4}.dot{stroke-width:8}}"
-)
 # For each state of a stretch: its fill, how faint it is ahead, and its words' colour now and ahead.
 _STRETCHES = {
     SessionState.ACTIVE: (GREEN, 0.3, CARD, "#075a3e"),
@@ -113,7 +113,7 @@ class _Picture:
         card = box(1, 1, WIDTH - 2, HEIGHT - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5)
         grid = "".join(f"M{x:g},{TRACK_END}V{HOURS - 13}" for x, _ in self.hours(3))
         inside = (
-            tag("style", _CSS),
+            tag("style", NARROW),
             tag("title", f"E*TRADE session on {date_words(self.now)}"),
             tag("desc", escape(self.describe())),
             card,
@@ -127,7 +127,7 @@ class _Picture:
         )
         size = {"width": WIDTH, "height": HEIGHT, "viewBox": f"0 0 {WIDTH} {HEIGHT}"}
         svg = "http://www.w3.org/2000/svg"
-        return tag("svg", *inside, xmlns=svg, **size, role="img", font_family=_FONT, fill=INK)
+        return tag("svg", *inside, xmlns=svg, **size, role="img", font_family=FONT, fill=INK)
 
     def describe(self) -> str:
         attempts = ", ".join(f"{self.counts[o]} {o}" for o in AttemptOutcome if self.counts[o]) or "none"

@@ -85,14 +85,16 @@ class Record(BaseModel):
     recorded_at: Instant | None = Field(default=None, description="When it did, by this machine's clock.")
     failure: Failure | None = Field(default=None, description="Why an attempt since then failed.")
     renewal: str = Field(default="", description="Tells one renewal from another.")
-    reported: bool = Field(default=False, description="Whether the report in the Prefect UI shows it.")
+    reported: str = Field(
+        default="", description="The credentials whose report shows it; empty if none does."
+    )
     mark: str = Field(
         default_factory=lambda: secrets.token_hex(8), description="New each time a record is written."
     )
 
     @classmethod
-    def of(cls, session: TokenSession, *, reported: bool = False) -> "Record":
-        """The record of a renewal that was made just now, and whether who made it reports it."""
+    def of(cls, session: TokenSession, *, reported: str = "") -> "Record":
+        """The record of a renewal that was made just now, and under which name it is reported."""
         return cls(session=session, recorded_at=now(), renewal=secrets.token_hex(8), reported=reported)
 
     def failed(self, failure: Failure) -> "Record":

@@ -99,7 +99,7 @@ class Shared:
     def keep(self, session: TokenSession) -> None:
         """Leave a session for the others."""
         if not get_current_settings().tasks.disable_caching:
-            record = Record.of(session, reported=self.reports)
+            record = Record.of(session, reported=self.effort.name if self.reports else "")
             _made[record_key(self.credentials)] = time.monotonic(), record.renewal
             self._records.write(self.credentials, record)
 

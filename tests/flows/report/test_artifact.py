@@ -19,7 +19,7 @@ from prefect.states import State
 
 from etrade_flows import active_session, renew_access_token
 from etrade_flows.person.login import stored_credentials
-from etrade_flows.report.artifact import artifact_key
+from etrade_flows.report.artifact import OVERVIEW, artifact_key
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.once_a_day import alert_is_due
 from etrade_flows.runs.tags import outcome_of
@@ -182,6 +182,20 @@ def test_sign_out_is_no_refusal(simulator: Simulator, block: str) -> None:
     assert "## ⛔ signed out: nobody is signed in" == text.splitlines()[0]
     assert "refused" not in text
     assert re.search(r"^\| over by \| \d\d:\d\d \|", text, re.MULTILINE)
+
+
+def test_all_accounts_are_in_one_overview(
+    simulator: Simulator, block: str, credentials: ETradeCredentials
+) -> None:
+    """Each name's report brings the overview up to date, two names of one token as well."""
+    credentials.save(f"{block[:50]}-b", overwrite=True)
+    for name in (block, f"{block[:50]}-b"):
+        renew_access_token(name)
+    overview = Artifact.get(OVERVIEW)
+    for name in (block, f"{block[:50]}-b"):
+        assert f"| {name} | ✅ active: good until midnight US Eastern; renewed" in overview.data
+        assert "✅ active: good until midnight" in Artifact.get(artifact_key(name)).description
+    assert re.fullmatch(r"\S+ \d+ of \d+ sessions are good", overview.description)
 
 
 def test_signing_out_and_in_is_reported_at_once(simulator: Simulator, block: str, person: Any) -> None:

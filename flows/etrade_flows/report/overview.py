@@ -1,0 +1,217 @@
+"""All accounts at a glance: how each session stands, and how its last 28 days went.
+
+What the overview needs of an account stands in the metadata of the account's own report, so that one look at
+the latest reports is enough, however many runs there were.
+
+Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from html import escape as escape_xml
+from itertools import pairwise
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from etrade_flows.report.day import SessionDay, day_bounds, in_order, standing
+from etrade_flows.report.drawing import (
+    AMBER,
+    CARD,
+    EMPTY,
+    FONT,
+    GREEN,
+    HAIRLINE,
+    INK,
+    LEFT,
+    MUTED,
+    NARROW,
+    RED,
+    RIGHT,
+    WIDTH,
+    box,
+    tag,
+    text_at,
+)
+from etrade_flows.report.markdown import escape, one_line, table
+from etrade_flows.runs.attempts import AttemptOutcome
+from etrade_tasks.session import Instant, eastern_date, in_utc
+from etrade_tasks.words import clock, date_words
+
+DAYS = 28
+"""How many days the strip shows, today included."""
+
+_METADATA = "overview"
+_BAD = (AttemptOutcome.FAILED, AttemptOutcome.SIGN_IN_REQUIRED)
+_HEAD, _ROW, _STRIP = 58, 40, 190
+_CELL = (RIGHT - _STRIP) / DAYS
+
+
+class DayMarks(BaseModel):
+    """One Eastern day of an account; each moment is a share of the day, from 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    active: tuple[tuple[float, float], ...] = ()
+    signed_in: float | None = None
+    failed: tuple[float, ...] = ()
+
+
+class Account(BaseModel):
+    """What the overview shows of one account."""
+
+    model_config = ConfigDict(frozen=True)
+
+    line: str
+    idle_at: Instant | None = None
+    expires_at: Instant | None = None
+    days: dict[date, DayMarks] = {}
+
+    @classmethod
+    def of(cls, day: SessionDay, now: datetime, metadata: Mapping[str, str] | None) -> Account:
+        """The account after a day as known at `now`, and what the metadata of its last report tells."""
+        before, today = cls.read(metadata), eastern_date(now)
+        kept = {at: marks for at, marks in (before.days if before else {}).items() if _is_shown(at, today)}
+        session = standing(day, now).session
+        return cls(
+            line=one_line(day, now),
+            idle_at=session.idle_at if session and not session.ended_early else None,
+            expires_at=session.expires_at if session else None,
+            days=kept | {today: _marks(day, now)},
+        )
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, str] | None) -> Account | None:
+        """The account as a report's metadata tells of it; None if it does not."""
+        try:
+            return cls.model_validate_json((metadata or {}).get(_METADATA, ""))
+        except ValidationError:
+            return None
+
+    def metadata(self) -> dict[str, str]:
+        """The metadata for the account's report."""
+        return {_METADATA: self.model_dump_json()}
+
+    def line_at(self, now: datetime) -> str:
+        """How the session stands at `now`, if nothing has happened since it was last reported."""
+        if self.expires_at and now >= self.expires_at:
+            return f"⛔ sign-in required: the last session was of {date_words(self.expires_at - _MOMENT)}"
+        if self.idle_at and now >= self.idle_at and self.line.startswith("✅"):
+            return f"⚠️ inactive: idle since {clock(self.idle_at)}"
+        return self.line
+
+
+_MOMENT = timedelta(seconds=1)
+
+
+def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
+    """The markdown of all accounts, a row each, and the picture of their last days."""
+    shown = {name: accounts[name] for name in sorted(accounts) if _is_current(accounts[name], now)}
+    rows = ((escape(name), account.line_at(now)) for name, account in shown.items())
+    picture = base64.b64encode(draw_strips(shown, now).encode()).decode()
+    return (
+        f"{table(('account', 'how the session stands'), rows)}\n\n"
+        f"![{escape(describe_strips(shown, now))}](data:image/svg+xml;base64,{picture})\n\n"
+        f"The last {DAYS} days, each from midnight to midnight US Eastern. Green: active. Amber: idle. "
+        "Black: somebody signed in. Red: a renewal failed.\n\n"
+        f"As of {date_words(now)}, {clock(now)} US Eastern. Each account has a report of its own, "
+        "`etrade-session-...`.\n"
+    )
+
+
+def summary(accounts: Mapping[str, Account], now: datetime) -> str:
+    """The overview in one line: how many sessions there are, and how many of them are good."""
+    shown = [account for account in accounts.values() if _is_current(account, now)]
+    good = sum(account.line_at(now).startswith("✅") for account in shown)
+    sign = "✅" if good == len(shown) else "⚠️"
+    return f"{sign} {good} of {len(shown)} {'session is' if len(shown) == 1 else 'sessions are'} good"
+
+
+def describe_strips(accounts: Mapping[str, Account], now: datetime) -> str:
+    """What the picture shows, in words, for those who cannot see it."""
+    told = []
+    for name, account in accounts.items():
+        days = [marks for at, marks in account.days.items() if _is_shown(at, eastern_date(now))]
+        lived, failed = sum(bool(marks.active) for marks in days), sum(bool(marks.failed) for marks in days)
+        told.append(f"{name}: a session on {lived} days, failures on {failed}")
+    return f"The last {DAYS} days. {'; '.join(told)}."
+
+
+def draw_strips(accounts: Mapping[str, Account], now: datetime) -> str:
+    """The SVG text of the last days of these accounts, one strip each; hours run from left to right."""
+    height = _HEAD + _ROW * len(accounts) + 14
+    today = eastern_date(now)
+    days = [today - timedelta(days=DAYS - 1 - i) for i in range(DAYS)]
+    inside = [
+        tag("style", NARROW),
+        tag("title", f"E*TRADE sessions of the last {DAYS} days"),
+        tag("desc", escape_xml(describe_strips(accounts, now))),
+        box(1, 1, WIDTH - 2, height - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5),
+        tag("g", *_dates(days, 12, 1), class_="wide", fill=MUTED, text_anchor="middle"),
+        tag("g", *_dates(days, 26, 7), class_="narrow", fill=MUTED, text_anchor="middle", display="none"),
+    ]
+    for row, (name, account) in enumerate(accounts.items()):
+        y = _HEAD + _ROW * row
+        for size, length, place in ((15.0, 18, {"class_": "wide"}), (26.0, 10, _NARROW)):
+            word = name if len(name) <= length else f"{name[: length - 1]}…"
+            inside.append(text_at(word, size, LEFT, y + 23, font_weight=600, **place))
+        for i, at in enumerate(days):
+            inside += _cell(account.days.get(at), round(_STRIP + i * _CELL, 1), y)
+    measures = {"width": WIDTH, "height": height, "viewBox": f"0 0 {WIDTH} {height}"}
+    svg = "http://www.w3.org/2000/svg"
+    return tag("svg", *inside, xmlns=svg, **measures, role="img", font_family=FONT, fill=INK)
+
+
+_NARROW: dict[str, object] = {"class_": "narrow", "display": "none"}
+
+
+def _dates(days: list[date], size: float, apart: int) -> Iterator[str]:
+    """The days' numbers, today's last; every so many, counted back from today."""
+    for i, day in enumerate(days):
+        if (len(days) - 1 - i) % apart == 0:
+            yield text_at(f"{day.day}", size, _STRIP + (i + 0.5) * _CELL, _HEAD - 14)
+
+
+def _cell(marks: DayMarks | None, x: float, y: float) -> Iterator[str]:
+    """One day of one account."""
+    width, height = _CELL - 3, _ROW - 8
+    yield box(x, y, width, height, fill=EMPTY)
+    if marks is None:
+        return
+
+    def stretch(start: float, end: float, fill: str) -> str:
+        return box(round(x + start * width, 1), y, max((end - start) * width, 0.5), height, fill=fill)
+
+    yield from (stretch(start, end, GREEN) for start, end in marks.active)
+    yield from (stretch(end, start, AMBER) for (_, end), (start, _) in pairwise(marks.active))
+    if marks.signed_in is not None:
+        yield box(round(x + marks.signed_in * width, 1), y - 3, 2, height + 6, fill=INK)
+    yield from (box(round(x + at * width - 1.5, 1), y + height - 9, 4, 9, fill=RED) for at in marks.failed)
+
+
+def _marks(day: SessionDay, now: datetime) -> DayMarks:
+    start, end = day_bounds(now)
+
+    def share(at: datetime) -> float:
+        return round(min(max((in_utc(at) - start) / (end - start), 0.0), 1.0), 3)
+
+    session = standing(day, now).session
+    lived = session.active if session else ()
+    signed_in = day.signed_in_at if day.signed_in_at and in_utc(day.signed_in_at) >= start else None
+    bad = [a.at for a in in_order(day) if a.outcome in _BAD and start <= in_utc(a.at) < end]
+    return DayMarks(
+        active=tuple((share(a), share(b)) for a, b in lived if b > start and a < end),
+        signed_in=share(signed_in) if signed_in else None,
+        failed=tuple(dict.fromkeys(map(share, bad))),
+    )
+
+
+def _is_shown(day: date, today: date) -> bool:
+    return today - timedelta(days=DAYS) < day <= today
+
+
+def _is_current(account: Account, now: datetime) -> bool:
+    """Whether anything is known of its last days: the credentials of one that is gone may be deleted."""
+    return any(_is_shown(day, eastern_date(now)) for day in account.days)

@@ -1,0 +1,114 @@
+"""All accounts at a glance, from what their reports keep of them."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from datetime import date, datetime, timedelta
+
+import pytest
+
+from etrade_flows.report.day import SessionDay
+from etrade_flows.report.overview import DAYS, Account, DayMarks, draw_strips, render_overview, summary
+from etrade_flows.runs.attempts import Attempt, AttemptOutcome
+from etrade_tasks.session import EASTERN, midnight_after
+
+SVG = "{http://www.w3.org/2000/svg}"
+GREEN, AMBER, INK, RED = "#0b7a55", "#f4b740", "#1b2430", "#c22f2f"
+TODAY = date(2027, 1, 15)
+
+
+def at(text: str, day: date = TODAY) -> datetime:
+    """A wall-clock time in New York."""
+    return datetime.fromisoformat(f"{day} {text}").replace(tzinfo=EASTERN)
+
+
+def attempt(when: str, outcome: AttemptOutcome = AttemptOutcome.RENEWED) -> Attempt:
+    return Attempt(at(when), outcome, "Done.", None)
+
+
+def a_day(*attempts: Attempt, signed_in: bool = True) -> SessionDay:
+    """A day with a sign-in at six."""
+    begun = at("06:00")
+    return SessionDay(begun, begun, midnight_after(begun), attempts, signed_in)
+
+
+def account(*attempts: Attempt, now: str = "12:00", before: Account | None = None) -> Account:
+    """An account after such a day."""
+    return Account.of(a_day(*attempts), at(now), before.metadata() if before else None)
+
+
+def fills(svg: str) -> list[str | None]:
+    """The colours of the boxes."""
+    return [box.get("fill") for box in ET.fromstring(svg).iter(f"{SVG}rect")]  # noqa: S314
+
+
+def test_a_day_keeps_sign_in_gaps_and_failures() -> None:
+    """Of a day stay the stretches in which the token was active, when somebody signed in and what failed."""
+    marks = account(attempt("07:00"), attempt("12:00"), attempt("13:00", AttemptOutcome.FAILED)).days[TODAY]
+    assert ((0.25, 0.375), (0.5, 0.583)) == marks.active
+    assert (0.25, (0.542,)) == (marks.signed_in, marks.failed)
+
+
+def test_earlier_days_are_kept_for_four_weeks() -> None:
+    """A report hands on what the one before it knew, and forgets what is older than the strip."""
+    days = {TODAY - timedelta(days=back): DayMarks(signed_in=0.3) for back in (1, DAYS - 1, DAYS)}
+    kept = account(before=Account(line="", days=days)).days
+    assert [TODAY - timedelta(days=back) for back in (DAYS - 1, 1, 0)] == sorted(kept)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"overview": "{"}, {"overview": '{"days": 3}'}])
+def test_metadata_of_anybody_else_are_no_account(metadata: dict[str, str] | None) -> None:
+    """A report without readable metadata begins afresh, and stops nothing."""
+    assert Account.read(metadata) is None
+    assert [TODAY] == list(Account.of(a_day(), at("12:00"), metadata).days)
+
+
+def test_an_account_is_read_as_it_was_written() -> None:
+    """What one run keeps, the next one reads."""
+    written = account(attempt("07:00"))
+    assert written == Account.read(written.metadata())
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (at("11:59"), "✅ active: good until midnight US Eastern; renewed 10:00"),
+        (at("12:00"), "⚠️ inactive: idle since 12:00"),
+        (
+            at("00:00", TODAY + timedelta(days=1)),
+            "⛔ sign-in required: the last session was of Fri 15 Jan 2027",
+        ),
+    ],
+    ids=["still", "idle since", "over since"],
+)
+def test_a_row_stands_as_it_does_by_now(now: datetime, expected: str) -> None:
+    """An account that nothing was heard of since shows what has become of its session."""
+    assert expected == account(attempt("10:00"), now="10:00").line_at(now)
+
+
+def test_overview_has_a_row_for_each_account() -> None:
+    """Accounts are listed by name, each with how it stands; names are shown letter for letter."""
+    known = {"b|*": account(attempt("11:00")), "a": account(attempt("09:00"))}
+    rows = [line for line in render_overview(known, at("12:00")).splitlines() if line.startswith("|")][2:]
+    assert rows == [
+        "| a | ⚠️ inactive: the next renewal revives it; renewed 09:00 |",
+        r"| b\|\* | ✅ active: good until midnight US Eastern; renewed 11:00 |",
+    ]
+    assert "⚠️ 1 of 2 sessions are good" == summary(known, at("12:00"))
+
+
+def test_an_account_that_nothing_is_heard_of_leaves_the_overview() -> None:
+    """Credentials that are gone are not shown for ever."""
+    known = {"gone": account(attempt("11:00"))}
+    later = at("12:00") + timedelta(days=DAYS)
+    assert "gone" not in render_overview(known, later)
+    assert "✅ 0 of 0 sessions are good" == summary(known, later)
+
+
+def test_strip_draws_each_day() -> None:
+    """Activity, a gap, a sign-in and a failure of one day are all in its picture, in words too."""
+    failed = attempt("13:00", AttemptOutcome.FAILED)
+    svg = draw_strips({"main": account(attempt("07:00"), attempt("12:00"), failed)}, at("13:00"))
+    assert [2, 1, 1, 1] == [fills(svg).count(colour) for colour in (GREEN, AMBER, INK, RED)]
+    said = "The last 28 days. main: a session on 1 days, failures on 1."
+    assert said == ET.fromstring(svg).findtext(f"{SVG}desc")  # noqa: S314
