@@ -8,6 +8,8 @@ Prefect stores the text of an exception, so none here holds a header or a body. 
 redacted.
 """
 
+import threading
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, ParamSpec, TypeVar
@@ -25,6 +27,18 @@ R = TypeVar("R")
 
 Document = dict[str, Any]
 """A JSON object as E*TRADE sent it, but for its fractions: those are `Decimal`, never `float`."""
+
+
+PAUSES = {"accounts": 0.55, "market": 0.28}
+"""Seconds between two calls of a kind: E*TRADE takes 2 a second for accounts and 4 for the market.
+
+It counts by consumer key. Where several pipelines share one, let Prefect count for all of them: create a
+concurrency limit with a decay (`prefect gcl create etrade-accounts --limit 2 --slot-decay-per-second 2`) and
+call `rate_limit` of `prefect.concurrency.sync` instead.
+"""
+
+_turns: dict[str, float] = {}
+_turn = threading.Lock()
 
 
 class DataCallFailed(Exception):
@@ -48,6 +62,7 @@ def get_document(client: httpx.Client, path: str, **query: str | int) -> Documen
         DataCallFailed: Any other refusal.
         ETradeError: The session has expired or cannot be renewed.
     """
+    _await_turn(path)
     try:
         response = client.get(path, params=query)
     except httpx.TransportError as error:
@@ -89,6 +104,14 @@ def may_be_served_later(_task: Task[..., Any], _run: TaskRun, state: State[Any])
 def exact(number: Decimal | int | None) -> Decimal | None:
     """A document's number as `Decimal`; E*TRADE writes whole ones without a fraction, and leaves out some."""
     return None if number is None else Decimal(number)
+
+
+def _await_turn(path: str) -> None:
+    """Wait until this process may call again: E*TRADE refuses what comes too soon."""
+    kind = path.split("/")[2]
+    with _turn:
+        time.sleep(max(0.0, _turns.get(kind, 0.0) - time.monotonic()))
+        _turns[kind] = time.monotonic() + PAUSES.get(kind, 0.0)
 
 
 def _refusal(path: str, response: httpx.Response) -> DataCallFailed:

@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pyarrow as pa  # type: ignore[import-untyped]
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -79,6 +80,8 @@ class QuotesSummary(BaseModel):
 
     quotes: int = 0
     unknown_symbols: int = 0
+    unread_symbols: int = 0
+    """Of kinds that have other fields than `SCHEMA`, such as mutual funds."""
     file: str | None = None
     """Where the quotes are, within the folder; none if the market was closed."""
 
@@ -116,15 +119,23 @@ def market_quotes(
             answers = [read_quotes(client, batch) for batch in batches(symbols)]
     except SignInRequired as error:
         return end_without_sign_in(error)
-    rows = [_row(entry, read_at) for answer in answers for entry in answer.get("QuoteData", [])]
+    entries = [entry for answer in answers for entry in answer.get("QuoteData", [])]
+    rows = [_row(entry, read_at) for entry in entries if "All" in entry]
+    unread = [entry["Product"]["symbol"] for entry in entries if "All" not in entry]
     unknown = [told["description"] for answer in answers for told in _messages(answer)]
     file = file_of_this_run(read_at)
     write_quotes(rows, folder / file)
     logger = get_run_logger()
     if unknown:
         logger.warning("E*TRADE gave no quote for %d symbols: %s.", len(unknown), "; ".join(unknown))
-    logger.info("Wrote %d quotes to %s.", len(rows), folder / file)
-    return QuotesSummary(quotes=len(rows), unknown_symbols=len(unknown), file=str(file))
+    if unread:
+        logger.warning("Not written, for they have other fields: %s.", ", ".join(unread))
+    saved_in = (folder / file).absolute()
+    show_quotes(rows, saved_in)
+    logger.info("Wrote %d quotes to %s.", len(rows), saved_in)
+    return QuotesSummary(
+        quotes=len(rows), unknown_symbols=len(unknown), unread_symbols=len(unread), file=str(file)
+    )
 
 
 def now() -> datetime:
@@ -151,6 +162,13 @@ def write_quotes(rows: list[Document], file: Path) -> None:
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def show_quotes(rows: list[Document], file: Path) -> None:
+    """Leave the quotes as a table in the Prefect UI, which says where they are saved."""
+    shown = ("symbol", "last", "bid", "ask", "volume", "quoted_at")
+    table = [{name: None if row[name] is None else str(row[name]) for name in shown} for row in rows]
+    create_table_artifact(table, key="market-quotes", description=f"{len(rows)} quotes, saved in `{file}`")
 
 
 def market_is_open(at: datetime) -> bool:

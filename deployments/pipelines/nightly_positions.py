@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import create_engine, delete
@@ -83,13 +84,18 @@ def nightly_positions(
         closed_accounts=len(accounts) - len(balances),
         positions=len(positions),
     )
+    # Taken down before they are saved: after that they belong to the database's session.
+    tables = tables_of(accounts, balances, positions)
     save_day(url, day, accounts, [*balances, *positions])
+    for key, table in tables.items():
+        create_table_artifact(table, key=key, description=f"{day}, saved in `{url}`")
     get_run_logger().info(
-        "Saved %d positions of %d accounts (%d closed) for %s.",
+        "Saved %d positions of %d accounts (%d closed) for %s in %s.",
         summary.positions,
         summary.accounts,
         summary.closed_accounts,
         summary.day,
+        url,
     )
     return summary
 
@@ -144,6 +150,25 @@ def save_day(url: URL, day: date, accounts: Sequence[Account], rows: Iterable[Ba
             session.add_all(rows)
     finally:
         engine.dispose()
+
+
+def tables_of(
+    accounts: Sequence[Account], balances: Sequence[Balance], positions: Sequence[Position]
+) -> dict[str, list[dict[str, str | None]]]:
+    """The tables that the run leaves in the Prefect UI: whoever sees the run sees them."""
+    names = {account.key: account.name for account in accounts}
+
+    def cell(row: Balance | Position, column: str) -> str | None:
+        value = names[row.account_key] if column == "account" else getattr(row, column)
+        return None if value is None else str(value)
+
+    def table(rows: Sequence[Balance | Position], columns: str) -> list[dict[str, str | None]]:
+        return [{column: cell(row, column) for column in columns.split()} for row in rows]
+
+    return {
+        "nightly-balances": table(balances, "account cash buying_power positions_value total_value"),
+        "nightly-positions": table(positions, "account symbol quantity last_price market_value total_gain"),
+    }
 
 
 def day_of(session: TokenSession) -> date:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from prefect import Task
+from prefect.artifacts import Artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
@@ -25,6 +27,23 @@ sys.path.insert(0, str(PIPELINES))
 @pytest.fixture(autouse=True)
 def memory_is_empty(empty_memory: None) -> None:
     """Each test begins with nothing in memory."""
+
+
+@pytest.fixture(autouse=True)
+def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls follow each other at once: this simulator keeps no rate limit."""
+    monkeypatch.setattr("etrade_data.PAUSES", {})
+
+
+@pytest.fixture
+def table() -> Callable[[str], tuple[list[dict[str, str | None]], str]]:
+    """Reads the rows of the latest table artifact of a key, and its description."""
+
+    def read(key: str) -> tuple[list[dict[str, str | None]], str]:
+        found = Artifact.get(key)
+        return json.loads(found.data), found.description
+
+    return read
 
 
 @pytest.fixture

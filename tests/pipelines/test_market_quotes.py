@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -109,6 +111,33 @@ def test_summary_names_the_file_and_is_logged(
     (file,) = files(folder)
     assert QuotesSummary(quotes=3, unknown_symbols=0, file=str(file.relative_to(folder))) == summary
     assert f"Wrote 3 quotes to {file}." in caplog.messages
+
+
+def test_quotes_are_shown_and_where_they_are(
+    simulator: Simulator, block: str, folder: Path, table: Callable[[str], Any]
+) -> None:
+    """The run leaves a table of its quotes in the Prefect UI, which says where they are saved."""
+    market_quotes(block, ["AAPL"], folder)
+    (row,), said = table("market-quotes")
+    (file,) = files(folder)
+    assert ("AAPL", f"1 quotes, saved in `{file}`") == (row["symbol"], said)
+    assert Decimal(str(Price.of("AAPL").last)) == Decimal(row["last"])
+
+
+def test_a_mutual_fund_does_not_end_the_run(
+    simulator: Simulator, block: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What has other fields than the files is named in a warning, and the rest is written."""
+    fund = {"dateTimeUTC": 1813075200, "quoteStatus": "CLOSING", "MutualFund": {"netAssetValue": 12.3}}
+    share = {"dateTimeUTC": 1813075200, "quoteStatus": "CLOSING", "All": {"lastTrade": 1.5}}
+    products = ({"symbol": "VFIAX", "securityType": "MF"}, {"symbol": "AAPL", "securityType": "EQ"})
+    told = [{**entry, "Product": product} for entry, product in zip((fund, share), products, strict=True)]
+    body = json.dumps({"QuoteResponse": {"QuoteData": told}})
+    simulator.plant(Fault(status=200, body=body, content_type="application/json"), path="/VFIAX,AAPL.json")
+    summary = market_quotes(block, ["VFIAX", "AAPL"], folder)
+    assert (1, 1) == (summary.quotes, summary.unread_symbols)
+    assert ["AAPL"] == [row["symbol"] for row in rows(folder)]
+    assert "Not written, for they have other fields: VFIAX." in caplog.messages
 
 
 def test_file_is_named_for_day_and_run(

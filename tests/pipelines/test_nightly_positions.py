@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -20,10 +21,11 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
 import nightly_positions as pipeline
-from etrade_data import DataCallFailed, DataCallUnserved
-from etrade_simulator import Fault, Simulator, sample_data
+from etrade_data import PAUSES, DataCallFailed, DataCallUnserved
+from etrade_simulator import Fault, Simulator, SimulatorClock, sample_data
 from etrade_simulator.sample_quotes import Price
 from etrade_tasks import ETradeCredentials, SignInRequired
+from etrade_tasks.clock import use_clock
 from nightly_positions import Account, Balance, NightlySummary, Position, nightly_positions
 
 RENEW = "/oauth/renew_access_token"
@@ -141,7 +143,34 @@ def test_summary_counts_and_is_logged(
     caplog.set_level(logging.INFO)
     summary = nightly_positions(block, database)
     assert NightlySummary(day=TUESDAY, accounts=2, closed_accounts=0, positions=5) == summary
-    assert "Saved 5 positions of 2 accounts (0 closed) for 2027-06-15." in caplog.messages
+    said = f"Saved 5 positions of 2 accounts (0 closed) for 2027-06-15 in {database}."
+    assert said in caplog.messages
+
+
+def test_balances_and_positions_are_shown_and_where_they_are(
+    simulator: Simulator, block: str, database: str, table: Callable[[str], Any]
+) -> None:
+    """The run leaves tables of balances and positions in the Prefect UI, which say where they are saved."""
+    nightly_positions(block, database)
+    balances, said = table("nightly-balances")
+    positions, _ = table("nightly-positions")
+    assert f"2027-06-15, saved in `{database}`" == said
+    assert (2, 5) == (len(balances), len(positions))
+    assert {BROKERAGE.name, RETIREMENT.name} == {row["account"] for row in [*balances, *positions]}
+    assert not {BROKERAGE.key, RETIREMENT.key} & {value for row in positions for value in row.values()}
+
+
+def test_a_run_keeps_to_the_rate_limit_by_itself(
+    noon: datetime, prefect_server: None, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against E*TRADE's limit of two calls a second no call is refused."""
+    monkeypatch.setattr("etrade_data.PAUSES", PAUSES)
+    with Simulator(clock=SimulatorClock(noon), rate_limits=True) as strict, use_clock(strict.now):
+        credentials = ETradeCredentials.model_validate(strict.credentials(strict.sign_in("live")))
+        credentials.save("strict-limits", overwrite=True)
+        nightly_positions("strict-limits", database)
+        statuses = [call.status for call in strict.calls() if call.path.startswith("/v1/")]
+    assert [200] * 5 == statuses
 
 
 def test_second_run_on_a_day_leaves_one_row_each(
