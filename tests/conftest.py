@@ -42,6 +42,7 @@ os.environ.update(
     PREFECT_HOME=_HOME,
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
+    ETRADE_SIGN_IN_BY="00:00",  # the tests run at any hour, and alert at any hour
     DO_NOT_TRACK="1",
 )
 

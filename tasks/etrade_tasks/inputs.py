@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, SecretStr, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, NoDecode
 
 from etrade_tasks.errors import CredentialsInvalid
 
@@ -57,6 +57,27 @@ def _seconds_if_number(value: object) -> object:
 
 Span = Annotated[timedelta, BeforeValidator(_seconds_if_number)]
 """A length of time, in seconds or as an ISO 8601 duration (`PT50M`)."""
+
+
+EVERY_DAY = frozenset(range(7))
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _days(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found: set[int] = set()
+    for part in value.lower().replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        if first not in _DAYS or (last or first) not in _DAYS:
+            raise ValueError("is not a list of days, as in mon-fri or mon,wed,sun")
+        start = _DAYS.index(first)
+        found.update((start + i) % 7 for i in range((_DAYS.index(last or first) - start) % 7 + 1))
+    return frozenset(found)
+
+
+Days = Annotated[frozenset[int], NoDecode, BeforeValidator(_days)]
+"""Days of the week, Monday being 0; given as in `mon-fri` or `mon,wed,sun`."""
 
 
 def read_variables(kind: type[Settings]) -> Settings:

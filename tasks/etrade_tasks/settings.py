@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 from prefect.settings import get_current_settings
 from pydantic import Field, SecretStr, field_validator
 
-from etrade_tasks.inputs import Span, read_variables
+from etrade_tasks.inputs import EVERY_DAY, Days, Span, read_variables
 from etrade_tasks.oauth.settings import CallSettings
-from etrade_tasks.session import IDLE_LIMIT, REUSE_WINDOW
+from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW
 
 
 def _default_lock_directory() -> Path:
@@ -32,11 +32,16 @@ class RenewalSettings(CallSettings):
         description="The longest that one renewal may take, waiting for others and all attempts included.",
     )
     sign_in_by: time = Field(
-        default=time(0),
+        default=time(7),
         description="Before this time US Eastern a scheduled run never alerts that a sign-in is due.",
     )
+    sign_in_days: Days = Field(
+        default=EVERY_DAY,
+        description="The days that need a session, as in `mon-fri` or `mon,wed`: on others no scheduled run "
+        "alerts that a sign-in is due.",
+    )
     expiring_before: Span = Field(
-        default=timedelta(hours=2),
+        default=timedelta(0),
         ge=timedelta(0),
         description="How long before midnight US Eastern a renewed session counts as expiring; 0 for never.",
     )
@@ -48,6 +53,11 @@ class RenewalSettings(CallSettings):
         default=None,
         description="A Redis server where the processes of several machines keep their locks instead.",
     )
+
+    def alerts_at(self, moment: datetime) -> bool:
+        """Whether a scheduled run alerts at that moment that a sign-in is due."""
+        eastern = moment.astimezone(EASTERN)
+        return eastern.weekday() in self.sign_in_days and eastern.time() >= self.sign_in_by
 
     @field_validator("reuse_window")
     @classmethod

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
 from etrade_tasks import CredentialsInvalid
+from etrade_tasks.session import EASTERN
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 
@@ -21,7 +22,28 @@ def test_spans_are_seconds_or_iso_8601(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is set to nothing leaves the default."""
     monkeypatch.setenv("ETRADE_SIGN_IN_BY", "")
-    assert time(0) == renewal_settings().sign_in_by
+    assert time(7) == renewal_settings().sign_in_by
+
+
+@pytest.mark.parametrize(
+    ("days", "alerting"),
+    [
+        ("", "1111111"),
+        ("mon-fri", "1111100"),
+        ("Mon, WED,sun", "1010001"),
+        ("sat-mon", "1000011"),
+    ],
+)
+def test_people_are_alerted_on_the_days_that_need_a_session(
+    monkeypatch: pytest.MonkeyPatch, days: str, alerting: str
+) -> None:
+    """On other days, and before the hour to sign in, no scheduled run alerts; days and hours are Eastern."""
+    monkeypatch.setenv("ETRADE_SIGN_IN_BY", "")
+    monkeypatch.setenv("ETRADE_SIGN_IN_DAYS", days)
+    settings, monday = renewal_settings(), datetime(2027, 6, 14, 7, tzinfo=EASTERN)
+    week = [monday + timedelta(days=i) for i in range(7)]
+    assert alerting == "".join(str(int(settings.alerts_at(each.astimezone(UTC)))) for each in week)
+    assert not any(settings.alerts_at(each - timedelta(seconds=1)) for each in week)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +55,7 @@ def test_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ETRADE_FIRST_BACKOFF", "-1"),
         ("ETRADE_SIGN_IN_BY", "07:00+01:00"),
         ("ETRADE_EXPIRING_BEFORE", "canary"),
+        ("ETRADE_SIGN_IN_DAYS", "mon-canary"),
     ],
 )
 def test_malformed_variable_is_named_without_its_value(

@@ -59,7 +59,7 @@ NAMES = {
 START_SIGN_IN = "E*TRADE: start the sign-in"
 
 KEEP_OPEN_FOR = timedelta(hours=12)
-"""How long a sign-in waits by default: from the night's first renewal, at 01:00, until midday."""
+"""How long a sign-in waits by default: from the first alert, at 07:00, until the evening."""
 
 
 class NotificationBlockInvalid(ETradeError):

@@ -31,7 +31,7 @@ from etrade_flows.runs.tags import current_run
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsInvalid, ETradeError
-from etrade_tasks.session import EASTERN, TokenSession
+from etrade_tasks.session import TokenSession
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 ENVIRONMENT_LABEL = "etrade.environment"
@@ -50,7 +50,8 @@ def emit_outcome(
 ) -> None:
     """Emit what a renewal came to; outside of a run, and where the server takes no event, nothing.
 
-    A scheduled run emits that a sign-in is due from `ETRADE_SIGN_IN_BY` on, as it alerts by its state.
+    A scheduled run emits that a sign-in is due on `ETRADE_SIGN_IN_DAYS`, from `ETRADE_SIGN_IN_BY` on, as it
+    alerts by its state.
 
     Args:
         credentials: The credentials' name.
@@ -63,7 +64,7 @@ def emit_outcome(
     with best_effort(_LOSS):
         at = now()
         settings = _settings()
-        early = at.astimezone(EASTERN).time() < settings.sign_in_by
+        early = not settings.alerts_at(at)
         found = outcome_news(credentials, outcome, loaded, at, expiring_before=settings.expiring_before)
         for news in found:
             if news.event is not SessionEvent.SIGN_IN_REQUIRED or not (early and is_scheduled(run)):

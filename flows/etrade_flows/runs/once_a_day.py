@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, time
+from datetime import datetime
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -17,7 +17,7 @@ from etrade_flows.runs.tags import current_run, outcome_of, outcome_tag, tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
 from etrade_tasks.logs import run_logger
-from etrade_tasks.session import EASTERN, day_begins
+from etrade_tasks.session import day_begins
 from etrade_tasks.settings import renewal_settings
 
 
@@ -31,7 +31,8 @@ def end_without_sign_in(error: SignInRequired, signed_in_at: datetime | None = N
 
     The first such run of an Eastern day fails, which alerts; the later ones complete, which does not, and say
     why they did nothing. All are tagged `outcome:sign-in-required`. A session that began meanwhile and has
-    ended alerts anew. Before `ETRADE_SIGN_IN_BY` no run alerts. In async code, await it by
+    ended alerts anew. Before `ETRADE_SIGN_IN_BY`, 07:00 US Eastern unless set, and on other days than
+    `ETRADE_SIGN_IN_DAYS` no run alerts. In async code, await it by
     `asyncio.to_thread`.
 
     A subflow is a run of its own, and fails each time. So a pipeline that runs every few minutes renews by
@@ -65,19 +66,14 @@ def end_without_sign_in(error: SignInRequired, signed_in_at: datetime | None = N
     return (Failed if alert else Completed)(message=as_message(error))
 
 
-def alert_is_due(
-    at: datetime, *, sign_in_by: time, alerted_at: datetime | None, well_at: Iterable[datetime | None]
-) -> bool:
+def alert_is_due(at: datetime, *, alerted_at: datetime | None, well_at: Iterable[datetime | None]) -> bool:
     """Whether a run that finds nobody signed in at `at` alerts. Pure.
 
     Args:
         at: The moment to judge by.
-        sign_in_by: Before this time US Eastern no run alerts.
         alerted_at: When the last run alerted; None if none has.
         well_at: When there was a session, as far as that is known: an earlier alert was about another one.
     """
-    if at.astimezone(EASTERN).time() < sign_in_by:
-        return False
     return alerted_at is None or alerted_at < max((day_begins(at), *filter(None, well_at)))
 
 
@@ -88,10 +84,11 @@ def is_scheduled(run: FlowRun | None) -> bool:
 
 def _alerts(run: FlowRun, signed_in_at: datetime | None) -> bool:
     at = now()
+    if not renewal_settings().alerts_at(at):
+        return False
     alerted_at = _last_end(run, day_begins(at), StateType.FAILED, held_up=True)
     well_at = _last_end(run, alerted_at or day_begins(at), StateType.COMPLETED, held_up=False)
-    sign_in_by = renewal_settings().sign_in_by
-    return alert_is_due(at, sign_in_by=sign_in_by, alerted_at=alerted_at, well_at=(signed_in_at, well_at))
+    return alert_is_due(at, alerted_at=alerted_at, well_at=(signed_in_at, well_at))
 
 
 def _last_end(run: FlowRun, after: datetime, kind: StateType, *, held_up: bool) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -271,7 +271,7 @@ def test_one_alert_for_each_session_that_ended(
     alerted_at: datetime | None, well_at: tuple[datetime | None, ...], due: bool
 ) -> None:
     """A run alerts unless one has since the day began, somebody signed in or a run renewed the token."""
-    assert due == alert_is_due(at(12), sign_in_by=time(0), alerted_at=alerted_at, well_at=well_at)
+    assert due == alert_is_due(at(12), alerted_at=alerted_at, well_at=well_at)
 
 
 class TestScheduledRuns:
