@@ -11,11 +11,13 @@ from etrade_flows.cli.output import ExitCode, report_error
 from etrade_flows.cli.serving import serve as serve_flows
 from etrade_flows.news.automations import (
     KEEP_OPEN_FOR,
+    SAMPLE_SUBJECT,
     START_SIGN_IN,
     deployment_id,
     install,
     notification_block,
     notifications,
+    send_sample,
     sign_in_starter,
 )
 from etrade_flows.runs.server import prefect_reached
@@ -53,6 +55,7 @@ def alerts(
     sign_in_deployment: str = "sign-in/on-demand",
     keep_open_for: timedelta = KEEP_OPEN_FOR,
     rerun: bool = False,
+    test: bool = False,
 ) -> int:
     """Install the automations that notify people about a session, or bring them up to date.
 
@@ -66,10 +69,16 @@ def alerts(
         How long that sign-in waits for somebody, as in 6h or 90m.
     rerun
         Have that sign-in run again what failed today because nobody was signed in.
+    test
+        Install nothing; send a sample alert through the block instead.
     """
     try:
         with prefect_reached(), get_client(sync_client=True) as client:
             wanted = notifications(notification_block(client, notify))
+            if test:
+                send_sample(notify)
+                print(f"sent       {SAMPLE_SUBJECT}")
+                return ExitCode.ACTIVE
             sign_in = deployment_id(client, sign_in_deployment)
             if sign_in is not None:
                 wanted.append(sign_in_starter(sign_in, keep_open_for, rerun=rerun))

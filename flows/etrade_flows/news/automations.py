@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.actions import ActionTypes, RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -56,6 +59,9 @@ NAMES = {
 }
 """What each automation is called, and known by."""
 
+SAMPLE_SUBJECT = "E*TRADE: this is a test"
+SAMPLE = "Alerts about your E*TRADE sessions arrive here.\n\nNext: nothing, all is well.\n"
+
 START_SIGN_IN = "E*TRADE: start the sign-in"
 
 KEEP_OPEN_FOR = timedelta(hours=12)
@@ -66,6 +72,12 @@ class NotificationBlockInvalid(ETradeError):
     """The block to notify through cannot be used; nothing was installed."""
 
     default_advice = "take a notification block, such as Slack Webhook (Prefect UI > Blocks)."
+
+
+class NotificationFailed(ETradeError):
+    """A notification could not be sent."""
+
+    default_advice = "see that the block holds the right address and secrets (Prefect UI > Blocks)."
 
 
 def notifications(block: UUID) -> list[AutomationCore]:
@@ -173,6 +185,25 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
     if schema is None or "notify" not in schema.capabilities:
         raise NotificationBlockInvalid(f"The block {name!r} cannot notify.")
     return document.id
+
+
+def send_sample(name: str) -> None:
+    """Send a sample alert through a block, from this machine.
+
+    Args:
+        name: The block as `type/name`.
+
+    Raises:
+        NotificationFailed: It did not go. Only the kind of error is told: its text may hold the address.
+    """
+    block = cast("NotificationBlock", Block.load(name))
+    try:
+        with block.raise_on_failure():
+            block.notify(subject=SAMPLE_SUBJECT, body=SAMPLE)  # type: ignore[unused-coroutine]  # it is sync here
+    except Exception as error:  # noqa: BLE001  # each kind of block fails in its own way
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        why = f"status {status}" if status else type(error).__name__
+        raise NotificationFailed(f"The sample could not be sent through {name!r} ({why}).") from None
 
 
 def deployment_id(client: SyncPrefectClient, name: str) -> UUID | None:

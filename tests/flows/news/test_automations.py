@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from prefect import flow
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter
 from prefect.events.schemas.automations import Automation, AutomationCore
@@ -109,8 +110,11 @@ def test_a_sign_in_that_is_due_is_told(tell: Tell, heard: Any, inbox: Any) -> No
     assert [] == rest
 
 
-def test_midnight_that_is_near_is_told(tell: Tell, heard: Any, inbox: Any, noon: datetime) -> None:
-    """A renewal late in the day tells when the session ends."""
+def test_midnight_that_is_near_is_told(
+    tell: Tell, heard: Any, inbox: Any, noon: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that is asked for, a renewal late in the day tells when the session ends."""
+    monkeypatch.setenv("ETRADE_EXPIRING_BEFORE", "PT2H")
     evening = noon.replace(hour=22, minute=30)
     tell("late", session(evening), at=evening)
     assert ["E*TRADE: the session of late is about to end"] == heard("late", 1)
@@ -198,6 +202,23 @@ def test_installing_again_changes_nothing(
     tell("again", SignInRequired("a marker, told after all that went before"))
     again = "E*TRADE: the session of again cannot be renewed"
     assert [again, "E*TRADE: sign in for again"] == heard("again", 2)
+
+
+def test_a_sample_can_be_sent(install: Callable[..., int], notify: str, inbox: Any, capsys: Any) -> None:
+    """`alerts --test` sends one through the block, and installs nothing."""
+    before = installed_automations()
+    assert 0 == install("--notify", notify, "--test")
+    assert "E*TRADE: this is a test" in [sent["subject"] for sent in inbox.received]
+    assert ("sent", before) == (capsys.readouterr().out.split()[0], installed_automations())
+
+
+def test_a_sample_that_cannot_be_sent_says_so(install: Callable[..., int], capsys: Any) -> None:
+    """A block with a wrong address is told of by its name; the address may hold a secret."""
+    CustomWebhookNotificationBlock(name="void", url=f"http://127.0.0.1:9/{CANARY}").save("void")
+    assert 1 == install("--notify", "custom-webhook/void", "--test")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The sample could not be sent through 'custom-webhook/void' (ConnectError)." in said
+    assert CANARY not in said
 
 
 def test_installing_again_restores_what_was_edited(installed: Callable[[], int], capsys: Any) -> None:
