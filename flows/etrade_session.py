@@ -1,16 +1,29 @@
 """The command `etrade-session`: starts `etrade_flows.cli.app`, or says why Prefect cannot be imported.
 
-Prefect reads its settings when it is imported, and raises where one of them cannot be used. So this stands
-outside of the packages that import it.
+Prefect reads its settings when it is imported, and raises where one of them cannot be used. It also reports
+that import to its makers, unless told not to. So this stands outside of the packages that import it.
 """
 
+import os
 import sys
 
 from pydantic import ValidationError
 
+DEFAULTS = {
+    # Prefect's telemetry, of the client and of a temporary server: on a machine without internet it delays
+    # the command's end, and in a fresh home it fails with a traceback ("database is locked").
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Twenty seconds by default, and in a fresh home a temporary server has been seen to take forty.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
+}
+"""What holds in the command and in all that it starts, unless the user has set it."""
+
 
 def main() -> None:
     """Run the command, and exit with its code."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
     try:
         from etrade_flows.cli.app import main as command  # noqa: PLC0415  # it imports Prefect
     except ValidationError as error:

@@ -15,6 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 
 from etrade_flows.cli.serving import package_deployments
 from etrade_simulator import Simulator
@@ -100,6 +101,14 @@ def served(nothing_deployed: None, started: Callable[[], AbstractContextManager[
     """The program's process on a server that knew none of what it serves."""
     with started() as process:
         yield process
+
+
+@pytest.mark.usefixtures("served")
+def test_it_says_where_it_serves(tmp_path: Path) -> None:
+    """The first line names the server at which it serves, and where people see it."""
+    address = get_current_settings().api.url
+    said, *_ = (tmp_path / "log").read_text().splitlines()
+    assert f"Serving on the Prefect server at {address}, which people see at {address[:-4]}." == said
 
 
 @pytest.mark.usefixtures("served")

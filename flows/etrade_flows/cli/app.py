@@ -19,7 +19,16 @@ from cyclopts import App, CycloptsError, Parameter, validators
 
 from etrade_flows.cli import doctor, operate, status
 from etrade_flows.cli.login import register
-from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs, report_error, report_session
+from etrade_flows.cli.output import (
+    ExitCode,
+    plain_console,
+    quiet_console_logs,
+    report_error,
+    report_session,
+    tell,
+    tell_next,
+    tell_of_temporary_server,
+)
 from etrade_flows.renew_access_token import renew_access_token
 from etrade_flows.runs.server import (
     prefect_reached,
@@ -81,6 +90,7 @@ def renew(
         Print one JSON object and nothing else.
     """
     quiet_console_logs()
+    tell_of_temporary_server()
     try:
         with prefect_reached():
             require_result_storage()
@@ -123,9 +133,8 @@ def simulator(*, port: Port = SIMULATOR_PORT, control: bool = False) -> int:
     try:
         serve(port, control, lambda running: print(describe(running), flush=True))
     except OSError as error:
-        plain_console(stderr=True).print(
-            f"Port {port} cannot be had: {error.strerror}. Next: choose another by --port."
-        )
+        tell(f"Port {port} cannot be had: {error.strerror}.")
+        tell_next("choose another by --port.")
         return ExitCode.FAILED
     return ExitCode.ACTIVE
 
@@ -134,9 +143,8 @@ def _simulator_is_installed() -> bool:
     try:
         import etrade_simulator.server  # noqa: F401, PLC0415  # an extra
     except ModuleNotFoundError as error:
-        console = plain_console(stderr=True)
-        console.print(f"The simulator needs the package {error.name!r}.")
-        console.print("Next: pip install 'prefect-etrade[simulator]'")
+        tell(f"The simulator needs the package {error.name!r}.")
+        tell_next("pip install 'prefect-etrade[simulator]'")
         return False
     return True
 

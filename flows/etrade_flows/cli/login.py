@@ -17,7 +17,14 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs, report_error, report_session
+from etrade_flows.cli.output import (
+    ExitCode,
+    quiet_console_logs,
+    report_error,
+    report_session,
+    tell,
+    tell_of_temporary_server,
+)
 from etrade_flows.person.login import (
     SignIn,
     in_rounds,
@@ -139,6 +146,7 @@ def logout(*, credentials: BlockName = DEFAULT_NAME) -> int:
 def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
     """What the command exits with; the session or the error that `act` comes to is shown."""
     quiet_console_logs()
+    tell_of_temporary_server()
     try:
         with prefect_reached():
             session = act()
@@ -309,7 +317,7 @@ def _input_ended() -> SignInRequired:
 
 
 def _tell(text: str) -> None:
-    plain_console(stderr=True).print(visible(text))
+    tell(visible(text))
 
 
 def _show(text: str) -> None:

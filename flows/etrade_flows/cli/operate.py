@@ -7,7 +7,7 @@ from datetime import timedelta
 from cyclopts import App
 from prefect.client.orchestration import get_client
 
-from etrade_flows.cli.output import ExitCode, report_error
+from etrade_flows.cli.output import ExitCode, report_error, tell_of_temporary_server
 from etrade_flows.cli.serving import serve as serve_flows
 from etrade_flows.news.automations import (
     KEEP_OPEN_FOR,
@@ -20,7 +20,7 @@ from etrade_flows.news.automations import (
     send_sample,
     sign_in_starter,
 )
-from etrade_flows.runs.server import prefect_reached
+from etrade_flows.runs.server import prefect_reached, require_lasting_server
 from etrade_tasks.errors import ETradeError
 
 
@@ -41,6 +41,7 @@ def serve(*, credentials: str | None = None) -> int:
         The name of the E*TRADE Credentials block that the deployments are for; `etrade` unless given.
     """
     try:
+        require_lasting_server()
         with prefect_reached():
             serve_flows(credentials)
     except ETradeError as error:
@@ -72,6 +73,7 @@ def alerts(
     test
         Install nothing; send a sample alert through the block instead.
     """
+    tell_of_temporary_server()
     try:
         with prefect_reached(), get_client(sync_client=True) as client:
             wanted = notifications(notification_block(client, notify))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from etrade_flows.runs.server import START_SERVER, TEMPORARY_SERVER, server_is_temporary
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.oauth.redaction import visible
@@ -43,6 +44,30 @@ def quiet_console_logs() -> None:
             handler.addFilter(lambda record: record.levelno == logging.WARNING)
 
 
+def tell_of_temporary_server() -> None:
+    """Say so where no Prefect server is set, before the temporary one keeps the person waiting."""
+    if server_is_temporary():
+        tell(TEMPORARY_SERVER)
+        tell_next(START_SERVER)
+
+
+def tell(*parts: str | tuple[str, str]) -> None:
+    """Print one paragraph on standard error: wrapped in a terminal, elsewhere a line that is never cut.
+
+    It goes out in one call: of a paragraph in pieces, each would be wrapped as if it began at the left edge.
+
+    Args:
+        parts: Texts, each alone or with its style. What a stranger has said must have gone through `visible`.
+    """
+    console = plain_console(stderr=True)
+    console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
+
+
+def tell_next(advice: str) -> None:
+    """Print on standard error what a person does next."""
+    tell(("Next: ", "bold"), visible(advice))
+
+
 def report_session(credentials: str, session: TokenSession, *, as_json: bool = False) -> None:
     """Show a session on standard output: as a table, or as one JSON object."""
     moment = now()
@@ -70,9 +95,8 @@ def report_error(error: ETradeError, *, as_json: bool = False) -> None:
             shown["expires_at"] = in_utc(error.expires_at).isoformat()
         _print_json({"state": state, "error": type(error).__name__, **shown})
         return
-    console = plain_console(stderr=True)
-    console.print(Text.assemble((type(error).__name__, "bold red"), ": ", visible(error.message)))
-    console.print(Text.assemble(("Next: ", "bold"), visible(error.advice)))
+    tell((type(error).__name__, "bold red"), ": ", visible(error.message))
+    tell_next(error.advice)
 
 
 def _print_json(value: dict[str, Any]) -> None:

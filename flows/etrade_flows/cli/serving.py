@@ -18,14 +18,18 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import httpx
 from prefect import serve as run_until_interrupted
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Schedule
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 from prefect.types.entrypoint import EntrypointType
 from ruamel.yaml import YAML
+
+from etrade_flows.cli.output import tell
 
 PACKAGE = "etrade_flows."
 """How an entry point begins that needs no checkout."""
@@ -40,6 +44,8 @@ def serve(credentials: str | None = None) -> None:
     deployments = package_deployments(credentials)
     for deployment in deployments:
         _keep_what_people_set(deployment)
+    server, ui = _shown(PREFECT_API_URL.value()), _shown(PREFECT_UI_URL.value())
+    tell(f"Serving on the Prefect server at {server}, which people see at {ui}.")
     # Prefect would pause the schedules at the end, and they are left as they are found at the next start.
     run_until_interrupted(*deployments, pause_on_shutdown=False)
 
@@ -84,6 +90,11 @@ def _keep_what_people_set(deployment: RunnerDeployment) -> None:
         deployment.schedules = None
         left_alone.add("schedules")
     deployment.model_fields_set.difference_update(left_alone)
+
+
+def _shown(address: str | None) -> str:
+    """An address of the settings without the user and password that may stand in it."""
+    return str(httpx.URL(address or "").copy_with(userinfo=b""))
 
 
 def _prefect_yaml() -> Traversable:

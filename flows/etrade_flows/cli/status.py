@@ -7,7 +7,13 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs, report_error
+from etrade_flows.cli.output import (
+    ExitCode,
+    plain_console,
+    quiet_console_logs,
+    report_error,
+    tell_of_temporary_server,
+)
 from etrade_flows.health.judgement import judge
 from etrade_flows.health.model import SessionStatus, StatusReport
 from etrade_flows.health.screen import show
@@ -44,6 +50,7 @@ def status(
         Print one JSON object and nothing else.
     """
     quiet_console_logs()
+    tell_of_temporary_server()
     try:
         window = renewal_settings().reuse_window
         facts = session_facts(credentials, check=check)

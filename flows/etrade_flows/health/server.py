@@ -19,6 +19,7 @@ from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, ok, problem, warning
 from etrade_flows.health.model import Source
 from etrade_flows.health.place import Place
+from etrade_flows.runs.server import START_SERVER, TEMPORARY_SERVER
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsInvalid, ETradeError
 from etrade_tasks.settings import renewal_settings
@@ -31,10 +32,6 @@ _CAUSES = {
     "sqlalchemy": "the server of Prefect 3.8 schedules nothing with it",
 }
 _AUTHLIB_TAKES_HTTPX2 = Version("1.8")
-_START = (
-    "run `prefect server start` and leave it running, and "
-    "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`."
-)
 _UNREACHED = {
     Place.CLOUD: "check this machine's network, and `prefect config view` for PREFECT_API_URL.",
     Place.HERE: "run `prefect server start`, or set the right port by `prefect config set PREFECT_API_URL=`.",
@@ -76,7 +73,7 @@ def check_server(facts: Facts) -> Finding:
     server = facts.server
     place = server.place
     if place is Place.NOWHERE:
-        return problem("No Prefect server is set, and no temporary one may be started.", _START)
+        return problem("No Prefect server is set, and no temporary one may be started.", START_SERVER)
     if server.refused:
         remedy = _REFUSED_BY_CLOUD if place is Place.CLOUD else _REFUSED
         return problem(_sentence(f"{place} does not let this machine in ({server.failure})."), remedy)
@@ -84,7 +81,7 @@ def check_server(facts: Facts) -> Finding:
         remedy = server.remedy or _UNREACHED[place]
         return problem(_sentence(f"{place} does not answer ({server.failure})."), remedy)
     if place is Place.TEMPORARY:
-        return warning("No Prefect server is set: each process starts a temporary one.", _START)
+        return warning(TEMPORARY_SERVER, START_SERVER)
     return ok(_sentence(f"{place} answers."))
 
 

@@ -17,6 +17,7 @@ from json import JSONDecodeError
 from urllib.request import getproxies
 
 import httpx
+from prefect.client.base import ServerType, determine_server_type
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.settings import (
@@ -38,6 +39,17 @@ RETRIES = 1
 SECONDS = 10.0
 """How long the first answer is waited for, in seconds."""
 
+TEMPORARY_SERVER = (
+    "No Prefect server is set (PREFECT_API_URL), so each command starts a temporary one. What it stores "
+    "stays in the Prefect home, but nothing runs by schedule, nobody is alerted, and there is no UI."
+)
+"""What it means to have no server: the temporary one keeps its database, and runs no services."""
+
+START_SERVER = (
+    "run `prefect server start` and leave it running, and "
+    "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`."
+)
+
 _CA_REMEDY = (
     "name a file with the CA certificate of the Prefect server, or of your company's proxy, by "
     "`prefect config set PREFECT_API_SSL_CERT_FILE=FILE`; SSL_CERT_FILE serves as well."
@@ -57,6 +69,7 @@ _ADVICE = {
     **dict.fromkeys((404, 405, 422), _VERSIONS),
     **dict.fromkeys((408, 429, 502, 503, 504), _BUSY),
 }
+_SHOW_WHY = "run `prefect server start`, which shows why it fails; `etrade-session doctor` tells more."
 _STORAGE = (
     "correct or unset PREFECT_DEFAULT_RESULT_STORAGE_BLOCK (`prefect config view`), or create that block "
     "(Prefect UI > Blocks) and install the package of its type; where the setting is unset, correct the "
@@ -84,6 +97,24 @@ def spare_this_machine_the_proxy() -> None:
 def prefect_tls_failure(error: Exception) -> TlsFailure | None:
     """Why TLS towards the Prefect server failed, and what to do; None if it was not TLS that failed."""
     return tls_failure(error, _CA_REMEDY, _HANDSHAKE_REMEDY)
+
+
+def server_is_temporary() -> bool:
+    """Whether no server is set, so that Prefect starts one for this process."""
+    return determine_server_type() is ServerType.EPHEMERAL
+
+
+def require_lasting_server() -> None:
+    """Go on only where a server is set.
+
+    Raises:
+        PrefectUnavailable: None is.
+    """
+    if server_is_temporary():
+        raise PrefectUnavailable(
+            "No Prefect server is set (PREFECT_API_URL), and a temporary one runs nothing by schedule.",
+            advice=START_SERVER,
+        )
 
 
 @contextmanager
@@ -190,6 +221,10 @@ def _unavailable(error: BaseException) -> PrefectUnavailable | None:
 
 
 def _no_answer(error: Exception) -> PrefectUnavailable:
+    if server_is_temporary():
+        return PrefectUnavailable(
+            f"The temporary Prefect server does not answer ({type(error).__name__}).", advice=_SHOW_WHY
+        )
     tls = prefect_tls_failure(error)
     why = f"{type(error).__name__}, TLS: {tls.reason}" if tls else type(error).__name__
     return PrefectUnavailable(f"No Prefect server answers ({why}).", advice=tls.remedy if tls else None)

@@ -1,0 +1,75 @@
+"""The first minute of somebody who has installed the package and has no Prefect server yet."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from etrade_flows.cli.output import tell_of_temporary_server
+
+pytestmark = pytest.mark.starts_programs
+
+COMMAND = Path(sys.executable).with_name("etrade-session")
+START = ("prefect server start", "prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api")
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def no_server() -> object:
+    """Settings in which no Prefect server is set."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
+
+
+def shell_of_a_newcomer(home: Path) -> dict[str, str]:
+    """The variables of somebody who has set nothing, and whom no continuous integration keeps apart."""
+    left_out = ("PREFECT_", "ETRADE_", "CI", "GITHUB_", "DO_NOT_TRACK", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    return kept | {"HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "COLUMNS": "80"}
+
+
+def test_fresh_home_is_told_of_the_server_that_is_missing(tmp_path: Path) -> None:
+    """Without a server a command names that first, then its own matter; it prints no traceback."""
+    done = subprocess.run(
+        [COMMAND, "status"],
+        env=shell_of_a_newcomer(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    said = " ".join(done.stderr.split())
+    assert (1, "") == (done.returncode, done.stdout)
+    assert said.startswith("No Prefect server is set")
+    assert said.index(START[0]) < said.index(START[1]) < said.index("CredentialsNotFound: ")
+    assert "Traceback" not in said
+    # Telemetry of the server leaves a row, that of the client a file.
+    with closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
+        assert [] == database.execute("select key from configuration where key like 'TELEMETRY%'").fetchall()
+    assert [] == list((tmp_path / "prefect").glob(".sdk_telemetry*"))
+
+
+@pytest.mark.usefixtures("no_server")
+def test_serving_needs_a_server_that_stays(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """`serve` starts no temporary server, on which nothing would run, and says how to start a lasting one."""
+    assert 1 == run("serve")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "PrefectUnavailable: No Prefect server is set" in said
+    assert [] == [words for words in START if words not in said]
+
+
+def test_server_that_is_set_is_not_spoken_of(
+    prefect_server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a server is set, nothing is said."""
+    tell_of_temporary_server()
+    assert ("", "") == capsys.readouterr()
