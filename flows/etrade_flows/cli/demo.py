@@ -16,6 +16,7 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
+from rich.table import Table
 
 from etrade_flows.renew_access_token import renew_access_token
 from etrade_simulator import Simulator, SimulatorClock
@@ -28,6 +29,7 @@ from etrade_tasks.words import clock
 Result = TypeVar("Result")
 
 NAME = "demo"
+_TIME_WIDTH = 7
 _TEXT_WIDTH = 32
 
 
@@ -45,8 +47,12 @@ class Day:
     def tell(self, event: str, outcome: str, *, good: bool = True) -> None:
         """Print one event and what came of it."""
         at = clock(self._simulator.now())
-        style = "green" if good else "yellow"
-        self._console.print(f" [dim]{at}[/]  {event:<{_TEXT_WIDTH}} [{style}]{outcome}[/]")
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_column(width=_TIME_WIDTH, style="dim")
+        line.add_column(width=_TEXT_WIDTH)
+        line.add_column(style="green" if good else "yellow")
+        line.add_row(f" {at}", event, outcome)
+        self._console.print(line)
 
     def pass_time(self, span: timedelta, words: str) -> None:
         """Move the simulated clock on."""
@@ -79,10 +85,17 @@ def run(console: Console) -> None:
             _renew(day, simulator, console, expect_calls=0)
         day.pass_time(timedelta(hours=13), "midnight US Eastern passes")
         error = _expect_sign_in(day, simulator, console)
+    show_the_end(console, error)
+
+
+def show_the_end(console: Console, error: SignInRequired) -> None:
+    """Print what a person reads after midnight, and where to go from the demo."""
     console.print("\n What the person reads:")
     said = f"{escape(error.message)}\n[bold]Next:[/] {escape(error.advice)}"
     console.print(Padding(said, (0, 3, 1, 3)))
-    console.print(' In a pipeline, before its first call: [bold]renew_access_token("etrade")[/]\n')
+    console.print(' In a pipeline, first:    [bold]renew_access_token("etrade")[/]')
+    console.print(" With the Prefect UI:     [bold]make up[/], in a checkout")
+    console.print(" With your own account:   [bold]etrade-session login[/]\n")
 
 
 def _data_call(day: Day, client: httpx.Client, expect: int) -> None:
