@@ -19,6 +19,7 @@ from prefect.settings import get_current_settings
 
 from etrade_flows.cli.serving import package_deployments
 from etrade_simulator import Simulator
+from prefect_etrade import ETradeCredentials
 
 SERVED = [
     "renew-access-token/hourly",
@@ -35,7 +36,7 @@ def nothing_deployed(client: SyncPrefectClient) -> Iterator[None]:
     """A server that knows none of what is served before the test, nor after it."""
 
     def forget() -> None:
-        for name in SERVED:
+        for name in [*SERVED, *(f"{name}-second" for name in SERVED)]:
             try:
                 client.delete_deployment(client.read_deployment_by_name(name).id)
             except ObjectNotFound:
@@ -64,9 +65,20 @@ def test_it_serves_what_the_file_says(configured: dict[str, Any]) -> None:
         assert wanted.get("concurrency_limit", {}).get("limit") == found.concurrency_limit
 
 
-def test_other_credentials_may_be_given() -> None:
-    """All that is served is for the credentials of that name, without an edit of the file."""
-    assert {"other"} == {each.parameters["credentials"] for each in package_deployments("other")}
+def test_other_credentials_have_deployments_of_their_own() -> None:
+    """What is served for another account is named after it; the schedules are the same."""
+    first, second = package_deployments(), package_deployments("second")
+    assert [f"{name}-second" for name in SERVED] == [f"{each.flow_name}/{each.name}" for each in second]
+    assert {"second"} == {each.parameters["credentials"] for each in second}
+    assert [each.schedules for each in first] == [each.schedules for each in second]
+    assert 'run_deployment("renew-access-token/on-demand-second", parameters={"credentials": "second"})' in (
+        second[1].description
+    )
+
+
+def test_account_of_the_file_is_the_first() -> None:
+    """Given by name, the account that the file names is served as it is without a name."""
+    assert SERVED == [f"{each.flow_name}/{each.name}" for each in package_deployments("etrade")]
 
 
 def test_a_strategy_goes_along_with_its_limit() -> None:
@@ -82,15 +94,18 @@ def started(
     run_process: Callable[..., AbstractContextManager[Any]],
     wait_until: Callable[..., None],
     tmp_path: Path,
-) -> Callable[[], AbstractContextManager[Any]]:
-    """Starts `etrade-session serve`, and gives its process once it has registered what it serves."""
+) -> Callable[..., AbstractContextManager[Any]]:
+    """Starts `etrade-session serve` for these accounts, and gives its process once all are registered."""
     command = ("-m", "etrade_flows.cli.app", "serve")
 
     @contextmanager
-    def start() -> Iterator[Any]:
-        before = _last_registered(client)
-        with run_process(*command, log=tmp_path / "log", cwd=tmp_path) as process:
-            wait_until(lambda: _last_registered(client) != before, seconds=60)
+    def start(*accounts: str) -> Iterator[Any]:
+        last = "-".join([SERVED[-1], *accounts])
+        before = _last_registered(client, last)
+        with run_process(
+            *command, *accounts, log=tmp_path / "-".join(["log", *accounts]), cwd=tmp_path
+        ) as process:
+            wait_until(lambda: _last_registered(client, last) != before, seconds=60)
             yield process
 
     return start
@@ -186,6 +201,31 @@ def in_a_work_pool(
     assert {"etrade"} == {client.read_deployment_by_name(name).work_pool_name for name in SERVED}
 
 
+@pytest.fixture
+def two_accounts(simulator: Simulator, credentials_for: Callable[..., ETradeCredentials]) -> None:
+    """A block for each of two accounts, both signed in."""
+    for name in ("etrade", "second"):
+        credentials_for(simulator.sign_in("live")).save(name, overwrite=True)
+
+
+@pytest.mark.usefixtures("nothing_deployed", "two_accounts")
+def test_two_accounts_are_served_side_by_side(
+    client: SyncPrefectClient,
+    started: Callable[..., AbstractContextManager[Any]],
+    run_now: Callable[..., UUID],
+    end_state: Callable[[UUID], Any],
+    simulator: Simulator,
+) -> None:
+    """Of two processes each renews its own account by its own schedule, and takes nothing from the other."""
+    with started(), started("second"):
+        found = [client.read_deployment_by_name(name) for name in (HOURLY, f"{HOURLY}-second")]
+        assert ["etrade", "second"] == [each.parameters["credentials"] for each in found]
+        assert [[True, True]] * 2 == [[one.active for one in each.schedules] for each in found]
+        runs = [run_now(f"renew-access-token/{each.name}") for each in found]
+        assert [True, True] == [end_state(run).is_completed() for run in runs]
+    assert 2 == len(simulator.calls("/oauth/renew_access_token"))
+
+
 @pytest.mark.usefixtures("in_a_work_pool")
 def test_it_takes_a_deployment_out_of_its_work_pool(
     client: SyncPrefectClient,
@@ -209,9 +249,9 @@ def _told(deployment: DeploymentResponse) -> list[tuple[str | None, bool, object
     return sorted(((each.slug, each.active, each.schedule) for each in deployment.schedules), key=repr)
 
 
-def _last_registered(client: SyncPrefectClient) -> object:
+def _last_registered(client: SyncPrefectClient, last: str) -> object:
     """When the last of what is served was written; None while it is not."""
     try:
-        return client.read_deployment_by_name(SERVED[-1]).updated
+        return client.read_deployment_by_name(last).updated
     except ObjectNotFound:
         return None

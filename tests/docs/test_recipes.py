@@ -79,12 +79,16 @@ def test_several_accounts_have_a_schedule_each(
     tokens = [simulator.sign_in("live"), simulator.sign_in("sandbox")]
     for name, token in zip(names, tokens, strict=True):
         credentials_for(token).save(name, overwrite=True)
-    (tmp_path / "recipe.py").write_text(recipe("With several accounts"))
+    (command,) = re.findall(r"^etrade-session (serve .+)$", GUIDE, re.MULTILINE)
     with (
         get_client(sync_client=True) as prefect,
         (tmp_path / "log").open("w") as log,
         subprocess.Popen(
-            [sys.executable, "recipe.py"], cwd=tmp_path, env=environment, stdout=log, stderr=log
+            [sys.executable, "-m", "etrade_flows.cli.app", *command.split()],
+            cwd=tmp_path,
+            env=environment,
+            stdout=log,
+            stderr=log,
         ) as served,
     ):
         try:
@@ -97,7 +101,8 @@ def test_several_accounts_have_a_schedule_each(
             ends = [prefect.read_flow_run(each).state for each in runs]
         finally:
             served.terminate()
-    assert [["0 1-23 * * *"]] * 2 == [[each.schedule.cron for each in one.schedules] for one in found]
+    hourly = {"0 1-23 * * *", "0 6 1-7 11 0"}
+    assert [hourly, hourly] == [{each.schedule.cron for each in one.schedules} for one in found]
     assert [True, True] == [end.is_completed() for end in ends], (tmp_path / "log").read_text()
     assert 2 == len(simulator.calls("/oauth/renew_access_token"))
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from cyclopts import App
 from prefect.client.orchestration import get_client
 
+from etrade_flows.cli.login import BlockName
 from etrade_flows.cli.output import ExitCode, report_error, tell_of_temporary_server
 from etrade_flows.cli.serving import serve as serve_flows
 from etrade_flows.news.automations import (
@@ -30,15 +31,16 @@ def register(app: App) -> None:
     app.command(alerts)
 
 
-def serve(*, credentials: str | None = None) -> int:
+def serve(credentials: tuple[BlockName, ...] = ()) -> int:
     """Renew on schedule from this process, and offer the flows in the Prefect UI, until Ctrl+C.
 
-    It needs no worker, no work pool and no checkout.
+    It needs no worker, no work pool and no checkout. Every account but `etrade` has deployments of its own,
+    which end in its name, as `hourly-second`; so accounts are served side by side, by one process or several.
 
     Parameters
     ----------
     credentials
-        The name of the E*TRADE Credentials block that the deployments are for; `etrade` unless given.
+        The names of the E*TRADE Credentials blocks to serve; `etrade` unless given.
     """
     try:
         require_lasting_server()

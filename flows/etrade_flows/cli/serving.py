@@ -11,6 +11,7 @@ that is switched off or edited stays so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -35,13 +36,13 @@ PACKAGE = "etrade_flows."
 """How an entry point begins that needs no checkout."""
 
 
-def serve(credentials: str | None = None) -> None:
+def serve(accounts: Sequence[str] = ()) -> None:
     """Register the deployments on the Prefect server in use, and run what they schedule until interrupted.
 
     Args:
-        credentials: The name of the credentials that all of them are for; as in `prefect.yaml` if not given.
+        accounts: The names of the credentials to serve; the one that `prefect.yaml` names if none is given.
     """
-    deployments = package_deployments(credentials)
+    deployments = [each for account in accounts or (None,) for each in package_deployments(account)]
     for deployment in deployments:
         _keep_what_people_set(deployment)
     server, ui = _shown(PREFECT_API_URL.value()), _shown(PREFECT_UI_URL.value())
@@ -53,12 +54,16 @@ def serve(credentials: str | None = None) -> None:
 def package_deployments(credentials: str | None = None) -> list[RunnerDeployment]:
     """The deployments of the package's own flows; the example pipelines are not among them.
 
+    Other accounts than the one of `prefect.yaml` have their own, which carry their name: `hourly-second`. So
+    two processes never take a deployment from each other, which the one that came last would run, and with
+    its own `ETRADE_*` variables.
+
     Args:
-        credentials: As for `serve`.
+        credentials: The name of the credentials that all of them are for; None for those of `prefect.yaml`.
     """
     configured: list[dict[str, Any]] = YAML(typ="safe").load(_prefect_yaml().read_text())["deployments"]
-    given = {"credentials": credentials} if credentials else {}
-    return [_deployment(each, given) for each in configured if each["entrypoint"].startswith(PACKAGE)]
+    ours = [each for each in configured if each["entrypoint"].startswith(PACKAGE)]
+    return [_deployment(each if credentials is None else _meant_for(credentials, each)) for each in ours]
 
 
 def installed() -> dict[str, str]:
@@ -103,7 +108,22 @@ def _prefect_yaml() -> Traversable:
     return carried if carried.is_file() else Path(__file__).resolve().parents[3] / "prefect.yaml"
 
 
-def _deployment(configured: dict[str, Any], given: dict[str, str]) -> RunnerDeployment:
+def _meant_for(credentials: str, configured: dict[str, Any]) -> dict[str, Any]:
+    """The same deployment for other credentials, under a name of its own."""
+    first = configured["parameters"]["credentials"]
+    if credentials == first:
+        return configured
+    name = configured["name"]
+    return configured | {
+        "name": f"{name}-{credentials}",
+        "description": configured["description"]
+        .replace(f'/{name}"', f'/{name}-{credentials}"')
+        .replace(f'"credentials": "{first}"', f'"credentials": "{credentials}"'),
+        "parameters": configured["parameters"] | {"credentials": credentials},
+    }
+
+
+def _deployment(configured: dict[str, Any]) -> RunnerDeployment:
     limit = configured.get("concurrency_limit")
     return RunnerDeployment.from_flow(
         resolve_name(configured["entrypoint"]),
@@ -111,7 +131,7 @@ def _deployment(configured: dict[str, Any], given: dict[str, str]) -> RunnerDepl
         description=configured["description"],
         version=installed()["version"],
         tags=configured["tags"],
-        parameters=configured["parameters"] | given,
+        parameters=configured["parameters"],
         enforce_parameter_schema=configured["enforce_parameter_schema"],
         schedules=[Schedule(**schedule) for schedule in configured.get("schedules", [])],
         concurrency_limit=ConcurrencyLimitConfig(**limit) if limit else None,

@@ -43,8 +43,8 @@ def check_deployment(facts: Facts) -> Finding:
     if not meant:
         return problem(
             f"No deployment of {RENEWAL} has a schedule for {facts.name!r}.",
-            f"run {_serve(facts.name)}; or in a checkout write `credentials: &credentials {facts.name}` in "
-            "prefect.yaml, and run `prefect --no-prompt deploy --all`.",
+            f"run {_serve(facts.name)}, which takes nothing from other accounts; or give {facts.name!r} an "
+            "`hourly` of its own in prefect.yaml, and run `prefect --no-prompt deploy --all`.",
         )
     active = active_deployments(facts)
     if active:

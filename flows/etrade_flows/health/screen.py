@@ -90,8 +90,8 @@ def _schedule(status: SessionStatus) -> Iterator[str]:
         yield f"{_when(run.at, status.as_of)}: {_run(run)}"
     if not status.next_runs:
         yield (
-            "nothing is scheduled: deploy `renew-access-token/hourly` for these credentials, or resume its "
-            "schedule in the Prefect UI (Deployments)"
+            f"nothing is scheduled: run `etrade-session serve --credentials {status.credentials}`, or resume "
+            "a schedule in the Prefect UI (Deployments)"
         )
 
 
