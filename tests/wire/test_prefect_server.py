@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_URL, temporary_settings
 
 from etrade_flows.cli import app as cli
 from etrade_flows.health.facts import Facts
@@ -43,6 +44,26 @@ def test_the_doctor_tells_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
     finding = check_server(Facts("main"))
     assert "TLS: self-signed certificate" in finding.says
+    assert "PREFECT_API_SSL_CERT_FILE" in finding.remedy
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_wrong_file_of_certificates_is_told(
+    content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of certificates that is missing, or holds none, is named as the cause, and its settings."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    wrong = {PREFECT_API_URL: "https://127.0.0.1:9/api", PREFECT_API_SSL_CERT_FILE: str(file)}
+    with temporary_settings(wrong):
+        finding = check_server(Facts("main"))
+        with pytest.raises(SystemExit):
+            cli.main(["status"])
+    said = capsys.readouterr().err
+    assert "TLS: its file of certificates cannot be used" in said
+    assert "TLS: its file of certificates cannot be used" in finding.says
+    assert f"Next: {finding.remedy}" in said
     assert "PREFECT_API_SSL_CERT_FILE" in finding.remedy
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from etrade_flows.cli.login import BlockName
 from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs
 from etrade_flows.health.examination import examine
-from etrade_flows.health.findings import Finding, Health, as_object, has_problem, summary
+from etrade_flows.health.findings import Finding, Health, as_object, gathered, has_problem, summary
 from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.oauth.redaction import visible
 
@@ -59,11 +59,12 @@ def doctor(
 def _show(findings: list[Finding]) -> None:
     """A table in a terminal; elsewhere one plain line for each finding, and one for its remedy."""
     console = plain_console()
+    read = gathered(findings)
     if console.is_terminal:
-        console.print(_table(findings))
+        console.print(_table(read))
         console.print(summary(findings))
         return
-    for finding in findings:
+    for finding in read:
         print(f"{finding.verdict:<8} {finding.check:<15} {visible(finding.says)}")
         if finding.remedy:
             print(f"{'':<24} Next: {visible(finding.remedy)}")

@@ -97,7 +97,28 @@ def has_problem(findings: Iterable[Finding]) -> bool:
 def summary(findings: Iterable[Finding]) -> str:
     """How many of each verdict, as a sentence."""
     counted = Counter(finding.verdict for finding in findings)
-    return ", ".join(f"{counted[health]} {health}" for health in Health if counted[health]) + "."
+    return ", ".join(_counted(counted[health], health) for health in Health if counted[health]) + "."
+
+
+def _counted(count: int, health: Health) -> str:
+    plural = count > 1 and health in (Health.WARNING, Health.PROBLEM)
+    return f"{count} {health}{'s' if plural else ''}"
+
+
+def gathered(findings: list[Finding]) -> list[Finding]:
+    """The findings as a person reads them: checks that were skipped for one reason are one finding, the last.
+
+    Where the server is down, most of them are.
+    """
+    read = [finding for finding in findings if finding.verdict is not Health.SKIPPED]
+    for remedy in dict.fromkeys(each.remedy for each in findings if each.verdict is Health.SKIPPED):
+        alike = [each for each in findings if each.verdict is Health.SKIPPED and each.remedy == remedy]
+        if len(alike) == 1:
+            read += alike
+            continue
+        names = ", ".join(each.check for each in alike)
+        read.append(Finding(Health.SKIPPED, f"Not looked at: {names}.", remedy, f"{len(alike)} checks"))
+    return read
 
 
 def as_object(credentials: str, findings: list[Finding]) -> dict[str, Any]:

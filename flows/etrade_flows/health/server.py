@@ -57,7 +57,7 @@ def check_versions(_: Facts) -> Finding:
 def check_httpx2(_: Facts) -> Finding:
     """Whether Authlib's own httpx integration would take httpx2 instead."""
     if find_spec("httpx2") is None:
-        return ok("httpx2 is not installed.")
+        return ok("Nothing takes httpx2 for httpx: it is not installed.")
     authlib = _installed("authlib")
     if authlib is None or Version(authlib) < _AUTHLIB_TAKES_HTTPX2:
         return ok("httpx2 is installed, and this Authlib does not use it.")

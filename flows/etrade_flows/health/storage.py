@@ -70,10 +70,13 @@ def check_locks(facts: Facts) -> Finding:
 
 def check_sharing(facts: Facts) -> Finding:
     """Whether the machines that may renew remember the same renewals and wait for the same locks."""
-    settings = facts.settings
+    settings, store = facts.settings, facts.result_store
     if facts.server.place not in (Place.CLOUD, Place.ELSEWHERE):
-        return ok("The Prefect server is on this machine, and all who renew here share results and locks.")
-    lacks = [("what was renewed", _SHARE_RESULTS)] if not facts.result_store.is_shared else []
+        return ok(
+            "The Prefect server is on this machine: processes with the same Prefect home and settings share "
+            "results and locks; other users and containers have their own."
+        )
+    lacks = [("what was renewed", _SHARE_RESULTS)] if not store.is_shared else []
     lacks += [("who goes first", _SHARE_LOCKS)] if settings.lock_redis_url is None else []
     if not lacks:
         return ok("Results and locks are kept where several machines can share them.")

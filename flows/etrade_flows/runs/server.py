@@ -54,6 +54,7 @@ _CA_REMEDY = (
     "name a file with the CA certificate of the Prefect server, or of your company's proxy, by "
     "`prefect config set PREFECT_API_SSL_CERT_FILE=FILE`; SSL_CERT_FILE serves as well."
 )
+_CA_FILE_REMEDY = "correct or unset PREFECT_API_SSL_CERT_FILE (`prefect config view`) or SSL_CERT_FILE."
 _HANDSHAKE_REMEDY = "see that PREFECT_API_URL is right (`prefect config view`), and that TLS is spoken there."
 _BUSY = "try again in a moment; where SQLite is the server's database, many runs at once keep it locked."
 _LOCKED_OUT = (
@@ -96,6 +97,9 @@ def spare_this_machine_the_proxy() -> None:
 
 def prefect_tls_failure(error: Exception) -> TlsFailure | None:
     """Why TLS towards the Prefect server failed, and what to do; None if it was not TLS that failed."""
+    # What the network does, httpx raises as an error of its own; a bare one is of the files it reads first.
+    if isinstance(error, OSError) and not server_is_temporary():
+        return TlsFailure("its file of certificates cannot be used", _CA_FILE_REMEDY)
     return tls_failure(error, _CA_REMEDY, _HANDSHAKE_REMEDY)
 
 
@@ -142,8 +146,8 @@ def _ask_once() -> None:
         try:
             with get_client(sync_client=True) as client:
                 client.read_flows(limit=1)
-        # Only Prefect's client has run: no server can be started, or address or answer are unreadable.
-        except (RuntimeError, ValueError, httpx.InvalidURL) as error:
+        # Only Prefect's client has run: no server can be started; a file, address or answer is unreadable.
+        except (OSError, RuntimeError, ValueError, httpx.InvalidURL) as error:
             raise _no_answer(error) from None
 
 

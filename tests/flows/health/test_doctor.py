@@ -108,6 +108,21 @@ def test_json_is_one_object(checks: dict[str, object], capsys: pytest.CaptureFix
     } == json.loads(capsys.readouterr().out)
 
 
+def test_checks_that_are_skipped_for_one_reason_are_one_line(
+    checks: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What waits for the same fix is named in one finding, after all others; each counts in the sum."""
+    checks |= {"worse": checks["bad"], "closed": checks["open"]}
+    assert 1 == run()
+    assert [
+        "problem  worse           Something is bad.",
+        "                         Next: mend it.",
+        "skipped  2 checks        Not looked at: open, closed.",
+        "                         Next: fix `bad` first.",
+        "1 ok, 1 warning, 2 problems, 2 skipped.",
+    ] == capsys.readouterr().out.splitlines()[-5:]
+
+
 def test_warnings_alone_exit_0(checks: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
     """Without a problem the command exits with 0, whatever it warns of or skips."""
     del checks["bad"]
@@ -159,6 +174,7 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
         "addresses",
         "clock",
         "result-storage",
+        "sharing",
     } == skipped
     assert {"fix `server` first."} == {found[check].remedy for check in skipped}
 

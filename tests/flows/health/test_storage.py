@@ -62,9 +62,10 @@ def test_missing_storage_block_is_a_problem(facts: Facts) -> None:
     """A storage block that does not exist is a problem, and what is shared by it is left open."""
     with temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/nobody-made-it"}):
         finding = check_result_storage(facts)
-        facts.server = Server(Place.ELSEWHERE)
-        with pytest.raises(SkipCheck):
-            check_sharing(facts)
+        for place in (Place.HERE, Place.ELSEWHERE):
+            facts.server = Server(place)
+            with pytest.raises(SkipCheck):
+                check_sharing(facts)
     assert Health.PROBLEM is finding.verdict
     assert "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK" in finding.remedy
 
@@ -107,9 +108,10 @@ def test_missing_redis_package_is_named(facts: Facts, monkeypatch: pytest.Monkey
     assert "pip install 'prefect-etrade[redis]'" == check_locks(facts).remedy
 
 
-def test_one_machine_shares_all(facts: Facts) -> None:
-    """With the server on this machine, files are shared by all who renew."""
-    assert Health.OK is check_sharing(facts).verdict
+def test_one_home_shares_all(facts: Facts) -> None:
+    """With the server on this machine, what is shared is said of one Prefect home, and of no other."""
+    finding = check_sharing(facts)
+    assert (Health.OK, True) == (finding.verdict, "the same Prefect home" in finding.says)
 
 
 @pytest.mark.parametrize("place", [Place.CLOUD, Place.ELSEWHERE])
