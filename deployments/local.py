@@ -189,8 +189,9 @@ def save_credentials(trial: Trial, token: dict[str, Any]) -> None:
         trial: Whose server and simulator.
         token: What the simulator answered to the sign-in.
     """
+    variables = trial.environment()  # first: it keeps what this process's environment holds
     os.environ.clear()
-    os.environ.update(trial.environment())
+    os.environ.update(variables)
     # Prefect reads its settings when it is first imported, so they have to be there before.
     from prefect_etrade import ETradeCredentials  # noqa: PLC0415
 

@@ -35,7 +35,7 @@ class Stage:
         chosen = {"port": self.port, "simulator-port": self.simulator_port, "state": self.state} | options
         arguments = [f"--{name}={value}" for name, value in chosen.items()]
         # A credential of the user's own, which no process of a trial may see.
-        variables = os.environ | {"ETRADE_ACCESS_TOKEN": "of-the-user"}
+        variables = os.environ | {"ETRADE_ACCESS_TOKEN": "of-the-user", "SSL_CERT_DIR": "/etc/ssl/certs"}
         return subprocess.run(
             [sys.executable, str(PROGRAM), action, *arguments],
             env=variables,
@@ -105,6 +105,18 @@ def test_everything_is_deployed(stage: Stage, configured: dict[str, Any]) -> Non
     """The server holds what prefect.yaml describes, and one deployment more that runs every minute."""
     names = {each["name"] for each in configured["deployments"]}
     assert names | {"every-minute"} == {each["name"] for each in stage.api("/deployments/filter")}
+
+
+def test_the_users_environment_reaches_every_process(stage: Stage) -> None:
+    """Simulator, server and worker keep PATH, HOME, CA certificates and all else that is not a trial's."""
+    variables = {
+        name: set(Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0"))
+        for name, pid in stage.pids().items()
+    }
+    wanted = {f"PATH={os.environ['PATH']}", f"HOME={os.environ['HOME']}", "SSL_CERT_DIR=/etc/ssl/certs"}
+    assert {"simulator": set(), "server": set(), "worker": set()} == {
+        name: wanted - found for name, found in variables.items()
+    }
 
 
 def test_a_second_up_keeps_what_runs(stage: Stage) -> None:
