@@ -1,0 +1,70 @@
+"""How Prefect keeps a secret that a deployment's runs need as an environment variable."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
+from ruamel.yaml import YAML
+
+CANARY = "redis://:fake-canary@127.0.0.1:9/0"
+REFERENCE = json.loads(
+    re.search(
+        r"```json\n(.*?)```",
+        (Path(__file__).resolve().parents[2] / "deployments" / "README.md").read_text(),
+        re.DOTALL,
+    )[1]
+)
+
+
+@pytest.fixture
+def secret(prefect_server: None) -> None:
+    """The block that the guide names."""
+    Secret(value=CANARY).save("etrade-redis", overwrite=True)
+
+
+@pytest.mark.usefixtures("secret")
+def test_work_pool_keeps_a_reference_that_its_worker_fills_in(client: SyncPrefectClient) -> None:
+    """As the guide writes it, the server holds the reference alone, and a run is given the secret."""
+    template = ProcessWorker.get_default_base_job_template()
+    template["variables"]["properties"]["env"]["default"] = REFERENCE
+    pool = client.create_work_pool(
+        WorkPoolCreate(name="with-a-secret", type="process", base_job_template=template), overwrite=True
+    )
+
+    async def filled_in() -> ProcessJobConfiguration:
+        async with get_client() as asked:
+            return await ProcessJobConfiguration.from_template_and_values(
+                pool.base_job_template, values={}, client=asked
+            )
+
+    assert CANARY not in client.read_work_pool("with-a-secret").model_dump_json()
+    assert {"ETRADE_LOCK_REDIS_URL": CANARY} == asyncio.run(filled_in()).env
+    client.delete_work_pool("with-a-secret")
+
+
+@pytest.mark.usefixtures("secret", "deployed")
+def test_prefect_deploy_stores_the_secret_itself(
+    client: SyncPrefectClient, prefect: Callable[..., str], tmp_path: Path
+) -> None:
+    """In a file that is deployed a reference becomes the secret, which is why the guide warns of it."""
+    file = tmp_path / "prefect.yaml"
+    deployment = {
+        "name": "leaks",
+        "entrypoint": "etrade_flows.renew_access_token:renew_access_token",
+        "pull": [],
+        "work_pool": {"name": "etrade", "job_variables": {"env": REFERENCE}},
+    }
+    YAML(typ="safe").dump({"name": "prefect-etrade", "deployments": [deployment]}, file)
+    prefect("--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+    found = client.read_deployment_by_name("renew-access-token/leaks")
+    client.delete_deployment(found.id)
+    assert {"ETRADE_LOCK_REDIS_URL": CANARY} == found.job_variables["env"]
