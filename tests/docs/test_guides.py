@@ -99,13 +99,27 @@ def run(code: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_pipeline_snippets_run_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
-    """The flow, the context manager and the async flow work, copied one after the other."""
-    _, flow, client = lasting_until_midnight(snippets(README))
-    async_flow = snippet("In an async flow")
-    calls = "print(balances())\nprint(accounts)\nimport asyncio\nprint(asyncio.run(async_balances()))\n"
-    said = run(f"{flow}\n{client}\n{async_flow}\n{calls}", tmp_path, environment)
-    assert 3 == said.count("AccountListResponse")
+ALONE = {
+    "first": (0, "print(my_pipeline(return_state=True).type)", "COMPLETED"),
+    "flow": (1, "print(balances())", "AccountListResponse"),
+    "client": (2, "print(accounts)", "AccountListResponse"),
+    "async": (
+        "In an async flow",
+        "import asyncio; print(asyncio.run(async_balances()))",
+        "AccountListResponse",
+    ),
+    "quotes": ("When a pipeline runs every few minutes", "print(quotes())", "QuoteResponse"),
+}
+"""Each snippet of README and the guide to pipelines: where it stands, how it is called, what comes of it."""
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_snippets_run_alone(name: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    """Each snippet, copied alone into an empty file, runs."""
+    where, call, wanted = ALONE[name]
+    code = snippet(where) if isinstance(where, str) else snippets(README)[where]
+    (code,) = lasting_until_midnight([code])
+    assert wanted in run(f"{code}\n{call}\n", tmp_path, environment)
 
 
 def test_snippets_run_where_they_are_served(
