@@ -11,21 +11,25 @@ import re
 import shutil
 import socket
 import sqlite3
+import ssl
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+import certifi
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # A landing must not hang on chance; examples are drawn anew on everybody's own machine.
@@ -46,6 +50,20 @@ os.environ.update(
     DO_NOT_TRACK="1",
 )
 
+_make_context, _read_authorities = ssl.create_default_context, cache(ssl.create_default_context)
+
+
+def _context_of_a_client(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+    """Read the authorities that come with Python packages once: it takes 30 ms, and each client does it.
+
+    Nothing here meets a server by them. Who asks for anything else gets a context of its own.
+    """
+    make = _make_context if args or kwargs != {"cafile": certifi.where()} else _read_authorities
+    return make(*args, **kwargs)
+
+
+ssl.create_default_context = _context_of_a_client
+
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun, State
@@ -55,11 +73,51 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A real Prefect server with an empty database, for the whole test run."""
-    from prefect.testing.utilities import prefect_test_harness
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the empty database of this run's first Prefect server is kept, for every process of the run."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "prefect.db"
 
-    with prefect_test_harness(server_startup_timeout=120):
+
+@pytest.fixture(scope="session")
+def harness(migrated: Path) -> Callable[[], AbstractContextManager[None]]:
+    """Starts a real Prefect server with an empty database; all but the first copy it, in half the time."""
+    return partial(_harness, migrated)
+
+
+@contextmanager
+def _harness(migrated: Path) -> Iterator[None]:
+    from prefect.testing import utilities
+
+    def folder() -> str:
+        made = tempfile.mkdtemp()
+        shutil.copy(migrated, Path(made) / "prefect-test.db")  # as the harness calls it
+        return made
+
+    with ExitStack() as stack:
+        with FileLock(f"{migrated}.lock"):
+            if first := not migrated.exists():
+                stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
+                with closing(sqlite3.connect(_database())) as made:
+                    made.execute("VACUUM INTO ?", [str(migrated)])
+        if not first:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(utilities, "mkdtemp", folder)
+                stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
+        yield
+
+
+def _database() -> str:
+    """The path of the database of the Prefect server in use."""
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().server.database.connection_url.get_secret_value().partition("///")[2]
+
+
+@pytest.fixture(scope="session")
+def prefect_server(harness: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """A real Prefect server with an empty database, for the whole test run."""
+    with harness():
         yield
 
 
@@ -146,10 +204,30 @@ def credentials(simulator: Simulator, credentials_for: CredentialsFor) -> ETrade
 
 @pytest.fixture
 def block(prefect_server: None, credentials: ETradeCredentials, tmp_path: Path) -> str:
-    """The name of a saved credentials block whose token was just issued."""
+    """The name of a saved credentials block whose token was just issued.
+
+    It is handed to the server as it is: `save` would first register the block's type, as it does each time.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import BlockDocumentCreate
+    from prefect.settings import get_current_settings
+
     name = f"test-{tmp_path.name.replace('_', '-')}".lower()[:60]
-    credentials.save(name, overwrite=True)
+    kind, schema = _registered(get_current_settings().api.url)
+    data = credentials.model_dump(mode="json", context={"include_secrets": True}, exclude={"block_type_slug"})
+    document = BlockDocumentCreate(name=name, data=data, block_type_id=kind, block_schema_id=schema)
+    with get_client(sync_client=True) as client:
+        client.create_block_document(document)
     return name
+
+
+@cache
+def _registered(server: str) -> tuple[UUID, UUID]:
+    """The ids that this server has given to the type of the credentials' block, and to its schema."""
+    from etrade_tasks import ETradeCredentials
+
+    ETradeCredentials.register_type_and_schema(_sync=True)
+    return ETradeCredentials._block_type_id, ETradeCredentials._block_schema_id
 
 
 @pytest.fixture
@@ -193,11 +271,9 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def database(prefect_server: None) -> Callable[[], str]:
     """Dumps every table of the server's database as text."""
-    from prefect.settings import get_current_settings
 
     def dump() -> str:
-        url = get_current_settings().server.database.connection_url.get_secret_value()
-        with closing(sqlite3.connect(url.partition("///")[2])) as connection:
+        with closing(sqlite3.connect(_database())) as connection:
             return "\n".join(connection.iterdump())
 
     return dump

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def install() -> Callable[..., int]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[None]:
+def server(harness: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     """A Prefect server of this module's own, which writes links to `UI`."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
@@ -36,13 +37,12 @@ def server() -> Iterator[None]:
         PREFECT_UI_URL,
         temporary_settings,
     )
-    from prefect.testing.utilities import prefect_test_harness
 
     # Each is one for the process, and stays with the server for which it was first used.
     EventsWorker.drain_all()
     APILogWorker.drain_all()
     changes = {PREFECT_UI_URL: UI, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings(changes), prefect_test_harness(server_startup_timeout=120):
+    with temporary_settings(changes), harness():
         yield
 
 
