@@ -127,7 +127,9 @@ class RedisLocks:
         lock = self._server().lock(f"etrade:{_file_name(key)}", timeout=self._lease, thread_local=False)
         if not lock.acquire(blocking=False):
             return None
-        return _Extended(lock.reacquire, lock.release, self._lease / 3)
+        from redis.exceptions import LockError  # noqa: PLC0415  # as in `_server`
+
+        return _Extended(lock.reacquire, lock.release, self._lease / 3, lost=LockError)
 
     def _server(self) -> "redis.Redis":
         if self._client is None:
@@ -139,19 +141,35 @@ class RedisLocks:
 
 
 class _Extended:
-    """A lock that a thread extends until it is released or lost."""
+    """A lock that a thread extends until it is released or lost.
 
-    def __init__(self, extend: Callable[[], object], free: Callable[[], object], interval: float) -> None:
-        self._extend, self._free, self._interval = extend, free, interval
+    Args:
+        extend: Gives it another lease.
+        free: Frees it.
+        interval: Seconds from one extension to the next.
+        lost: What `extend` raises where somebody else has the lock by now, or could have it.
+    """
+
+    def __init__(
+        self,
+        extend: Callable[[], object],
+        free: Callable[[], object],
+        interval: float,
+        lost: type[Exception],
+    ) -> None:
+        self._extend, self._free, self._interval, self._lost = extend, free, interval, lost
         self._released = threading.Event()
-        threading.Thread(target=self._keep, name="etrade-lock", daemon=True).start()
+        self.thread = threading.Thread(target=self._keep, name="etrade-lock", daemon=True)
+        self.thread.start()
 
     def _keep(self) -> None:
         while not self._released.wait(self._interval):
             try:
                 self._extend()
-            except Exception:  # noqa: BLE001  # lost, or Redis is away: who renews goes on without it
+            except self._lost:  # who renews goes on without it
                 return
+            except Exception:  # noqa: BLE001, S112  # Redis was slow or away once: the lease may outlast that
+                continue
 
     def release(self) -> None:
         """Free the lock; one that is lost already frees itself."""

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from etrade_tasks.settings import RenewalSettings
-from etrade_tasks.sharing.locks import KEPT, FileLocks, Locks, RedisLocks, locks_for, probe
+from etrade_tasks.sharing.locks import KEPT, FileLocks, Locks, RedisLocks, _Extended, locks_for, probe
 
 Make = Callable[..., Locks]
 
@@ -219,10 +220,28 @@ def test_redis_lock_of_a_dead_or_stopped_process_becomes_free(
 
 def test_redis_lock_is_kept_while_its_holder_lives(redis_url: str, holder: object) -> None:
     """A holder that takes longer than the lease keeps its lock."""
-    holder("redis", redis_url, 0.3)
-    ends_at = time.monotonic() + 1.0
+    holder("redis", redis_url, 1.5)
+    ends_at = time.monotonic() + 3.0
     while time.monotonic() < ends_at:
         assert RedisLocks(redis_url).try_lock("key") is None
+
+
+def test_redis_lock_is_extended_again_after_a_failure() -> None:
+    """One extension that Redis does not answer in time does not end the next ones; a lost lock does."""
+    tries, over = iter([TimeoutError, None, LookupError]), threading.Event()
+    told: list[type[Exception] | None] = []
+
+    def extend() -> None:
+        told.append(each := next(tries))
+        if len(told) == 3:
+            over.set()
+        if each:
+            raise each
+
+    held = _Extended(extend, lambda: None, interval=0.01, lost=LookupError)
+    assert over.wait(60)
+    held.thread.join(60)
+    assert [TimeoutError, None, LookupError] == told
 
 
 def test_lost_redis_lock_is_released_quietly(redis_url: str) -> None:
