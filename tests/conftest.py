@@ -145,17 +145,23 @@ def noon() -> datetime:
 
 
 @pytest.fixture
-def simulator(noon: datetime) -> Iterator[Simulator]:
-    """E*TRADE at midday, with this package told the same time."""
+def simulator(noon: datetime, request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    """E*TRADE at midday, with this package told the same time; on real time where the test is marked so."""
     from etrade_simulator import Simulator, SimulatorClock
     from etrade_tasks.clock import use_clock
 
-    with Simulator(clock=SimulatorClock(noon)) as running, use_clock(running.now):
-        yield running
+    if request.node.get_closest_marker("real_time"):
+        with Simulator() as running:
+            yield running
+    else:
+        with Simulator(clock=SimulatorClock(noon)) as running, use_clock(running.now):
+            yield running
 
 
 SLOW = frozenset({"browser", "cluster", "deployments", "promise", "secrets"})
 """The folders whose tests start programs, and take the longest."""
+REAL_TIME = frozenset({"cluster", "deployments", "docs"})
+"""The folders whose tests start programs that ask the simulator."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -168,6 +174,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = not SLOW.isdisjoint(item.path.parts) or item.get_closest_marker("starts_programs")
         if (slow or "prefect_server" in item.fixturenames) and not item.get_closest_marker("essential"):  # type: ignore[attr-defined]
             item.add_marker("thorough")
+        if not REAL_TIME.isdisjoint(item.path.parts):
+            item.add_marker("real_time")
     items.sort(key=lambda item: (SLOW.isdisjoint(item.path.parts), "promise" not in item.path.parts))
 
 

@@ -22,7 +22,7 @@ import etrade_flows
 import etrade_tasks
 from etrade_simulator import Simulator
 
-pytestmark = pytest.mark.starts_programs
+pytestmark = [pytest.mark.starts_programs, pytest.mark.real_time]
 
 PIPELINES = Path(__file__).resolve().parents[1] / "deployments" / "pipelines"
 SCRIPTS = ("market_quotes", "nightly_positions")
@@ -82,13 +82,6 @@ def defined_in(module: ModuleType) -> dict[str, Flow[..., Any] | Task[..., Any]]
 def examples_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The examples' folder on the path, as Prefect puts it there."""
     monkeypatch.syspath_prepend(PIPELINES)
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """E*TRADE on real time, as a process of its own sees it."""
-    with Simulator() as running:
-        yield running
 
 
 def run_elsewhere(*arguments: object, **variables: str) -> str:

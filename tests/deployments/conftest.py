@@ -21,8 +21,6 @@ from prefect.settings import get_current_settings
 from prefect.states import Scheduled
 from ruamel.yaml import YAML
 
-from etrade_simulator import Simulator
-
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 90
 """How long a run may take to its end; on a busy machine most of it goes into starting Python twice."""
@@ -54,13 +52,6 @@ def load_script() -> Callable[[str], ModuleType]:
         return module
 
     return load
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """E*TRADE on real time, as the processes of a worker see it."""
-    with Simulator() as running:
-        yield running
 
 
 def environment() -> dict[str, str]:

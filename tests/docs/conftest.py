@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from prefect.settings import get_current_settings
 
-from etrade_simulator import Simulator
 from prefect_etrade import ETradeCredentials
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """E*TRADE on real time, as a process of its own sees it."""
-    with Simulator() as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -284,14 +284,9 @@ def test_token_that_dies_in_the_middle_is_revived(
     assert [200, 401, 200] == data_calls()
 
 
+@pytest.mark.real_time
 class TestOnASchedule:
     """Runs that a schedule started, on a day when nobody has signed in."""
-
-    @pytest.fixture
-    def simulator(self) -> Iterator[Simulator]:
-        """E*TRADE on real time, by which the server dates its runs."""
-        with Simulator() as running:
-            yield running
 
     def test_one_run_fails_and_the_rest_are_quiet(
         self,

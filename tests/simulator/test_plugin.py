@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL
+
+from etrade_simulator import AccessToken
 
 pytestmark = pytest.mark.starts_programs
 
@@ -92,14 +95,6 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-def test_a_users_test_gets_the_fixtures_by_name(tmp_path: Path) -> None:
-    """Installed is enough: no import, no configuration, and not a warning."""
-    (tmp_path / "test_users.py").write_text(USERS_TESTS)
-    done = run("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", cwd=tmp_path)
-    assert "4 passed" in done.stdout, done.stdout + done.stderr
-    assert 0 == done.returncode
-
-
 def test_pytest_lists_the_fixtures_with_what_they_give(tmp_path: Path) -> None:
     """``pytest --fixtures`` explains them all."""
     listed = run("-m", "pytest", "--fixtures", "-p", "no:cacheprovider", cwd=tmp_path).stdout
@@ -125,9 +120,6 @@ def test_the_package_lists_what_it_offers(tmp_path: Path) -> None:
         "print(hasattr(package, 'Simulater'))"
     )
     assert ["True", "False"] == run("-c", program, cwd=tmp_path).stdout.split()
-
-
-PYTEST = ("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
 
 
 @pytest.fixture
@@ -161,11 +153,13 @@ def developer_s_prefect(
 def test_users_tests_see_no_other_session_and_no_real_block(
     tmp_path: Path, developer_s_prefect: dict[str, str], database: Callable[[], str]
 ) -> None:
-    """Tests that use one name pass one after the other; a developer's server of that block is not touched."""
-    (tmp_path / "test_users.py").write_text(TESTS_OF_ONE_NAME)
+    """Installed is enough: tests pass without a warning, and neither another test nor a server is touched."""
+    (tmp_path / "test_fixtures.py").write_text(USERS_TESTS)
+    (tmp_path / "test_one_name.py").write_text(TESTS_OF_ONE_NAME)
     before = kept(database())
-    done = run(*PYTEST, cwd=tmp_path, **developer_s_prefect)
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    command = ("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
+    done = run(*command, cwd=tmp_path, **developer_s_prefect)
+    assert (0, True) == (done.returncode, "7 passed" in done.stdout), done.stdout + done.stderr
     assert before == kept(database())
     home = Path(developer_s_prefect["PREFECT_HOME"])
     assert [] == [path for path in home.rglob("*") if "etrade" in path.name]
@@ -177,25 +171,12 @@ def kept(dump: str) -> list[str]:
     return [line for line in dump.splitlines() if rows.match(line)]
 
 
-HARNESS = """
-import pytest
-from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
+def test_a_suite_inside_a_harness_keeps_it(harness_url: str, etrade_environment: AccessToken) -> None:
+    """Where Prefect's own harness runs already, as it does here, no second server is started."""
+    assert harness_url == PREFECT_API_URL.value()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def harness():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield get_current_settings().api.url
-
-
-def test_it_stays(harness, etrade_environment):
-    assert get_current_settings().api.url == harness
-"""
-
-
-def test_a_suite_inside_a_harness_keeps_it(tmp_path: Path) -> None:
-    """Where Prefect's own harness runs already, no second server is started."""
-    (tmp_path / "test_users.py").write_text(HARNESS)
-    done = run(*PYTEST, cwd=tmp_path)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+@pytest.fixture
+def harness_url(prefect_server: None) -> str:
+    """Where the server of this suite's own harness answers."""
+    return PREFECT_API_URL.value()

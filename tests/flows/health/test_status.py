@@ -60,13 +60,6 @@ def told(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
     return ask
 
 
-@pytest.fixture
-def real_time() -> Iterator[Simulator]:
-    """E*TRADE on real time, by which the server dates its runs."""
-    with Simulator() as running:
-        yield running
-
-
 class TestStates:
     """Each state, end to end."""
 
@@ -141,13 +134,9 @@ class TestStates:
         assert "environment" in said["message"]
 
 
+@pytest.mark.real_time
 class TestHistory:
     """What the server remembers of the day's runs, which it dates by the real time."""
-
-    @pytest.fixture
-    def simulator(self, real_time: Simulator) -> Simulator:
-        """E*TRADE on real time."""
-        return real_time
 
     def test_refused(self, simulator: Simulator, block: str, told: Callable[..., Told]) -> None:
         """A token that a run of today found dead needs a person, whatever was renewed before."""
@@ -395,6 +384,7 @@ def test_keys_of_the_json_are_stable(block: str, told: Callable[..., Told]) -> N
     assert [] == [key for key in keys if not key.get("description")]
 
 
+@pytest.mark.real_time
 class TestShown:
     """What is seen, by a process of its own as a person runs it."""
 
@@ -408,11 +398,6 @@ class TestShown:
             "args": [sys.executable, "-m", "etrade_flows.cli.app", "status", *arguments],
             "env": environment,
         }
-
-    @pytest.fixture
-    def simulator(self, real_time: Simulator) -> Simulator:
-        """E*TRADE on real time, as the process has it."""
-        return real_time
 
     def test_pipe_gets_whole_plain_lines(
         self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]

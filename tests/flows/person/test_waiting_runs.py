@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -24,14 +23,7 @@ from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed
 from etrade_tasks.clock import use_clock
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """E*TRADE on real time, by which the server dates its runs."""
-    with Simulator() as running:
-        yield running
+pytestmark = [pytest.mark.usefixtures("quick_flows", "quick_retries"), pytest.mark.real_time]
 
 
 @flow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -29,20 +29,13 @@ from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
 from etrade_tasks.session import EASTERN
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+pytestmark = [pytest.mark.usefixtures("quick_flows", "quick_retries"), pytest.mark.real_time]
 
 Scheduled = Callable[..., State[Any]]
 
 RENEWED, REUSED, SIGN_IN_REQUIRED, _, TOO_SHORT = AttemptOutcome
 RENEW = "/oauth/renew_access_token"
 REFUSAL = Fault(status=401, body="oauth_problem=token_rejected")
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """E*TRADE on real time, by which the server dates its runs."""
-    with Simulator() as running:
-        yield running
 
 
 def run_of(state: State[Any]) -> FlowRun:

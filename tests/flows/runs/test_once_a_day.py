@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,19 +16,14 @@ from etrade_flows import active_session, end_without_sign_in
 from etrade_flows.access.memory import forget_sessions
 from etrade_flows.person.login import store, without_token
 from etrade_flows.person.waiting_runs import let_go_on
-from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
+pytestmark = [
+    pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory"),
+    pytest.mark.real_time,
+]
 
 RunBySchedule = Callable[..., State[Any]]
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """E*TRADE on real time, by which the server dates its runs."""
-    with Simulator() as running:
-        yield running
 
 
 @flow
