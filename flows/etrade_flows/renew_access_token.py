@@ -1,7 +1,7 @@
 """The flow `renew-access-token`."""
 
 from datetime import timedelta
-from typing import cast
+from typing import Annotated, cast
 
 from prefect import flow
 
@@ -9,7 +9,7 @@ from etrade_flows.access.renewal import renew_latest
 from etrade_flows.news.telling import tell, tell_failure
 from etrade_flows.runs.attempts import Ending
 from etrade_flows.runs.endings import describe, end_unwell, end_well
-from etrade_flows.runs.names import RENEWAL, renewal_run
+from etrade_flows.runs.names import RENEWAL, renewal_run, titled
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.errors import ETradeError
@@ -21,7 +21,9 @@ from etrade_tasks.session import TokenSession
 # Stored, Prefect would hand it to a retried parent hours later, instead of a session that is good then.
 @flow(name=RENEWAL, flow_run_name=renewal_run("{credentials}"), retries=0, persist_result=False)
 def renew_access_token(
-    credentials: str = DEFAULT_NAME, force: bool = False, required_for: timedelta = timedelta(0)
+    credentials: Annotated[str, titled("E*TRADE Credentials block")] = DEFAULT_NAME,
+    force: Annotated[bool, titled("Renew even if an earlier renewal still answers")] = False,
+    required_for: Annotated[timedelta, titled("Session needed for (PT2H is two hours)")] = timedelta(0),
 ) -> TokenSession:
     """Makes sure that the E*TRADE access token is active, or says what a person must do.
 

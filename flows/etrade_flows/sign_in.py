@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import cast
+from typing import Annotated, cast
 from uuid import UUID
 
 from prefect import flow
@@ -28,7 +28,7 @@ from etrade_flows.report.day import short_session
 from etrade_flows.runs.attempts import Ending
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.endings import describe
-from etrade_flows.runs.names import SIGN_IN, sign_in_run
+from etrade_flows.runs.names import SIGN_IN, sign_in_run, titled
 from etrade_flows.runs.once_a_day import as_message
 from etrade_flows.runs.tags import tag_run
 from etrade_tasks.clock import now
@@ -53,7 +53,9 @@ def artifact_key(credentials: str) -> str:
 # Not stored: a retried parent asks the person anew.
 @flow(name=SIGN_IN, flow_run_name=sign_in_run("{credentials}"), retries=0, persist_result=False)
 def sign_in(
-    credentials: str = DEFAULT_NAME, rerun: bool = False, keep_open_for: timedelta = timedelta(0)
+    credentials: Annotated[str, titled("E*TRADE Credentials block")] = DEFAULT_NAME,
+    rerun: Annotated[bool, titled("Then run again what failed for want of a sign-in")] = False,
+    keep_open_for: Annotated[timedelta, titled("Wait for somebody (PT12H is twelve hours)")] = timedelta(0),
 ) -> TokenSession:
     """Lets a person sign in at E*TRADE: press Resume in the run's menu, open the link, enter the verifier.
 

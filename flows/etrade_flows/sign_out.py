@@ -1,6 +1,6 @@
 """Signing out, for the terminal and as the flow `sign-out`: revoked at E*TRADE first, then forgotten here."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -13,7 +13,7 @@ from etrade_flows.news.telling import tell_failure, tell_signed
 from etrade_flows.person.login import store, stored_credentials, without_token
 from etrade_flows.runs.attempts import Ending
 from etrade_flows.runs.best_effort import best_effort
-from etrade_flows.runs.names import SIGN_OUT, sign_out_run
+from etrade_flows.runs.names import SIGN_OUT, sign_out_run, titled
 from etrade_flows.runs.tags import tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
@@ -26,7 +26,9 @@ from etrade_tasks.sharing.record import Records
 
 # Not stored: a retried parent signs out whoever has signed in meanwhile.
 @flow(name=SIGN_OUT, flow_run_name=sign_out_run("{credentials}"), retries=0, persist_result=False)
-def sign_out(credentials: str = DEFAULT_NAME) -> State[Any]:
+def sign_out(
+    credentials: Annotated[str, titled("E*TRADE Credentials block")] = DEFAULT_NAME,
+) -> State[Any]:
     """Ends the E*TRADE session: the token is revoked at E*TRADE, and the block forgets it.
 
     The block keeps its consumer keys, so that `sign-in` opens the next session. A token that E*TRADE does not

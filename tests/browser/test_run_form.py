@@ -20,6 +20,7 @@ from etrade_flows import renew_access_token
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENT = "renew-access-token/on-demand"
 PARAMETERS = parameter_schema(renew_access_token).properties
+CREDENTIALS, FORCE, REQUIRED_FOR = (parameter["title"] for parameter in PARAMETERS.values())
 SUBMISSIONS = 3
 """How often a form is submitted at most: a busy server with SQLite can refuse one and say so."""
 
@@ -43,30 +44,31 @@ def deployment(stage: Any) -> str:
 def form(deployment: str, page: Page) -> Page:
     """The form, as the deployment fills it in."""
     page.goto(f"{deployment}/run")
-    expect(page.get_by_role("textbox", name="credentials")).to_be_visible()
+    expect(page.get_by_role("textbox", name=CREDENTIALS)).to_be_visible()
     return page
 
 
 def test_form_explains_each_parameter(form: Page) -> None:
-    """Each parameter has under its name what the flow's docstring says of it."""
-    for parameter in PARAMETERS.values():
+    """Each parameter has a title in words, and under it what the flow's docstring says of it."""
+    for name, parameter in PARAMETERS.items():
+        assert name != parameter["title"]
         words = " ".join(parameter["description"].split())
         expect(form.get_by_text(words, exact=True)).to_be_visible()
 
 
 def test_form_shows_what_a_run_will_use(form: Page) -> None:
     """The form is filled in with what the deployment says."""
-    expect(form.get_by_role("textbox", name="credentials")).to_have_value("etrade")
-    expect(form.get_by_role("switch", name="force (Optional)")).not_to_be_checked()
-    expect(form.get_by_role("textbox", name="required_for")).to_have_value("PT0S")
+    expect(form.get_by_role("textbox", name=CREDENTIALS)).to_have_value("etrade")
+    expect(form.get_by_role("switch", name=f"{FORCE} (Optional)")).not_to_be_checked()
+    expect(form.get_by_role("textbox", name=REQUIRED_FOR)).to_have_value("PT0S")
 
 
 def test_submitted_form_is_the_run(stage: Any, form: Page) -> None:
     """Submitting the form makes one run, with the parameters that were typed in and no others."""
     form.get_by_role("textbox", name="Run Name").fill("by hand")
-    form.get_by_role("textbox", name="credentials").fill("second-account")
-    form.get_by_role("switch", name="force (Optional)").click()
-    form.get_by_role("textbox", name="required_for").fill("PT2H")
+    form.get_by_role("textbox", name=CREDENTIALS).fill("second-account")
+    form.get_by_role("switch", name=f"{FORCE} (Optional)").click()
+    form.get_by_role("textbox", name=REQUIRED_FOR).fill("PT2H")
     submit(form)
     expect(form.get_by_text("by hand scheduled to start now")).to_be_visible()
     by_hand = FlowRunFilter.model_validate({"name": {"any_": ["by hand"]}})

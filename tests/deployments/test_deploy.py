@@ -28,8 +28,8 @@ RENEW = "/oauth/renew_access_token"
 NAMES = [
     "renew-access-token/hourly",
     "renew-access-token/on-demand",
-    "sign-in/on-demand",
-    "sign-out/on-demand",
+    "sign-in/sign-in",
+    "sign-out/sign-out",
     "nightly-positions/weeknights",
     "market-quotes/market-hours",
 ]

@@ -37,8 +37,8 @@ DEPLOYMENTS = {
 NAMES = [
     "renew-access-token/hourly",
     "renew-access-token/on-demand",
-    "sign-in/on-demand",
-    "sign-out/on-demand",
+    "sign-in/sign-in",
+    "sign-out/sign-out",
     "nightly-positions/weeknights",
     "market-quotes/market-hours",
 ]

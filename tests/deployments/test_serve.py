@@ -24,8 +24,8 @@ from prefect_etrade import ETradeCredentials
 SERVED = [
     "renew-access-token/hourly",
     "renew-access-token/on-demand",
-    "sign-in/on-demand",
-    "sign-out/on-demand",
+    "sign-in/sign-in",
+    "sign-out/sign-out",
 ]
 HOURLY = SERVED[0]
 RUNS = ("name", "description", "tags", "parameters", "enforce_parameter_schema")
@@ -144,7 +144,7 @@ def test_it_signs_in_while_it_renews(
     person: Any,
 ) -> None:
     """A sign-in waits in a process of its own: a renewal runs meanwhile, and the person's answer ends it."""
-    waiting = run_now("sign-in/on-demand", credentials=block)
+    waiting = run_now("sign-in/sign-in", credentials=block)
     wait_until(lambda: person.waits() is not None, seconds=90)
     assert end_state(run_now("renew-access-token/on-demand", credentials=block)).is_completed()
     person.answers()

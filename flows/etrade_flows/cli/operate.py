@@ -55,7 +55,7 @@ def serve(credentials: tuple[BlockName, ...] = ()) -> int:
 def alerts(
     *,
     notify: str,
-    sign_in_deployment: str = "sign-in/on-demand",
+    sign_in_deployment: str = "sign-in/sign-in",
     keep_open_for: timedelta = KEEP_OPEN_FOR,
     rerun: bool = False,
     test: bool = False,

@@ -323,7 +323,7 @@ def test_without_a_sign_in_deployment_the_rest_is_installed(
     """Where there is no flow `sign-in`, the command says what it left out."""
     assert 0 == install("--notify", notify)
     *_, last = capsys.readouterr().out.splitlines()
-    assert "left out   E*TRADE: start the sign-in (no deployment sign-in/on-demand)" == last
+    assert "left out   E*TRADE: start the sign-in (no deployment sign-in/sign-in)" == last
 
 
 @pytest.mark.parametrize("block", ["custom-webhook/nobody", "nothing"])
