@@ -1,11 +1,14 @@
 """The task `load-credentials`."""
 
+from contextlib import suppress
+from difflib import get_close_matches
+from http import HTTPStatus
 from typing import cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import ValidationError
 
 from etrade_tasks.credentials import (
@@ -37,14 +40,39 @@ def load_credentials(name: str) -> ETradeCredentials:
             "There is no block %r; the credentials of the ETRADE_* environment variables are used.", name
         )
         return credentials
-    raise CredentialsNotFound(
-        f"No E*TRADE credentials named {name!r}. Searched: the Prefect block "
+    raise credentials_not_found(name)
+
+
+def credentials_not_found(name: str) -> CredentialsNotFound:
+    """What to say of a name that nothing goes by: the places searched, and the names that are near."""
+    near = " or ".join(repr(one) for one in near_names(name))
+    meant = f"Did you mean {near}? " if near else ""
+    return CredentialsNotFound(
+        f"No E*TRADE credentials named {name!r}. {meant}Searched: the Prefect block "
         f"{ETradeCredentials.get_block_type_slug()}/{name}; the environment variables "
         f"{', '.join(ENVIRONMENT_VARIABLES)}.",
-        advice=f"run `etrade-session login --credentials {name}`, which makes the block and signs in; or "
+        advice=(f"give the right name ({near}); or " if near else "")
+        + f"run `etrade-session login --credentials {name}`, which makes the block and signs in; or "
         "create it in the Prefect UI (Blocks > + > E*TRADE Credentials), or set the ETRADE_* variables.",
         credentials=name,
     )
+
+
+def near_names(name: str) -> list[str]:
+    """The names of blocks that a mistyped name may have meant, the likeliest first."""
+    return get_close_matches(name, block_names())
+
+
+def block_names() -> list[str]:
+    """The names of all credentials blocks, sorted."""
+    with get_client(sync_client=True) as client:
+        try:
+            documents = client.read_block_documents_by_type(ETradeCredentials.get_block_type_slug())
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            return []  # a server that has never seen such a block does not know its type either
+        return sorted(each.name for each in documents if each.name is not None and not each.is_anonymous)
 
 
 def load_block(name: str) -> ETradeCredentials | None:
@@ -85,6 +113,17 @@ def current_credentials(name: str) -> ETradeCredentials | None:
     except ValidationError as error:
         refused = unusable_block(name, error)
     raise refused
+
+
+def require_known(name: str) -> None:
+    """See that something goes by that name, before a run is made for it.
+
+    Raises:
+        CredentialsNotFound: Nothing does.
+    """
+    with suppress(CredentialsInvalid):  # which the run reports
+        if current_credentials(name) is None:
+            raise credentials_not_found(name)
 
 
 def unusable_block(name: str, error: ValidationError) -> CredentialsInvalid:

@@ -340,6 +340,24 @@ def test_unknown_name_lists_what_was_searched(prefect_server: None) -> None:
         renew_access_token("nobody")
 
 
+def test_unknown_name_is_not_reported_on(prefect_server: None) -> None:
+    """A name that was mistyped leaves no report among those of the accounts."""
+    with pytest.raises(CredentialsNotFound):
+        renew_access_token("mistyped")
+    assert Artifact.get("etrade-session-mistyped") is None
+
+
+def test_block_that_is_gone_is_reported_on(block: str) -> None:
+    """Where a report on an account exists already, it says that the block is gone."""
+    renew_access_token(block)
+    ETradeCredentials.delete(block)
+    with pytest.raises(CredentialsNotFound):
+        renew_access_token(block)
+    assert "No E*TRADE credentials named" in Artifact.get(f"etrade-session-{block}").data.replace(
+        "&#42;", "*"
+    )
+
+
 def record_of(credentials: ETradeCredentials) -> Path:
     return Path(get_current_settings().results.local_storage_path) / record_key(credentials)
 

@@ -47,6 +47,13 @@ def test_nothing_found_lists_every_place_searched(prefect_server: None) -> None:
     assert "Blocks" in missing.value.advice
 
 
+def test_mistyped_name_is_answered_with_those_that_are_near(block: str) -> None:
+    """Where a block has nearly that name, the error asks whether it was meant, and advises it first."""
+    with pytest.raises(CredentialsNotFound, match=f"Did you mean '{block}'") as missing:
+        load_credentials.fn(f"{block[:-2]}{block[:-3:-1]}x")
+    assert missing.value.advice.startswith(f"give the right name ('{block}'")
+
+
 def test_block_that_does_not_fit_is_named_by_field(block: str) -> None:
     """A stored block with a broken field is refused by the field's name, without its value."""
     with get_client(sync_client=True) as client:

@@ -18,7 +18,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter, validators
 
 from etrade_flows.cli import doctor, operate, status
-from etrade_flows.cli.login import register
+from etrade_flows.cli.login import BlockName, register
 from etrade_flows.cli.output import (
     ExitCode,
     plain_console,
@@ -28,6 +28,7 @@ from etrade_flows.cli.output import (
     tell,
     tell_next,
     tell_of_temporary_server,
+    waiting,
 )
 from etrade_flows.renew_access_token import renew_access_token
 from etrade_flows.runs.server import (
@@ -37,6 +38,7 @@ from etrade_flows.runs.server import (
 )
 from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.load_credentials import require_known
 
 SIMULATOR_PORT = 8765
 """Where the simulator listens by default."""
@@ -53,6 +55,7 @@ register(app)
 doctor.register(app)
 status.register(app)
 operate.register(app)
+app.register_install_completion_command(help="Install completion of commands and options for this shell.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @app.command
 def renew(
+    credentials: BlockName = DEFAULT_NAME,
     *,
-    credentials: str = DEFAULT_NAME,
     force: bool = False,
     required_for: timedelta = timedelta(0),
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -94,7 +97,9 @@ def renew(
     try:
         with prefect_reached():
             require_result_storage()
-            session = renew_access_token(credentials, force=force, required_for=required_for)
+            require_known(credentials)
+            with waiting("Renewing the session; it can take a minute while E*TRADE is not well", as_json):
+                session = renew_access_token(credentials, force=force, required_for=required_for)
     except ETradeError as error:
         report_error(error, as_json=as_json)
         return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED

@@ -30,8 +30,8 @@ def register(app: App) -> None:
 
 
 def doctor(
-    *,
     credentials: BlockName = DEFAULT_NAME,
+    *,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Check everything that a renewal needs, and say what to fix. The report is safe to show in public.

@@ -19,6 +19,7 @@ from cyclopts import App, Parameter
 
 from etrade_flows.cli.output import (
     ExitCode,
+    plain_console,
     quiet_console_logs,
     report_error,
     report_session,
@@ -46,11 +47,12 @@ from etrade_tasks.errors import (
     SignInRequired,
     VerifierRefused,
 )
-from etrade_tasks.load_credentials import load_block
+from etrade_tasks.load_credentials import load_block, near_names
 from etrade_tasks.oauth.addresses import Environment
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys
 from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import TokenSession, eastern_date
+from etrade_tasks.words import eastern_words
 
 
 def _block_name(_: type, value: str) -> None:
@@ -75,8 +77,8 @@ def register(app: App) -> None:
 
 
 def login(
-    *,
     credentials: BlockName = DEFAULT_NAME,
+    *,
     environment: Environment | None = None,
     browser: bool = True,
     oauth_url: str | None = None,
@@ -113,6 +115,8 @@ def login(
         given = {"environment": environment, "oauth_url": oauth_url, "api_url": api_url}
         existing = stored = _existing(credentials, given)
         if stored is None:
+            if near := near_names(credentials):
+                _tell(f"There is no block {credentials!r} yet. Did you mean {' or '.join(map(repr, near))}?")
             stored = _new(credentials, given)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
@@ -128,7 +132,7 @@ def login(
     return _exit_code(credentials, act)
 
 
-def logout(*, credentials: BlockName = DEFAULT_NAME) -> int:
+def logout(credentials: BlockName = DEFAULT_NAME) -> int:
     """Revoke the access token at E*TRADE, then forget it; the consumer keys stay.
 
     Parameters
@@ -156,6 +160,9 @@ def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
         return ExitCode.SIGN_IN_REQUIRED if person_needed else ExitCode.FAILED
     if session is not None:
         report_session(name, session)
+        until = session.expires_at
+        local = f"{until.astimezone():%H:%M %Z}"
+        plain_console().print(f"Signed in until midnight, {eastern_words(until)} ({local}).", soft_wrap=True)
     return ExitCode.ACTIVE
 
 

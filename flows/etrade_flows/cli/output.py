@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from enum import IntEnum
 from typing import Any
 
@@ -66,6 +67,12 @@ def tell(*parts: str | tuple[str, str]) -> None:
 def tell_next(advice: str) -> None:
     """Print on standard error what a person does next."""
     tell(("Next: ", "bold"), visible(advice))
+
+
+def waiting(words: str, as_json: bool = False) -> AbstractContextManager[object]:
+    """A spinner beside these words while the `with` block lasts, where a person looks at standard error."""
+    console = plain_console(stderr=True)
+    return nullcontext() if as_json or not console.is_terminal else console.status(words)
 
 
 def report_session(credentials: str, session: TokenSession, *, as_json: bool = False) -> None:

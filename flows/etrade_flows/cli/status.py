@@ -30,8 +30,8 @@ def register(app: App) -> None:
 
 
 def status(
-    *,
     credentials: str | None = None,
+    *,
     check: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:

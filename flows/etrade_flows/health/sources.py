@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from http import HTTPStatus
-
-from prefect.client.orchestration import get_client
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from etrade_flows.access.renewal import renew_loaded
@@ -16,6 +11,7 @@ from etrade_flows.health.judgement import SessionFacts
 from etrade_flows.runs.server import RETRIES, prefect_reached
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import CredentialsNotFound, ETradeError, PrefectUnavailable, SignInRequired
+from etrade_tasks.load_credentials import block_names
 from etrade_tasks.session import TokenSession
 
 
@@ -31,7 +27,7 @@ def session_facts(credentials: str | None, *, check: bool = False) -> tuple[Sess
         PrefectUnavailable: The Prefect server does not answer as it should.
     """
     with prefect_reached(), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
-        names = [credentials] if credentials else sorted(_blocks()) or [DEFAULT_NAME]
+        names = [credentials] if credentials else block_names() or [DEFAULT_NAME]
         try:
             return tuple(_facts(name, check=check) for name in names)
         except SkipCheck as missing:  # the server has gone since it answered
@@ -67,15 +63,3 @@ def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
         return renew_loaded(name, loaded, force=True)
     except ETradeError as error:
         return error
-
-
-def _blocks() -> Iterator[str]:
-    """The names of all credentials blocks."""
-    with get_client(sync_client=True) as client:
-        try:
-            documents = client.read_block_documents_by_type(ETradeCredentials.get_block_type_slug())
-        except PrefectHTTPStatusError as error:
-            if error.response.status_code != HTTPStatus.NOT_FOUND:
-                raise
-            return  # a server that has never seen such a block does not know its type either
-        yield from (each.name for each in documents if each.name is not None and not each.is_anonymous)

@@ -27,7 +27,7 @@ from etrade_tasks.errors import (
     VerifierRefused,
 )
 from etrade_tasks.inputs import named_problems
-from etrade_tasks.load_credentials import load_block
+from etrade_tasks.load_credentials import load_block, near_names
 from etrade_tasks.oauth.addresses import Environment
 from etrade_tasks.oauth.authorization import (
     AccessToken,
@@ -177,8 +177,10 @@ def stored_credentials(name: str) -> ETradeCredentials:
     """
     if block := load_block(name):
         return block
+    near = " or ".join(map(repr, near_names(name)))
     raise CredentialsNotFound(
-        f"There is no block {ETradeCredentials.get_block_type_slug()}/{name}.",
+        f"There is no block {ETradeCredentials.get_block_type_slug()}/{name}."
+        + (f" Did you mean {near}?" if near else ""),
         advice=f"run `etrade-session login --credentials {name}`, which creates it, or create it in the "
         "Prefect UI (Blocks > + > E*TRADE Credentials).",
     )

@@ -21,7 +21,7 @@ from etrade_flows.runs.endings import describe
 from etrade_flows.runs.history import days_attempts
 from etrade_flows.runs.tags import current_run
 from etrade_tasks.clock import now
-from etrade_tasks.errors import ETradeError
+from etrade_tasks.errors import CredentialsNotFound, ETradeError
 from etrade_tasks.key_age import key_warning
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.record import Records
@@ -66,6 +66,8 @@ def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -
         attempts.insert(0, _this_attempt(outcome, moment, moment - ending.began_at))
     day = session_day(loaded, moment, attempts, outcome if isinstance(outcome, TokenSession) else None)
     reports = _reports(client)
+    if isinstance(outcome, CredentialsNotFound) and name not in reports:
+        return  # most likely mistyped: a report of that name would stay among those of the accounts
     account = Account.of(day, moment, reports[name].metadata_ if name in reports else None)
     if ending.is_reused and name in reports and reports[name].description == account.line:
         return

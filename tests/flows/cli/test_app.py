@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 
 from etrade_flows.cli import app as cli
 from etrade_simulator import Fault, Simulator
@@ -95,9 +97,19 @@ class TestRenew:
         simulator.plant(Fault(status=500), path=RENEW, times=10)
         assert 1 == run("renew", "--credentials", block)
 
-    def test_unknown_credentials_exit_1(self, prefect_server: None, run: Run) -> None:
-        """A name that nothing goes by exits with 1."""
-        assert 1 == run("renew", "--credentials", "nobody")
+    def test_unknown_credentials_exit_1(
+        self, block: str, run: Run, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A name that nothing goes by exits with 1, names a block that is near, and no run is made for it."""
+        assert 1 == run("renew", f"{block}x")
+        assert f"Did you mean '{block}'" in " ".join(capsys.readouterr().err.split())
+        wanted = FlowRunFilter.model_validate({"name": {"any_": [f"renew {block}x"]}})
+        with get_client(sync_client=True) as client:
+            assert [] == client.read_flow_runs(flow_run_filter=wanted)
+
+    def test_name_may_stand_alone(self, simulator: Simulator, block: str, run: Run) -> None:
+        """The credentials' name is taken without its option, by each command that takes one."""
+        assert [0, 0] == [run("renew", block), run("status", block)]
 
 
 @pytest.mark.parametrize(
@@ -147,22 +159,28 @@ def test_help_keeps_its_stars(command: str, capsys: pytest.CaptureFixture[str], 
     assert documented.count("*") == shown.count("*")
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(shell: str) -> None:
+    """The script that `--install-completion` writes knows every command and the options of each."""
+    script = cli.app.generate_completion(prog_name="etrade-session", shell=shell)
+    commands = [name for name in cli.app if not name.startswith("-")]
+    assert [] == [word for word in (*commands, "required-for", "install-completion") if word not in script]
+
+
 def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str], run: Run) -> None:
     """The command tells the installed distribution's version."""
     assert 0 == run("--version")
     assert version("prefect-etrade") == capsys.readouterr().out.strip()
 
 
-def test_interrupt_exits_as_shells_expect(
-    prefect_server: None, monkeypatch: pytest.MonkeyPatch, run: Run
-) -> None:
+def test_interrupt_exits_as_shells_expect(block: str, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     """Ctrl+C ends a command with 130 and no traceback."""
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("etrade_flows.cli.app.renew_access_token", interrupted)
-    assert 130 == run("renew")
+    assert 130 == run("renew", block)
 
 
 @pytest.mark.parametrize("command", ["demo", "simulator"])

@@ -12,6 +12,7 @@ import termios
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
+from io import StringIO
 from typing import TextIO
 from urllib.parse import parse_qs, urlsplit
 
@@ -161,6 +162,22 @@ class TestLoginAtATerminal:
         assert "2027-06-16 00:00 US Eastern" in capsys.readouterr().out
         with stored_credentials(block).get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code
+
+    def test_end_says_until_when_one_is_signed_in(
+        self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
+    ) -> None:
+        """The last line says that one is signed in, and until when."""
+        run("login", block)
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith("Signed in until midnight, 2027-06-16 00:00 US Eastern (")
+
+    def test_name_that_is_nearly_a_blocks_is_asked_about(
+        self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
+    ) -> None:
+        """Before a new block is made, one of nearly that name is named."""
+        monkeypatch.setattr("sys.stdin", StringIO())
+        assert 1 == run("login", f"{block}x")
+        assert f"Did you mean '{block}'" in " ".join(capsys.readouterr().err.split())
 
     def test_address_is_printed_and_time_counts_down(
         self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run

@@ -115,3 +115,17 @@ def test_demo_fits(width: int) -> None:
     assert "401, the token is inactive now" in told.partition("What")[0]
     assert f"What is so. Next: {sign_in_advice('demo')}" in told
     assert re.search(r"make up.*etrade-session login", told)
+
+
+WAIT = """
+from etrade_flows.cli.output import waiting
+
+with waiting("Renewing", as_json={}):
+    pass
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_waiting_is_seen_at_a_terminal(as_json: bool, screen: Screen) -> None:
+    """While a command waits, a person sees what for; with --json nothing is shown."""
+    assert (not as_json) == ("Renewing" in "".join(screen(80, "-c", WAIT.format(as_json))))
