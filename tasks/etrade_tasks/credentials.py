@@ -362,6 +362,18 @@ def credentials_from_environment() -> ETradeCredentials | None:
     raise CredentialsInvalid(f"The environment's credentials are not usable: {problems}.")
 
 
+def environment_of(credentials: ETradeCredentials) -> dict[str, str]:
+    """The `ETRADE_*` variables that stand in for these credentials, secrets in the clear.
+
+    A program that is given them, as its environment, loads the same credentials. What is not known is left
+    out.
+    """
+    values = credentials.model_dump(
+        mode="json", include=set(_EnvironmentCredentials.model_fields), context={"include_secrets": True}
+    )
+    return {f"ETRADE_{name.upper()}": value for name, value in values.items() if value}
+
+
 def _encoded_parts(values: Mapping[str, Any]) -> list[str]:
     """Which parts of the token look as if they had been pasted without decoding them."""
     return [name for name in ("access_token", "access_token_secret") if is_percent_encoded(values.get(name))]

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, validators
 
-from etrade_flows.cli import doctor, operate, status
+from etrade_flows.cli import doctor, handing_on, operate, status
 from etrade_flows.cli.login import BlockName, register
 from etrade_flows.cli.output import (
     ExitCode,
@@ -55,6 +55,7 @@ register(app)
 doctor.register(app)
 status.register(app)
 operate.register(app)
+handing_on.register(app)
 app.register_install_completion_command(help="Install completion of commands and options for this shell.")
 
 
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code."""
     spare_this_machine_the_proxy()
     try:
-        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        given = handing_on.with_name_as_option(sys.argv[1:] if arguments is None else arguments)
+        code = app(given, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         code = ExitCode.USAGE
     except KeyboardInterrupt:

@@ -1,0 +1,119 @@
+"""The command `etrade-session exec`: another program runs with the session in its environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from types import FrameType
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from etrade_flows.cli.login import BlockName
+from etrade_flows.cli.output import ExitCode, quiet_console_logs, report_error, tell, tell_next
+from etrade_flows.renew_access_token import renew_access_token
+from etrade_flows.runs.server import prefect_reached, require_result_storage
+from etrade_tasks.credentials import (
+    DEFAULT_NAME,
+    ENVIRONMENT_VARIABLES,
+    ETradeCredentials,
+    environment_of,
+)
+from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.load_credentials import credentials_not_found, current_credentials, require_known
+
+NAME = "exec"
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def register(app: App) -> None:
+    """Add `exec` to the command."""
+    app.command(run_with_session, name=NAME)
+
+
+def with_name_as_option(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the name of `exec NAME -- COMMAND` as an option, since all else is the command's."""
+    match list(arguments):
+        case ["exec", name, "--", *command] if not name.startswith("-"):
+            return ["exec", "--credentials", name, "--", *command]
+        case others:
+            return others
+
+
+def run_with_session(
+    *command: Annotated[str, Parameter(name="COMMAND")],
+    credentials: BlockName = DEFAULT_NAME,
+    required_for: timedelta = timedelta(0),
+) -> int:
+    """Run another program with the renewed session in its ETRADE_* variables: exec NAME -- COMMAND.
+
+    Nothing is printed but errors, and the exit code is the program's. It and all that it starts can read its
+    environment, keys and token included; so can other programs of the same user.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments, after two dashes.
+    credentials
+        The name of the E*TRADE Credentials block; the name alone before the two dashes is the same.
+    required_for
+        How long the session must still last, as in 90m or 2h: if midnight US Eastern comes sooner, nothing is
+        run, and the command exits with 4.
+    """
+    quiet_console_logs()
+    if not command:
+        tell("There is no command to run.")
+        tell_next("give one after two dashes: etrade-session exec -- COMMAND")
+        return ExitCode.USAGE
+    if (program := shutil.which(command[0])) is None:
+        tell(f"There is no program {command[0]!r} to run.")
+        tell_next("correct its name, or the PATH.")
+        return ExitCode.FAILED
+    try:
+        session = _session(credentials, required_for)
+    except ETradeError as error:
+        report_error(error)
+        return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED
+    kept = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT_VARIABLES}
+    return _run([program, *command[1:]], kept | environment_of(session))
+
+
+def _session(name: str, required_for: timedelta) -> ETradeCredentials:
+    """The credentials after a renewal.
+
+    Raises:
+        ETradeError: What the flow `renew-access-token` raises.
+    """
+    with prefect_reached():
+        require_result_storage()
+        require_known(name)
+        renew_access_token(name, required_for=required_for)
+        found = current_credentials(name)
+    if found is None:  # deleted since
+        raise credentials_not_found(name)
+    return found
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """What the program exits with, as a shell tells it; signals to this process are passed on to it."""
+    with subprocess.Popen(command, env=environment) as process:  # noqa: S603  # what the user asked for
+
+        def pass_on(number: int, _: FrameType | None) -> None:
+            process.send_signal(number)
+
+        def leave_to_the_terminal(_: int, __: FrameType | None) -> None:
+            """Ctrl+C reaches the program from the terminal itself."""
+
+        handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]]
+        handlers = dict.fromkeys(_PASSED_ON, pass_on)
+        handlers[signal.SIGINT] = leave_to_the_terminal if sys.stdin.isatty() else pass_on
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        code = process.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code

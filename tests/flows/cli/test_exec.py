@@ -1,0 +1,116 @@
+"""The command `etrade-session exec`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prefect.settings import get_current_settings
+
+from etrade_flows.cli.handing_on import with_name_as_option
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials
+from etrade_tasks.credentials import ENVIRONMENT_VARIABLES, credentials_from_environment, environment_of
+
+Run = Callable[..., int]
+
+SHOW = "import json, os; print(json.dumps({n: v for n, v in os.environ.items() if n.startswith('ETRADE_')}))"
+
+
+def test_variables_stand_for_the_same_credentials(
+    credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a program is given loads as the credentials that it was made from."""
+    for name, value in environment_of(credentials).items():
+        monkeypatch.setenv(name, value)
+    assert credentials == credentials_from_environment()
+
+
+@pytest.mark.usefixtures("quick_flows")
+@pytest.mark.essential
+def test_program_has_the_renewed_session(
+    simulator: Simulator,
+    block: str,
+    credentials: ETradeCredentials,
+    run: Run,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The token is renewed first; the program alone prints, and its variables are the block's alone."""
+    assert 0 == run("exec", "--credentials", block, "--", sys.executable, "-c", SHOW)
+    out, err = capfd.readouterr()
+    assert (environment_of(credentials), "") == (json.loads(out), err)
+    assert 1 == len(simulator.calls("/oauth/renew_access_token"))
+    assert set() == set(os.environ) & set(ENVIRONMENT_VARIABLES)
+
+
+@pytest.mark.usefixtures("quick_flows", "simulator")
+def test_exit_code_is_the_programs(block: str, run: Run) -> None:
+    """The program's exit code is passed on, and its options are its own; the name may stand alone."""
+    program = "import sys; sys.exit(7 if sys.argv[1:] == ['--credentials', 'x'] else 1)"
+    assert 7 == run("exec", block, "--", sys.executable, "-c", program, "--credentials", "x")
+
+
+@pytest.mark.usefixtures("quick_flows")
+def test_nothing_runs_without_a_session(
+    simulator: Simulator, block: str, run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Past midnight the command exits with 4 and says what to do, and the program is not run."""
+    simulator.advance(timedelta(hours=12))
+    assert 4 == run("exec", block, "--", "touch", str(tmp_path / "ran"))
+    assert "Next: sign in at E*TRADE" in capfd.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("command", "code"), [([], 2), (["no-such-program"], 1)])
+def test_program_that_cannot_run_is_told_before_any_call(
+    command: list[str], code: int, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a program, or with one that does not exist, nothing is renewed and the remedy is named."""
+    assert code == run("exec", "--", *command)
+    assert "Next: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (["exec", "main", "--", "x", "--", "y"], ["exec", "--credentials", "main", "--", "x", "--", "y"]),
+        (["exec", "--", "x", "main"], ["exec", "--", "x", "main"]),
+        (["exec", "--help"], ["exec", "--help"]),
+        (["renew", "main"], ["renew", "main"]),
+    ],
+)
+def test_name_before_the_dashes_is_the_credentials(given: list[str], taken: list[str]) -> None:
+    """Only what stands between `exec` and the two dashes is taken for a name."""
+    assert taken == with_name_as_option(given)
+
+
+@pytest.mark.starts_programs
+@pytest.mark.usefixtures("prefect_server")
+def test_signals_reach_the_program(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+    """A signal to the command ends the program it runs, and the command exits as the program did."""
+    program = (
+        "import signal, sys, time, pathlib\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
+        "time.sleep(60)\n"
+    )
+    with Simulator() as simulator:
+        block = ETradeCredentials.model_validate(simulator.credentials(simulator.sign_in("live")))
+        block.save("exec-signals", overwrite=True)
+        with subprocess.Popen(
+            [
+                *(sys.executable, "-m", "etrade_flows.cli.app", "exec", "exec-signals", "--"),
+                *(sys.executable, "-c", program, str(tmp_path / "ready")),
+            ],
+            env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url},
+        ) as process:
+            wait_until((tmp_path / "ready").exists, seconds=90)
+            process.send_signal(signal.SIGTERM)
+            assert 9 == process.wait(timeout=60)
