@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,8 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Scheduled
+from prefect.client.schemas.objects import State
 
 from etrade_flows.cli.app import app
 from etrade_simulator import Simulator
@@ -84,21 +80,6 @@ def snippet(section: str) -> str:
     return code
 
 
-def run(code: str, folder: Path, environment: dict[str, str]) -> str:
-    (folder / "pipeline.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "pipeline.py"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stderr
-    return done.stdout
-
-
 ALONE = {
     "first": (0, "print(my_pipeline(return_state=True).type)", "COMPLETED"),
     "flow": (1, "print(balances())", "AccountListResponse"),
@@ -114,52 +95,41 @@ ALONE = {
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_snippets_run_alone(name: str, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_snippets_run_alone(name: str, shell: Any) -> None:
     """Each snippet, copied alone into an empty file, runs."""
     where, call, wanted = ALONE[name]
     code = snippet(where) if isinstance(where, str) else snippets(README)[where]
     (code,) = lasting_until_midnight([code])
-    assert wanted in run(f"{code}\n{call}\n", tmp_path, environment)
+    assert wanted in shell.run(f"{code}\n{call}\n")
 
 
-def test_snippets_run_where_they_are_served(
-    tmp_path: Path, environment: dict[str, str], wait_until: Callable[..., None]
-) -> None:
+def test_snippets_run_where_they_are_served(shell: Any, ends: Callable[..., list[State]]) -> None:
     """Each flow of the README, and the context manager in one, completes where one script serves them all."""
     first, flow, client = lasting_until_midnight(snippets(README))
     async_flow, quotes = snippet("In an async flow"), snippet("When a pipeline runs every few minutes")
     in_a_flow = "@flow\ndef accounts():\n" + textwrap.indent(client, "    ") + "    return accounts\n"
-    (tmp_path / "pipeline.py").write_text(f"{first}\n{flow}\n{async_flow}\n{quotes}\n{in_a_flow}\n{SERVED}")
+    (shell.folder / "pipeline.py").write_text(
+        f"{first}\n{flow}\n{async_flow}\n{quotes}\n{in_a_flow}\n{SERVED}"
+    )
     flows = ["my_pipeline", "balances", "async_balances", "quotes", "accounts"]
-    deployments = [f"{name.replace('_', '-')}/served" for name in flows]
-    with running(["pipeline.py", *flows], tmp_path, environment):
-        wait_until(lambda: all(map(is_deployed, deployments)), seconds=60)
-        with get_client(sync_client=True) as prefect:
-            found = [prefect.read_deployment_by_name(name).id for name in deployments]
-            runs = [prefect.create_flow_run_from_deployment(each, state=Scheduled()).id for each in found]
-            wait_until(lambda: all(prefect.read_flow_run(run).state.is_final() for run in runs), seconds=120)
-            ends = [prefect.read_flow_run(run).state for run in runs]
-    assert ["Completed"] * 5 == [end.name for end in ends], [end.message for end in ends]
+    with shell.running("pipeline.py", *flows):
+        states = ends(*(f"{name.replace('_', '-')}/served" for name in flows))
+    assert ["Completed"] * 5 == [state.name for state in states], [state.message for state in states]
 
 
-def test_renewal_in_a_process_pool(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_renewal_in_a_process_pool(shell: Any) -> None:
     """A task that Prefect runs in another process renews, and calls E*TRADE there."""
-    said = run(IN_A_POOL, tmp_path, environment)
-    assert "AccountListResponse" in said
+    assert "AccountListResponse" in shell.run(IN_A_POOL)
 
 
-def test_testing_guide_passes_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_testing_guide_passes_as_written(shell: Any) -> None:
     """The test that the guide shows passes in a user's own test run."""
     (code,) = snippets((ROOT / "docs" / "testing.md").read_text())
-    (tmp_path / "test_pipeline.py").write_text(code)
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert "1 passed" in done.stdout, done.stdout
+    (shell.folder / "test_pipeline.py").write_text(code)
+    assert "1 passed" in shell.python("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("shell")
 def test_signing_in_as_code_works_as_written(simulator: Simulator) -> None:
     """The guide's own sign-in opens a session, given what E*TRADE shows to the person."""
     (code,) = snippets((ROOT / "docs" / "signing-in.md").read_text())
@@ -174,22 +144,18 @@ def test_signing_in_as_code_works_as_written(simulator: Simulator) -> None:
     assert not scope["session"].reused
 
 
-def test_run_deployment_works_from_elsewhere(
-    tmp_path: Path, environment: dict[str, str], wait_until: object
-) -> None:
+def test_run_deployment_works_from_elsewhere(shell: Any, deployed: Callable[..., None]) -> None:
     """A repository without the package renews through the deployment, served by the one process."""
     code = snippet("From a repository without this package")
-    with running(["-m", "etrade_flows.cli.app", "serve"], tmp_path, environment):
-        wait_until(lambda: is_deployed("renew-access-token/on-demand"), seconds=60)
+    with shell.running("-m", "etrade_flows.cli.app", "serve"):
+        deployed("renew-access-token/on-demand")
         hidden = "import sys; sys.modules.update(prefect_etrade=None, etrade_flows=None)\n"
-        said = run(f"{hidden}{code}\nprint(run.state.type.value, run.tags)\n", tmp_path, environment)
+        said = shell.run(f"{hidden}{code}\nprint(run.state.type.value, run.tags)\n")
     assert said.startswith("COMPLETED")
     assert {"outcome:renewed", "outcome:reused"} & set(re.findall(r"'(.+?)'", said))
 
 
-def test_run_deployment_without_a_worker_says_what_to_look_at(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_run_deployment_without_a_worker_says_what_to_look_at(shell: Any) -> None:
     """Where no worker runs the snippet gives up in time, and names the command that starts one."""
     code = snippet("From a repository without this package")
     assert "timeout=600" in code
@@ -199,35 +165,11 @@ def test_run_deployment_without_a_worker_says_what_to_look_at(
         client.create_work_pool(WorkPoolCreate(name="without-a-worker", type="process"), overwrite=True)
         flow = client.create_flow(renew_access_token)
         deployment = client.create_deployment(flow, "on-demand", work_pool_name="without-a-worker")
-        said = run(f"try:\n{soon}\nexcept RuntimeError as error:\n    print(error)\n", tmp_path, environment)
+        said = shell.run(f"try:\n{soon}\nexcept RuntimeError as error:\n    print(error)\n")
         client.delete_deployment(deployment)
         client.delete_work_pool("without-a-worker")
     assert "The renewal is still " in said
     assert "prefect worker start --pool etrade" in said
-
-
-@contextmanager
-def running(arguments: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A Python process that is ended after the `with` block."""
-    command = [sys.executable, *arguments]
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
-    ):
-        try:
-            yield
-        finally:
-            process.terminate()
-
-
-def is_deployed(name: str) -> bool:
-    """Whether the server knows a deployment of this name."""
-    with get_client(sync_client=True) as client:
-        try:
-            client.read_deployment_by_name(name)
-        except ObjectNotFound:
-            return False
-    return True
 
 
 @every_page
