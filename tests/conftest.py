@@ -121,6 +121,23 @@ def prefect_server(harness: Callable[[], AbstractContextManager[None]]) -> Itera
         yield
 
 
+@pytest.fixture(autouse=True)
+def events_are_kept(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Prefect's events are made and not sent, since half of a server's work is to store them.
+
+    In tests marked `events` they are sent; by them alone the server knows of task runs.
+    """
+    if "prefect_server" not in request.fixturenames or request.node.get_closest_marker("events"):
+        yield
+        return
+    from prefect.events.clients import NullEventsClient
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.set_client_override(NullEventsClient)
+    yield
+    EventsWorker.set_client_override(None)
+
+
 @pytest.fixture
 def quick_flows(prefect_server: None) -> Iterator[None]:
     """Sync flows that end without the second which their heartbeat thread takes to be joined."""
@@ -162,6 +179,8 @@ SLOW = frozenset({"browser", "cluster", "deployments", "promise", "secrets"})
 """The folders whose tests start programs, and take the longest."""
 REAL_TIME = frozenset({"cluster", "deployments", "docs"})
 """The folders whose tests start programs that ask the simulator."""
+EVENTS = frozenset({"browser", "deployments", "news", "pipelines", "secrets"})
+"""The folders whose tests look at events or task runs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -176,6 +195,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("thorough")
         if not REAL_TIME.isdisjoint(item.path.parts):
             item.add_marker("real_time")
+        if not EVENTS.isdisjoint(item.path.parts) or "database" in item.fixturenames:  # type: ignore[attr-defined]
+            item.add_marker("events")
     items.sort(key=lambda item: (SLOW.isdisjoint(item.path.parts), "promise" not in item.path.parts))
 
 
@@ -210,32 +231,43 @@ def credentials(simulator: Simulator, credentials_for: CredentialsFor) -> ETrade
     return credentials_for(simulator.sign_in("live"))
 
 
+@pytest.fixture(scope="session")
+def registered() -> Callable[[str], tuple[UUID, UUID]]:
+    """What ids a server has for the type of the credentials' block and its schema; asked for once."""
+
+    @cache
+    def register(server: str) -> tuple[UUID, UUID]:
+        from etrade_tasks import ETradeCredentials
+
+        ETradeCredentials.register_type_and_schema(_sync=True)
+        return ETradeCredentials._block_type_id, ETradeCredentials._block_schema_id
+
+    return register
+
+
 @pytest.fixture
-def block(prefect_server: None, credentials: ETradeCredentials, tmp_path: Path) -> str:
+def block(prefect_server: None, credentials: ETradeCredentials, registered: Any, tmp_path: Path) -> str:
     """The name of a saved credentials block whose token was just issued.
 
     It is handed to the server as it is: `save` would first register the block's type, as it does each time.
+    And Prefect is asked here where results are kept: on a busy machine that may take longer than a renewal
+    waits for it, which would then go on without a record.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import BlockDocumentCreate
     from prefect.settings import get_current_settings
 
+    from etrade_tasks.sharing.record import open_storage
+
     name = f"test-{tmp_path.name.replace('_', '-')}".lower()[:60]
-    kind, schema = _registered(get_current_settings().api.url)
+    kind, schema = registered(get_current_settings().api.url)
     data = credentials.model_dump(mode="json", context={"include_secrets": True}, exclude={"block_type_slug"})
     document = BlockDocumentCreate(name=name, data=data, block_type_id=kind, block_schema_id=schema)
     with get_client(sync_client=True) as client:
-        client.create_block_document(document)
+        credentials._block_document_id = client.create_block_document(document).id
+    credentials._block_document_name, credentials._is_anonymous = name, False
+    open_storage()
     return name
-
-
-@cache
-def _registered(server: str) -> tuple[UUID, UUID]:
-    """The ids that this server has given to the type of the credentials' block, and to its schema."""
-    from etrade_tasks import ETradeCredentials
-
-    ETradeCredentials.register_type_and_schema(_sync=True)
-    return ETradeCredentials._block_type_id, ETradeCredentials._block_schema_id
 
 
 @pytest.fixture

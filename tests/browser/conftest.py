@@ -129,13 +129,18 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def server_url(
-    chromium: str, tmp_path_factory: pytest.TempPathFactory, wait_until: Callable[..., None]
+    chromium: str,
+    prefect_server: None,
+    migrated: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    wait_until: Callable[..., None],
 ) -> Iterator[str]:
     """Where a server with an empty database answers; the test harness's own serves no UI."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
+    shutil.copy(migrated, folder / "prefect.db")
     url, log = f"http://127.0.0.1:{port}", folder / "log"
     variables = os.environ | {
         "PREFECT_HOME": str(folder),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -83,9 +84,11 @@ def processes_of(state: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A trial that is up."""
+def stage(prefect_server: None, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A trial that is up; its server finds an empty database, and need not make it."""
     stage = Stage(tmp_path_factory.mktemp("trial") / "state")
+    (stage.state / "prefect").mkdir(parents=True)
+    shutil.copy(migrated, stage.state / "prefect" / "prefect.db")
     done = stage.command("up")
     try:
         assert 0 == done.returncode, done.stderr

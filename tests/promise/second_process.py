@@ -11,6 +11,8 @@ from datetime import datetime
 from functools import cache
 from urllib.parse import parse_qs, urlsplit
 
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from etrade_flows import active_session, renew_access_token
@@ -66,5 +68,6 @@ def main() -> None:
 
 # Making one takes 50 ms, three times a renewal, and no call here needs it: all go by plain HTTP.
 ssl.create_default_context = cache(ssl.create_default_context)
+EventsWorker.set_client_override(NullEventsClient)
 with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
     main()

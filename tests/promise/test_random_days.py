@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -753,12 +751,8 @@ def second(quick_flows: None, quick_retries: None) -> Iterator[SecondProcess]:
 
 
 @pytest.mark.usefixtures("empty_memory")
-def test_every_door_says_what_e_trade_would_say(
-    second: SecondProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_door_says_what_e_trade_would_say(second: SecondProcess) -> None:
     """Through random days, in whatever order things happen, no door breaks one of the five rules."""
-    # Making one takes 50 ms, three times a renewal, and no call here needs it: all go by plain HTTP.
-    monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
     RandomDay.second, RandomDay.seen = second, 0
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
         run_state_machine_as_test(

@@ -37,6 +37,8 @@ from etrade_simulator import Fault, Simulator, SimulatorClock
 from etrade_tasks import ETradeError
 from etrade_tasks.clock import use_clock
 
+pytestmark = pytest.mark.essential
+
 NAME = "complete-day"
 RENEW, ACCOUNTS = "/oauth/renew_access_token", "/v1/accounts/list.json"
 ADDRESS = re.compile(r"http://\S*/e/t/etws/authorize\?\S+")
@@ -216,8 +218,9 @@ def faulty_renewals(day: Day, simulator: Simulator) -> None:
     echo = " ".join(value for values in day.canaries.found.values() for value in sorted(values))[:4000]
     for fault in (
         Fault(status=200, body=f"maintenance {echo}"),
-        Fault(status=401, body=f"oauth_problem=consumer_key_rejected {echo}"),
+        Fault(status=401, body=f"oauth_problem=consumer_key_rejected {echo}", headers={"X-Echo": echo}),
         Fault(status=500, body=f"<pre>{echo}</pre>"),
+        Fault(drop="mid-body"),
         Fault(status=401, body=f"oauth_problem=token_rejected&echo={echo}"),
     ):
         simulator.plant(fault, path=RENEW, times=9)
@@ -356,7 +359,8 @@ def test_every_command_said_something(day: Day) -> None:
 def test_database_holds_none(day: Day, database: Callable[[], str]) -> None:
     """Neither events, logs, states, artifacts, parameters, inputs nor blocks show a secret."""
     content = database()
-    for part in ("etrade.session.signed-in", f"etrade-sign-in-{NAME}", "etrade.session.key-lapsing"):
+    logged = "Attempt 7 to renew"
+    for part in ("etrade.session.signed-in", f"etrade-sign-in-{NAME}", "etrade.session.key-lapsing", logged):
         assert part in content
     if seen := day.canaries.seen_in(content):  # row by row the search takes a minute
         rows = re.split(r"^INSERT INTO ", content, flags=re.MULTILINE)

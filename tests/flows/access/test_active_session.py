@@ -33,6 +33,7 @@ def test_first_call_renews_and_the_next_remember(simulator: Simulator, block: st
     assert 1 == len(simulator.calls(RENEW))
 
 
+@pytest.mark.events
 def test_answer_from_memory_runs_no_task(simulator: Simulator, block: str) -> None:
     """An answer from memory makes no run in Prefect."""
 

@@ -241,8 +241,7 @@ def test_renewal_made_meanwhile_spares_another_attempt(
     assert 1 == renewals(simulator)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404])
-@pytest.mark.parametrize("door", DOORS, ids=["flow", "active_session"])
+@pytest.mark.parametrize(("status", "door"), [(401, renew_access_token), (404, active_session)])
 def test_bare_status_is_asked_once_more(
     simulator: Simulator, block: str, status: int, door: Callable[..., TokenSession]
 ) -> None:
@@ -345,8 +344,9 @@ def test_right_clock_is_not_blamed(
     assert [] == [each.getMessage() for each in caplog.records if "Set it by NTP" in each.getMessage()]
 
 
-@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "soon"])
-@pytest.mark.parametrize("status", [200, 401])
+@pytest.mark.parametrize(
+    ("date", "status"), [("Fri, 31 Dec 9999 23:59:59 GMT", 200), ("Thu, 01 Jan 1970 00:00:00 GMT", 401)]
+)
 def test_absurd_date_is_not_learned(simulator: Simulator, block: str, date: str, status: int) -> None:
     """An answer of another millennium dates no session and moves no clock."""
     bodies = {200: "Access Token has been renewed", 401: "oauth_problem=timestamp_refused"}

@@ -183,11 +183,10 @@ def record_file(block: str) -> Path:
     return Path(get_current_settings().results.local_storage_path) / key
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"metadata": {}, "result": "gone"}'])
-def test_corrupt_record_counts_as_none(block: str, content: str, told: Callable[..., Told]) -> None:
+def test_corrupt_record_counts_as_none(block: str, told: Callable[..., Told]) -> None:
     """A record that cannot be read is as good as none."""
     active_session(block)
-    record_file(block).write_text(content)
+    record_file(block).write_text('{"metadata": {}, "result": "gone"}')
     assert ("unknown", []) == (told()[1]["state"], told()[1]["renewals"])
 
 
@@ -322,7 +321,9 @@ class TestNames:
         code, said = told()
         assert (0, "etrade", "environment") == (code, said["credentials"], said["source"])
 
-    def test_server_that_knows_no_block_type(self, variables: None, told: Callable[..., Told]) -> None:
+    def test_server_that_knows_no_block_type(
+        self, variables: None, told: Callable[..., Told], registered: Any
+    ) -> None:
         """A server that has never seen a credentials block is one without blocks, not one that is down."""
         with get_client(sync_client=True) as client:
             slug = ETradeCredentials.get_block_type_slug()
@@ -331,6 +332,7 @@ class TestNames:
             active_session("etrade")
             code, said = told()
         finally:
+            registered.cache_clear()
             ETradeCredentials.register_type_and_schema(_sync=True)
         assert (0, "environment") == (code, said["source"])
 

@@ -85,7 +85,7 @@ class TestComplete:
         assert stored_credentials(block).expires_at(simulator.now()) == session.expires_at
         assert abs(simulator.now() - stored_credentials(block).signed_in_at) < timedelta(minutes=1)
 
-    @pytest.mark.parametrize("behind", [timedelta(minutes=3), timedelta(hours=1), timedelta(hours=-5)])
+    @pytest.mark.parametrize("behind", [timedelta(hours=1), timedelta(hours=-5)])
     def test_wrong_clock_costs_no_verifier(self, simulator: Simulator, block: str, behind: timedelta) -> None:
         """A sign-in just after midnight opens the new day's session, whatever this machine's clock says."""
         simulator.advance(timedelta(hours=12, minutes=1))

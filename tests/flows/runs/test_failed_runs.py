@@ -18,7 +18,7 @@ from etrade_flows import renew_access_token, sign_in, sign_out
 from etrade_simulator import Fault, Simulator
 from etrade_tasks.errors import ConfigurationRefused
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+pytestmark = [pytest.mark.usefixtures("quick_flows", "quick_retries"), pytest.mark.events]
 
 SECONDS = 30
 """How long an event may take until it can be read; the server stores events every few seconds."""
