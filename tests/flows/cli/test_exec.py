@@ -33,6 +33,12 @@ def test_variables_stand_for_the_same_credentials(
     assert credentials == credentials_from_environment()
 
 
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the tests' own, which a program would be handed on as it is."""
+    monkeypatch.delenv("ETRADE_SIGN_IN_BY")
+
+
 @pytest.mark.usefixtures("quick_flows")
 @pytest.mark.essential
 def test_program_has_the_renewed_session(
