@@ -139,6 +139,25 @@ def test_later_version_s_fields_are_ignored(
     assert session == Records().read(credentials).session
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "{}",
+        "[]",
+        "no JSON at all",
+        '{"metadata": {}, "result": "gone"}',
+        '{"session": {"idle_at": 0}}',
+    ],
+)
+def test_damaged_record_counts_as_none(folder: Path, credentials: ETradeCredentials, content: str) -> None:
+    """Whatever stands in a record's file, what cannot be read answers nobody and stops nothing."""
+    (folder / record_key(credentials)).write_text(content)
+    records = Records()
+    assert (None, None) == (records.read(credentials).session, records.trouble)
+
+
 def test_old_records_are_removed(folder: Path, credentials: ETradeCredentials, session: TokenSession) -> None:
     """A new record takes away those of days ago, and nothing else that is kept there."""
     names = {"etrade-session-live-old.json": True, "etrade-session-live-new.json": False, "a-result": True}
