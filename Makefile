@@ -14,7 +14,7 @@ SIMULATOR_PORT ?= 8765
 
 # Each process runs whole files; on two cores three of them wait for each other least.
 PROCESSES ?= 3
-PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --durations 20 --durations-min 1
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 1
 
 .PHONY: demo test test-all up down deploy check bench lock clean help
 

@@ -114,7 +114,7 @@ def test_dead_or_stopped_holder_does_not_hold_up_the_next(
     """When the process that renews is killed or stopped in its call, another renews for all in time."""
     simulator.plant(Fault(delay=120), path=RENEW)
     holder = spawn(**meeting_place)
-    wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=60)
+    wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=180)
     holder.send_signal(end)
     waiters = [spawn(**meeting_place, ETRADE_DEADLINE="30") for _ in range(2)]
     said = sorted(waiter.communicate(timeout=120)[0].strip() for waiter in waiters)

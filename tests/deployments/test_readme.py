@@ -36,7 +36,7 @@ def test_the_spans_of_the_table_are_the_defaults() -> None:
     fields = RenewalSettings.model_fields
     shown = {name: ROWS[f"ETRADE_{name.upper()}"].strip("`") for name in fields}
     spans = {name: read(text) for name, text in shown.items() if text.startswith("PT")}
-    assert {"deadline", "expiring_before", "first_backoff", "reuse_window"} == set(spans)
+    assert {"deadline", "first_backoff", "reuse_window"} == set(spans)
     assert {name: fields[name].default for name in spans} == spans
 
 

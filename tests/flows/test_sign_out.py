@@ -42,7 +42,7 @@ def test_run_is_named_and_tagged(simulator: Simulator, block: str) -> None:
     state = sign_out(block, return_state=True)
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(state.state_details.flow_run_id)
-    assert (f"sign out {block}", {"etrade", "live", block}) == (run.name, set(run.tags))
+    assert (f"sign out {block}: signed out", {"etrade", "live", block}) == (run.name, set(run.tags))
 
 
 def test_block_keeps_all_but_the_token(

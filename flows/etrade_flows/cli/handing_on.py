@@ -28,7 +28,9 @@ from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.load_credentials import credentials_not_found, current_credentials, require_known
 
 NAME = "exec"
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# Windows has the first alone.
+_NAMES = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+_PASSED_ON = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 def register(app: App) -> None:

@@ -237,6 +237,7 @@ def test_malformed_block_names_the_field(block: str) -> None:
 
 def test_settings_are_read(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set is shown by the variables' names."""
+    monkeypatch.delenv("ETRADE_SIGN_IN_BY")
     assert Health.OK is check_settings(facts).verdict
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT30M")
     finding = check_settings(Facts("nobody"))
