@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ pytestmark = pytest.mark.usefixtures("quick_flows")
 
 
 @pytest.mark.essential
-def test_a_delay_that_the_condition_puts_is_the_one_that_is_waited() -> None:
+@pytest.mark.events
+def test_a_delay_that_the_condition_puts_is_the_one_that_is_waited(wait_until: Callable[..., None]) -> None:
     """Prefect asks whether to try again before it reads the task's delay, so the answer may set it."""
     runs: list[TaskRun] = []
 
@@ -33,11 +35,13 @@ def test_a_delay_that_the_condition_puts_is_the_one_that_is_waited() -> None:
 
     waits_for_it()
     assert 60 == fails_at_first.retry_delay_seconds
-    with get_client(sync_client=True) as client:
-        (again,) = [
-            state
-            for state in client.read_task_run_states(runs[0].id)
-            if state.state_details.scheduled_time is not None and state.name == "AwaitingRetry"
-        ]
+
+    def retries() -> list[State[Any]]:
+        with get_client(sync_client=True) as client:
+            states = client.read_task_run_states(runs[0].id)
+        return [state for state in states if state.name == "AwaitingRetry"]
+
+    wait_until(lambda: bool(retries()), seconds=60)  # the server hears of task runs later
+    (again,) = retries()
     waited = again.state_details.scheduled_time - again.timestamp
     assert waited.total_seconds() < 1
