@@ -60,14 +60,13 @@ def _is_told(ending: Ending) -> bool:
 
 def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -> None:
     name, outcome, loaded = ending.credentials, ending.outcome, ending.loaded
-    moment = now()
+    moment, reports = now(), _reports(client)
+    if isinstance(outcome, CredentialsNotFound) and name not in reports:
+        return  # most likely mistyped: a report of that name would stay among those of the accounts
     attempts = list(days_attempts(client, name, moment, but=run.id))
     if outcome is not None:
         attempts.insert(0, _this_attempt(outcome, moment, moment - ending.began_at))
     day = session_day(loaded, moment, attempts, outcome if isinstance(outcome, TokenSession) else None)
-    reports = _reports(client)
-    if isinstance(outcome, CredentialsNotFound) and name not in reports:
-        return  # most likely mistyped: a report of that name would stay among those of the accounts
     account = Account.of(day, moment, reports[name].metadata_ if name in reports else None)
     if ending.is_reused and name in reports and reports[name].description == account.line:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 900, 264
@@ -25,6 +25,19 @@ NARROW = (
 
 Label = tuple[float, str, bool]
 """Where it points to, its words, and whether a narrow place has it too."""
+
+
+def canvas(height: int, title: str, described: str, inside: Iterable[str]) -> str:
+    """The whole picture: its words for those who cannot see it, a light card, and what is drawn on that."""
+    around = (
+        tag("style", NARROW),
+        tag("title", title),
+        tag("desc", escape(described)),
+        box(1, 1, WIDTH - 2, height - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5),
+    )
+    size = {"width": WIDTH, "height": height, "viewBox": f"0 0 {WIDTH} {height}"}
+    svg = "http://www.w3.org/2000/svg"
+    return tag("svg", *around, *inside, xmlns=svg, **size, role="img", font_family=FONT, fill=INK)
 
 
 def text_at(text: str, size: float, x: float, y: float, **style: object) -> str:

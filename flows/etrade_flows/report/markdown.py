@@ -70,7 +70,6 @@ def render_report(
         ValueError: A datetime is naive.
     """
     stands = standing(day, now)
-    picture = base64.b64encode(draw_timeline(day, now).encode()).decode()
     parts = [
         f"## {_headline(stands, now)}",
         f"**{escape(name)}** on {date_words(now)} at {clock(now)} US Eastern",
@@ -79,7 +78,7 @@ def render_report(
         _limits(stands.session, now, local, "expires" if day.signed_in else "over by")
         if stands.session
         else "",
-        f"![{escape(describe(day, now))}](data:image/svg+xml;base64,{picture})",
+        image(describe(day, now), draw_timeline(day, now)),
         _day_so_far(day, now),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -94,6 +93,11 @@ def one_line(day: SessionDay, now: datetime) -> str:
 
 def _headline(stands: Standing, now: datetime) -> str:
     return f"{_SIGNS.get(stands.word, _OVER)} {stands.word}: {escape(explain(stands, now))}"
+
+
+def image(described: str, svg: str) -> str:
+    """A picture with its data in the address: Prefect's pages drop raw SVG."""
+    return f"![{escape(described)}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
 def escape(text: str) -> str:

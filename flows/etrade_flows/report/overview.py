@@ -8,10 +8,8 @@ Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
-from html import escape as escape_xml
 from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,25 +17,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from etrade_flows.report.day import SessionDay, day_bounds, in_order, standing
 from etrade_flows.report.drawing import (
     AMBER,
-    CARD,
     EMPTY,
-    FONT,
     GREEN,
-    HAIRLINE,
     INK,
     LEFT,
     MUTED,
-    NARROW,
     RED,
     RIGHT,
-    WIDTH,
     box,
+    canvas,
     tag,
     text_at,
 )
-from etrade_flows.report.markdown import escape, one_line, table
+from etrade_flows.report.markdown import escape, image, one_line, table
 from etrade_flows.runs.attempts import AttemptOutcome
-from etrade_tasks.session import Instant, eastern_date, in_utc
+from etrade_tasks.session import Instant, SessionState, eastern_date, in_utc
 from etrade_tasks.words import clock, date_words
 
 DAYS = 28
@@ -65,6 +59,7 @@ class Account(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     line: str
+    active: bool = False
     idle_at: Instant | None = None
     expires_at: Instant | None = None
     days: dict[date, DayMarks] = {}
@@ -74,9 +69,11 @@ class Account(BaseModel):
         """The account after a day as known at `now`, and what the metadata of its last report tells."""
         before, today = cls.read(metadata), eastern_date(now)
         kept = {at: marks for at, marks in (before.days if before else {}).items() if _is_shown(at, today)}
-        session = standing(day, now).session
+        stands = standing(day, now)
+        session = stands.session
         return cls(
             line=one_line(day, now),
+            active=stands.word == SessionState.ACTIVE,
             idle_at=session.idle_at if session and not session.ended_early else None,
             expires_at=session.expires_at if session else None,
             days=kept | {today: _marks(day, now)},
@@ -94,11 +91,15 @@ class Account(BaseModel):
         """The metadata for the account's report."""
         return {_METADATA: self.model_dump_json()}
 
+    def is_good_at(self, now: datetime) -> bool:
+        """Whether the session is active at `now`, if nothing has happened since it was last reported."""
+        return self.active and all(now < limit for limit in (self.idle_at, self.expires_at) if limit)
+
     def line_at(self, now: datetime) -> str:
         """How the session stands at `now`, if nothing has happened since it was last reported."""
         if self.expires_at and now >= self.expires_at:
             return f"⛔ sign-in required: the last session was of {date_words(self.expires_at - _MOMENT)}"
-        if self.idle_at and now >= self.idle_at and self.line.startswith("✅"):
+        if self.idle_at and now >= self.idle_at and self.active:
             return f"⚠️ inactive: idle since {clock(self.idle_at)}"
         return self.line
 
@@ -110,10 +111,9 @@ def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
     """The markdown of all accounts, a row each, and the picture of their last days."""
     shown = {name: accounts[name] for name in sorted(accounts) if _is_current(accounts[name], now)}
     rows = ((escape(name), account.line_at(now)) for name, account in shown.items())
-    picture = base64.b64encode(draw_strips(shown, now).encode()).decode()
     return (
         f"{table(('account', 'how the session stands'), rows)}\n\n"
-        f"![{escape(describe_strips(shown, now))}](data:image/svg+xml;base64,{picture})\n\n"
+        f"{image(describe_strips(shown, now), draw_strips(shown, now))}\n\n"
         f"The last {DAYS} days, each from midnight to midnight US Eastern. Green: active. Amber: idle. "
         "Black: somebody signed in. Red: a renewal failed.\n\n"
         f"As of {date_words(now)}, {clock(now)} US Eastern. Each account has a report of its own, "
@@ -124,7 +124,7 @@ def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
 def summary(accounts: Mapping[str, Account], now: datetime) -> str:
     """The overview in one line: how many sessions there are, and how many of them are good."""
     shown = [account for account in accounts.values() if _is_current(account, now)]
-    good = sum(account.line_at(now).startswith("✅") for account in shown)
+    good = sum(account.is_good_at(now) for account in shown)
     sign = "✅" if good == len(shown) else "⚠️"
     return f"{sign} {good} of {len(shown)} {'session is' if len(shown) == 1 else 'sessions are'} good"
 
@@ -145,10 +145,6 @@ def draw_strips(accounts: Mapping[str, Account], now: datetime) -> str:
     today = eastern_date(now)
     days = [today - timedelta(days=DAYS - 1 - i) for i in range(DAYS)]
     inside = [
-        tag("style", NARROW),
-        tag("title", f"E*TRADE sessions of the last {DAYS} days"),
-        tag("desc", escape_xml(describe_strips(accounts, now))),
-        box(1, 1, WIDTH - 2, height - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5),
         tag("g", *_dates(days, 12, 1), class_="wide", fill=MUTED, text_anchor="middle"),
         tag("g", *_dates(days, 26, 7), class_="narrow", fill=MUTED, text_anchor="middle", display="none"),
     ]
@@ -159,9 +155,8 @@ def draw_strips(accounts: Mapping[str, Account], now: datetime) -> str:
             inside.append(text_at(word, size, LEFT, y + 23, font_weight=600, **place))
         for i, at in enumerate(days):
             inside += _cell(account.days.get(at), round(_STRIP + i * _CELL, 1), y)
-    measures = {"width": WIDTH, "height": height, "viewBox": f"0 0 {WIDTH} {height}"}
-    svg = "http://www.w3.org/2000/svg"
-    return tag("svg", *inside, xmlns=svg, **measures, role="img", font_family=FONT, fill=INK)
+    title = f"E*TRADE sessions of the last {DAYS} days"
+    return canvas(height, title, describe_strips(accounts, now), inside)
 
 
 _NARROW: dict[str, object] = {"class_": "narrow", "display": "none"}

@@ -19,7 +19,6 @@ from etrade_flows.report.drawing import (
     AMBER,
     CARD,
     EMPTY,
-    FONT,
     GREEN,
     GREY,
     HAIRLINE,
@@ -28,13 +27,12 @@ from etrade_flows.report.drawing import (
     LEFT,
     LETTER,
     MUTED,
-    NARROW,
     RED,
     RIGHT,
     TRACK,
-    WIDTH,
     Label,
     box,
+    canvas,
     place_labels,
     tag,
     text_at,
@@ -110,13 +108,8 @@ class _Picture:
         self.counts = Counter(attempt.outcome for attempt in self.attempts)
 
     def draw(self) -> str:
-        card = box(1, 1, WIDTH - 2, HEIGHT - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5)
         grid = "".join(f"M{x:g},{TRACK_END}V{HOURS - 13}" for x, _ in self.hours(3))
         inside = (
-            tag("style", NARROW),
-            tag("title", f"E*TRADE session on {date_words(self.now)}"),
-            tag("desc", escape(self.describe())),
-            card,
             tag("path", d=grid, stroke=HAIRLINE),
             *self.track(),
             *self.marks(),
@@ -125,9 +118,8 @@ class _Picture:
             tag("g", *self.words("wide"), class_="wide"),
             tag("g", *self.words("narrow"), class_="narrow", display="none"),
         )
-        size = {"width": WIDTH, "height": HEIGHT, "viewBox": f"0 0 {WIDTH} {HEIGHT}"}
-        svg = "http://www.w3.org/2000/svg"
-        return tag("svg", *inside, xmlns=svg, **size, role="img", font_family=FONT, fill=INK)
+        title = f"E*TRADE session on {date_words(self.now)}"
+        return canvas(HEIGHT, title, self.describe(), inside)
 
     def describe(self) -> str:
         attempts = ", ".join(f"{self.counts[o]} {o}" for o in AttemptOutcome if self.counts[o]) or "none"
