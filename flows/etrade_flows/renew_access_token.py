@@ -8,6 +8,7 @@ from prefect import flow
 from etrade_flows.access.renewal import renew_latest
 from etrade_flows.news.telling import tell, tell_failure
 from etrade_flows.runs.attempts import Ending
+from etrade_flows.runs.calling import callable_everywhere
 from etrade_flows.runs.endings import describe, end_unwell, end_well
 from etrade_flows.runs.names import RENEWAL, renewal_run, titled
 from etrade_tasks.clock import now
@@ -18,6 +19,7 @@ from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession
 
 
+@callable_everywhere
 # Stored, Prefect would hand it to a retried parent hours later, instead of a session that is good then.
 @flow(name=RENEWAL, flow_run_name=renewal_run("{credentials}"), retries=0, persist_result=False)
 def renew_access_token(
@@ -27,8 +29,9 @@ def renew_access_token(
 ) -> TokenSession:
     """Makes sure that the E*TRADE access token is active, or says what a person must do.
 
-    Call it before a pipeline's first request to E*TRADE. Within 50 minutes of a renewal it answers from the
-    cache; otherwise it renews the token by one signed call, which it repeats where that can help.
+    Call it before a pipeline's first request to E*TRADE; async code awaits it. Within 50 minutes of a renewal
+    it answers from the cache; otherwise it renews the token by one signed call, which it repeats where that
+    can help.
 
     It cannot carry a session past midnight US Eastern: then a person signs in again. A *scheduled* run that
     finds nobody signed in fails once a day and after that completes quietly; as a subflow it always raises,

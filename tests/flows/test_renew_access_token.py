@@ -13,11 +13,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from prefect import flow
+from prefect import State, flow, task
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.settings import get_current_settings
+from prefect.flow_engine import FlowRunEngine
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    get_current_settings,
+    temporary_settings,
+)
 
 from etrade_flows import renew_access_token
 from etrade_simulator import Fault, Simulator
@@ -431,14 +436,38 @@ def sync_pipeline(name: str) -> TokenSession:
 
 @flow
 async def async_pipeline(name: str) -> TokenSession:
-    """An async parent that lets its event loop run on."""
-    return await asyncio.to_thread(renew_access_token, name)
+    """An async parent that awaits it."""
+    return await renew_access_token(name)
 
 
 @flow
-async def blocking_async_pipeline(name: str) -> TokenSession:
-    """An async parent that calls the flow as it is."""
+async def pipeline_with_a_thread(name: str) -> TokenSession:
+    """An async parent that calls it in a thread of its own."""
+    return await asyncio.to_thread(renew_access_token, name)
+
+
+@task
+def sync_step(name: str) -> TokenSession:
+    """A sync task, which Prefect runs in the thread of the event loop where async code calls it."""
     return renew_access_token(name)
+
+
+@flow
+async def pipeline_of_sync_steps(name: str) -> TokenSession:
+    """An async parent that calls a sync task."""
+    return sync_step(name)
+
+
+@task
+async def async_step(name: str) -> TokenSession:
+    """An async task that calls a sync flow."""
+    return sync_pipeline(name)
+
+
+@flow
+async def pipeline_of_async_steps(name: str) -> TokenSession:
+    """An async parent of an async task."""
+    return await async_step(name)
 
 
 @pytest.mark.parametrize(
@@ -446,9 +475,10 @@ async def blocking_async_pipeline(name: str) -> TokenSession:
     [
         sync_pipeline,
         lambda name, **o: asyncio.run(async_pipeline(name, **o)),
-        lambda name, **o: asyncio.run(blocking_async_pipeline(name, **o)),
+        lambda name, **o: asyncio.run(pipeline_with_a_thread(name, **o)),
+        lambda name, **o: asyncio.run(pipeline_of_sync_steps(name, **o)),
     ],
-    ids=["sync", "async", "async-blocking"],
+    ids=["sync", "async", "async-thread", "async-sync-task"],
 )
 @pytest.mark.essential
 def test_parent_flow_gets_the_session_and_the_link(
@@ -466,6 +496,37 @@ def test_parent_flow_gets_the_session_and_the_link(
     assert [f"renew {block}: renewed until 14:00"] == [child.name for child in children]
 
 
+def test_sync_flow_below_an_async_task_gets_the_session(simulator: Simulator, block: str) -> None:
+    """Who calls decides how the renewal answers, and not the async code further up."""
+    assert isinstance(asyncio.run(pipeline_of_async_steps(block)), TokenSession)
+
+
+def test_code_without_a_flow_awaits_it_as_in_a_notebook(simulator: Simulator, block: str) -> None:
+    """Where an event loop runs and no flow, the call is awaited too, also with a state to come back."""
+
+    async def cell() -> tuple[TokenSession, State[TokenSession]]:
+        state = await renew_access_token(block, return_state=True)  # type: ignore[misc]
+        return await renew_access_token.with_options(retries=1)(block), state
+
+    second, first = asyncio.run(cell())
+    assert (False, True) == (first.result().reused, second.reused)
+
+
+def test_only_a_subflow_sends_no_heartbeats(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal that a flow calls sends none, so that its end is not waited for; one of its own does."""
+    beats: list[str] = []
+    monkeypatch.setattr(
+        FlowRunEngine, "_emit_flow_run_heartbeat", lambda engine, *_: beats.append(engine.flow_run.name)
+    )
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
+        sync_pipeline.with_options(flow_run_name="parent")(block)
+        assert ["parent"] == beats
+        renew_access_token(block)
+    assert ["parent", f"renew {block}"] == beats
+
+
 @pytest.mark.essential
 def test_failed_renewal_fails_the_parent_with_its_advice(simulator: Simulator, block: str) -> None:
     """A parent whose renewal fails is failed by the same error, advice included."""
@@ -477,13 +538,13 @@ def test_failed_renewal_fails_the_parent_with_its_advice(simulator: Simulator, b
 
 @pytest.mark.essential
 def test_async_parent_keeps_its_event_loop_running(simulator: Simulator, block: str) -> None:
-    """While the renewal runs in a thread, the async parent's own work goes on."""
+    """While an async parent awaits the renewal, its own work goes on."""
     simulator.plant(Fault(delay=0.3), path=RENEW)
 
     @flow
     async def busy() -> int:
         ticks = 0
-        renewal = asyncio.create_task(asyncio.to_thread(renew_access_token, block))
+        renewal = asyncio.create_task(renew_access_token(block))
         while not renewal.done():
             ticks += 1
             await asyncio.sleep(0.01)

@@ -1,0 +1,92 @@
+"""How code calls the flow `renew-access-token`: as a function or by awaiting it, and without a needless wait.
+
+At the end of a sync flow Prefect waits up to a second for the thread that sends the run's heartbeats, which
+sleeps in steps of one second (3.8 and 3.9). So a subflow sends none: the run that calls it sends its own,
+which tell whether the process lives. A run that a worker starts, or a call outside of any flow, keeps them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
+
+from prefect import Flow, State
+from prefect.context import FlowRunContext, SettingsContext, TaskRunContext, get_settings_context
+
+from etrade_tasks.session import TokenSession
+
+if TYPE_CHECKING:
+
+    class Renewed(TokenSession):
+        """What a call gives: to async code something to await, to any other the session."""
+
+        def __await__(self) -> Generator[Any, None, TokenSession]:
+            """The session."""
+            raise NotImplementedError  # stands for the types alone
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class RenewalFlow(Flow[P, R]):
+    """A sync flow that async code may await. Then it runs in a thread, and the event loop goes on."""
+
+    # Prefect's own overloads know sync flows and async flows, and none that is both.
+    @overload  # type: ignore[override]
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Renewed: ...
+
+    @overload
+    def __call__(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> State[TokenSession]: ...  # noqa: ANN401
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As `Flow.__call__`; in async code, something to await that gives the same."""
+
+        def call() -> object:
+            with _no_heartbeats_of_a_subflow():
+                return super(RenewalFlow, self).__call__(*args, **kwargs)
+
+        return asyncio.to_thread(call) if _in_async_code() else call()
+
+    def with_options(self, *args: Any, **options: Any) -> RenewalFlow[P, R]:  # noqa: ANN401
+        """As `Flow.with_options`, which would make a plain flow of it."""
+        return callable_everywhere(super().with_options(*args, **options))
+
+
+def callable_everywhere(flow: Flow[P, R]) -> RenewalFlow[P, R]:
+    """The same flow, for sync and for async code to call."""
+    made = copy(flow)
+    made.__class__ = RenewalFlow
+    return cast("RenewalFlow[P, R]", made)
+
+
+def _in_async_code() -> bool:
+    """Whether the caller can await: it is a coroutine, and not sync code that a coroutine has called.
+
+    A sync task or flow that async code calls runs in the thread of the event loop, as Prefect has it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    run, task = FlowRunContext.get(), TaskRunContext.get()
+    own_run = run.flow_run.id if run and run.flow_run else None
+    if task is not None and task.task_run.flow_run_id in (own_run, None):
+        return task.task.isasync
+    return run is None or run.flow is None or run.flow.isasync
+
+
+@contextmanager
+def _no_heartbeats_of_a_subflow() -> Iterator[None]:
+    context = get_settings_context()
+    if FlowRunContext.get() is None or context.settings.flows.heartbeat_frequency is None:
+        yield
+        return
+    # Prefect's `temporary_settings` reads all settings anew, which takes longer than the renewal.
+    flows = context.settings.flows.model_copy(update={"heartbeat_frequency": None})
+    settings = context.settings.model_copy(update={"flows": flows})
+    with SettingsContext(profile=context.profile, settings=settings):
+        yield
