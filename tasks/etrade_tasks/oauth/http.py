@@ -14,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 
 from etrade_tasks.clock import now
 from etrade_tasks.oauth.clients import client_options
-from etrade_tasks.oauth.redaction import scrub
+from etrade_tasks.oauth.redaction import scrubber
 from etrade_tasks.oauth.replies import RenewalReply
 from etrade_tasks.oauth.signature import SignedRequest
 from etrade_tasks.oauth.tls import TlsFailure, causes, tls_failure
@@ -53,12 +53,12 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
         tls = tls_failure(error)
         said, remedy = _describe(error, tls), tls.remedy if tls else None
         return RenewalReply(None, {}, "", received_at=now(), transport_error=said, remedy=remedy)
-    known = _known_secrets(request)
+    scrub = scrubber(_known_secrets(request))
     text = unpacked(body, response.headers.get("Content-Encoding", "")).decode(errors="replace")
     return RenewalReply(
         status_code=response.status_code,
-        headers={name: scrub(value, known) for name, value in response.headers.items()},
-        body=scrub(text, known),
+        headers={name: scrub(value) for name, value in response.headers.items()},
+        body=scrub(text),
         received_at=now(),
     )
 

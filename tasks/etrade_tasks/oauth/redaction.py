@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import quote, quote_plus
 
 EXCERPT_LENGTH = 200
@@ -43,11 +43,19 @@ _ACTING = re.compile(r"(?<=:)(?=//)|(?<=\])(?=[(\[:])|(?<=#)(?=\w)|(?<=\w)(?=[.\
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """The text without any of `secrets`: plain, percent-encoded once or twice, HTML- or JSON-escaped."""
+    return scrubber(secrets)(text)
+
+
+def scrubber(secrets: Iterable[str]) -> Callable[[str], str]:
+    """What scrubs many texts of the same secrets."""
     spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-    if not spellings:
-        return text
-    longest_first = sorted(spellings, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest_first)), REDACTED, text)
+
+    def scrub_of_these(text: str) -> str:
+        # An answer seldom holds one, and a pattern of all would take as long to make as the call itself.
+        found = sorted((spelling for spelling in spellings if spelling in text), key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, found)), REDACTED, text) if found else text
+
+    return scrub_of_these
 
 
 def _spellings(secret: str) -> set[str]:
