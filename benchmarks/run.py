@@ -1,55 +1,97 @@
-"""What a renewal costs, as ratios measured side by side in one run.
+"""What things cost, as ratios measured side by side in one run, beside rivals and beside empty runs.
 
 Absolute times depend on the machine and on what else it does; each figure is the median of pairs taken in
-turn, so that a slow moment falls on both sides alike.
+turn, so that a slow moment falls on both sides alike. The table is printed, and saved as JSON under `build/`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import platform
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 HOME = tempfile.mkdtemp(prefix="etrade-bench-")
 os.environ.update(
     PREFECT_HOME=HOME, PREFECT_LOGGING_LEVEL="CRITICAL", PREFECT_SERVER_ANALYTICS_ENABLED="false"
 )
 
-from oauthlib.oauth1 import Client  # noqa: E402
-from prefect import flow  # noqa: E402
+import httpx  # noqa: E402
+import oauthlib.oauth1  # noqa: E402
+import pyetrade  # noqa: E402
+from authlib.oauth1 import ClientAuth  # noqa: E402
+from prefect import __version__ as prefect_version  # noqa: E402
+from prefect import flow, task  # noqa: E402
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from etrade_flows import active_session, renew_access_token  # noqa: E402
 from etrade_simulator import Simulator  # noqa: E402
-from etrade_tasks import ETradeCredentials  # noqa: E402
+from etrade_tasks.oauth.http import fetch  # noqa: E402
 from etrade_tasks.oauth.signature import SigningKeys, authorization_header  # noqa: E402
+from prefect_etrade import (  # noqa: E402
+    ETradeCredentials,
+    active_session,
+    renew_access_token,
+    sign_request,
+)
+
+SAVED = Path(__file__).resolve().parents[1] / "build" / "bench.json"
+ACCOUNTS = "/v1/accounts/list.json"
 
 Action = Callable[[], object]
 
 
-def compare(first: Action, second: Action, pairs: int) -> tuple[float, float, float]:
-    """Median milliseconds of each action, and the median of the ratios pair by pair."""
-    times = [(_milliseconds(first), _milliseconds(second)) for _ in range(pairs)]
-    ratios = [one / other for one, other in times]
-    return (
-        statistics.median(one for one, _ in times),
-        statistics.median(other for _, other in times),
-        statistics.median(ratios),
-    )
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        what: What is measured.
+        beside: What it is measured beside.
+        ours: Its median, in milliseconds.
+        theirs: The other's.
+        ratio: The median of the ratios, pair by pair.
+        aim: The ratio not to exceed.
+    """
+
+    what: str
+    beside: str
+    ours: float
+    theirs: float
+    ratio: float
+    aim: float
+
+
+def compare(what: str, action: Action, beside: str, other: Action, *, pairs: int, aim: float) -> Row:
+    """The comparison of two actions, each warmed up once and then taken in turn."""
+    action(), other()
+    times = [(_milliseconds(action), _milliseconds(other)) for _ in range(pairs)]
+    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+    return Row(what, beside, ours, theirs, statistics.median(one / two for one, two in times), aim)
 
 
 def _milliseconds(action: Action) -> float:
     began = time.perf_counter()
     action()
     return (time.perf_counter() - began) * 1000
+
+
+@task
+def empty_task() -> None:
+    """What any task costs."""
 
 
 @flow
@@ -62,76 +104,156 @@ async def empty_async() -> None:
     """What any async flow costs."""
 
 
-@flow
-async def async_parent() -> None:
-    """An async pipeline that renews in a thread."""
-    await asyncio.to_thread(renew_access_token, "bench")
+@task
+def four_tasks() -> None:
+    """What a task costs that calls three."""
+    for _ in range(3):
+        empty_task()
+
+
+def without_prefect(credentials: ETradeCredentials, simulator: Simulator) -> Iterator[Row]:
+    """Signing, and the call on the wire."""
+    keys = SigningKeys("fake-key", "fake-secret", "fake/token+=", "fake/token+secret=")
+    four = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+    url = "https://api.etrade.com/oauth/renew_access_token"
+
+    def signed() -> object:
+        return authorization_header("GET", url, keys)
+
+    foreign, authlib = oauthlib.oauth1.Client(*four), ClientAuth(*four[:2], *four[2:])
+    yield compare("sign", signed, "oauthlib", lambda: foreign.sign(url), pairs=2000, aim=0.5)
+    yield compare(
+        "sign", signed, "Authlib", lambda: authlib.prepare("GET", url, {}, b""), pairs=2000, aim=0.5
+    )
+
+    own = credentials.signing_keys
+    pair = (own.consumer_key, own.consumer_secret, own.token, own.token_secret)
+
+    def rival() -> None:
+        manager = pyetrade.ETradeAccessManager(*pair)
+        manager.renew_access_token_url = f"{simulator.url}/oauth/renew_access_token"
+        manager.renew_access_token()
+
+    def renewed() -> None:
+        fetch(sign_request.fn(credentials, timedelta(0)))
+
+    yield compare("renew on the wire", renewed, "pyetrade", rival, pairs=60, aim=1.0)
+
+    def first_call() -> None:
+        with credentials.get_client() as client:
+            client.get(ACCOUNTS)
+
+    def bare_first_call() -> None:
+        with httpx.Client(base_url=simulator.url) as client:
+            client.get(ACCOUNTS)
+
+    yield compare("client and its first call", first_call, "httpx", bare_first_call, pairs=30, aim=1.1)
+    with credentials.get_client() as client, httpx.Client(base_url=simulator.url) as bare:
+        kept, bare_kept = (lambda: client.get(ACCOUNTS)), (lambda: bare.get(ACCOUNTS))
+        yield compare("call of a kept client", kept, "httpx", bare_kept, pairs=200, aim=1.15)
+
+
+def within_a_flow(simulator: Simulator) -> Iterator[Row]:
+    """What a pipeline waits for; run it in a flow."""
+
+    def reused() -> object:
+        return renew_access_token("bench")
+
+    def forced() -> object:
+        return renew_access_token("bench", force=True)
+
+    @flow
+    def like_a_renewal() -> None:
+        empty_task()
+        four_tasks()
+        httpx.get(f"{simulator.url}{ACCOUNTS}")
+
+    yield compare("renewal, reused", reused, "empty subflow", empty, pairs=10, aim=0.35)
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield compare("the same, no heartbeats", reused, "empty subflow", empty, pairs=20, aim=1.15)
+        beside = "five empty tasks and a GET"
+        yield compare("renewal, no heartbeats", forced, beside, like_a_renewal, pairs=20, aim=1.15)
+    yield compare(
+        "active session, from memory",
+        lambda: active_session("bench"),
+        "empty task",
+        empty_task,
+        pairs=50,
+        aim=0.01,
+    )
+
+
+async def within_an_async_flow(pairs: int = 10) -> Row:
+    """What an async pipeline waits for; await it in an async flow."""
+    times = []
+    for _ in range(pairs):
+        began = time.perf_counter()
+        await renew_access_token("bench")
+        between = time.perf_counter()
+        await empty_async()
+        times.append(((between - began) * 1000, (time.perf_counter() - between) * 1000))
+    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(one / two for one, two in times)
+    return Row("renewal awaited, reused", "empty async subflow", ours, theirs, ratio, 1.3)
+
+
+def as_processes() -> Iterator[Row]:
+    """Imports and commands, each a process of its own."""
+
+    def run(*command: str) -> Action:
+        return lambda: subprocess.run(command, check=False, capture_output=True)  # noqa: S603
+
+    python, folder = sys.executable, Path(sys.executable).parent
+    imported = run(python, "-c", "import prefect_etrade")
+    beside = run(python, "-c", "from prefect import flow, task")
+    yield compare("import prefect_etrade", imported, "import flow, task", beside, pairs=10, aim=1.05)
+    session, prefect = str(folder / "etrade-session"), run(str(folder / "prefect"), "version")
+    for arguments in (("--help",), ("status", "bench")):
+        what = f"etrade-session {arguments[0]}"
+        yield compare(what, run(session, *arguments), "prefect version", prefect, pairs=5, aim=1.0)
+
+
+def rows() -> Iterator[Row]:
+    """Everything that is measured, in order."""
+    with _signed_in() as (simulator, credentials):
+        yield from without_prefect(credentials, simulator)
+        renew_access_token("bench")
+
+        @flow
+        def pipeline() -> list[Row]:
+            return list(within_a_flow(simulator))
+
+        @flow
+        async def async_pipeline() -> Row:
+            return await within_an_async_flow()
+
+        yield from pipeline()
+        yield asyncio.run(async_pipeline())
+        yield from as_processes()
+
+
+@contextmanager
+def _signed_in() -> Iterator[tuple[Simulator, ETradeCredentials]]:
+    with Simulator() as simulator, prefect_test_harness():
+        credentials = ETradeCredentials.model_validate(simulator.credentials(simulator.sign_in("live")))
+        credentials.save("bench")
+        yield simulator, credentials
 
 
 def main() -> int:
-    """Measure, and print one row a comparison."""
-    table = Table(title="Medians in ms, and the median of A/B over pairs taken in turn")
-    for heading in ("A", "B", "A ms", "B ms", "A/B"):
-        table.add_column(heading, justify="left" if len(heading) == 1 else "right")
-
-    def row(name: str, action: Action, other_name: str, other: Action, pairs: int) -> None:
-        figures = compare(action, other, pairs)
-        table.add_row(name, other_name, *(f"{figure:,.3f}" for figure in figures))
-
-    keys = SigningKeys("fake-key", "fake-secret", "fake/token+=", "fake/token+secret=")
-    url = "https://api.etrade.com/oauth/renew_access_token"
-    foreign = Client("fake-key", "fake-secret", "fake/token+=", "fake/token+secret=")
-    row(
-        "sign one request",
-        lambda: authorization_header("GET", url, keys),
-        "the same by oauthlib",
-        lambda: foreign.sign(url),
-        2000,
-    )
-    with Simulator() as simulator, prefect_test_harness():
-        token = simulator.sign_in("live")
-        credentials = ETradeCredentials.model_validate(simulator.credentials(token))
-        credentials.save("bench")
-        renew_access_token("bench")
-        with credentials.get_client() as client:
-            row(
-                "signed data call",
-                lambda: client.get("/v1/accounts/list.json"),
-                "sign one request",
-                lambda: authorization_header("GET", url, keys),
-                200,
-            )
-        row("renewal, reused", lambda: renew_access_token("bench"), "empty sync flow", empty, 10)
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            row(
-                "the same without Prefect's heartbeat",
-                lambda: renew_access_token("bench"),
-                "empty",
-                empty,
-                20,
-            )
-            row(
-                "renewal, forced",
-                lambda: renew_access_token("bench", force=True),
-                "renewal, reused",
-                lambda: renew_access_token("bench"),
-                20,
-            )
-        row(
-            "active session, from memory",
-            lambda: active_session("bench"),
-            "sign one request",
-            lambda: authorization_header("GET", url, keys),
-            2000,
-        )
-        row(
-            "async parent, renewal in a thread",
-            lambda: asyncio.run(async_parent()),
-            "empty async flow",
-            lambda: asyncio.run(empty_async()),
-            10,
-        )
+    """Measure, print a row a comparison, and save them."""
+    table = Table(title="Medians in ms; the ratio is the median over pairs taken in turn")
+    for heading in ("what", "beside", "ms", "beside, ms", "ratio", "aim"):
+        table.add_column(heading, justify="left" if heading in ("what", "beside") else "right")
+    measured = list(rows())
+    for row in measured:
+        figures = (f"{row.ours:,.3f}", f"{row.theirs:,.3f}", f"{row.ratio:.3f}", f"{row.aim:g}")
+        table.add_row(row.what, row.beside, *figures)
     Console().print(table)
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Prefect {prefect_version}"
+    SAVED.parent.mkdir(exist_ok=True)
+    told = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine}
+    SAVED.write_text(json.dumps(told | {"rows": [asdict(row) for row in measured]}, indent=2))
     return 0
 
 
