@@ -91,6 +91,20 @@ def in_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
+def state_by_clocks(now: datetime, idle_at: datetime, expires_at: datetime) -> SessionState:
+    """Whether a token with these limits is active, inactive or expired at `now`.
+
+    At the very instant of a limit, the limit has passed.
+
+    Raises:
+        ValueError: `now` is naive.
+    """
+    at = in_utc(now)
+    if at >= expires_at:
+        return SessionState.EXPIRED
+    return SessionState.INACTIVE if at >= idle_at else SessionState.ACTIVE
+
+
 Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
 """A moment, kept in UTC whatever zone it is given in."""
 
@@ -112,14 +126,5 @@ class TokenSession(BaseModel):
     attempts: int = Field(default=1, ge=0, description="Calls made to E*TRADE for this answer.")
 
     def state(self, now: datetime) -> SessionState:
-        """Whether the token is active, inactive or expired at `now`, as far as this renewal can say.
-
-        At the very instant of a limit, the limit has passed.
-
-        Raises:
-            ValueError: `now` is naive.
-        """
-        at = in_utc(now)
-        if at >= self.expires_at:
-            return SessionState.EXPIRED
-        return SessionState.INACTIVE if at >= self.idle_at else SessionState.ACTIVE
+        """What `state_by_clocks` says of the token at `now`, as far as this renewal can say."""
+        return state_by_clocks(now, self.idle_at, self.expires_at)

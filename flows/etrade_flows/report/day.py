@@ -15,7 +15,15 @@ from typing import NamedTuple
 
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.session import IDLE_LIMIT, SessionState, TokenSession, day_begins, in_utc, midnight_after
+from etrade_tasks.session import (
+    IDLE_LIMIT,
+    SessionState,
+    TokenSession,
+    day_begins,
+    in_utc,
+    midnight_after,
+    state_by_clocks,
+)
 from etrade_tasks.words import clock, date_words
 
 _WORDS = {
@@ -157,22 +165,22 @@ def in_order(day: SessionDay) -> list[Attempt]:
 
 
 def standing(day: SessionDay, now: datetime) -> Standing:
-    """How the session stands at `now`. At the very instant of a limit, the limit has passed."""
-    at = in_utc(now)
-    session = _known_session(day, at)
+    """How the session stands at `now`."""
+    session = _known_session(day, in_utc(now))
+    clocks = state_by_clocks(now, session.idle_at, session.expires_at) if session else SessionState.UNKNOWN
     since = [a for a in in_order(day) if session is None or in_utc(a.at) > session.last_used_at]
     failed = since[-1] if since and since[-1].outcome is AttemptOutcome.FAILED else None
     refusal = next((a for a in since if a.outcome is AttemptOutcome.SIGN_IN_REQUIRED), None)
     if not day.signed_in:
         state = SessionState.SIGNED_OUT
-    elif session and at >= session.expires_at:
-        state = SessionState.EXPIRED
+    elif clocks is SessionState.EXPIRED:
+        state = clocks
     elif refusal:
         state = SessionState.SIGN_IN_REQUIRED
     elif session is None or not _is_renewed(day):
         state = SessionState.FAILED if failed else SessionState.UNKNOWN
     else:
-        state = SessionState.ACTIVE if at < session.idle_at else SessionState.INACTIVE
+        state = clocks
     return Standing(state, session, failed, refusal)
 
 

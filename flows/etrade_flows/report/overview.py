@@ -31,7 +31,7 @@ from etrade_flows.report.drawing import (
 )
 from etrade_flows.report.markdown import escape, image, one_line, table
 from etrade_flows.runs.attempts import AttemptOutcome
-from etrade_tasks.session import Instant, SessionState, eastern_date, in_utc
+from etrade_tasks.session import Instant, SessionState, eastern_date, in_utc, state_by_clocks
 from etrade_tasks.words import clock, date_words
 
 DAYS = 28
@@ -93,18 +93,21 @@ class Account(BaseModel):
 
     def is_good_at(self, now: datetime) -> bool:
         """Whether the session is active at `now`, if nothing has happened since it was last reported."""
-        return self.active and all(now < limit for limit in (self.idle_at, self.expires_at) if limit)
+        return self.active and self._by_clocks(now) is SessionState.ACTIVE
 
     def line_at(self, now: datetime) -> str:
         """How the session stands at `now`, if nothing has happened since it was last reported."""
-        if self.expires_at and now >= self.expires_at:
-            return f"⛔ sign-in required: the last session was of {date_words(self.expires_at - _MOMENT)}"
-        if self.idle_at and now >= self.idle_at and self.active:
+        state = self._by_clocks(now)
+        if self.expires_at and state is SessionState.EXPIRED:
+            last = self.expires_at - timedelta.resolution
+            return f"⛔ sign-in required: the last session was of {date_words(last)}"
+        if self.idle_at and state is SessionState.INACTIVE and self.active:
             return f"⚠️ inactive: idle since {clock(self.idle_at)}"
         return self.line
 
-
-_MOMENT = timedelta(seconds=1)
+    def _by_clocks(self, now: datetime) -> SessionState | None:
+        expires_at = self.expires_at
+        return state_by_clocks(now, self.idle_at or expires_at, expires_at) if expires_at else None
 
 
 def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
