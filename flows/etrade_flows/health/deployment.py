@@ -75,7 +75,8 @@ def check_schedule(facts: Facts) -> Finding:
 
 def check_alerts(facts: Facts) -> Finding:
     """Whether the automations that notify people are there, and switched on."""
-    with facts.lasting_client() as client:
+    facts.require_lasting_server()
+    with facts.client() as client:
         found = {name: client.read_automations_by_name(name) for name in NAMES.values()}
     if not any(found.values()):
         return warning(

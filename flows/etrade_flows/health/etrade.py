@@ -8,7 +8,7 @@ like any other.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import httpx
 
@@ -31,6 +31,7 @@ DATA_PATH = "/v1/accounts/list.json"
 _DATE_RESOLUTION = timedelta(seconds=1)  # of the HTTP header, which drops the rest
 _SANDBOX_OAUTH = f"{API_URLS['sandbox']}/oauth"
 _SECRET_ADVICE = "The consumer secret is mistyped, still percent-encoded, or another key's."  # noqa: S105
+_LATER = "run `etrade-session doctor` again in some minutes; if it stays so, look at E*TRADE's status."
 _SET_CLOCK = "set this machine's clock by NTP: `timedatectl set-ntp true`."
 
 
@@ -40,15 +41,11 @@ def check_etrade(facts: Facts) -> Finding:
     if reply.transport_error is not None:
         return problem(
             f"E*TRADE gives no answer: {reply.transport_error}.",
-            reply.remedy
-            or "check this machine's network and proxy, and the OAuth address of the credentials.",
+            reply.remedy or _network("OAuth"),
         )
     if granted(reply) or _refuses(facts.exchange):
         return ok(f"E*TRADE answers (status {reply.status_code}).")
-    return warning(
-        f"E*TRADE answers, but not with what was asked for (status {reply.status_code}).",
-        "run `etrade-session doctor` again in some minutes; if it stays so, look at E*TRADE's status.",
-    )
+    return warning(f"E*TRADE answers, but not with what was asked for (status {reply.status_code}).", _LATER)
 
 
 def check_consumer_key(facts: Facts) -> Finding:
@@ -67,7 +64,7 @@ def check_consumer_key(facts: Facts) -> Finding:
     return problem(
         f"E*TRADE refuses the consumer key ({verdict.problem or f'status {reply.status_code}'}). {advice}",
         f"compare key, secret and environment ({environment}) with what E*TRADE issued, and correct them "
-        f"(Prefect UI > Blocks > {facts.name} > Edit, or the ETRADE_* variables).",
+        f"({_edit(facts.name, 'the ETRADE_* variables')}).",
     )
 
 
@@ -101,8 +98,7 @@ def check_data_call(facts: Facts) -> Finding:
         why = f"TLS: {tls.reason}" if tls else type(error).__name__
         return problem(
             f"{api} gives no answer ({why}).",
-            (tls and tls.remedy)
-            or "check this machine's network and proxy, and the API address of the credentials.",
+            (tls and tls.remedy) or _network("API"),
         )
     if response.is_success:
         return ok(f"{api} serves the key and the token.")
@@ -113,7 +109,7 @@ def check_addresses(facts: Facts) -> Finding:
     """Whether the addresses are those of the key's environment."""
     credentials = facts.credentials
     environment = credentials.environment
-    where = f"(Prefect UI > Blocks > {facts.name} > Edit, or ETRADE_OAUTH_URL and ETRADE_API_URL)"
+    where = f"({_edit(facts.name, 'ETRADE_OAUTH_URL and ETRADE_API_URL')})"
     if mismatched := _mismatched(credentials):
         return problem(
             f"The credentials say {environment}, but {mismatched} belongs to the other environment.",
@@ -150,11 +146,8 @@ def clock_offset(exchange: Exchange) -> timedelta | None:
     date = http_date(exchange.reply.header("Date"))
     if date is None:
         return None
-    return date + _DATE_RESOLUTION / 2 - _middle(exchange.sent_at, exchange.reply.received_at)
-
-
-def _middle(start: datetime, end: datetime) -> datetime:
-    return start + (end - start) / 2
+    middle = exchange.sent_at + (exchange.reply.received_at - exchange.sent_at) / 2
+    return date + _DATE_RESOLUTION / 2 - middle
 
 
 def _refuses(exchange: Exchange) -> bool:
@@ -182,8 +175,8 @@ def _not_served(name: str, api: str, response: httpx.Response) -> Finding:
         return problem(
             f"{api} refuses the consumer key ({verdict.problem}): it is of the other environment, or it has "
             "lapsed.",
-            f"correct the environment of the credentials (Prefect UI > Blocks > {name} > Edit, or "
-            "ETRADE_ENVIRONMENT), or get a new key from E*TRADE.",
+            f"correct the environment of the credentials ({_edit(name, 'ETRADE_ENVIRONMENT')}), "
+            "or get a new key from E*TRADE.",
         )
     if verdict.problem == "signature_invalid":
         return problem(
@@ -196,7 +189,13 @@ def _not_served(name: str, api: str, response: httpx.Response) -> Finding:
             f"{api} does not serve the token now ({verdict.problem or f'status {response.status_code}'}).",
             f"run `etrade-session renew --credentials {name}`, which says whether a sign-in is due.",
         )
-    return warning(
-        f"{api} did not serve the call (status {response.status_code}).",
-        "run `etrade-session doctor` again in some minutes; if it stays so, look at E*TRADE's status.",
-    )
+    return warning(f"{api} did not serve the call (status {response.status_code}).", _LATER)
+
+
+def _network(address: str) -> str:
+    return f"check this machine's network and proxy, and the {address} address of the credentials."
+
+
+def _edit(name: str, variables: str) -> str:
+    """Where a field of the credentials is corrected."""
+    return f"Prefect UI > Blocks > {name} > Edit, or {variables}"

@@ -86,17 +86,6 @@ class Facts:
         with get_client(sync_client=True) as client:
             yield client
 
-    @contextmanager
-    def lasting_client(self) -> Iterator[SyncPrefectClient]:
-        """As `client`, of a server that stays when nobody looks.
-
-        Raises:
-            SkipCheck: The server does not answer, or is a temporary one.
-        """
-        self.require_lasting_server()
-        with self.client() as client:
-            yield client
-
     def require_server(self) -> None:
         """Go on only if the server answers.
 
@@ -107,7 +96,7 @@ class Facts:
             raise SkipCheck("The Prefect server does not answer.", first="server")
 
     def require_lasting_server(self) -> None:
-        """Go on only if the server stays when nobody looks; else raise `SkipCheck`."""
+        """Go on only if the server answers, and outlives this command; else raise `SkipCheck`."""
         if self.server.place is Place.TEMPORARY:
             raise SkipCheck("A temporary Prefect server runs no deployment.", first="server")
         self.require_server()
@@ -121,8 +110,9 @@ class Facts:
     @cached_property
     def sign_ins(self) -> list[DeploymentResponse]:
         """The deployments of the flow `sign-in`; a missing or temporary server raises `SkipCheck`."""
+        self.require_lasting_server()
         wanted = FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
-        with self.lasting_client() as client:
+        with self.client() as client:
             return client.read_deployments(flow_filter=wanted)
 
     @cached_property
@@ -144,7 +134,7 @@ class Facts:
 
     @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
-        """What the Eastern day's runs for these credentials came to, likewise."""
+        """What the Eastern day's runs for these credentials came to; a missing server raises `SkipCheck`."""
         with self.client() as client:
             return tuple(days_attempts(client, self.name, now()))
 

@@ -13,7 +13,8 @@ from prefect.server.schemas.schedules import SCHEDULE_TYPES
 from pydantic import TypeAdapter
 
 from etrade_flows.health.findings import Finding, ok, problem
-from etrade_tasks.session import EASTERN, IDLE_LIMIT, day_begins, midnight_after
+from etrade_flows.report.day import day_bounds
+from etrade_tasks.session import EASTERN, IDLE_LIMIT, eastern_date
 from etrade_tasks.words import eastern_words
 
 DAYS_AHEAD = 8
@@ -66,7 +67,7 @@ def judge_gap(gap: Gap | None, reuse_window: timedelta) -> Finding:
 
 def days_to_look_at(at: datetime) -> list[date]:
     """The Eastern days ahead, and the next ones that have 23 and 25 hours."""
-    first = day_begins(at).date()
+    first = eastern_date(at)
     year_ahead = [first + timedelta(days=n) for n in range(1, 400)]
     changes = [day for day in year_ahead if _length(day) != timedelta(hours=24)][:CLOCK_CHANGES]
     return sorted({*(first + timedelta(days=n) for n in range(DAYS_AHEAD)), *changes})
@@ -77,7 +78,8 @@ def worst_gap(schedules: Iterable[DeploymentSchedule], days: Iterable[date]) -> 
 
     Midnight ends every session, so a gap across it harms none. All the schedules count together.
     """
-    gaps = [gap for runs in asyncio.run(_runs_by_day(list(schedules), days)) for gap in _gaps(runs)]
+    each_day = asyncio.run(_runs_by_day(list(schedules), days))
+    gaps = (Gap(later - earlier, earlier) for runs in each_day for earlier, later in pairwise(runs))
     return max(gaps, default=None, key=lambda gap: gap.length)
 
 
@@ -97,14 +99,9 @@ async def _runs(schedule: SCHEDULE_TYPES, day: date) -> list[datetime]:
     return found
 
 
-def _gaps(runs: list[datetime]) -> list[Gap]:
-    return [Gap(later - earlier, earlier) for earlier, later in pairwise(runs)]
-
-
 def _limits(day: date) -> tuple[datetime, datetime]:
     """The midnights that begin and end a day, in UTC."""
-    start = datetime.combine(day, time(), tzinfo=EASTERN)
-    return start.astimezone(UTC), midnight_after(start).astimezone(UTC)
+    return day_bounds(datetime.combine(day, time(), tzinfo=EASTERN))
 
 
 def _length(day: date) -> timedelta:
