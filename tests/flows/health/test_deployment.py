@@ -231,28 +231,18 @@ def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_installed_alerts_are_ok() -> None:
-    """What the program installs is what the doctor looks for."""
+def test_alerts_that_are_off_or_missing_are_named(client: SyncPrefectClient) -> None:
+    """What the program installs is what the doctor looks for; each that is off or gone is named."""
     assert Health.OK is check_alerts(Facts("main")).verdict
-
-
-@pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("name", NAMES.values())
-def test_alert_that_is_missing_is_named(client: SyncPrefectClient, name: str) -> None:
-    """One automation that somebody has deleted is named."""
-    client.delete_automation(client.read_automations_by_name(name)[0].id)
-    finding = check_alerts(Facts("main"))
-    assert (Health.WARNING, True) == (finding.verdict, f"missing: `{name}`." in finding.says)
-
-
-@pytest.mark.usefixtures("installed")
-def test_alert_that_is_off_is_named(client: SyncPrefectClient) -> None:
-    """One automation that somebody has paused is named, with the screen that switches it on."""
-    name = next(iter(NAMES.values()))
-    client.pause_automation(client.read_automations_by_name(name)[0].id)
-    finding = check_alerts(Facts("main"))
-    assert (Health.WARNING, f"Switched off: `{name}`.") == (finding.verdict, finding.says)
-    assert "Prefect UI (Automations)" in finding.remedy
+    first, *others = NAMES.values()
+    client.pause_automation(client.read_automations_by_name(first)[0].id)
+    off = check_alerts(Facts("main"))
+    assert (Health.WARNING, f"Switched off: `{first}`.") == (off.verdict, off.says)
+    assert "Prefect UI (Automations)" in off.remedy
+    for number, name in enumerate(reversed(others), 1):
+        client.delete_automation(client.read_automations_by_name(name)[0].id)
+        finding, gone = check_alerts(Facts("main")), ", ".join(f"`{each}`" for each in others[-number:])
+        assert (Health.WARNING, True) == (finding.verdict, f"missing: {gone}." in finding.says)
 
 
 def test_sign_in_that_is_not_deployed_is_a_warning(prefect_server: None) -> None:
