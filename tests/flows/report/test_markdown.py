@@ -7,6 +7,7 @@ import dataclasses
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from html.parser import HTMLParser
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -132,83 +133,35 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
 # The first line -----------------------------------------------------------------------------------------
 
 
+GOOD = "✅ active: good until midnight US Eastern"
+REFUSED_AT_NINE = "⛔ sign-in required: E*TRADE refused the token at 09:00"
+NOBODY = "⛔ signed out: nobody is signed in"
+UNKNOWN = "❔ unknown: no renewal of this token is known"
+REFUSED = attempt("09:00", SIGN_IN_REQUIRED)
+LATE_FAILURE = attempt("11:00", FAILED)
+
+
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
-        pytest.param(a_day(), "09:00", "✅ active: good until midnight US Eastern", id="active"),
-        pytest.param(
-            a_day(attempt("22:30")),
-            "23:00",
-            "✅ active: good until midnight US Eastern",
-            id="active to the end",
-        ),
-        pytest.param(a_day(), "10:00", "⚠️ inactive: the next renewal revives it", id="inactive"),
-        pytest.param(
+        (a_day(), "09:00", GOOD),
+        (a_day(attempt("22:30")), "23:00", GOOD),
+        (a_day(), "10:00", "⚠️ inactive: the next renewal revives it"),
+        (
             a_day(attempt("09:00", FAILED)),
             "09:30",
             "❌ failing: idle from 10:00 unless a renewal comes first",
-            id="failing while active",
         ),
-        pytest.param(
-            a_day(attempt("11:00", FAILED)),
-            "11:30",
-            "❌ failing: idle since 10:00",
-            id="failing while inactive",
-        ),
-        pytest.param(
-            a_day(attempt("11:00", FAILED), signed_in=None),
-            "11:30",
-            "❌ failing: no sign-in is known",
-            id="failing without a session",
-        ),
-        pytest.param(
-            a_day(attempt("09:00", FAILED), attempt("09:10")),
-            "09:30",
-            "✅ active: good until midnight US Eastern",
-            id="recovered",
-        ),
-        pytest.param(
-            a_day(attempt("07:00", FAILED)),
-            "08:30",
-            "✅ active: good until midnight US Eastern",
-            id="signed in after a failure",
-        ),
-        pytest.param(
-            a_day(attempt("09:00", SIGN_IN_REQUIRED)),
-            "09:30",
-            "⛔ sign-in required: E*TRADE refused the token at 09:00",
-            id="refused",
-        ),
-        pytest.param(
-            a_day(attempt("07:00", SIGN_IN_REQUIRED)),
-            "08:30",
-            "✅ active: good until midnight US Eastern",
-            id="signed in after a refusal",
-        ),
-        pytest.param(
-            a_day(attempt("09:00", SIGN_IN_REQUIRED), signed_in=None),
-            "09:30",
-            "⛔ sign-in required: E*TRADE refused the token at 09:00",
-            id="refused, undated",
-        ),
-        pytest.param(
-            a_day(attempt("08:30"), attempt("09:00", SIGN_IN_REQUIRED), **SIGNED_OUT),
-            "09:30",
-            "⛔ signed out: nobody is signed in",
-            id="signed out",
-        ),
-        pytest.param(
-            a_day(attempt("09:00", FAILED), **SIGNED_OUT),
-            "09:30",
-            "⛔ signed out: nobody is signed in",
-            id="signed out, with a wrong setting",
-        ),
-        pytest.param(
-            a_day(signed_in=None),
-            "09:30",
-            "❔ unknown: no renewal of this token is known",
-            id="nothing known",
-        ),
+        (a_day(LATE_FAILURE), "11:30", "❌ failing: idle since 10:00"),
+        (a_day(LATE_FAILURE, signed_in=None), "11:30", "❌ failing: no sign-in is known"),
+        (a_day(attempt("09:00", FAILED), attempt("09:10")), "09:30", GOOD),
+        (a_day(attempt("07:00", FAILED)), "08:30", GOOD),
+        (a_day(REFUSED), "09:30", REFUSED_AT_NINE),
+        (a_day(attempt("07:00", SIGN_IN_REQUIRED)), "08:30", GOOD),
+        (a_day(REFUSED, signed_in=None), "09:30", REFUSED_AT_NINE),
+        (a_day(attempt("08:30"), REFUSED, **SIGNED_OUT), "09:30", NOBODY),
+        (a_day(attempt("09:00", FAILED), **SIGNED_OUT), "09:30", NOBODY),
+        (a_day(signed_in=None), "09:30", UNKNOWN),
     ],
 )
 def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: str, expected: str) -> None:
@@ -310,18 +263,12 @@ def test_a_session_that_stays_active_to_its_end_has_no_idle_time(renewed: str) -
     assert expected == limits_in(render_report("main", a_day(attempt(renewed)), at("23:00")))[2]
 
 
-def test_a_refusal_takes_the_place_of_the_expiry() -> None:
-    """What E*TRADE refused has no midnight to wait for."""
-    day = a_day(attempt("09:00", SIGN_IN_REQUIRED))
-    assert ["refused", "09:00", "45 s ago"] == limits_in(render_report("main", day, at("09:00:45")))[3]
-
-
-def test_after_a_sign_out_the_end_is_no_refusal() -> None:
-    """Who signed out was not refused: the limits say by when the session was over."""
-    day = a_day(attempt("08:30"), attempt("09:00", SIGN_IN_REQUIRED), **SIGNED_OUT)
-    report = render_report("main", day, at("09:05"))
-    assert ["over by", "09:00", "5 min ago"] == limits_in(report)[3]
-    assert "refused" not in report
+@pytest.mark.parametrize(("changes", "word"), [({}, "refused"), (SIGNED_OUT, "over by")])
+def test_an_early_end_takes_the_place_of_the_expiry(changes: dict[str, Any], word: str) -> None:
+    """What is over has no midnight to wait for; and who signed out was not refused."""
+    report = render_report("main", a_day(attempt("08:30"), REFUSED, **changes), at("09:00:45"))
+    assert [word, "09:00", "45 s ago"] == limits_in(report)[3]
+    assert (word == "refused") == ("refused" in report)
 
 
 def test_without_a_session_there_are_no_limits() -> None:
@@ -368,10 +315,7 @@ def test_the_last_ten_attempts_are_listed_newest_first() -> None:
 
 def test_a_moment_ago_is_just_now() -> None:
     """Seconds after a renewal nobody reads of seconds."""
-    report = render_report(
-        "main", dataclasses.replace(a_day(attempt("09:00")), renewed_at=at("09:00")), at("09:00:09")
-    )
-    assert "just now" in limits_in(report)[1]
+    assert "just now" in limits_in(render_report("main", a_day(attempt("09:00")), at("09:00:09")))[1]
 
 
 @pytest.mark.parametrize(
@@ -443,36 +387,23 @@ def test_one_line_changes_when_the_session_does() -> None:
 # What to do next ----------------------------------------------------------------------------------------
 
 
-def test_the_advice_is_given_above_the_tables() -> None:
-    """What to do next stands where it is read first, letter for letter."""
-    advice = "open Blocks > main, or set the ETRADE_* variables | and run it."
-    report = render_report("main", a_day(), at("09:00"), advice=advice)
-    assert f"Next: {advice}" in Rendered(report).text
-    assert report.index("Next:") < report.index("data:image")
-
-
-def test_a_command_in_the_advice_is_shown_as_code() -> None:
-    """What to type is told apart from the sentence around it, whatever it holds."""
-    advice = "run `etrade-session login | a_b`; then wait."
-    report = render_report("main", a_day(), at("09:00"), advice=advice)
-    assert "Next: run etrade-session login | a_b; then wait." in Rendered(report).text
-    assert "code" in Rendered(report).tags
-
-
-def test_an_address_in_the_advice_can_be_followed() -> None:
-    """The page to sign in at is a link, without the full stop that ends the sentence."""
-    address = "https://us.etrade.com/e/t/etws/authorize?key=a_b&token=c*d%2F"
-    advice = f"sign in at {address}. Then return."
-    rendered = Rendered(render_report("main", a_day(), at("09:00"), advice=advice))
-    assert [address] == rendered.links
-    assert f"Next: sign in at {address}. Then return." in rendered.text
-
-
-def test_notice_stands_above_the_tables() -> None:
-    """What is not urgent stands below the headline, letter for letter."""
-    report = render_report("main", a_day(), at("09:00"), notice="The key | lapses.")
-    assert "⚠️ The key | lapses." in Rendered(report).text
+def test_advice_and_notice_are_given_above_the_tables() -> None:
+    """What to do next stands where it is read first, and below it what is not urgent, letter for letter."""
+    advice, notice = "open Blocks > main, or set the ETRADE_* variables | and run it.", "The key | lapses."
+    report = render_report("main", a_day(), at("09:00"), advice=advice, notice=notice)
+    text = Rendered(report).text
+    assert 0 < text.index(f"Next: {advice}") < text.index(f"⚠️ {notice}")
+    assert report.index("Next:") < report.index("⚠️") < report.index("data:image")
     assert "⚠️" not in render_report("main", a_day(attempt("08:30")), at("09:00"))
+
+
+def test_advice_shows_commands_as_code_and_addresses_as_links() -> None:
+    """What to type is told apart, whatever it holds; a link ends before the full stop of its sentence."""
+    address = "https://us.etrade.com/e/t/etws/authorize?key=a_b&token=c*d%2F"
+    advice = f"run `etrade-session login | a_b`; then sign in at {address}. Then return."
+    rendered = Rendered(render_report("main", a_day(), at("09:00"), advice=advice))
+    assert f"Next: {advice.replace('`', '')}" in rendered.text
+    assert ([address], True) == (rendered.links, "code" in rendered.tags)
 
 
 # Escaping -----------------------------------------------------------------------------------------------

@@ -16,12 +16,11 @@ from etrade_flows.report.day import SessionDay, day_bounds, standing, stretches
 from etrade_flows.report.drawing import HEIGHT, WIDTH
 from etrade_flows.report.picture import describe, draw_timeline
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
-from etrade_tasks.session import EASTERN, SessionState
+from etrade_tasks.session import EASTERN
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, _ = AttemptOutcome
-ACTIVE, INACTIVE = SessionState.ACTIVE, SessionState.INACTIVE
 DATE = "2027-01-15"
 SVG = "{http://www.w3.org/2000/svg}"
 MARGIN = 28
@@ -47,12 +46,17 @@ def a_day(*attempts: Attempt, signed_in: str | datetime | None = "08:00") -> Ses
 SIGNED_OUT = SessionDay(None, None, None, (), signed_in=False)
 
 
-def phases(day: SessionDay, now: datetime) -> list[tuple[str, str, SessionState | None, bool]]:
-    """The day's stretches, with their ends as Eastern wall-clock times."""
-    return [
-        (f"{s.start.astimezone(EASTERN):%H:%M}", f"{s.end.astimezone(EASTERN):%H:%M}", s.state, s.ahead)
-        for s in stretches(standing(day, now), now)
-    ]
+def phases(day: SessionDay, now: datetime) -> str:
+    """The day's stretches between Eastern wall-clock times; those in brackets are still ahead."""
+    found = ""
+    for start, end, state, ahead in (
+        (s.start, s.end, s.state, s.ahead) for s in stretches(standing(day, now), now)
+    ):
+        word = f"({state})" if ahead else str(state)
+        begins = f"{start.astimezone(EASTERN):%H:%M}"
+        found = found if found.endswith(begins) else f"{found} {begins}".strip()
+        found += f" {word} {end.astimezone(EASTERN):%H:%M}"
+    return found
 
 
 def texts(picture: str, size: str = "wide") -> list[str]:
@@ -104,110 +108,70 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
         pytest.param(
             a_day(attempt("09:00"), attempt("10:30")),
             "11:00",
-            [
-                ("08:00", "11:00", ACTIVE, False),
-                ("11:00", "12:30", ACTIVE, True),
-                ("12:30", "00:00", INACTIVE, True),
-            ],
+            "08:00 active 11:00 (active) 12:30 (inactive) 00:00",
             id="renewed in time",
         ),
         pytest.param(
             a_day(attempt("13:40")),
             "14:00",
-            [
-                ("08:00", "10:00", ACTIVE, False),
-                ("10:00", "13:40", INACTIVE, False),
-                ("13:40", "14:00", ACTIVE, False),
-                ("14:00", "15:40", ACTIVE, True),
-                ("15:40", "00:00", INACTIVE, True),
-            ],
+            "08:00 active 10:00 inactive 13:40 active 14:00 (active) 15:40 (inactive) 00:00",
             id="idle in between",
         ),
         pytest.param(
             a_day(attempt("10:00"), attempt("12:01")),
             "12:01",
-            [
-                ("08:00", "12:00", ACTIVE, False),
-                ("12:00", "12:01", INACTIVE, False),
-                ("12:01", "14:01", ACTIVE, True),
-                ("14:01", "00:00", INACTIVE, True),
-            ],
+            "08:00 active 12:00 inactive 12:01 (active) 14:01 (inactive) 00:00",
             id="renewed at the very limit, then a minute late",
         ),
         pytest.param(
             a_day(attempt("09:30", REUSED), attempt("09:40", FAILED)),
             "11:00",
-            [
-                ("08:00", "10:00", ACTIVE, False),
-                ("10:00", "11:00", INACTIVE, False),
-                ("11:00", "00:00", INACTIVE, True),
-            ],
+            "08:00 active 10:00 inactive 11:00 (inactive) 00:00",
             id="what did not reach E*TRADE keeps nothing active",
         ),
         pytest.param(
-            a_day(attempt("09:00", SIGN_IN_REQUIRED)),
-            "11:00",
-            [("08:00", "09:00", ACTIVE, False), ("09:00", "11:00", None, False)],
-            id="refused",
+            a_day(attempt("09:00", SIGN_IN_REQUIRED)), "11:00", "08:00 active 09:00 None 11:00", id="refused"
         ),
         pytest.param(
             a_day(attempt("07:00", SIGN_IN_REQUIRED), attempt("07:30")),
             "08:30",
-            [
-                ("08:00", "08:30", ACTIVE, False),
-                ("08:30", "10:00", ACTIVE, True),
-                ("10:00", "00:00", INACTIVE, True),
-            ],
+            "08:00 active 08:30 (active) 10:00 (inactive) 00:00",
             id="before the sign-in there is nothing",
         ),
-        pytest.param(
-            SIGNED_OUT,
-            "11:00",
-            [("00:00", "11:00", None, False)],
-            id="nobody signed in",
-        ),
+        pytest.param(SIGNED_OUT, "11:00", "00:00 None 11:00", id="nobody signed in"),
         pytest.param(
             dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", FAILED))),
             "10:00",
-            [("09:00", "10:00", ACTIVE, False)],
+            "09:00 active 10:00",
             id="signed out since",
         ),
-        pytest.param(SessionDay(at("08:00"), None, None, ()), "11:00", [], id="a token that is not proven"),
+        pytest.param(SessionDay(at("08:00"), None, None, ()), "11:00", "", id="a token that is not proven"),
         pytest.param(
-            a_day(signed_in=at("22:30", "2027-01-14")),
-            "00:20",
-            [("00:00", "00:20", None, False)],
-            id="yesterday's session",
+            a_day(signed_in=at("22:30", "2027-01-14")), "00:20", "00:00 None 00:20", id="yesterday's session"
         ),
         pytest.param(
             a_day(attempt("22:30")),
             "23:59",
-            [
-                ("08:00", "10:00", ACTIVE, False),
-                ("10:00", "22:30", INACTIVE, False),
-                ("22:30", "23:59", ACTIVE, False),
-                ("23:59", "00:00", ACTIVE, True),
-            ],
+            "08:00 active 10:00 inactive 22:30 active 23:59 (active) 00:00",
             id="midnight cuts it",
+        ),
+        pytest.param(
+            a_day(attempt(at("23:30", "2027-01-14")), attempt("09:00"), signed_in=None),
+            "10:00",
+            "09:00 active 10:00 (active) 11:00 (inactive) 00:00",
+            id="a use on another day was another session's",
+        ),
+        pytest.param(
+            a_day(signed_in=at("00:30", "2027-11-07")),
+            "2027-11-07 05:00",
+            "00:30 active 01:30 inactive 05:00 (inactive) 00:00",
+            id="two hours are two hours when the clocks go back",
         ),
     ],
 )
-def test_the_day_is_read_in_stretches(day: SessionDay, now: str, expected: list[object]) -> None:
+def test_the_day_is_read_in_stretches(day: SessionDay, now: str, expected: str) -> None:
     """Each use keeps the token active for two hours, and the midnight or a refusal ends it."""
-    assert expected == phases(day, at(now))
-
-
-def test_a_use_on_another_day_was_another_sessions() -> None:
-    """Where nobody knows the sign-in, yesterday's renewals do not start today's session."""
-    day = a_day(attempt(at("23:30", "2027-01-14")), attempt("09:00"), signed_in=None)
-    assert ("09:00", "10:00", ACTIVE, False) == phases(day, at("10:00"))[0]
-
-
-def test_two_hours_are_two_hours_when_the_clocks_go_back() -> None:
-    """A token used at 0:30 goes inactive at 1:30 by the clock, where an hour comes twice."""
-    day = a_day(signed_in=at("00:30", "2027-11-07"))
-    expected = [("00:30", "01:30", ACTIVE, False), ("01:30", "05:00", INACTIVE, False)]
-    assert expected == phases(day, at("05:00", "2027-11-07"))[:2]
+    assert expected == phases(day, at(*reversed(now.split())))
 
 
 @unhurried
@@ -264,30 +228,18 @@ def test_a_busy_day_stays_small(case: tuple[SessionDay, datetime], count: int) -
 
 
 @pytest.mark.parametrize(
-    ("date", "noon"),
+    ("date", "noon", "said"),
     [
-        pytest.param(DATE, 12 / 24, id="24 hours"),
-        pytest.param("2027-03-14", 11 / 23, id="23 hours"),
-        pytest.param("2027-11-07", 13 / 25, id="25 hours"),
+        pytest.param(DATE, 12 / 24, "Fri 15 Jan 2027 · US Eastern", id="24 hours"),
+        pytest.param("2027-03-14", 11 / 23, "Sun 14 Mar 2027 · 23 hours · US Eastern", id="23 hours"),
+        pytest.param("2027-11-07", 13 / 25, "Sun 7 Nov 2027 · 25 hours · US Eastern", id="25 hours"),
     ],
 )
-def test_hours_stand_where_they_elapse(date: str, noon: float) -> None:
-    """Noon stands as far along the track as the share of the day that has gone by then."""
-    expected = MARGIN + noon * (WIDTH - 2 * MARGIN)
-    assert pytest.approx(expected, abs=0.1) == hours(draw_timeline(a_day(), at("15:00", date)))["12:00"]
-
-
-@pytest.mark.parametrize(
-    ("date", "expected"),
-    [
-        pytest.param(DATE, "Fri 15 Jan 2027 · US Eastern", id="24 hours"),
-        pytest.param("2027-03-14", "Sun 14 Mar 2027 · 23 hours · US Eastern", id="23 hours"),
-        pytest.param("2027-11-07", "Sun 7 Nov 2027 · 25 hours · US Eastern", id="25 hours"),
-    ],
-)
-def test_a_day_of_unusual_length_says_so(date: str, expected: str) -> None:
-    """The date is shown, with the day's length where it is not 24 hours."""
-    assert expected in texts(draw_timeline(a_day(), at("15:00", date)))
+def test_hours_stand_where_they_elapse(date: str, noon: float, said: str) -> None:
+    """Noon stands at the share of the day that has gone by then; a length that is not 24 hours is told."""
+    picture = draw_timeline(a_day(), at("15:00", date))
+    assert pytest.approx(MARGIN + noon * (WIDTH - 2 * MARGIN), abs=0.1) == hours(picture)["12:00"]
+    assert said in texts(picture)
 
 
 def test_a_mark_stands_where_its_attempt_was() -> None:
