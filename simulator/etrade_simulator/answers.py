@@ -104,18 +104,6 @@ def _joined(problem: OAuthProblem, by: str = ",") -> str:
     return by.join(f"{name}={value}" for name, value in problem.pairs())
 
 
-def _text(problem: OAuthProblem) -> _Parts:
-    return _joined(problem), TEXT, {}
-
-
-def _form(problem: OAuthProblem) -> _Parts:
-    return _joined(problem, "&"), TEXT, {}
-
-
-def _html(problem: OAuthProblem) -> _Parts:
-    return _joined(problem), HTML, {}
-
-
 def _tomcat(problem: OAuthProblem) -> _Parts:
     title = f"HTTP Status {problem.status.value} – {problem.status.phrase}"  # noqa: RUF001  # Tomcat's own dash
     page = (
@@ -145,21 +133,13 @@ def _header(problem: OAuthProblem) -> _Parts:
     return "", HTML, {"WWW-Authenticate": f'OAuth realm="", {fields}'}
 
 
-def _json(problem: OAuthProblem) -> _Parts:
-    return json.dumps({"Error": {"message": _joined(problem)}}), JSON, {}
-
-
-def _xml(problem: OAuthProblem) -> _Parts:
-    return to_xml({"Error": {"message": _joined(problem)}}), XML, {}
-
-
 _FORMS: dict[ProblemForm, Callable[[OAuthProblem], _Parts]] = {
-    "text": _text,
-    "form": _form,
-    "html": _html,
+    "text": lambda problem: (_joined(problem), TEXT, {}),
+    "form": lambda problem: (_joined(problem, "&"), TEXT, {}),
+    "html": lambda problem: (_joined(problem), HTML, {}),
     "tomcat": _tomcat,
     "old-tomcat": _old_tomcat,
     "header": _header,
-    "json": _json,
-    "xml": _xml,
+    "json": lambda problem: (json.dumps({"Error": {"message": _joined(problem)}}), JSON, {}),
+    "xml": lambda problem: (to_xml({"Error": {"message": _joined(problem)}}), XML, {}),
 }

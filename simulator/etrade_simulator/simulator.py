@@ -155,9 +155,8 @@ class Simulator:
         Raises:
             OAuthProblem: It is unknown, revoked already, or expired.
         """
-        text = token.token if isinstance(token, AccessToken) else token
         with self._service.lock:
-            self._service.registry.granted_token(text).revoke(self.now())
+            self._granted(token).revoke(self.now())
 
     def token_state(self, token: AccessToken | str) -> TokenState:
         """Tell what an access token is at this moment, without touching it.
@@ -165,9 +164,12 @@ class Simulator:
         Raises:
             OAuthProblem: It is unknown.
         """
-        text = token.token if isinstance(token, AccessToken) else token
         with self._service.lock:
-            return self._service.registry.granted_token(text).state(self.now())
+            return self._granted(token).state(self.now())
+
+    def _granted(self, token: AccessToken | str) -> GrantedToken:
+        text = token.token if isinstance(token, AccessToken) else token
+        return self._service.registry.granted_token(text)
 
     def now(self) -> datetime:
         """Give the simulator's time, aware, in UTC."""
