@@ -83,18 +83,19 @@ def _spread(wanted: Sequence[tuple[float, float]], pivot: int, apart: float) -> 
     ends = [width + apart for _, width in wanted]
     last = len(wanted) - 1
 
-    def push(start: int, step: int) -> None:
-        for i in range(start, last if step > 0 else 0, step):
-            if step > 0:
-                lefts[i + 1] = max(lefts[i + 1], lefts[i] + ends[i])
-            else:
-                lefts[i - 1] = min(lefts[i - 1], lefts[i] - ends[i - 1])
+    def to_the_left(start: int) -> None:
+        for i in range(start, 0, -1):
+            lefts[i - 1] = min(lefts[i - 1], lefts[i] - ends[i - 1])
 
-    push(pivot, -1)
-    push(pivot, 1)
+    def to_the_right(start: int) -> None:
+        for i in range(start, last):
+            lefts[i + 1] = max(lefts[i + 1], lefts[i] + ends[i])
+
+    to_the_left(pivot)
+    to_the_right(pivot)
     # The margins have the last word.
     lefts[0] = max(lefts[0], LEFT)
-    push(0, 1)
+    to_the_right(0)
     lefts[last] = min(lefts[last], RIGHT - wanted[last][1])
-    push(last, -1)
+    to_the_left(last)
     return [round(left, 1) for left in lefts]

@@ -22,7 +22,7 @@ from etrade_flows.report.day import (
     in_order,
     standing,
 )
-from etrade_flows.report.picture import describe, draw_timeline
+from etrade_flows.report.picture import draw_timeline
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import EASTERN, in_utc
@@ -78,7 +78,7 @@ def render_report(
         _limits(stands.session, now, local, "expires" if day.signed_in else "over by")
         if stands.session
         else "",
-        image(describe(day, now), draw_timeline(day, now)),
+        image(*draw_timeline(day, now)),
         _day_so_far(day, now),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -116,7 +116,7 @@ def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
     rows = ((escape(name), account.line_at(now)) for name, account in shown.items())
     return (
         f"{table(('account', 'how the session stands'), rows)}\n\n"
-        f"{image(describe_strips(shown, now), draw_strips(shown, now))}\n\n"
+        f"{image(*draw_strips(shown, now))}\n\n"
         f"The last {DAYS} days, each from midnight to midnight US Eastern. Green: active. Amber: idle. "
         "Black: somebody signed in. Red: a renewal failed.\n\n"
         f"As of {date_words(now)}, {clock(now)} US Eastern. Each account has a report of its own, "
@@ -132,7 +132,7 @@ def summary(accounts: Mapping[str, Account], now: datetime) -> str:
     return f"{sign} {good} of {len(shown)} {'session is' if len(shown) == 1 else 'sessions are'} good"
 
 
-def describe_strips(accounts: Mapping[str, Account], now: datetime) -> str:
+def _describe(accounts: Mapping[str, Account], now: datetime) -> str:
     """What the picture shows, in words, for those who cannot see it."""
     told = []
     for name, account in accounts.items():
@@ -142,8 +142,8 @@ def describe_strips(accounts: Mapping[str, Account], now: datetime) -> str:
     return f"The last {DAYS} days. {'; '.join(told)}."
 
 
-def draw_strips(accounts: Mapping[str, Account], now: datetime) -> str:
-    """The SVG text of the last days of these accounts, one strip each; hours run from left to right."""
+def draw_strips(accounts: Mapping[str, Account], now: datetime) -> tuple[str, str]:
+    """The last days of these accounts in words and as SVG, one strip each; hours run from left to right."""
     height = _HEAD + _ROW * len(accounts) + 14
     today = eastern_date(now)
     days = [today - timedelta(days=DAYS - 1 - i) for i in range(DAYS)]
@@ -159,7 +159,8 @@ def draw_strips(accounts: Mapping[str, Account], now: datetime) -> str:
         for i, at in enumerate(days):
             inside += _cell(account.days.get(at), round(_STRIP + i * _CELL, 1), y)
     title = f"E*TRADE sessions of the last {DAYS} days"
-    return canvas(height, title, describe_strips(accounts, now), inside)
+    described = _describe(accounts, now)
+    return described, canvas(height, title, described, inside)
 
 
 _NARROW: dict[str, object] = {"class_": "narrow", "display": "none"}

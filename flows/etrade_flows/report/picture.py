@@ -73,8 +73,8 @@ _BADGES = {
 _LABEL = {"wide": 13.5, "narrow": 26}
 
 
-def draw_timeline(day: SessionDay, now: datetime) -> str:
-    """The SVG text of the Eastern day of `now`: how the session stood, stands, and will if left alone.
+def draw_timeline(day: SessionDay, now: datetime) -> tuple[str, str]:
+    """The Eastern day of `now` in words and as SVG: how the session stood, stands, and will if left alone.
 
     Hours are placed by elapsed time and labelled by the clock on an Eastern wall, so a day of 23 or 25 hours
     fills the same width. Marks too near to each other to be told apart are drawn once.
@@ -86,12 +86,8 @@ def draw_timeline(day: SessionDay, now: datetime) -> str:
     Raises:
         ValueError: A datetime is naive.
     """
-    return _Picture(day, now).draw()
-
-
-def describe(day: SessionDay, now: datetime) -> str:
-    """What the picture shows, in words, for those who cannot see it."""
-    return _Picture(day, now).describe()
+    picture = _Picture(day, now)
+    return picture.describe(), picture.draw()
 
 
 class _Picture:

@@ -291,7 +291,10 @@ def test_the_picture_is_in_the_report() -> None:
     day, now = a_day(attempt("09:00")), at("10:00")
     (image,) = Rendered(render_report("main", day, now)).images
     head, _, data = str(image["src"]).partition(",")
-    assert ("data:image/svg+xml;base64", draw_timeline(day, now)) == (head, base64.b64decode(data).decode())
+    assert ("data:image/svg+xml;base64", draw_timeline(day, now)[1]) == (
+        head,
+        base64.b64decode(data).decode(),
+    )
     assert "active, good until midnight US Eastern" in str(image["alt"])
 
 

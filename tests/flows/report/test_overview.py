@@ -108,7 +108,7 @@ def test_an_account_that_nothing_is_heard_of_leaves_the_overview() -> None:
 def test_strip_draws_each_day() -> None:
     """Activity, a gap, a sign-in and a failure of one day are all in its picture, in words too."""
     failed = attempt("13:00", AttemptOutcome.FAILED)
-    svg = draw_strips({"main": account(attempt("07:00"), attempt("12:00"), failed)}, at("13:00"))
+    words, svg = draw_strips({"main": account(attempt("07:00"), attempt("12:00"), failed)}, at("13:00"))
     assert [2, 1, 1, 1] == [fills(svg).count(colour) for colour in (GREEN, AMBER, INK, RED)]
-    said = "The last 28 days. main: a session on 1 days, failures on 1."
-    assert said == ET.fromstring(svg).findtext(f"{SVG}desc")  # noqa: S314
+    assert "The last 28 days. main: a session on 1 days, failures on 1." == words
+    assert words == ET.fromstring(svg).findtext(f"{SVG}desc")  # noqa: S314

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from etrade_flows.report.day import SessionDay, day_bounds, standing, stretches
 from etrade_flows.report.drawing import HEIGHT, WIDTH
-from etrade_flows.report.picture import describe, draw_timeline
+from etrade_flows.report.picture import draw_timeline as described_and_drawn
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import EASTERN
 
@@ -44,6 +44,11 @@ def a_day(*attempts: Attempt, signed_in: str | datetime | None = "08:00") -> Ses
 
 
 SIGNED_OUT = SessionDay(None, None, None, (), signed_in=False)
+
+
+def draw_timeline(day: SessionDay, now: datetime) -> str:
+    """The picture without its words."""
+    return described_and_drawn(day, now)[1]
 
 
 def phases(day: SessionDay, now: datetime) -> str:
@@ -377,7 +382,7 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
         "Attempts to renew on that day: 2 renewed, 1 reused."
     )
     assert expected == ET.fromstring(draw_timeline(day, now)).findtext(f"{SVG}desc")  # noqa: S314
-    assert expected == describe(day, now)
+    assert expected == described_and_drawn(day, now)[0]
 
 
 def test_the_same_day_makes_the_same_picture() -> None:
