@@ -77,87 +77,56 @@ SIGNED_OUT = keys(signed_in=None, access_token=None, access_token_secret=None)
 UNDATED = keys(signed_in=None)
 
 
+DEAD, SILENT = SignInRequired("It is dead."), RenewalFailed("No answer.")
+A_MOMENT_EARLY = EIGHT - timedelta(milliseconds=2)
+YESTERDAY = record(at("23:30", "2027-06-14"))
+AT_NINE = record(at("09:00"))
+REFUSED_BEFORE = attempt("08:30", REFUSED)
+
+
 @pytest.mark.parametrize(
     ("known", "now", "expected"),
     [
-        pytest.param(facts(record=record(at("09:00"))), "10:59", SessionState.ACTIVE, id="renewed"),
-        pytest.param(
-            facts(record=record(EIGHT - timedelta(milliseconds=2))),
-            "09:59",
-            SessionState.ACTIVE,
-            id="renewed in the second of the sign-in",
-        ),
-        pytest.param(facts(attempt("09:00")), "10:59", SessionState.ACTIVE, id="renewed, by the server"),
-        pytest.param(facts(attempt("09:00", REUSED)), "10:09", SessionState.ACTIVE, id="reused"),
-        pytest.param(facts(attempt("09:00", REUSED)), "10:10", SessionState.INACTIVE, id="reused long ago"),
-        pytest.param(
-            facts(attempt("08:05", REUSED)), "08:10", SessionState.ACTIVE, id="reused after the sign-in"
-        ),
-        pytest.param(
-            facts(attempt("07:00"), attempt("09:00", REUSED)), "09:05", SessionState.ACTIVE, id="reused anew"
-        ),
-        pytest.param(facts(), "08:05", SessionState.UNKNOWN, id="nothing known"),
-        pytest.param(facts(loaded=UNDATED), "08:05", SessionState.UNKNOWN, id="nothing known, undated"),
-        pytest.param(facts(attempt("09:00", FAILED)), "09:05", SessionState.FAILED, id="failed"),
+        pytest.param(facts(record=AT_NINE), "10:59", "active", id="renewed"),
+        pytest.param(facts(record=record(A_MOMENT_EARLY)), "09:59", "active", id="renewed at the sign-in"),
+        pytest.param(facts(attempt("09:00")), "10:59", "active", id="renewed, by the server"),
+        pytest.param(facts(attempt("09:00", REUSED)), "10:09", "active", id="reused"),
+        pytest.param(facts(attempt("09:00", REUSED)), "10:10", "inactive", id="reused long ago"),
+        pytest.param(facts(attempt("08:05", REUSED)), "08:10", "active", id="reused after the sign-in"),
+        pytest.param(facts(attempt("07:00"), attempt("09:00", REUSED)), "09:05", "active", id="reused anew"),
+        pytest.param(facts(), "08:05", "unknown", id="nothing known"),
+        pytest.param(facts(loaded=UNDATED), "08:05", "unknown", id="nothing known, undated"),
+        pytest.param(facts(attempt("09:00", FAILED)), "09:05", "failed", id="failed"),
         pytest.param(
             facts(attempt("09:00", REFUSED), attempt("10:00"), loaded=UNDATED),
             "10:05",
-            SessionState.ACTIVE,
+            "active",
             id="renewed after a refusal",
         ),
-        pytest.param(facts(loaded=SIGNED_OUT), "10:00", SessionState.SIGNED_OUT, id="signed out"),
+        pytest.param(facts(loaded=SIGNED_OUT), "10:00", "signed-out", id="signed out"),
+        pytest.param(facts(record=YESTERDAY, loaded=UNDATED), "00:00", "expired", id="midnight, undated"),
+        pytest.param(facts(loaded=CredentialsInvalid("It is wrong.")), "09:00", "failed", id="unusable"),
+        pytest.param(facts(checked=AT_NINE), "09:00", "active", id="check"),
+        pytest.param(facts(REFUSED_BEFORE, checked=AT_NINE), "09:00", "active", id="check after a refusal"),
+        pytest.param(facts(attempt("08:59"), checked=DEAD), "09:00", "sign-in-required", id="check refused"),
+        pytest.param(facts(attempt("08:59"), checked=SILENT), "09:00", "failed", id="check failed"),
         pytest.param(
-            facts(record=record(at("23:30", "2027-06-14")), loaded=UNDATED),
-            "00:00",
-            SessionState.EXPIRED,
-            id="midnight, undated",
+            facts(REFUSED_BEFORE, checked=SILENT), "09:00", "sign-in-required", id="refused, check failed"
         ),
         pytest.param(
-            facts(loaded=CredentialsInvalid("It is wrong.")), "09:00", SessionState.FAILED, id="unusable"
-        ),
-        pytest.param(facts(checked=record(at("09:00"))), "09:00", SessionState.ACTIVE, id="check"),
-        pytest.param(
-            facts(attempt("08:30", REFUSED), checked=record(at("09:00"))),
-            "09:00",
-            SessionState.ACTIVE,
-            id="check after a refusal",
-        ),
-        pytest.param(
-            facts(attempt("08:59"), checked=SignInRequired("It is dead.")),
-            "09:00",
-            SessionState.SIGN_IN_REQUIRED,
-            id="check refused",
-        ),
-        pytest.param(
-            facts(attempt("08:59"), checked=RenewalFailed("No answer.")),
-            "09:00",
-            SessionState.FAILED,
-            id="check failed",
-        ),
-        pytest.param(
-            facts(attempt("08:30", REFUSED), checked=RenewalFailed("No answer.")),
-            "09:00",
-            SessionState.SIGN_IN_REQUIRED,
-            id="refused, check failed",
-        ),
-        pytest.param(
-            facts(attempt("08:30"), refused=SignInRequired("It is dead.")),
-            "09:00",
-            SessionState.UNKNOWN,
-            id="refused outside of any run",
+            facts(attempt("08:30"), refused=DEAD), "09:00", "unknown", id="refused outside of a run"
         ),
     ],
 )
-def test_state(known: SessionFacts, now: str, expected: SessionState) -> None:
+def test_state(known: SessionFacts, now: str, expected: str) -> None:
     """The state follows from the token's issue, its last renewal, the day's runs and the check."""
     assert expected == judged(known, at(now)).state
 
 
 def test_a_renewal_in_the_second_of_the_sign_in_is_that_tokens() -> None:
     """E*TRADE dates to the second, so a renewal may be dated before the sign-in; the clocks count from it."""
-    renewed_at = EIGHT - timedelta(milliseconds=2)
-    status = judged(facts(record=record(renewed_at)), EIGHT)
-    assert (renewed_at + IDLE_LIMIT, "renewed at 07:59") == (status.idle_at, status.message)
+    status = judged(facts(record=record(A_MOMENT_EARLY)), EIGHT)
+    assert (A_MOMENT_EARLY + IDLE_LIMIT, "renewed at 07:59") == (status.idle_at, status.message)
 
 
 @pytest.mark.parametrize(
@@ -176,15 +145,15 @@ def test_midnight_is_null_where_it_would_be_a_guess() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [SessionState.EXPIRED, SessionState.SIGNED_OUT, SessionState.SIGN_IN_REQUIRED]
+    ("state", "known"),
+    [
+        (SessionState.EXPIRED, facts(loaded=keys(at("08:00", "2027-06-14")))),
+        (SessionState.SIGNED_OUT, facts(loaded=SIGNED_OUT)),
+        (SessionState.SIGN_IN_REQUIRED, facts(attempt("09:00", REFUSED))),
+    ],
 )
-def test_an_ended_session_is_not_going_idle(state: SessionState) -> None:
+def test_an_ended_session_is_not_going_idle(state: SessionState, known: SessionFacts) -> None:
     """Once a person must sign in, there is no time to idle to count."""
-    known = {
-        SessionState.EXPIRED: facts(loaded=keys(at("08:00", "2027-06-14"))),
-        SessionState.SIGNED_OUT: facts(loaded=SIGNED_OUT),
-        SessionState.SIGN_IN_REQUIRED: facts(attempt("09:00", REFUSED)),
-    }[state]
     status = judged(known, at("09:30"))
     assert (state, None, None) == (status.state, status.idle_at, status.idle_in_seconds)
 

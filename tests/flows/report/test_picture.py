@@ -272,66 +272,44 @@ def test_a_failure_is_not_hidden_by_a_renewal() -> None:
     assert good < bad
 
 
+REFUSED_AT_NINE = attempt("09:00", SIGN_IN_REQUIRED)
+REFUSED_YESTERDAY = attempt(at("16:00", "2027-01-14"), SIGN_IN_REQUIRED)
+YESTERDAY = at("15:00", "2027-01-14")
+SINCE = dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", SIGN_IN_REQUIRED)))
+
+
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
-        pytest.param(
-            a_day(attempt("09:00")),
-            "10:00",
-            ["signed in 08:00", "now 10:00", "idle from 11:00", "over at midnight"],
-            id="active",
-        ),
-        pytest.param(
+        (a_day(attempt("09:00")), "10:00", "signed in 08:00, now 10:00, idle from 11:00, over at midnight"),
+        (
             a_day(attempt("13:40")),
             "14:00",
-            ["signed in 08:00", "idle 10:00 to 13:40", "now 14:00", "idle from 15:40", "over at midnight"],
-            id="idle in between",
+            "signed in 08:00, idle 10:00 to 13:40, now 14:00, idle from 15:40, over at midnight",
         ),
-        pytest.param(
-            a_day(attempt("09:00", SIGN_IN_REQUIRED)),
-            "10:00",
-            ["signed in 08:00", "refused 09:00", "now 10:00"],
-            id="refused",
-        ),
-        pytest.param(
+        (a_day(REFUSED_AT_NINE), "10:00", "signed in 08:00, refused 09:00, now 10:00"),
+        (
             a_day(attempt("09:00"), signed_in=None),
             "10:00",
-            ["first used 09:00", "now 10:00", "idle from 11:00", "over at midnight"],
-            id="sign-in unknown",
+            "first used 09:00, now 10:00, idle from 11:00, over at midnight",
         ),
-        pytest.param(SIGNED_OUT, "10:00", ["now 10:00"], id="nobody signed in"),
-        pytest.param(
-            dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", SIGN_IN_REQUIRED))),
-            "10:00",
-            ["first used 09:00", "over by 09:30", "now 10:00"],
-            id="signed out since",
-        ),
-        pytest.param(
-            a_day(signed_in=at("15:00", "2027-01-14")), "00:20", ["now 00:20"], id="yesterday's session"
-        ),
-        pytest.param(
-            a_day(attempt(at("16:00", "2027-01-14"), SIGN_IN_REQUIRED), signed_in=at("15:00", "2027-01-14")),
-            "00:20",
-            ["now 00:20"],
-            id="refused yesterday",
-        ),
-        pytest.param(
+        (SIGNED_OUT, "10:00", "now 10:00"),
+        (SINCE, "10:00", "first used 09:00, over by 09:30, now 10:00"),
+        (a_day(signed_in=YESTERDAY), "00:20", "now 00:20"),
+        (a_day(REFUSED_YESTERDAY, signed_in=YESTERDAY), "00:20", "now 00:20"),
+        (
             a_day(attempt("22:30")),
             "23:58",
-            ["signed in 08:00", "idle 10:00 to 22:30", "now 23:58", "over at midnight"],
-            id="just before midnight",
+            "signed in 08:00, idle 10:00 to 22:30, now 23:58, over at midnight",
         ),
     ],
 )
-def test_turning_points_are_named(day: SessionDay, now: str, expected: list[str]) -> None:
+def test_turning_points_are_named(day: SessionDay, now: str, expected: str) -> None:
     """The labels above the track tell the day's turning points, from left to right."""
-    words = [
-        text
-        for text in texts(draw_timeline(day, at(now)))
-        if re.search("signed|used|idle|refus|now|over", text)
-    ]
+    shown = texts(draw_timeline(day, at(now)))
+    words = [text for text in shown if re.search("signed|used|idle|refus|now|over", text)]
     headlines = ("Active", "Sign-in required", "Signed out", "pale")
-    assert expected == [text for text in words if not text.startswith(headlines)]
+    assert expected == ", ".join(text for text in words if not text.startswith(headlines))
 
 
 @pytest.mark.parametrize(
