@@ -151,7 +151,7 @@ def clock_offset(exchange: Exchange) -> timedelta | None:
 
 
 def _refuses(exchange: Exchange) -> bool:
-    """Whether the answer is E*TRADE's own no, and not a page in its place."""
+    """Whether E*TRADE itself refused the call, rather than some page in between."""
     # No token takes part, so where a renewal would need a sign-in, here the key is meant.
     refusals = (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED, Outcome.CLOCK_SKEWED)
     return classify(exchange.reply).outcome in refusals

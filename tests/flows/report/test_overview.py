@@ -98,7 +98,7 @@ def test_overview_has_a_row_for_each_account() -> None:
 
 
 def test_an_account_that_nothing_is_heard_of_leaves_the_overview() -> None:
-    """Credentials that are gone are not shown for ever."""
+    """Credentials that are gone are not shown forever."""
     known = {"gone": account(attempt("11:00"))}
     later = at("12:00") + timedelta(days=DAYS)
     assert "gone" not in render_overview(known, later)
