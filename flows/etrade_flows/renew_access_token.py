@@ -62,11 +62,11 @@ def renew_access_token(
             credentials, loaded, force=force, required_for=required_for, reports=True
         )
     except Exception as error:
-        tell_failure(credentials, began_at, error, loaded)
-        if not isinstance(error, ETradeError):
+        told = tell_failure(credentials, began_at, error, loaded)
+        if told is None or not isinstance(error, ETradeError):
             raise
         signed_in_at = loaded.signed_in_at if loaded else None
-        return cast("TokenSession", end_unwell(error, signed_in_at))
+        return cast("TokenSession", end_unwell(told, signed_in_at))
     tell(Ending(credentials, began_at, session, loaded))
     run_logger().info("The E*TRADE session of %r is active. %s", credentials, describe(session))
     return end_well(session)

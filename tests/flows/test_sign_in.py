@@ -28,6 +28,7 @@ from etrade_flows.person import form
 from etrade_flows.person.form import clear_leftovers
 from etrade_flows.person.login import ROUNDS, store, stored_credentials, without_token
 from etrade_flows.person.waiting_runs import pause_key
+from etrade_flows.runs import way_in
 from etrade_flows.runs.tags import current_run
 from etrade_flows.sign_in import artifact_key, sign_in
 from etrade_flows.sign_out import sign_out
@@ -274,7 +275,7 @@ class TestKeptOpen:
     ) -> None:
         """However long the outage, another sign-in leaves the run alone that asks again every few minutes."""
         monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "OUTAGE_PAUSE", 2.5)
-        monkeypatch.setattr(form, "SILENCE", timedelta(seconds=4))
+        monkeypatch.setattr(way_in, "SILENCE", timedelta(seconds=4))
         simulator.plant(Fault(status=503), path=REQUEST, times=3 * ATTEMPTS)
         rounds: list[int] = []
 
@@ -432,7 +433,7 @@ class TestKilled:
         self, block: str, abandon: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Once nobody can answer it any more, the open form is deleted and its run is ended."""
-        monkeypatch.setattr(form, "GRACE", timedelta(0))
+        monkeypatch.setattr(way_in, "GRACE", timedelta(0))
         abandoned = abandon(3)
 
         def cleared() -> bool:
@@ -462,7 +463,7 @@ class TestKilled:
             client.resume_flow_run(abandoned, run_input={"verifier": "fake-verifier"})
         clear_leftovers(block)
         assert (True, True) == (state_of(abandoned).is_running(), "paused-1-response" in inputs_of(abandoned))
-        monkeypatch.setattr(form, "SILENCE", timedelta(0))
+        monkeypatch.setattr(way_in, "SILENCE", timedelta(0))
         clear_leftovers(block)
         assert (True, []) == (state_of(abandoned).is_crashed(), inputs_of(abandoned))
 

@@ -10,6 +10,7 @@ from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.server import storage_told
 from etrade_flows.runs.tags import current_run, outcome_of, tag_run
+from etrade_flows.runs.way_in import led_to_sign_in
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import SessionTooShort, SignInRequired, sign_in_advice
@@ -80,7 +81,7 @@ def renew(
         ETradeError: What the flow `renew-access-token` raises.
         PrefectUnavailable: Prefect's default result storage cannot be loaded, so no task can run.
     """
-    force = since is not None
+    force, loaded = since is not None, None
     try:
         with storage_told():
             loaded = load_credentials(credentials)
@@ -89,10 +90,10 @@ def renew(
             )
     except SessionTooShort:
         raise
-    except SignInRequired:
+    except SignInRequired as error:
         # By the tag a sign-in finds the runs that wait for it.
         tag_run(credentials, outcome=AttemptOutcome.SIGN_IN_REQUIRED)
-        raise
+        raise led_to_sign_in(error, credentials, loaded) from None
     run = current_run()
     if run is not None and outcome_of(run) is AttemptOutcome.SIGN_IN_REQUIRED:
         tag_run()  # an earlier attempt of the same run

@@ -13,7 +13,6 @@ from etrade_flows.cli.serving import serve as serve_flows
 from etrade_flows.news.automations import (
     KEEP_OPEN_FOR,
     SAMPLE_SUBJECT,
-    START_SIGN_IN,
     deployment_id,
     install,
     notification_block,
@@ -21,6 +20,7 @@ from etrade_flows.news.automations import (
     send_sample,
     sign_in_starter,
 )
+from etrade_flows.runs.names import START_SIGN_IN
 from etrade_flows.runs.server import prefect_reached, require_lasting_server
 from etrade_tasks.errors import ETradeError
 

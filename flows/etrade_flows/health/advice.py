@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from etrade_flows.health.forecast import NextRun
 from etrade_flows.health.model import SessionStatus, Source
+from etrade_flows.runs.way_in import WayIn
 from etrade_tasks.key_age import KEY_ADVICE
 from etrade_tasks.session import SessionState
 
 
-def advice_on(status: SessionStatus, *, failing: bool) -> str | None:
+def advice_on(status: SessionStatus, way_in: WayIn | None, *, failing: bool) -> str | None:
     """What a person does next; None if there is nothing to do.
 
     Args:
         status: How the session stands.
+        way_in: Where a person signs in in the Prefect UI; None where no run does that.
         failing: Whether the last known renewal failed.
     """
     if status.state.needs_sign_in:
-        return _sign_in(status)
+        return _sign_in(status, way_in)
     if status.error is not None:
         return status.error.advice
     if failing:
@@ -35,16 +37,15 @@ def _while_nothing_failed(status: SessionStatus) -> str | None:
     return KEY_ADVICE if status.key_warning else None
 
 
-def _sign_in(status: SessionStatus) -> str:
+def _sign_in(status: SessionStatus, way_in: WayIn | None) -> str:
     if status.source is Source.ENVIRONMENT:
         return (
             "sign in at E*TRADE, and set ETRADE_ACCESS_TOKEN, ETRADE_ACCESS_TOKEN_SECRET and "
             "ETRADE_SIGNED_IN_AT anew."
         )
-    return (
-        f"sign in at E*TRADE: run `etrade-session login --credentials {status.credentials}`, "
-        "or start `sign-in` in the Prefect UI (Deployments)."
-    )
+    if way_in is not None:
+        return way_in.advice(status.credentials)
+    return f"sign in at E*TRADE: run `etrade-session login --credentials {status.credentials}`."
 
 
 def _start_worker(run: NextRun) -> str:

@@ -13,11 +13,11 @@ from prefect.client.schemas.objects import DeploymentSchedule, WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
-from etrade_flows.health.facts import Facts, meant
+from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, Health, SkipCheck, ok, problem, warning
 from etrade_flows.health.schedule import days_to_look_at, judge_gap, worst_gap
 from etrade_flows.news.automations import NAMES
-from etrade_flows.runs.names import RENEWAL, SIGN_IN
+from etrade_flows.runs.names import RENEWAL, SIGN_IN, meant
 from etrade_tasks.clock import now
 
 _INSTALL = (

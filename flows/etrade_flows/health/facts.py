@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -27,9 +26,10 @@ from etrade_flows.health.model import Source
 from etrade_flows.health.place import Place, Server, find_server
 from etrade_flows.runs.attempts import Attempt
 from etrade_flows.runs.history import days_attempts, renewal_flow
-from etrade_flows.runs.names import SIGN_IN
+from etrade_flows.runs.names import SIGN_IN, meant
+from etrade_flows.runs.way_in import WayIn, find_way_in
 from etrade_tasks.clock import now
-from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
+from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsInvalid, ETradeError
 from etrade_tasks.load_credentials import load_credentials, unusable_block
 from etrade_tasks.oauth.authorization import try_request_token
@@ -133,6 +133,12 @@ class Facts:
         return tuple(_scheduled(run, names) for run in theirs)
 
     @cached_property
+    def way_in(self) -> WayIn | None:
+        """Where a person signs in in the Prefect UI; None where no run does that."""
+        with self.client() as client:
+            return find_way_in(client, self.name)
+
+    @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
         """What the Eastern day's runs for these credentials came to; a missing server raises `SkipCheck`."""
         with self.client() as client:
@@ -220,12 +226,6 @@ class Facts:
         except Exception as error:  # noqa: BLE001  # a block may be missing, unknown, or fail to load
             says = f"The result storage cannot be opened ({type(error).__name__})."
             raise SkipCheck(says, first="result-storage") from None
-
-
-def meant(*parameters: Mapping[str, Any]) -> str:
-    """The credentials that a run renews; of several parameters the later ones count."""
-    given = [each["credentials"] for each in parameters if "credentials" in each]
-    return str(given[-1]) if given else DEFAULT_NAME
 
 
 def _scheduled(run: FlowRun, names: Mapping[UUID, str]) -> ScheduledRun:

@@ -16,6 +16,7 @@ from etrade_flows.health.model import Problem, Renewal, SessionStatus, Source, S
 from etrade_flows.report.day import Standing, issued_at, session_day, standing
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
+from etrade_flows.runs.way_in import WayIn
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ConfigurationRefused, CredentialsInvalid, ETradeError, SignInRequired
 from etrade_tasks.key_age import key_warning
@@ -40,6 +41,7 @@ class SessionFacts:
         attempts: What the day's runs came to, in any order.
         scheduled: The runs that have not begun.
         checked: What E*TRADE was asked just now, and said; None if it was not asked.
+        way_in: Where a person signs in in the Prefect UI; None where no run does that.
     """
 
     credentials: str
@@ -50,6 +52,7 @@ class SessionFacts:
     attempts: tuple[Attempt, ...] = ()
     scheduled: tuple[ScheduledRun, ...] = ()
     checked: TokenSession | ETradeError | None = None
+    way_in: WayIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def judge(facts: SessionFacts, now: datetime, reuse_window: timedelta) -> Sessio
         error=_problem(error),
         next=None,
     )
-    return status.model_copy(update={"next": advice_on(status, failing=verdict.failing)})
+    return status.model_copy(update={"next": advice_on(status, facts.way_in, failing=verdict.failing)})
 
 
 def _next_runs(

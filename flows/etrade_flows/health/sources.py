@@ -54,6 +54,7 @@ def _facts(name: str, *, check: bool) -> SessionFacts:
         attempts=facts.attempts,
         scheduled=facts.scheduled,
         checked=checked,
+        way_in=facts.way_in,
     )
 
 

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from etrade_flows.news.events import ONCE_LABEL
 from etrade_flows.news.session_news import SessionEvent
+from etrade_flows.runs.names import START_SIGN_IN
 from etrade_tasks.errors import ETradeError
 
 TAG = "etrade"
@@ -38,12 +39,18 @@ QUIET_WEEK = timedelta(days=8)
 FACTS = """
 Credentials: {{ event.payload.credentials }} ({{ event.payload.environment }})
 Session: {{ event.payload.session }}
-{% if flow_run.name %}Run: {{ flow_run.name }} {{ flow_run|ui_url or '' }}
+{% if flow_run.name %}Reported by: {{ flow_run.name }} {{ flow_run|ui_url or '' }}
 {% endif %}{% if deployment.name %}Deployment: {{ flow.name }}/{{ deployment.name }}
 {% endif %}"""
 """What every notification ends with; an event from outside of a run has no link to show."""
 
 BODY = "{{ event.payload.message }}\n\nNext: {{ event.payload.advice }}\n" + FACTS
+
+SIGN_IN_BODY = (
+    "{{ event.payload.advice[0]|upper }}{{ event.payload.advice[1:] }}\n\n{{ event.payload.message }}\n"
+    + FACTS
+)
+"""For who has to act, the link to act by stands first."""
 
 SUBJECTS = {
     SessionEvent.SIGN_IN_REQUIRED: "E*TRADE: sign in for {{ event.payload.credentials }}",
@@ -59,10 +66,11 @@ NAMES = {
 }
 """What each automation is called, and known by."""
 
+BODIES = {SessionEvent.SIGN_IN_REQUIRED: SIGN_IN_BODY}
+"""The texts of the alerts that differ from `BODY`."""
+
 SAMPLE_SUBJECT = "E*TRADE: this is a test"
 SAMPLE = "Alerts about your E*TRADE sessions arrive here.\n\nNext: nothing, all is well.\n"
-
-START_SIGN_IN = "E*TRADE: start the sign-in"
 
 KEEP_OPEN_FOR = timedelta(hours=12)
 """How long a sign-in waits by default: from the first alert, at 07:00, until the evening."""
@@ -91,7 +99,7 @@ def notifications(block: UUID) -> list[AutomationCore]:
             NAMES[event],
             f"Once for each credentials name, {'week' if event in WEEKLY else 'Eastern day'} and cause.",
             event,
-            SendNotification(block_document_id=block, subject=subject, body=BODY),
+            SendNotification(block_document_id=block, subject=subject, body=BODIES.get(event, BODY)),
         )
         for event, subject in SUBJECTS.items()
     ]
@@ -108,7 +116,7 @@ def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) 
     return _automation(
         START_SIGN_IN,
         "So that the person who is notified finds the sign-in waiting in the UI.",
-        SessionEvent.SIGN_IN_REQUIRED,
+        SessionEvent.SIGN_IN_WANTED,
         RunDeployment(
             source="selected",
             deployment_id=deployment,

@@ -2,6 +2,7 @@
 
     etrade.session.renewed             E*TRADE renewed the token
     etrade.session.expiring            alert: midnight US Eastern is near, or comes too soon for a pipeline
+    etrade.session.sign-in-wanted      the session is over, and no sign-in waits for a person yet
     etrade.session.sign-in-required    alert: the session is over; a person signs in
     etrade.session.failing             alert: a renewal failed for good, and no sign-in is known to help
     etrade.session.key-lapsing         alert, weekly: the consumer key is soon two years old
@@ -22,6 +23,9 @@ Nothing here may stop a renewal, and no event holds a secret.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
 
 from etrade_flows.news.session_news import SessionEvent, SessionNews, outcome_news, sign_news
@@ -30,7 +34,7 @@ from etrade_flows.runs.once_a_day import is_scheduled
 from etrade_flows.runs.tags import current_run
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import CredentialsInvalid, ETradeError
+from etrade_tasks.errors import CredentialsInvalid, ETradeError, SignInRequired
 from etrade_tasks.session import TokenSession
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 
@@ -63,12 +67,32 @@ def emit_outcome(
         return
     with best_effort(_LOSS):
         at = now()
-        settings = _settings()
-        early = not settings.alerts_at(at)
-        found = outcome_news(credentials, outcome, loaded, at, expiring_before=settings.expiring_before)
-        for news in found:
-            if news.event is not SessionEvent.SIGN_IN_REQUIRED or not (early and is_scheduled(run)):
+        before_end = _settings().expiring_before
+        for news in outcome_news(credentials, outcome, loaded, at, expiring_before=before_end):
+            if news.event is not SessionEvent.SIGN_IN_REQUIRED or _may_call(run, at):
                 _emit(news, loaded)
+
+
+def call_for_sign_in(credentials: str, error: SignInRequired, loaded: ETradeCredentials) -> bool:
+    """Emit that a sign-in should begin to wait for a person, before anybody is alerted; whether it was.
+
+    Args:
+        credentials: The credentials' name.
+        error: Why a person must sign in.
+        loaded: The credentials themselves.
+    """
+    run, at = current_run(), now()
+    if run is None or not _may_call(run, at):
+        return False
+    alert, *_ = outcome_news(credentials, error, loaded, at, expiring_before=timedelta(0))
+    # The same `once`: a sign-in is started for each alert that is given.
+    _emit(alert.model_copy(update={"event": SessionEvent.SIGN_IN_WANTED, "advice": None}), loaded)
+    return True
+
+
+def _may_call(run: FlowRun, at: datetime) -> bool:
+    """Whether a run may call a person to sign in at that moment: a scheduled one has its hours."""
+    return not is_scheduled(run) or _settings().alerts_at(at)
 
 
 def emit_signed_in(credentials: str, loaded: ETradeCredentials) -> None:

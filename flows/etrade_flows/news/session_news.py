@@ -23,6 +23,7 @@ class SessionEvent(StrEnum):
 
     RENEWED = "etrade.session.renewed"
     EXPIRING = "etrade.session.expiring"
+    SIGN_IN_WANTED = "etrade.session.sign-in-wanted"
     SIGN_IN_REQUIRED = "etrade.session.sign-in-required"
     FAILING = "etrade.session.failing"
     KEY_LAPSING = "etrade.session.key-lapsing"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from prefect.exceptions import CancelledRun, PausedRun
 
-from etrade_flows.news.events import emit_outcome
+from etrade_flows.news.events import call_for_sign_in, emit_outcome
 from etrade_flows.report.artifact import report
 from etrade_flows.runs.attempts import Ending, attempt_outcome
 from etrade_flows.runs.endings import holds_until
 from etrade_flows.runs.names import ended_run
 from etrade_flows.runs.tags import current_run, tag_run
+from etrade_flows.runs.way_in import led_to_sign_in
 from etrade_tasks.credentials import ETradeCredentials
-from etrade_tasks.errors import ETradeError
+from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.session import TokenSession
 
 
@@ -54,8 +56,10 @@ def _tag_and_name(ending: Ending) -> None:
 
 def tell_failure(
     credentials: str, began_at: datetime, error: Exception, loaded: ETradeCredentials | None
-) -> None:
-    """Report what ends the current run, before it is raised again.
+) -> ETradeError | None:
+    """Report what ends the current run, before it is raised again; gives what was reported.
+
+    Where that is that nobody is signed in, its advice leads to the sign-in that waits.
 
     Of an unexpected exception only the type is reported: its text may hold a secret. A run that was cancelled
     or paused has not failed, so nothing is reported. Prefect's other signals to a run, Ctrl+C and an exit are
@@ -68,9 +72,14 @@ def tell_failure(
         loaded: The credentials themselves; None if they could not be loaded.
     """
     if isinstance(error, (CancelledRun, PausedRun)):
-        return
+        return None
     known = error if isinstance(error, ETradeError) else _unexpected(error)
+    if isinstance(known, SignInRequired) and loaded is not None:
+        known = led_to_sign_in(
+            known, credentials, loaded, partial(call_for_sign_in, credentials, known, loaded)
+        )
     tell(Ending(credentials, began_at, known, loaded))
+    return known
 
 
 def _unexpected(error: Exception) -> ETradeError:

@@ -12,13 +12,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
@@ -28,6 +26,7 @@ from pydantic import Field
 
 from etrade_flows.runs.names import SIGN_IN, is_called, sign_in_run
 from etrade_flows.runs.tags import current_run
+from etrade_flows.runs.way_in import may_live
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
 
 PATIENCE = int(REQUEST_TOKEN_LIFETIME.total_seconds())
@@ -35,12 +34,6 @@ PATIENCE = int(REQUEST_TOKEN_LIFETIME.total_seconds())
 
 POLL_SECONDS = 2
 """How often a waiting run looks for the answer."""
-
-GRACE = timedelta(minutes=1)
-"""How long after its time a paused run may still be found waiting: its process does not look all the time."""
-
-SILENCE = timedelta(hours=1)
-"""No process stays so long between two states other than a pause: one that does has died."""
 
 LOOKED_AT = 20
 """How many earlier sign-ins are looked at for what they may have left."""
@@ -140,20 +133,11 @@ def clear_leftovers(credentials: str) -> None:
             flow_filter=ours, flow_run_filter=left, sort=FlowRunSort.START_TIME_DESC, limit=LOOKED_AT
         ):
             theirs = is_called(run.name, sign_in_run(credentials))
-            if not theirs or run.state is None or _may_live(run.state):
+            if not theirs or run.state is None or may_live(run.state):
                 continue
             if not run.state.is_final():
                 client.set_flow_run_state(run.id, Crashed(message="Its process ended."), force=True)
             _delete_inputs(client, run.id)
-
-
-def _may_live(state: State[Any]) -> bool:
-    """Whether a process may yet make use of what is stored for its run."""
-    at = datetime.now(UTC)  # the server's time, whatever clock the package is given
-    if state.is_paused():
-        until = state.state_details.pause_timeout
-        return until is None or at < until + GRACE
-    return not state.is_final() and at < state.timestamp + SILENCE
 
 
 def _delete_inputs(client: SyncPrefectClient, run_id: UUID) -> None:

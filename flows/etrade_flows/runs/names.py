@@ -6,13 +6,19 @@ runs show the name, and no message. Code reads the tags instead.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
+from etrade_tasks.credentials import DEFAULT_NAME
+
 RENEWAL = "renew-access-token"
 SIGN_IN = "sign-in"
 SIGN_OUT = "sign-out"
+
+START_SIGN_IN = "E*TRADE: start the sign-in"
+"""The automation that has a sign-in wait for a person."""
 
 
 _ENDED = ": "
@@ -53,6 +59,12 @@ def ended_run(name: str, credentials: str, what: str) -> str:
     begun = name.partition(_ENDED)[0]  # a run that is tried again has ended before
     ours = (renewal_run(credentials), sign_in_run(credentials), sign_out_run(credentials))
     return f"{begun}{_ENDED}{what}" if begun in ours else name
+
+
+def meant(*parameters: Mapping[str, Any]) -> str:
+    """The credentials that a run is about; of several parameters the later ones count."""
+    given = [each["credentials"] for each in parameters if "credentials" in each]
+    return str(given[-1]) if given else DEFAULT_NAME
 
 
 def is_called(name: str, begun: str) -> bool:

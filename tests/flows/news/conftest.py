@@ -59,7 +59,6 @@ def notify(server: None, inbox: Any) -> str:
 @pytest.fixture(scope="module")
 def sign_in_deployment(server: None) -> str:
     """A deployment that takes what `sign-in` takes; its runs stay scheduled, as nothing works on them."""
-    from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.utilities.callables import parameter_schema
 
@@ -67,12 +66,12 @@ def sign_in_deployment(server: None) -> str:
 
     with get_client(sync_client=True) as client:
         client.create_deployment(
-            client.create_flow(flow(sign_in.fn, name="stands-for-sign-in")),
+            client.create_flow(sign_in),
             name="on-demand",
             parameter_openapi_schema=parameter_schema(sign_in).model_dump(),
             enforce_parameter_schema=True,
         )
-    return "stands-for-sign-in/on-demand"
+    return "sign-in/on-demand"
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,23 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter
+from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.settings import get_current_settings
 
-from etrade_flows.news.automations import START_SIGN_IN, TAG
+from etrade_flows.news.automations import TAG
 from etrade_flows.news.events import emit_outcome
 from etrade_flows.news.session_news import SessionEvent, SessionNews
+from etrade_flows.news.telling import tell_failure
+from etrade_flows.runs.names import START_SIGN_IN
 from etrade_tasks import (
     ConfigurationRefused,
     ETradeCredentials,
@@ -41,14 +46,15 @@ SECONDS = 30
 CANARY = "canary-7f3a"
 GUIDE = Path(__file__).resolve().parents[3] / "deployments" / "automations" / "README.md"
 OUTAGE = "Every attempt failed."
+UI = "http://prefect.example/v2"
 
 Tell = Callable[..., None]
 
 
 @pytest.fixture
 def keys(noon: datetime) -> ETradeCredentials:
-    """Credentials of a session that began that morning, every secret a canary."""
-    return ETradeCredentials.model_validate(
+    """Credentials of a session that began that morning, as of a block; every secret is a canary."""
+    keys = ETradeCredentials.model_validate(
         {
             "consumer_key": f"{CANARY}-key",
             "consumer_secret": f"{CANARY}-consumer",
@@ -57,6 +63,8 @@ def keys(noon: datetime) -> ETradeCredentials:
             "signed_in_at": noon - timedelta(hours=3),
         }
     )
+    keys._block_document_id = uuid4()
+    return keys
 
 
 @pytest.fixture
@@ -70,7 +78,10 @@ def tell(keys: ETradeCredentials, noon: datetime) -> Tell:
     ) -> None:
         @flow(name="renews", flow_run_name=f"renew {credentials}")
         def renews() -> None:
-            emit_outcome(credentials, outcome, keys)
+            if isinstance(outcome, TokenSession):
+                emit_outcome(credentials, outcome, keys)
+            else:
+                tell_failure(credentials, at, outcome, keys)
 
         with use_clock(lambda: at):
             renews()
@@ -96,18 +107,57 @@ def installed_automations() -> list[Automation]:
     return sorted((a for a in found if a.tags == [TAG]), key=lambda a: a.name)
 
 
+def sign_ins(credentials: str) -> list[FlowRun]:
+    """The runs that were started for these credentials; they stay scheduled, as nothing works on them."""
+    wanted = DeploymentFilter.model_validate({"name": {"any_": ["on-demand"]}})
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(deployment_filter=wanted)
+    return [run for run in runs if run.parameters["credentials"] == credentials]
+
+
 @pytest.mark.essential
 def test_a_sign_in_that_is_due_is_told(tell: Tell, heard: Any, inbox: Any) -> None:
-    """The notification says who, why, how the session stands and what to do, and links to the run."""
+    """The notification leads to the sign-in that waits, then says who, why and how the session stands."""
     tell("due", SignInRequired("E*TRADE refused it.", advice="sign in."))
     assert ["E*TRADE: sign in for due"] == heard("due", 1)
-    told, _, advice, _, who, stands, run, *rest = inbox.body("due").splitlines()
+    link, _, told, _, who, stands, run, *rest = inbox.body("due").splitlines()
+    [started] = sign_ins("due")
+    assert link.startswith(f"Sign in now: {UI}/runs/flow-run/{started.id} (press Resume ")
     assert "E*TRADE refused it." == told
-    assert "Next: sign in." == advice
     assert "Credentials: due (live)" == who
     assert "Session: over, refused by E*TRADE" == stands
-    assert run.startswith("Run: renew due http://prefect.example/v2/runs/flow-run/")
+    assert run.startswith(f"Reported by: renew due: sign-in required {UI}/runs/flow-run/")
     assert [] == rest
+
+
+def test_alert_leads_to_the_form_where_nothing_starts_a_sign_in(
+    installed: Callable[[], int], tell: Tell, heard: Any, inbox: Any
+) -> None:
+    """While the automation that starts sign-ins is paused, the link is that of the deployment's run form."""
+    [starter] = [a for a in installed_automations() if a.name == START_SIGN_IN]
+    with get_client(sync_client=True) as client:
+        client.pause_automation(starter.id)
+        try:
+            tell("by-hand", SignInRequired("E*TRADE refused it."))
+            assert ["E*TRADE: sign in for by-hand"] == heard("by-hand", 1)
+        finally:
+            client.resume_automation(starter.id)
+        deployment = client.read_deployment_by_name("sign-in/on-demand")
+    link, *_ = inbox.body("by-hand").splitlines()
+    form = f"{UI}/deployments/deployment/{deployment.id}/run"
+    filled_in = quote('{"credentials":"by-hand"}')
+    assert link.startswith(f"Sign in now: {form}?parameters={filled_in} (start the run")
+    assert [] == sign_ins("by-hand")
+
+
+def test_sign_in_that_waits_is_led_to_again(tell: Tell, heard: Any, inbox: Any, noon: datetime) -> None:
+    """An alert of another cause starts no second sign-in beside the one that waits, and leads to that one."""
+    tell("twice", SignInRequired("E*TRADE refused it."))
+    tell("twice", SignInRequired("It is over."), at=noon + timedelta(hours=12))
+    assert ["E*TRADE: sign in for twice"] * 2 == heard("twice", 2)
+    [started] = sign_ins("twice")
+    about = [sent["body"] for sent in inbox.received if "Credentials: twice " in sent["body"]]
+    assert [True, True] == [f"/runs/flow-run/{started.id} " in body for body in about]
 
 
 def test_midnight_that_is_near_is_told(
@@ -247,44 +297,26 @@ def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
     }
     meant = ({"prefect.resource.id": "etrade.session.*"}, {"etrade.once"}, 1)
     day, week = timedelta(hours=26), timedelta(days=8)
-    alerts = {"expiring": day, "failing": day, "sign-in-required": day, "key-lapsing": week}
+    alerts = {"expiring": day, "failing": day, "sign-in-wanted": day, "sign-in-required": day}
+    alerts["key-lapsing"] = week
     assert {f"etrade.session.{alert}": (*meant, within) for alert, within in alerts.items()} == kept
 
 
-def test_a_sign_in_is_started(
-    tell: Tell, sign_in_deployment: str, wait_until: Callable[..., None], heard: Any
-) -> None:
+def test_a_sign_in_is_started(tell: Tell, heard: Any) -> None:
     """A sign-in that is due starts one run of the flow `sign-in` with the credentials' name as text."""
-    wanted = DeploymentFilter.model_validate({"name": {"any_": [sign_in_deployment.partition("/")[2]]}})
-
-    def started() -> list[object]:
-        with get_client(sync_client=True) as client:
-            runs = client.read_flow_runs(deployment_filter=wanted)
-        return [run.parameters["credentials"] for run in runs if run.parameters["credentials"] == "20270615"]
-
     tell("20270615", SignInRequired("E*TRADE refused it."))
     tell("20270615", SignInRequired("E*TRADE refused it."))
-    wait_until(lambda: bool(started()), SECONDS)
     tell("20270615", RenewalFailed(OUTAGE))
     told = ["E*TRADE: sign in for 20270615", "E*TRADE: the session of 20270615 cannot be renewed"]
     assert told == heard("20270615", 2)
-    assert ["20270615"] == started()
+    assert ["20270615"] == [run.parameters["credentials"] for run in sign_ins("20270615")]
 
 
-def test_a_sign_in_that_is_started_waits_until_people_are_awake(
-    tell: Tell, sign_in_deployment: str, wait_until: Callable[..., None]
-) -> None:
+def test_a_sign_in_that_is_started_waits_until_people_are_awake(tell: Tell) -> None:
     """It is kept open for twelve hours, and runs nothing again unless that was asked for."""
     tell("patient", SignInRequired("E*TRADE refused it."))
-    wanted = DeploymentFilter.model_validate({"name": {"any_": [sign_in_deployment.partition("/")[2]]}})
-
-    def started() -> list[dict[str, object]]:
-        with get_client(sync_client=True) as client:
-            runs = client.read_flow_runs(deployment_filter=wanted)
-        return [run.parameters for run in runs if run.parameters["credentials"] == "patient"]
-
-    wait_until(lambda: bool(started()), SECONDS)
-    assert [{"credentials": "patient", "keep_open_for": "PT12H", "rerun": False}] == started()
+    asked = [run.parameters for run in sign_ins("patient")]
+    assert [{"credentials": "patient", "keep_open_for": "PT12H", "rerun": False}] == asked
 
 
 def test_options_reach_the_sign_in(

@@ -1,0 +1,170 @@
+"""Where a person signs in just now: at the run that waits for them, else at the form that starts one.
+
+An alert has to lead there. The automation that starts a sign-in acts on an event, and what else acts on the
+same event cannot know the run that it starts: Prefect hands a notification's template the run that emitted
+the event, and no action learns what another one did. An alert that the sign-in itself sends would be none
+where its run never begins. So the run that finds a sign-in due first calls for it, waits for the run to be
+there, which takes a second, and only then gives its alert, with the link. Where no run comes, the alert comes
+all the same, with the link to the form.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.utilities.urls import url_for
+
+from etrade_flows.runs.best_effort import best_effort
+from etrade_flows.runs.names import SIGN_IN, START_SIGN_IN, meant
+from etrade_tasks.credentials import ETradeCredentials
+from etrade_tasks.errors import SessionTooShort, SignInRequired
+
+GRACE = timedelta(minutes=1)
+"""How long after its time a paused run may still be found waiting: its process does not look all the time."""
+
+SILENCE = timedelta(hours=1)
+"""No process stays so long between two states other than a pause: one that does has died."""
+
+STARTS_WITHIN = 15.0
+"""How long a sign-in that was called for may take to be there, in seconds."""
+
+_LOOK_EVERY = 0.5
+_LOOKED_AT = 50
+_GOING_ON = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
+
+Required = TypeVar("Required", bound=SignInRequired)
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """Where a person signs in.
+
+    Attributes:
+        address: The page in the Prefect UI.
+        waits: Whether a run waits there; else it is the form that starts one.
+    """
+
+    address: str
+    waits: bool
+
+    def advice(self, credentials: str) -> str:
+        """What a person does there, the link first."""
+        if self.waits:
+            return f"sign in now: {self.address} (press Resume in the menu of the run that waits there)."
+        return (
+            f"sign in now: {self.address} (start the run, and press Resume in its menu), or run "
+            f"`etrade-session login --credentials {credentials}`."
+        )
+
+
+def led_to_sign_in(
+    error: Required, name: str, loaded: ETradeCredentials | None, call: Callable[[], bool] = lambda: False
+) -> Required:
+    """The same error, whose advice leads to where a person signs in; as it is where that is not in the UI.
+
+    Args:
+        error: That nobody is signed in.
+        name: The credentials' name.
+        loaded: The credentials, if they could be loaded; no run signs in to those of the environment.
+        call: Calls for a sign-in, where an automation starts one and none waits; gives whether it did.
+    """
+    block_id = loaded._block_document_id if loaded else None  # noqa: SLF001  # Prefect has no public name
+    if block_id is None or isinstance(error, SessionTooShort):
+        return error
+    way = None
+    with best_effort("The way to sign in could not be looked up"), get_client(sync_client=True) as client:
+        way = find_way_in(client, name, call)
+    return type(error)(error.message, advice=way.advice(name), **error.facts) if way else error
+
+
+def find_way_in(
+    client: SyncPrefectClient, credentials: str, call: Callable[[], bool] = lambda: False
+) -> WayIn | None:
+    """Where a person signs in to these credentials; None where no deployment of `sign-in` is to be had.
+
+    Args:
+        client: Asks the server.
+        credentials: The credentials' name.
+        call: As of `led_to_sign_in`.
+    """
+    run = _waiting_run(client, credentials)
+    if run is None and _starts_by_itself(client) and call():
+        ends_at = time.monotonic() + STARTS_WITHIN
+        while run is None and time.monotonic() < ends_at:
+            time.sleep(_LOOK_EVERY)
+            run = _waiting_run(client, credentials)
+    if run is not None:
+        page = url_for("flow-run", obj_id=run.id)
+        return WayIn(page, waits=True) if page else None
+    return _form(client, credentials)
+
+
+def may_live(state: State[Any]) -> bool:
+    """Whether a process may still be at work on a run in that state, or yet begin to."""
+    at = datetime.now(UTC)  # the server's time, whatever clock the package is given
+    if state.is_paused():
+        until = state.state_details.pause_timeout
+        return until is None or at < until + GRACE
+    return not state.is_final() and at < state.timestamp + SILENCE
+
+
+def _waiting_run(client: SyncPrefectClient, credentials: str) -> FlowRun | None:
+    """The sign-in that waits for its person, or is about to; None if there is none."""
+    going_on = FlowRunFilter.model_validate({"state": {"type": {"any_": _GOING_ON}}})
+    runs = client.read_flow_runs(
+        flow_filter=_sign_in_flow(),
+        flow_run_filter=going_on,
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=_LOOKED_AT,
+    )
+    theirs = [run for run in runs if meant(run.parameters) == credentials and _is_due(run)]
+    return min(theirs, key=lambda run: run.state is None or not run.state.is_paused(), default=None)
+
+
+def _is_due(run: FlowRun) -> bool:
+    """Whether a run is there for its person now; one that a schedule planned for later is not."""
+    if run.state is None or not may_live(run.state):
+        return False
+    due_at = run.state.state_details.scheduled_time if run.state.is_scheduled() else None
+    return due_at is None or due_at < datetime.now(UTC) + GRACE
+
+
+def _starts_by_itself(client: SyncPrefectClient) -> bool:
+    """Whether an automation starts the sign-in."""
+    return any(each.enabled for each in client.read_automations_by_name(START_SIGN_IN))
+
+
+def _form(client: SyncPrefectClient, credentials: str) -> WayIn | None:
+    """The form of the deployment that signs in to these credentials, or of one that can be told to."""
+    deployments = sorted(client.read_deployments(flow_filter=_sign_in_flow()), key=_age)
+    if not deployments:
+        return None
+    own = (each for each in deployments if meant(each.parameters) == credentials)
+    deployment = next(own, deployments[0])
+    page = url_for("deployment", obj_id=deployment.id)
+    if page is None:
+        return None
+    filled_in = ""
+    if meant(deployment.parameters) != credentials:
+        given = deployment.parameters | {"credentials": credentials}
+        filled_in = "?parameters=" + quote(json.dumps(given, separators=(",", ":")), safe="")
+    return WayIn(f"{page}/run{filled_in}", waits=False)
+
+
+def _age(deployment: DeploymentResponse) -> datetime:
+    return deployment.created or datetime.max.replace(tzinfo=UTC)
+
+
+def _sign_in_flow() -> FlowFilter:
+    return FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})

@@ -1,0 +1,170 @@
+"""Where a person signs in: the run that waits, and who is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.states import Paused, Running, Scheduled, State
+
+from etrade_flows import renew_access_token
+from etrade_flows.access.renewal import active_session
+from etrade_flows.runs import way_in
+from etrade_flows.runs.way_in import WayIn, find_way_in, led_to_sign_in
+from etrade_flows.sign_in import sign_in
+from etrade_simulator import Simulator
+from etrade_tasks import ETradeCredentials, SessionTooShort, SignInRequired
+
+pytestmark = pytest.mark.usefixtures("quick_flows")
+
+Wait = Callable[..., UUID]
+
+
+@pytest.fixture
+def wait() -> Iterator[Wait]:
+    """Makes a run of `sign-in` that is in this state, and gives its id; it is deleted in the end."""
+    made: list[UUID] = []
+
+    def make(credentials: str, state: State[Any]) -> UUID:
+        with get_client(sync_client=True) as client:
+            run = client.create_flow_run(sign_in, parameters={"credentials": credentials})
+            client.set_flow_run_state(run.id, state, force=True)
+        made.append(run.id)
+        return run.id
+
+    yield make
+    with get_client(sync_client=True) as client:
+        for run_id in made:
+            client.delete_flow_run(run_id)
+
+
+def found(credentials: str) -> WayIn | None:
+    """What the server knows of a way to sign in."""
+    with get_client(sync_client=True) as client:
+        return find_way_in(client, credentials)
+
+
+def leads_to(run_id: UUID, address: str | None) -> bool:
+    """Whether the text leads to the page of this run."""
+    return f"/runs/flow-run/{run_id} " in (address or "")
+
+
+@pytest.mark.parametrize(
+    ("state", "waits"),
+    [
+        (lambda: Paused(timeout_seconds=300), True),
+        (Running, True),
+        (lambda: Scheduled(scheduled_time=datetime.now(UTC)), True),
+        (lambda: Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=3)), False),
+        (lambda: Paused(timeout_seconds=-300), False),
+    ],
+)
+def test_run_that_a_person_can_answer_waits(
+    wait: Wait, block: str, state: Callable[[], State[Any]], *, waits: bool
+) -> None:
+    """A sign-in that is open or about to be waits; one that is planned for later, or has died, does not."""
+    run_id = wait(block, state())
+    way = found(block)
+    assert waits == (way is not None and way.waits and way.address.endswith(str(run_id)))
+
+
+def test_run_of_another_account_is_no_way_in(wait: Wait, block: str) -> None:
+    """Who signs in to one account is not led to the sign-in of another."""
+    wait(f"{block}-2", Paused(timeout_seconds=300))
+    way = found(block)
+    assert way is None or not way.waits
+
+
+def test_open_form_comes_before_a_run_that_has_yet_to_begin(wait: Wait, block: str) -> None:
+    """Of two runs the one that has a form for the person is led to."""
+    waiting = wait(block, Paused(timeout_seconds=300))
+    wait(block, Scheduled(scheduled_time=datetime.now(UTC)))
+    assert found(block).address.endswith(str(waiting))
+
+
+def test_form_of_the_accounts_own_deployment_is_taken(prefect_server: None, block: str) -> None:
+    """Of several deployments the one that is for these credentials has the form, with nothing to fill in."""
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(sign_in)
+        made = {
+            name: client.create_deployment(flow_id, name=name, parameters={"credentials": name})
+            for name in (f"{block}-a", f"{block}-b")
+        }
+        try:
+            way = found(f"{block}-b")
+            assert f"/deployments/deployment/{made[f'{block}-b']}/run" in way.address
+            assert (False, "") == (way.waits, way.address.partition("?")[2])
+        finally:
+            for deployment in made.values():
+                client.delete_deployment(deployment)
+
+
+def test_failed_renewal_leads_to_the_run_that_waits(wait: Wait, signed_out: str) -> None:
+    """Message and report of a run that finds nobody signed in begin what to do with the link."""
+    waiting = wait(signed_out, Paused(timeout_seconds=300))
+    state = renew_access_token(signed_out, return_state=True)
+    _, advice = state.message.splitlines()
+    assert advice.startswith("Next: sign in now: http")
+    assert leads_to(waiting, advice)
+    assert "sign-in`" not in advice
+    report = Artifact.get(f"etrade-session-{signed_out}").data
+    assert "**Next:** sign in now: <http" in report
+    assert f"/runs/flow-run/{waiting}>" in report
+
+
+def test_pipeline_is_led_to_the_run_that_waits(wait: Wait, signed_out: str) -> None:
+    """A pipeline without a flow run of the renewal raises an error that leads there too, facts and all."""
+    waiting = wait(signed_out, Paused(timeout_seconds=300))
+
+    @flow
+    def pipeline() -> None:
+        active_session(signed_out)
+
+    with pytest.raises(SignInRequired) as raised:
+        pipeline()
+    assert leads_to(waiting, raised.value.advice)
+    assert signed_out == raised.value.credentials
+
+
+def test_status_leads_to_the_run_that_waits(
+    wait: Wait, signed_out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`status` says what to do by the same link."""
+    from etrade_flows.cli import app as cli
+
+    waiting = wait(signed_out, Paused(timeout_seconds=300))
+    with pytest.raises(SystemExit):
+        cli.main(["status", signed_out])
+    [advice] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Next:")]
+    assert leads_to(waiting, advice)
+
+
+def test_what_no_run_can_sign_in_to_keeps_its_advice(
+    wait: Wait, simulator: Simulator, credentials_for: Callable[..., ETradeCredentials], block: str
+) -> None:
+    """Credentials of the environment, and a session that is too short, lead to no sign-in."""
+    wait(block, Paused(timeout_seconds=300))
+    environment = credentials_for(simulator.sign_in("live"))
+    short, due = SessionTooShort("It is."), SignInRequired("It is over.")
+    assert due is led_to_sign_in(due, block, environment)
+    assert short is led_to_sign_in(short, block, ETradeCredentials.load(block))
+
+
+def test_server_that_fails_leaves_the_advice(
+    signed_out: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the way cannot be looked up, a person reads how else to sign in, and the log says why."""
+
+    def refuse(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(way_in, "_waiting_run", refuse)
+    state = renew_access_token(signed_out, return_state=True)
+    assert "etrade-session login" in state.message
+    assert "The way to sign in could not be looked up (ConnectionError)." in caplog.text
