@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, Health, SkipCheck, ok, problem, warning
 from etrade_flows.health.schedule import days_to_look_at, judge_gap, worst_gap
-from etrade_flows.news.automations import NAMES
+from etrade_flows.news.automations import NOTIFIERS
 from etrade_flows.runs.names import RENEWAL, SIGN_IN, meant
 from etrade_tasks.clock import now
 
@@ -77,7 +77,7 @@ def check_alerts(facts: Facts) -> Finding:
     """Whether the automations that notify people are there, and switched on."""
     facts.require_lasting_server()
     with facts.client() as client:
-        found = {name: client.read_automations_by_name(name) for name in NAMES.values()}
+        found = {name: client.read_automations_by_name(name) for name in NOTIFIERS}
     if not any(found.values()):
         return warning(
             "Nobody is notified when a sign-in is due or a renewal fails, but by automations of your own.",

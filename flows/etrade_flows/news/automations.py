@@ -64,7 +64,12 @@ NAMES = {
     SessionEvent.FAILING: "E*TRADE: tell that a renewal has failed",
     SessionEvent.KEY_LAPSING: "E*TRADE: tell that a consumer key is about to lapse",
 }
-"""What each automation is called, and known by."""
+ALL_CLEAR = "E*TRADE: tell that a session is good again"
+NOTIFIERS = (*NAMES.values(), ALL_CLEAR)
+"""What each automation that notifies is called, and known by."""
+
+ALL_CLEAR_SUBJECT = "E*TRADE: the session of {{ event.payload.credentials }} is good again"
+ALL_CLEAR_BODY = "{{ event.payload.message }}\n\nNext: nothing, all is well.\n" + FACTS
 
 BODIES = {SessionEvent.SIGN_IN_REQUIRED: SIGN_IN_BODY}
 """The texts of the alerts that differ from `BODY`."""
@@ -89,20 +94,43 @@ class NotificationFailed(ETradeError):
 
 
 def notifications(block: UUID) -> list[AutomationCore]:
-    """The automations that notify through a block, one for each kind of alert.
+    """The automations that notify through a block: one for each kind of alert, and one for the all-clear.
 
     Args:
         block: The id of the notification block.
     """
-    return [
+    alerts = [
         _automation(
             NAMES[event],
             f"Once for each credentials name, {'week' if event in WEEKLY else 'Eastern day'} and cause.",
-            event,
+            {event},
             SendNotification(block_document_id=block, subject=subject, body=BODIES.get(event, BODY)),
         )
         for event, subject in SUBJECTS.items()
     ]
+    return [
+        *alerts,
+        _all_clear(SendNotification(block_document_id=block, subject=ALL_CLEAR_SUBJECT, body=ALL_CLEAR_BODY)),
+    ]
+
+
+def _all_clear(action: ActionTypes) -> AutomationCore:
+    """Tells once that a session is good again, after an alert.
+
+    A trigger with `after` reacts to nothing until such an event has come; when it has fired it forgets that,
+    until the next one comes (Prefect 3.8). So the hourly renewals that follow tell nobody anything.
+    """
+    clear = _automation(
+        ALL_CLEAR, "Once after each alert.", {SessionEvent.RENEWED, SessionEvent.SIGNED_IN}, action
+    )
+    trigger = clear.trigger.model_copy(
+        update={
+            "after": {SessionEvent.SIGN_IN_REQUIRED.value, SessionEvent.FAILING.value},
+            "for_each": {"prefect.resource.id"},
+            "within": QUIET_WEEK,
+        }
+    )
+    return clear.model_copy(update={"trigger": trigger})
 
 
 def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) -> AutomationCore:
@@ -116,7 +144,7 @@ def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) 
     return _automation(
         START_SIGN_IN,
         "So that the person who is notified finds the sign-in waiting in the UI.",
-        SessionEvent.SIGN_IN_WANTED,
+        {SessionEvent.SIGN_IN_WANTED},
         RunDeployment(
             source="selected",
             deployment_id=deployment,
@@ -130,19 +158,21 @@ def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) 
     )
 
 
-def _automation(name: str, description: str, event: SessionEvent, action: ActionTypes) -> AutomationCore:
+def _automation(
+    name: str, description: str, events: set[SessionEvent], action: ActionTypes
+) -> AutomationCore:
     return AutomationCore(
         name=name,
         description=description,
         enabled=True,
         tags=[TAG],
         trigger=EventTrigger(
-            expect={event.value},
+            expect={event.value for event in events},
             match=ResourceSpecification({"prefect.resource.id": "etrade.session.*"}),
             for_each={ONCE_LABEL},
             posture=Posture.Reactive,
             threshold=1,
-            within=QUIET_WEEK if event in WEEKLY else QUIET,
+            within=QUIET_WEEK if events <= WEEKLY else QUIET,
         ),
         actions=[action],
     )

@@ -24,7 +24,7 @@ from etrade_flows.health.deployment import (
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
 from etrade_flows.health.place import Place, Server
-from etrade_flows.news.automations import NAMES
+from etrade_flows.news.automations import NOTIFIERS
 from etrade_flows.runs.names import RENEWAL
 
 HOURLY = CronSchedule(cron="0 1-23 * * *", timezone="America/New_York")
@@ -234,7 +234,7 @@ def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
 def test_alerts_that_are_off_or_missing_are_named(client: SyncPrefectClient) -> None:
     """What the program installs is what the doctor looks for; each that is off or gone is named."""
     assert Health.OK is check_alerts(Facts("main")).verdict
-    first, *others = NAMES.values()
+    first, *others = NOTIFIERS
     client.pause_automation(client.read_automations_by_name(first)[0].id)
     off = check_alerts(Facts("main"))
     assert (Health.WARNING, f"Switched off: `{first}`.") == (off.verdict, off.says)

@@ -22,8 +22,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.settings import get_current_settings
 
-from etrade_flows.news.automations import TAG
-from etrade_flows.news.events import emit_outcome
+from etrade_flows.news.automations import ALL_CLEAR, TAG
+from etrade_flows.news.events import emit_outcome, emit_signed_in
 from etrade_flows.news.session_news import SessionEvent, SessionNews
 from etrade_flows.news.telling import tell_failure
 from etrade_flows.runs.names import START_SIGN_IN
@@ -196,6 +196,30 @@ def test_the_like_is_told_once_a_day(tell: Tell, heard: Any, noon: datetime) -> 
     assert [failing, failing, failing, "E*TRADE: sign in for once"] == subjects
 
 
+def test_all_clear_follows_an_alert(
+    tell: Tell, heard: Any, inbox: Any, keys: ETradeCredentials, noon: datetime
+) -> None:
+    """Once a session is good again, people are told, once after each alert and never without one."""
+    tell("clear", session(noon))
+    tell("clear", RenewalFailed(OUTAGE))
+    for hours in (1, 2):
+        tell("clear", session(noon + timedelta(hours=hours)), at=noon + timedelta(hours=hours))
+    tell("clear", SignInRequired("It is over."), at=noon + timedelta(hours=12))
+    with use_clock(lambda: noon + timedelta(hours=20)):
+        emit_signed_in("clear", keys)
+    tell("clear", session(noon + timedelta(hours=21)), at=noon + timedelta(hours=21))
+    tell("clear", ConfigurationRefused("a marker, told after all that went before"))
+    good = "E*TRADE: the session of clear is good again"
+    failing = "E*TRADE: the session of clear cannot be renewed"
+    assert [failing, good, "E*TRADE: sign in for clear", good, failing] == heard("clear", 5)
+    [first, _] = [sent["body"] for sent in inbox.received if sent["subject"] == good]
+    assert [
+        "Renewed in 1 call; idle from 15:00, expires at 00:00 US Eastern.",
+        "",
+        "Next: nothing, all is well.",
+    ] == (first.splitlines()[:3])
+
+
 def test_key_that_is_about_to_lapse_is_told_once_a_week(
     keys: ETradeCredentials, tell: Tell, heard: Any, noon: datetime
 ) -> None:
@@ -246,7 +270,7 @@ def test_installing_again_changes_nothing(
     tell("again", RenewalFailed(OUTAGE))
     heard("again", 1)
     assert 0 == installed()
-    assert ["unchanged"] * 5 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert ["unchanged"] * 6 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert before == installed_automations()
     tell("again", RenewalFailed(OUTAGE))
     tell("again", SignInRequired("a marker, told after all that went before"))
@@ -293,6 +317,7 @@ def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
     kept = {
         event: (a.trigger.match.root, a.trigger.for_each, a.trigger.threshold, a.trigger.within)
         for a in installed_automations()
+        if a.name != ALL_CLEAR
         for event in a.trigger.expect
     }
     meant = ({"prefect.resource.id": "etrade.session.*"}, {"etrade.once"}, 1)
