@@ -22,6 +22,7 @@ from etrade_flows.health.etrade import (
     check_etrade,
     check_key_age,
 )
+from etrade_flows.health.events import check_events
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, find
 from etrade_flows.health.server import (
@@ -51,6 +52,7 @@ CHECKS: dict[str, Callable[[Facts], Finding]] = {
     "schedule": check_schedule,
     "sign-in": check_sign_in,
     "alerts": check_alerts,
+    "events": check_events,
     "etrade": check_etrade,
     "consumer-key": check_consumer_key,
     "key-age": check_key_age,

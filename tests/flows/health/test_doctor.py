@@ -167,6 +167,7 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
         "schedule",
         "sign-in",
         "alerts",
+        "events",
         "etrade",
         "consumer-key",
         "key-age",

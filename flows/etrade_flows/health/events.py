@@ -1,0 +1,66 @@
+"""Whether events reach the server: on them rest the alerts, and what the server knows of task runs.
+
+Prefect sends them through a websocket, in the background, and says nothing on the screen where that fails. So
+one is sent here, and looked for on the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import uuid4
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events import Event, Resource
+from prefect.events.clients import get_events_client
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+
+from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Finding, ok, warning
+
+PROBE = "etrade.doctor.probe"
+"""The event that is sent; no automation of ours acts on it."""
+
+SECONDS = 20.0
+"""How long the websocket may take, and then the event; the server stores events every few seconds."""
+
+_LOOK_EVERY = 0.5
+_LOST = "nobody would be alerted"
+_WEBSOCKET = (
+    "let whatever stands before the Prefect server pass websockets (`Upgrade`, at /api/events/in), or name "
+    "the server's host in NO_PROXY; the server's log tells more."
+)
+_STORED = "see that the server's services run (`prefect server services ls` there), and read its log."
+
+
+def check_events(facts: Facts) -> Finding:
+    """Whether an event that is sent from here arrives at the server."""
+    with facts.lasting_client() as client:
+        resource = f"{PROBE}.{uuid4()}"
+        try:
+            asyncio.run(asyncio.wait_for(_send(resource), SECONDS))
+        except Exception as error:  # noqa: BLE001  # a proxy refuses in many ways
+            why = type(error).__name__
+            return warning(f"No event reaches the Prefect server by websocket ({why}): {_LOST}.", _WEBSOCKET)
+        if not _arrives(client, resource):
+            return warning(f"An event was sent, and the Prefect server does not show it: {_LOST}.", _STORED)
+    return ok("An event that was sent from here has arrived at the Prefect server.")
+
+
+async def _send(resource: str) -> None:
+    """Send the event and see it taken; raises what the connection raises, without trying again."""
+    probe = Event(event=PROBE, resource=Resource({"prefect.resource.id": resource}))
+    async with get_events_client(reconnection_attempts=0, checkpoint_every=1) as events:
+        await events.emit(probe)
+
+
+def _arrives(client: SyncPrefectClient, resource: str) -> bool:
+    wanted = EventFilter(
+        event=EventNameFilter(name=[PROBE]), any_resource=EventAnyResourceFilter(id=[resource])
+    )
+    ends_at = time.monotonic() + SECONDS
+    while not client.read_events(wanted, limit=1).events:
+        if time.monotonic() >= ends_at:
+            return False
+        time.sleep(_LOOK_EVERY)
+    return True
