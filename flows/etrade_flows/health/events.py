@@ -35,7 +35,8 @@ _STORED = "see that the server's services run (`prefect server services ls` ther
 
 def check_events(facts: Facts) -> Finding:
     """Whether an event that is sent from here arrives at the server."""
-    with facts.lasting_client() as client:
+    facts.require_lasting_server()
+    with facts.client() as client:
         resource = f"{PROBE}.{uuid4()}"
         try:
             asyncio.run(asyncio.wait_for(_send(resource), SECONDS))
