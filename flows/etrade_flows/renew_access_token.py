@@ -11,6 +11,7 @@ from etrade_flows.runs.attempts import Ending
 from etrade_flows.runs.calling import callable_everywhere
 from etrade_flows.runs.endings import describe, end_unwell, end_well
 from etrade_flows.runs.names import RENEWAL, renewal_run, titled
+from etrade_flows.runs.second_try import try_again_soon
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.errors import ETradeError
@@ -65,6 +66,7 @@ def renew_access_token(
         told = tell_failure(credentials, began_at, error, loaded)
         if told is None or not isinstance(error, ETradeError):
             raise
+        try_again_soon(error)
         signed_in_at = loaded.signed_in_at if loaded else None
         return cast("TokenSession", end_unwell(told, signed_in_at))
     tell(Ending(credentials, began_at, session, loaded))

@@ -1,0 +1,42 @@
+"""A second try before the next hour, where E*TRADE or the network kept a scheduled run from renewing.
+
+It is a run of the same deployment, so whatever runs that one runs it too: a worker or `serve`. Retries of the
+flow would hold the deployment's one place, and a process, while they wait.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from prefect.client.orchestration import get_client
+from prefect.states import Scheduled
+
+from etrade_flows.runs.best_effort import best_effort
+from etrade_flows.runs.once_a_day import is_scheduled
+from etrade_flows.runs.tags import current_run
+from etrade_tasks.errors import ETradeError
+from etrade_tasks.logs import run_logger
+
+SOON = timedelta(minutes=10)
+"""How long after a failure the second try begins: a short outage is over, and the token not yet idle."""
+
+
+def try_again_soon(error: ETradeError) -> None:
+    """Schedule one more run, if a schedule started this one and trying again can help.
+
+    The second try is started by no schedule, so it has no third.
+
+    Args:
+        error: What ended the current run.
+    """
+    run = current_run()
+    if run is None or run.deployment_id is None or not is_scheduled(run) or not error.retryable:
+        return
+    with best_effort("The second try could not be scheduled"), get_client(sync_client=True) as client:
+        client.create_flow_run_from_deployment(
+            run.deployment_id,
+            parameters=run.parameters,
+            state=Scheduled(scheduled_time=datetime.now(UTC) + SOON, message="A renewal has failed."),
+            idempotency_key=f"second-try-of-{run.id}",
+        )
+        run_logger().info("A second try is scheduled in %d minutes.", SOON.total_seconds() // 60)

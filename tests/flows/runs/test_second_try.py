@@ -1,0 +1,67 @@
+"""One more run before the next hour, where trying again can help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.flow_engine import run_flow
+from prefect.states import Scheduled, State
+
+from etrade_flows import renew_access_token
+from etrade_simulator import Fault, Simulator
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
+
+RENEW = "/oauth/renew_access_token"
+
+
+def second_tries(run_id: UUID) -> list[FlowRun]:
+    """The runs of the same deployment that no schedule has made."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_flow_run(run_id).deployment_id
+        runs = client.read_flow_runs(
+            deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [deployment]}}),
+            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ["SCHEDULED"]}}}),
+        )
+    return [run for run in runs if not run.auto_scheduled]
+
+
+@pytest.fixture
+def outage(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E*TRADE is down for as long as anybody asks."""
+    monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
+    simulator.plant(Fault(status=503), path=RENEW, times=99)
+
+
+@pytest.mark.usefixtures("outage")
+def test_failed_renewal_is_tried_again_once(block: str, run_by_schedule: Callable[..., State[Any]]) -> None:
+    """After an outage the same deployment runs once more in ten minutes, and not a third time."""
+    failed = run_by_schedule(renew_access_token, block)
+    [second] = second_tries(failed.state_details.flow_run_id)
+    due_in = second.state.state_details.scheduled_time - datetime.now(UTC)
+    assert timedelta(minutes=8) < due_in <= timedelta(minutes=10)
+    assert block == second.parameters["credentials"]
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(second.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
+        second = client.read_flow_run(second.id)
+    ended = run_flow(renew_access_token, flow_run=second, parameters=second.parameters, return_type="state")
+    assert ended.is_failed()
+    assert [] == second_tries(second.id)
+
+
+@pytest.mark.parametrize("problem", ["token_expired", "consumer_key_rejected"])
+def test_what_a_person_must_do_is_not_tried_again(
+    simulator: Simulator, block: str, run_by_schedule: Callable[..., State[Any]], problem: str
+) -> None:
+    """Where a sign-in is due or a key is wrong, a second try would fail as well."""
+    simulator.plant(Fault(status=401, body=f"oauth_problem={problem}"), path=RENEW, times=9)
+    failed = run_by_schedule(renew_access_token, block)
+    assert failed.is_failed()
+    assert [] == second_tries(failed.state_details.flow_run_id)
