@@ -78,7 +78,7 @@ def alerts(
     tell_of_temporary_server()
     try:
         with prefect_reached(), get_client(sync_client=True) as client:
-            wanted = notifications(notification_block(client, notify))
+            wanted = notifications(notification_block(client, notify), notify)
             if test:
                 send_sample(notify)
                 print(f"sent       {SAMPLE_SUBJECT}")

@@ -93,25 +93,40 @@ class NotificationFailed(ETradeError):
     default_advice = "see that the block holds the right address and secrets (Prefect UI > Blocks)."
 
 
-def notifications(block: UUID) -> list[AutomationCore]:
+def notifications(block: UUID, name: str) -> list[AutomationCore]:
     """The automations that notify through a block: one for each kind of alert, and one for the all-clear.
 
     Args:
         block: The id of the notification block.
+        name: The block as `type/name`.
     """
+
+    def send(subject: str, body: str) -> SendNotification:
+        return SendNotification(block_document_id=block, subject=subject, body=fitted(body, name))
+
     alerts = [
         _automation(
             NAMES[event],
             f"Once for each credentials name, {'week' if event in WEEKLY else 'Eastern day'} and cause.",
             {event},
-            SendNotification(block_document_id=block, subject=subject, body=BODIES.get(event, BODY)),
+            send(subject, BODIES.get(event, BODY)),
         )
         for event, subject in SUBJECTS.items()
     ]
-    return [
-        *alerts,
-        _all_clear(SendNotification(block_document_id=block, subject=ALL_CLEAR_SUBJECT, body=ALL_CLEAR_BODY)),
-    ]
+    return [*alerts, _all_clear(send(ALL_CLEAR_SUBJECT, ALL_CLEAR_BODY))]
+
+
+def fitted(text: str, name: str) -> str:
+    """The text in the form that a block sends it in.
+
+    A block for e-mail, made of Apprise as Prefect's own is, sends each text as HTML, which runs lines
+    together. Slack and webhooks keep them.
+
+    Args:
+        text: The text, line by line.
+        name: The block as `type/name`.
+    """
+    return text.replace("\n", "<br>\n") if "mail" in name.partition("/")[0] else text
 
 
 def _all_clear(action: ActionTypes) -> AutomationCore:
@@ -237,7 +252,7 @@ def send_sample(name: str) -> None:
     block = cast("NotificationBlock", Block.load(name))
     try:
         with block.raise_on_failure():
-            block.notify(subject=SAMPLE_SUBJECT, body=SAMPLE)  # type: ignore[unused-coroutine]  # it is sync here
+            block.notify(fitted(SAMPLE, name), SAMPLE_SUBJECT)  # type: ignore[unused-coroutine]  # it is sync here
     except Exception as error:  # noqa: BLE001  # each kind of block fails in its own way
         status = getattr(getattr(error, "response", None), "status_code", None)
         why = f"status {status}" if status else type(error).__name__

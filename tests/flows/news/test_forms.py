@@ -1,0 +1,150 @@
+"""What an alert looks like in a mail and in Slack, as a loopback mail server and a webhook receive it."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
+from uuid import uuid4
+
+import jinja2
+import pytest
+from prefect.blocks.notifications import AppriseNotificationBlock, SlackWebhook
+from prefect.events.actions import SendNotification
+from pydantic import SecretStr
+
+from etrade_flows.news.automations import notifications
+
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # which Apprise imports
+
+RUN = "http://127.0.0.1:4200/runs/flow-run/0190"
+ADVICE = f"sign in now: {RUN} (press Resume in the menu of the run that waits there)."
+LINES = [
+    f"Sign in now: {RUN} (press Resume in the menu of the run that waits there).",
+    "The E*TRADE session of 'my_main_account' ended at 2027-06-15 00:00 US Eastern.",
+    "Credentials: my_main_account (live)",
+    "Session: over since 2027-06-15 00:00 US Eastern",
+    f"Reported by: renew my_main_account {RUN}",
+]
+
+
+class Mail(AppriseNotificationBlock):
+    """A block that mails through any server, made as Prefect's own are."""
+
+
+class MailServer(socketserver.StreamRequestHandler):
+    """Just enough of RFC 5321 to be handed a message."""
+
+    received: list[bytes]
+
+    def handle(self) -> None:
+        """Take messages until the client quits."""
+        self._say("220 ready")
+        while line := self.rfile.readline():
+            match line[:4].strip().upper():
+                case b"DATA":
+                    self._say("354 go on")
+                    self.received.append(b"".join(iter(self.rfile.readline, b".\r\n")))
+                    self._say("250 taken")
+                case b"QUIT":
+                    self._say("221 bye")
+                    return
+                case _:
+                    self._say("250 well")
+
+    def _say(self, line: str) -> None:
+        self.wfile.write(f"{line}\r\n".encode())
+
+
+class Webhook(BaseHTTPRequestHandler):
+    """Takes what is posted."""
+
+    received: list[bytes]
+
+    def do_POST(self) -> None:
+        """Keep the body."""
+        self.received.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def received_by(
+    server: type[socketserver.TCPServer], handler: type[socketserver.BaseRequestHandler]
+) -> Iterator[tuple[int, list[bytes]]]:
+    """A server's port, and what it has received."""
+    received: list[bytes] = []
+    with server(("127.0.0.1", 0), type("Handler", (handler,), {"received": received})) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield running.server_address[1], received
+        running.shutdown()
+        thread.join()
+
+
+def alert(block: str) -> tuple[str, str]:
+    """Body and subject of the alert that a sign-in is due, as the server renders them for a block."""
+    action = cast("SendNotification", notifications(uuid4(), block)[0].actions[0])
+    templates = jinja2.Environment()  # noqa: S701  # as the server's own, which escapes nothing
+    templates.filters["ui_url"] = lambda _: RUN
+    payload = {
+        "credentials": "my_main_account",
+        "environment": "live",
+        "message": LINES[1],
+        "advice": ADVICE,
+        "session": "over since 2027-06-15 00:00 US Eastern",
+    }
+    facts: dict[str, Any] = {
+        "event": {"payload": payload},
+        "flow_run": {"name": "renew my_main_account"},
+        "deployment": {},
+    }
+    body, subject = (templates.from_string(text).render(facts) for text in (action.body, action.subject))
+    return body, subject
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines that hold something."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def test_mail_keeps_the_lines_of_an_alert() -> None:
+    """A mail, read as text or as HTML, shows one line for each, and the link first."""
+    with received_by(socketserver.ThreadingTCPServer, MailServer) as (port, received):
+        query = "from=etrade@example.com&to=operators@example.com&mode=insecure"
+        block = Mail(url=SecretStr(f"mailto://127.0.0.1:{port}?{query}"))
+        with block.raise_on_failure():
+            block.notify(*alert("mail/operators"))
+    (mail,) = received
+    message = cast("EmailMessage", message_from_bytes(mail, policy=policy.default))
+    assert "E*TRADE: sign in for my_main_account" == message["Subject"]
+    html, plain = message.get_body(("html",)), message.get_body(("plain",))
+    assert html is not None
+    assert plain is not None
+    assert LINES == lines_of(html.get_content().replace("\n", "").replace("<br>", "\n"))
+    assert LINES == lines_of(plain.get_content())
+
+
+def test_slack_shows_an_alert_line_by_line() -> None:
+    """Slack is handed the subject as a title and each line as it is, without anything it takes for markup."""
+    with received_by(ThreadingHTTPServer, Webhook) as (port, received):
+        address = f"https://hooks.slack.com/services/T{'0' * 8}/B{'0' * 8}/{'f' * 24}"
+        block = SlackWebhook(url=SecretStr(address))
+        plugin: Any = block._apprise_client.servers[0]  # which knows Slack's address alone
+        plugin.webhook_url = f"http://127.0.0.1:{port}"
+        with block.raise_on_failure():
+            block.notify(*alert("slack-webhook/operators"))
+    (sent,) = received
+    (shown,) = json.loads(sent)["attachments"]
+    assert "E*TRADE: sign in for my_main_account" == shown["title"]
+    assert LINES == lines_of(shown["text"])
