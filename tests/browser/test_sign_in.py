@@ -70,6 +70,22 @@ def test_form_is_one_field_with_a_sentence_of_help(form: Locator) -> None:
     expect(form.get_by_text("US Eastern")).to_be_visible()
 
 
+def test_refusal_is_told_where_the_next_try_is_made(
+    stage: Any, form: Locator, page: Page, wait_until: Callable[..., None]
+) -> None:
+    """What one types can be read; a verifier that is refused is told in the form that opens next."""
+    typed = form.get_by_role("textbox", name="Verifier")
+    typed.fill("WRONG")
+    expect(typed).to_have_value("WRONG")  # a masked field would have no such role
+    form.get_by_role("button", name="Resume").click()
+    wait_until(lambda: stage.etrade.calls("/oauth/access_token"), seconds=60)
+    wait_until(lambda: stage.ask(lambda c: c.read_flow_runs(flow_run_filter=PAUSED)), seconds=60)
+    page.reload()
+    again = resume(page)
+    expect(again.get_by_text("Here is a new link.")).to_be_visible()
+    expect(again.get_by_role("link", name="Log in to E*TRADE")).to_be_visible()
+
+
 def test_sign_in_from_a_phone(
     stage: Any, before: ETradeCredentials, waiting: subprocess.Popen[bytes], form: Locator, page: Page
 ) -> None:
