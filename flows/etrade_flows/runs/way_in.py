@@ -121,23 +121,23 @@ def may_live(state: State[Any]) -> bool:
 
 def _waiting_run(client: SyncPrefectClient, credentials: str) -> FlowRun | None:
     """The sign-in that waits for its person, or is about to; None if there is none."""
-    going_on = FlowRunFilter.model_validate({"state": {"type": {"any_": _GOING_ON}}})
+    due = FlowRunFilter.model_validate(
+        {
+            "state": {"type": {"any_": _GOING_ON}},
+            # No run that a schedule has planned for later is one to sign in at; there may be a hundred.
+            "expected_start_time": {"before_": datetime.now(UTC) + GRACE},
+        }
+    )
     runs = client.read_flow_runs(
         flow_filter=_sign_in_flow(),
-        flow_run_filter=going_on,
+        flow_run_filter=due,
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=_LOOKED_AT,
     )
-    theirs = [run for run in runs if meant(run.parameters) == credentials and _is_due(run)]
+    theirs = [
+        run for run in runs if meant(run.parameters) == credentials and run.state and may_live(run.state)
+    ]
     return min(theirs, key=lambda run: run.state is None or not run.state.is_paused(), default=None)
-
-
-def _is_due(run: FlowRun) -> bool:
-    """Whether a run is there for its person now; one that a schedule planned for later is not."""
-    if run.state is None or not may_live(run.state):
-        return False
-    due_at = run.state.state_details.scheduled_time if run.state.is_scheduled() else None
-    return due_at is None or due_at < datetime.now(UTC) + GRACE
 
 
 def _starts_by_itself(client: SyncPrefectClient) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.states import Paused, Running, Scheduled, State
+from prefect.states import Paused, Pending, Running, Scheduled, State
 
 from etrade_flows import renew_access_token
 from etrade_flows.access.renewal import active_session
@@ -33,7 +33,8 @@ def wait() -> Iterator[Wait]:
 
     def make(credentials: str, state: State[Any]) -> UUID:
         with get_client(sync_client=True) as client:
-            run = client.create_flow_run(sign_in, parameters={"credentials": credentials})
+            first = state if state.is_scheduled() else Pending()  # by which the server knows when it is due
+            run = client.create_flow_run(sign_in, parameters={"credentials": credentials}, state=first)
             client.set_flow_run_state(run.id, state, force=True)
         made.append(run.id)
         return run.id
@@ -72,6 +73,18 @@ def test_run_that_a_person_can_answer_waits(
     run_id = wait(block, state())
     way = found(block)
     assert waits == (way is not None and way.waits and way.address.endswith(str(run_id)))
+
+
+def test_what_is_planned_hides_no_run_that_waits(
+    wait: Wait, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many sign-ins a schedule has planned, the one that waits is found."""
+    monkeypatch.setattr("etrade_flows.runs.way_in._LOOKED_AT", 1)
+    waiting = wait(block, Paused(timeout_seconds=300))
+    wait(block, Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=3)))
+    way = found(block)
+    assert way is not None
+    assert way.address.endswith(str(waiting))
 
 
 def test_run_of_another_account_is_no_way_in(wait: Wait, block: str) -> None:
