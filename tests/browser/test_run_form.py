@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -61,6 +63,13 @@ def test_form_shows_what_a_run_will_use(form: Page) -> None:
     expect(form.get_by_role("textbox", name=CREDENTIALS)).to_have_value("etrade")
     expect(form.get_by_role("switch", name=f"{FORCE} (Optional)")).not_to_be_checked()
     expect(form.get_by_role("textbox", name=REQUIRED_FOR)).to_have_value("PT0S")
+
+
+def test_link_of_an_alert_fills_in_the_account(deployment: str, page: Page) -> None:
+    """A link that names the parameters, as an alert has it, opens the form with them."""
+    given = quote(json.dumps({"credentials": "second-account"}, separators=(",", ":")), safe="")
+    page.goto(f"{deployment}/run?parameters={given}")
+    expect(page.get_by_role("textbox", name=CREDENTIALS)).to_have_value("second-account")
 
 
 def test_submitted_form_is_the_run(stage: Any, form: Page) -> None:

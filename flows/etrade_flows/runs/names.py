@@ -17,6 +17,9 @@ RENEWAL = "renew-access-token"
 SIGN_IN = "sign-in"
 SIGN_OUT = "sign-out"
 
+SECOND_TRY = "second-try-of-"
+"""How the idempotency key of a run begins that tries again what failed; the id of that run follows."""
+
 START_SIGN_IN = "E*TRADE: start the sign-in"
 """The automation that has a sign-in wait for a person."""
 

@@ -13,6 +13,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Completed, Failed
 
 from etrade_flows.runs.attempts import AttemptOutcome
+from etrade_flows.runs.names import SECOND_TRY
 from etrade_flows.runs.tags import current_run, outcome_of, outcome_tag, tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
@@ -78,8 +79,15 @@ def alert_is_due(at: datetime, *, alerted_at: datetime | None, well_at: Iterable
 
 
 def is_scheduled(run: FlowRun | None) -> bool:
-    """Whether a schedule started the run, and no other flow waits for its result."""
-    return run is not None and run.auto_scheduled and run.parent_task_run_id is None
+    """Whether a schedule started the run, or the one that it tries again, and no other flow waits for it."""
+    if run is None or run.parent_task_run_id is not None:
+        return False
+    return run.auto_scheduled or is_second_try(run)
+
+
+def is_second_try(run: FlowRun) -> bool:
+    """Whether the run tries again what an earlier one failed at."""
+    return (run.idempotency_key or "").startswith(SECOND_TRY)
 
 
 def _alerts(run: FlowRun, signed_in_at: datetime | None) -> bool:

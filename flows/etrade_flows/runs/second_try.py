@@ -12,7 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.states import Scheduled
 
 from etrade_flows.runs.best_effort import best_effort
-from etrade_flows.runs.once_a_day import is_scheduled
+from etrade_flows.runs.names import SECOND_TRY
+from etrade_flows.runs.once_a_day import is_scheduled, is_second_try
 from etrade_flows.runs.tags import current_run
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.logs import run_logger
@@ -22,21 +23,21 @@ SOON = timedelta(minutes=10)
 
 
 def try_again_soon(error: ETradeError) -> None:
-    """Schedule one more run, if a schedule started this one and trying again can help.
-
-    The second try is started by no schedule, so it has no third.
+    """Schedule one more run, if a schedule started this one and trying again can help. There is no third.
 
     Args:
         error: What ended the current run.
     """
     run = current_run()
-    if run is None or run.deployment_id is None or not is_scheduled(run) or not error.retryable:
+    if run is None or run.deployment_id is None or not error.retryable:
+        return
+    if not is_scheduled(run) or is_second_try(run):
         return
     with best_effort("The second try could not be scheduled"), get_client(sync_client=True) as client:
         client.create_flow_run_from_deployment(
             run.deployment_id,
             parameters=run.parameters,
             state=Scheduled(scheduled_time=datetime.now(UTC) + SOON, message="A renewal has failed."),
-            idempotency_key=f"second-try-of-{run.id}",
+            idempotency_key=f"{SECOND_TRY}{run.id}",
         )
         run_logger().info("A second try is scheduled in %d minutes.", SOON.total_seconds() // 60)

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
 RENEW = "/oauth/renew_access_token"
 
+RunBySchedule = Callable[..., State[Any]]
+
 
 def second_tries(run_id: UUID) -> list[FlowRun]:
     """The runs of the same deployment that no schedule has made."""
@@ -33,6 +35,14 @@ def second_tries(run_id: UUID) -> list[FlowRun]:
     return [run for run in runs if not run.auto_scheduled]
 
 
+def run_now(run: FlowRun) -> State[Any]:
+    """How the run ends, begun before its time."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
+        run = client.read_flow_run(run.id)
+    return run_flow(renew_access_token, flow_run=run, parameters=run.parameters, return_type="state")
+
+
 @pytest.fixture
 def outage(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """E*TRADE is down for as long as anybody asks."""
@@ -41,24 +51,35 @@ def outage(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("outage")
-def test_failed_renewal_is_tried_again_once(block: str, run_by_schedule: Callable[..., State[Any]]) -> None:
+def test_failed_renewal_is_tried_again_once(block: str, run_by_schedule: RunBySchedule) -> None:
     """After an outage the same deployment runs once more in ten minutes, and not a third time."""
     failed = run_by_schedule(renew_access_token, block)
     [second] = second_tries(failed.state_details.flow_run_id)
     due_in = second.state.state_details.scheduled_time - datetime.now(UTC)
     assert timedelta(minutes=8) < due_in <= timedelta(minutes=10)
     assert block == second.parameters["credentials"]
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(second.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
-        second = client.read_flow_run(second.id)
-    ended = run_flow(renew_access_token, flow_run=second, parameters=second.parameters, return_type="state")
-    assert ended.is_failed()
+    assert run_now(second).is_failed()
     assert [] == second_tries(second.id)
+
+
+@pytest.mark.usefixtures("outage")
+def test_second_try_keeps_the_hours_of_its_schedule(
+    simulator: Simulator,
+    block: str,
+    run_by_schedule: RunBySchedule,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that begins after midnight alerts nobody at night that a sign-in is due."""
+    failed = run_by_schedule(renew_access_token, block)
+    simulator.advance(timedelta(hours=12))
+    monkeypatch.setenv("ETRADE_SIGN_IN_BY", "07:00")
+    [second] = second_tries(failed.state_details.flow_run_id)
+    assert run_now(second).is_completed()
 
 
 @pytest.mark.parametrize("problem", ["token_expired", "consumer_key_rejected"])
 def test_what_a_person_must_do_is_not_tried_again(
-    simulator: Simulator, block: str, run_by_schedule: Callable[..., State[Any]], problem: str
+    simulator: Simulator, block: str, run_by_schedule: RunBySchedule, problem: str
 ) -> None:
     """Where a sign-in is due or a key is wrong, a second try would fail as well."""
     simulator.plant(Fault(status=401, body=f"oauth_problem={problem}"), path=RENEW, times=9)
