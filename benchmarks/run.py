@@ -78,7 +78,11 @@ class Row:
 def compare(what: str, action: Action, beside: str, other: Action, *, pairs: int, aim: float) -> Row:
     """The comparison of two actions, each warmed up once and then taken in turn."""
     action(), other()
-    times = [(_milliseconds(action), _milliseconds(other)) for _ in range(pairs)]
+    return _row(what, beside, [(_milliseconds(action), _milliseconds(other)) for _ in range(pairs)], aim)
+
+
+def _row(what: str, beside: str, times: list[tuple[float, float]], aim: float) -> Row:
+    """The comparison that these pairs of milliseconds make."""
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     return Row(what, beside, ours, theirs, statistics.median(one / two for one, two in times), aim)
 
@@ -192,9 +196,7 @@ async def within_an_async_flow(pairs: int = 10) -> Row:
         between = time.perf_counter()
         await empty_async()
         times.append(((between - began) * 1000, (time.perf_counter() - between) * 1000))
-    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
-    ratio = statistics.median(one / two for one, two in times)
-    return Row("renewal awaited, reused", "empty async subflow", ours, theirs, ratio, 1.3)
+    return _row("renewal awaited, reused", "empty async subflow", times, 1.3)
 
 
 def as_processes() -> Iterator[Row]:
