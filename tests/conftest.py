@@ -51,15 +51,16 @@ os.environ.update(
 )
 
 _make_context, _read_authorities = ssl.create_default_context, cache(ssl.create_default_context)
+_AUTHORITIES = (certifi.where(), os.environ.get("SSL_CERT_FILE"))  # the second is Prefect's where it is set
 
 
 def _context_of_a_client(*args: Any, **kwargs: Any) -> ssl.SSLContext:
-    """Read the authorities that come with Python packages once: it takes 30 ms, and each client does it.
+    """Read the machine's authorities once: it takes 30 ms or more, and each client does it.
 
     Nothing here meets a server by them. Who asks for anything else gets a context of its own.
     """
-    make = _make_context if args or kwargs != {"cafile": certifi.where()} else _read_authorities
-    return make(*args, **kwargs)
+    ordinary = not args and kwargs.keys() == {"cafile"} and kwargs["cafile"] in _AUTHORITIES
+    return (_read_authorities if ordinary else _make_context)(*args, **kwargs)
 
 
 ssl.create_default_context = _context_of_a_client
