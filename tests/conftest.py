@@ -457,17 +457,19 @@ def inbox() -> Iterator[Inbox]:
 def run_by_schedule(prefect_server: None) -> Callable[..., State[Any]]:
     """Runs a flow as a schedule of its one deployment would, and gives the run's end."""
 
-    def run(what: Flow[..., Any], credentials: str, **parameters: object) -> State[Any]:
+    def run(
+        what: Flow[..., Any], credentials: str, every: timedelta = timedelta(hours=1), **parameters: object
+    ) -> State[Any]:
         from prefect.flow_engine import run_flow
 
-        due = _scheduled_run(what, {"credentials": credentials, **parameters})
+        due = _scheduled_run(what, {"credentials": credentials, **parameters}, every)
         ended = run_flow(what, flow_run=due, parameters=due.parameters, return_type="state")
         return asyncio.run(ended) if inspect.isawaitable(ended) else ended
 
     return run
 
 
-def _scheduled_run(what: Flow[..., Any], parameters: dict[str, Any]) -> FlowRun:
+def _scheduled_run(what: Flow[..., Any], parameters: dict[str, Any], every: timedelta) -> FlowRun:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.filters import FlowRunFilter
@@ -479,7 +481,7 @@ def _scheduled_run(what: Flow[..., Any], parameters: dict[str, Any]) -> FlowRun:
             client.create_flow(what),
             name="hourly",
             parameters=parameters,
-            schedules=[DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)))],
+            schedules=[DeploymentScheduleCreate(schedule=IntervalSchedule(interval=every))],
         )
         client._client.post(f"/deployments/{deployment}/schedule", json={"min_runs": 5})
         ours = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}

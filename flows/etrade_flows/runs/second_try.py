@@ -7,8 +7,11 @@ flow would hold the deployment's one place, and a process, while they wait.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+from prefect.client.schemas.objects import StateType
 from prefect.states import Scheduled
 
 from etrade_flows.runs.best_effort import best_effort
@@ -25,6 +28,8 @@ SOON = timedelta(minutes=10)
 def try_again_soon(error: ETradeError) -> None:
     """Schedule one more run, if a schedule started this one and trying again can help. There is no third.
 
+    Nor is there one where the deployment runs as soon by itself.
+
     Args:
         error: What ended the current run.
     """
@@ -34,10 +39,28 @@ def try_again_soon(error: ETradeError) -> None:
     if not is_scheduled(run) or is_second_try(run):
         return
     with best_effort("The second try could not be scheduled"), get_client(sync_client=True) as client:
+        at = datetime.now(UTC) + SOON
+        if _runs_before(client, run.deployment_id, at):
+            return
         client.create_flow_run_from_deployment(
             run.deployment_id,
             parameters=run.parameters,
-            state=Scheduled(scheduled_time=datetime.now(UTC) + SOON, message="A renewal has failed."),
+            state=Scheduled(scheduled_time=at, message="A renewal has failed."),
             idempotency_key=f"{SECOND_TRY}{run.id}",
         )
         run_logger().info("A second try is scheduled in %d minutes.", SOON.total_seconds() // 60)
+
+
+def _runs_before(client: SyncPrefectClient, deployment_id: UUID, at: datetime) -> bool:
+    """Whether a run of the deployment is planned that begins by then."""
+    planned = {
+        "state": {"type": {"any_": [StateType.SCHEDULED]}},
+        "expected_start_time": {"before_": at},
+    }
+    return bool(
+        client.read_flow_runs(
+            deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [deployment_id]}}),
+            flow_run_filter=FlowRunFilter.model_validate(planned),
+            limit=1,
+        )
+    )

@@ -63,6 +63,14 @@ def test_failed_renewal_is_tried_again_once(block: str, run_by_schedule: RunBySc
 
 
 @pytest.mark.usefixtures("outage")
+def test_schedule_that_runs_sooner_is_the_second_try(block: str, run_by_schedule: RunBySchedule) -> None:
+    """Where the deployment runs within ten minutes by itself, no run is added."""
+    failed = run_by_schedule(renew_access_token, block, every=timedelta(minutes=5))
+    assert failed.is_failed()
+    assert [] == second_tries(failed.state_details.flow_run_id)
+
+
+@pytest.mark.usefixtures("outage")
 def test_second_try_keeps_the_hours_of_its_schedule(
     simulator: Simulator,
     block: str,
