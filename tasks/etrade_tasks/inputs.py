@@ -5,10 +5,12 @@ A shell's quotes or the web's encoding make a key or a token that E*TRADE refuse
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import timedelta
-from typing import Annotated, TypeVar
+from functools import lru_cache
+from typing import Annotated, TypeVar, cast
 
 from pydantic import BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
@@ -80,19 +82,31 @@ Days = Annotated[frozenset[int], NoDecode, BeforeValidator(_days)]
 """Days of the week, Monday being 0; given as in `mon-fri` or `mon,wed,sun`."""
 
 
-def read_variables(kind: type[Settings]) -> Settings:
+def read_variables(kind: type[Settings], *defaults: Hashable) -> Settings:
     """What the `ETRADE_*` variables of these settings say now.
+
+    Args:
+        kind: The settings, which are frozen: they are read once for the same variables.
+        defaults: What the fields' defaults depend on besides.
 
     Raises:
         CredentialsInvalid: A variable is malformed; names it and not its value.
     """
+    names = {f"etrade_{field}" for field in kind.model_fields}  # in capitals or not, as pydantic takes them
+    said = tuple((name, value) for name, value in os.environ.items() if name.lower() in names)
     try:
-        return kind()
+        return cast("Settings", _read_once(kind, said, defaults))
     except ValidationError as error:
         problems = named_variables(error)
     raise CredentialsInvalid(
         f"A setting cannot be used: {problems}.", advice="correct the variable, or unset it."
     )
+
+
+# To read them takes a millisecond, and a renewal asks several times.
+@lru_cache(maxsize=16)
+def _read_once(kind: type[BaseSettings], _: Hashable, __: Hashable) -> BaseSettings:
+    return kind()
 
 
 def named_variables(error: ValidationError) -> str:

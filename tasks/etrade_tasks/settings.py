@@ -85,4 +85,4 @@ def renewal_settings() -> RenewalSettings:
     Raises:
         CredentialsInvalid: A variable is malformed; names it and not its value.
     """
-    return read_variables(RenewalSettings)
+    return read_variables(RenewalSettings, get_current_settings().home)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_HOME, temporary_settings
 
 from etrade_tasks import CredentialsInvalid
 from etrade_tasks.session import EASTERN
@@ -75,3 +77,17 @@ def test_quotes_are_told_of(monkeypatch: pytest.MonkeyPatch, field: str, quoted:
     monkeypatch.setenv(f"ETRADE_{field.upper()}", quoted)
     with pytest.raises(CredentialsInvalid, match=f"ETRADE_{field.upper()}: is in quotes"):
         renewal_settings()
+
+
+def test_settings_are_read_once_while_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They are read anew as soon as a variable, in capitals or not, or Prefect's home has changed."""
+    first = renewal_settings()
+    assert first is renewal_settings()
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        assert tmp_path / "etrade-locks" == renewal_settings().lock_directory
+    monkeypatch.setenv("etrade_deadline", "90")
+    assert timedelta(seconds=90) == renewal_settings().deadline
+    monkeypatch.delenv("etrade_deadline")
+    assert first == renewal_settings()
