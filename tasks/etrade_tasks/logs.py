@@ -10,7 +10,9 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 from prefect.logging.loggers import LoggingAdapter
-from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
+from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW
+
+from etrade_tasks.prefect_settings import changed_setting
 
 
 def run_logger() -> logging.Logger | LoggingAdapter:
@@ -28,9 +30,8 @@ def unlogged_outside_flows() -> Iterator[None]:
     Prefect 3 does so by a `UserWarning` for each such task, which a test suite whose warnings are errors
     fails on. What the user has set instead of that stays.
     """
-    setting = PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW
-    if FlowRunContext.get() is not None or setting.value() != "warn":
+    if FlowRunContext.get() is not None or PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW.value() != "warn":
         yield
         return
-    with temporary_settings({setting: "ignore"}):
+    with changed_setting("logging.to_api.when_missing_flow", "ignore"):
         yield

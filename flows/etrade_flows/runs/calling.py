@@ -14,8 +14,10 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from prefect import Flow, State
-from prefect.context import FlowRunContext, SettingsContext, TaskRunContext, get_settings_context
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import get_current_settings
 
+from etrade_tasks.prefect_settings import changed_setting
 from etrade_tasks.session import TokenSession
 
 if TYPE_CHECKING:
@@ -81,12 +83,8 @@ def _in_async_code() -> bool:
 
 @contextmanager
 def _no_heartbeats_of_a_subflow() -> Iterator[None]:
-    context = get_settings_context()
-    if FlowRunContext.get() is None or context.settings.flows.heartbeat_frequency is None:
+    if FlowRunContext.get() is None or get_current_settings().flows.heartbeat_frequency is None:
         yield
         return
-    # Prefect's `temporary_settings` reads all settings anew, which takes longer than the renewal.
-    flows = context.settings.flows.model_copy(update={"heartbeat_frequency": None})
-    settings = context.settings.model_copy(update={"flows": flows})
-    with SettingsContext(profile=context.profile, settings=settings):
+    with changed_setting("flows.heartbeat_frequency", None):
         yield

@@ -1,0 +1,33 @@
+"""A setting of Prefect's, changed for a moment.
+
+Prefect's own `temporary_settings` reads all settings anew, which takes longer than a renewal's call: 75 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from prefect.context import SettingsContext, get_settings_context
+from pydantic import BaseModel
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@contextmanager
+def changed_setting(path: str, value: object) -> Iterator[None]:
+    """Give one setting another value for the length of the `with` block.
+
+    Args:
+        path: Its fields' names, as in `flows.heartbeat_frequency`.
+        value: The value, which is not validated.
+    """
+    context = get_settings_context()
+    with SettingsContext(profile=context.profile, settings=_changed(context.settings, path, value)):
+        yield
+
+
+def _changed(model: Model, path: str, value: object) -> Model:
+    field, _, below = path.partition(".")
+    return model.model_copy(update={field: _changed(getattr(model, field), below, value) if below else value})
