@@ -8,9 +8,9 @@ from prefect import flow
 from etrade_flows.access.renewal import renew_latest
 from etrade_flows.news.telling import tell, tell_failure
 from etrade_flows.runs.attempts import Ending
-from etrade_flows.runs.calling import callable_everywhere
+from etrade_flows.runs.calling import NAMED, callable_everywhere, take_name
 from etrade_flows.runs.endings import describe, end_unwell, end_well
-from etrade_flows.runs.names import RENEWAL, renewal_run, titled
+from etrade_flows.runs.names import RENEWAL, titled
 from etrade_flows.runs.second_try import try_again_soon
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME
@@ -22,7 +22,7 @@ from etrade_tasks.session import TokenSession
 
 @callable_everywhere
 # Stored, Prefect would hand it to a retried parent hours later, instead of a session that is good then.
-@flow(name=RENEWAL, flow_run_name=renewal_run("{credentials}"), retries=0, persist_result=False)
+@flow(name=RENEWAL, flow_run_name=NAMED, retries=0, persist_result=False)
 def renew_access_token(
     credentials: Annotated[str, titled("E*TRADE Credentials block")] = DEFAULT_NAME,
     force: Annotated[bool, titled("Renew even if an earlier renewal still answers")] = False,
@@ -57,6 +57,7 @@ def renew_access_token(
         RenewalFailed: E*TRADE or the network did not answer well within the deadline.
     """
     began_at, loaded = now(), None
+    take_name(credentials)
     try:
         loaded = load_credentials(credentials)
         session, loaded = renew_latest(

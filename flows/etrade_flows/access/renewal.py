@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from etrade_flows.access.memory import forget, recall, recall_since, remember
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
+from etrade_flows.runs.calling import show_name
 from etrade_flows.runs.server import storage_told
 from etrade_flows.runs.tags import current_run, outcome_of, tag_run
 from etrade_flows.runs.way_in import led_to_sign_in
@@ -182,6 +183,8 @@ def renew_loaded(
     expires_at = credentials.expires_at(effort.now())
     require_unexpired(effort, expires_at)
     require_lasting(name, expires_at, effort.least_now(), required_for)
+    if reports and shared.answer is None:
+        show_name()
     session = renew_shared(shared)
     # By now the time is known better: it is E*TRADE's.
     require_lasting(name, session.expires_at, max(session.renewed_at, effort.least_now()), required_for)

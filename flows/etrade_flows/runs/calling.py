@@ -3,6 +3,9 @@
 At the end of a sync flow Prefect waits up to a second for the thread that sends the run's heartbeats, which
 sleeps in steps of one second (3.8 and 3.9). So a subflow sends none: the run that calls it sends its own,
 which tell whether the process lives. A run that a worker starts, or a call outside of any flow, keeps them.
+
+Prefect names a run by a request of its own. So the name of a subflow goes to the server with its tags: at the
+end where an earlier renewal is reused, and before the first call where the session is renewed.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from prefect import Flow, State
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import get_current_settings
 
+from etrade_flows.runs.names import renewal_run
+from etrade_flows.runs.tags import tag_run
 from etrade_tasks.prefect_settings import changed_setting
 from etrade_tasks.session import TokenSession
 
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
             """The session."""
             raise NotImplementedError  # stands for the types alone
 
+
+NAMED = renewal_run("{credentials}")
+"""How Prefect names a run by its parameters."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,8 +56,10 @@ class RenewalFlow(Flow[P, R]):
         """As `Flow.__call__`; in async code, something to await that gives the same."""
 
         def call() -> object:
-            with _no_heartbeats_of_a_subflow():
+            if FlowRunContext.get() is None:
                 return super(RenewalFlow, self).__call__(*args, **kwargs)
+            with _no_heartbeats():
+                return super(RenewalFlow, _named_late(self)).__call__(*args, **kwargs)
 
         return asyncio.to_thread(call) if _in_async_code() else call()
 
@@ -81,9 +91,36 @@ def _in_async_code() -> bool:
     return run is None or run.flow is None or run.flow.isasync
 
 
+def take_name(credentials: str) -> None:
+    """Call the current run here what Prefect has not called it at its server."""
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None and _is_named_late(context.flow):
+        context.flow_run.name = renewal_run(credentials)
+
+
+def show_name() -> None:
+    """Let the server know the name of the current run before its end."""
+    context = FlowRunContext.get()
+    if context is not None and _is_named_late(context.flow):
+        tag_run()
+
+
+def _named_late(flow: RenewalFlow[P, R]) -> RenewalFlow[P, R]:
+    """The same flow, whose runs Prefect does not name; one with a name of the caller's keeps it."""
+    if flow.flow_run_name != NAMED:
+        return flow
+    made = copy(flow)
+    made.flow_run_name = None
+    return made
+
+
+def _is_named_late(flow: Flow[Any, Any] | None) -> bool:
+    return isinstance(flow, RenewalFlow) and flow.flow_run_name is None
+
+
 @contextmanager
-def _no_heartbeats_of_a_subflow() -> Iterator[None]:
-    if FlowRunContext.get() is None or get_current_settings().flows.heartbeat_frequency is None:
+def _no_heartbeats() -> Iterator[None]:
+    if get_current_settings().flows.heartbeat_frequency is None:
         yield
         return
     with changed_setting("flows.heartbeat_frequency", None):
