@@ -18,7 +18,8 @@ from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import current_credentials
 from etrade_tasks.session import TokenSession
 from etrade_tasks.settings import renewal_settings
-from etrade_tasks.sharing.record import NOTHING, Record, Records, record_file, storage_scope, within
+from etrade_tasks.sharing.record import NOTHING, Record, Records, record_file, storage_scope
+from etrade_tasks.time_limit import within
 
 LOOK_SECONDS = 1.0
 """How long memory answers without a look at the credentials."""

@@ -8,7 +8,8 @@ from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, SkipCheck, ok, problem, warning
 from etrade_flows.health.place import Place
 from etrade_tasks.sharing.locks import locks_for, probe
-from etrade_tasks.sharing.record import STORAGE_LIMIT, Block, Folder, within
+from etrade_tasks.sharing.record import STORAGE_LIMIT, Block, Folder
+from etrade_tasks.time_limit import within
 
 PROBE = "etrade-session-doctor"
 """The key of the record that is written and read back. One that cannot be deleted is replaced by the next."""

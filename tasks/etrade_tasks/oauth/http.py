@@ -1,16 +1,19 @@
 """One GET to E*TRADE: bounded in time and size, with nothing secret left in what comes back."""
 
+from __future__ import annotations
+
 import os
 import re
 import socket
+import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import anyio
 import httpx
-from anyio.from_thread import start_blocking_portal
 
 from etrade_tasks.clock import now
 from etrade_tasks.oauth.clients import client_options
@@ -19,6 +22,10 @@ from etrade_tasks.oauth.replies import RenewalReply
 from etrade_tasks.oauth.signature import SignedRequest
 from etrade_tasks.oauth.tls import TlsFailure, causes, tls_failure
 from etrade_tasks.oauth.wire_logs import guarded
+from etrade_tasks.time_limit import within
+
+if TYPE_CHECKING:
+    import httpcore
 
 BODY_LIMIT = 64 * 1024
 """The most bytes of an answer that are read."""
@@ -44,15 +51,17 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
     Raises:
         CredentialsInvalid: A setting for TLS cannot be used.
     """
+    seconds = limit.total_seconds()
+    line = _Line(seconds)
     try:
-        # An event loop of its own thread, since only async code can be stopped between two bytes of a header.
-        with start_blocking_portal() as portal:
-            response, body = portal.call(_exchange, request, limit.total_seconds())
+        response, body = within(seconds, lambda: _exchange(request, line))
     # A host's name that is no name raises UnicodeError.
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError) as error:
         tls = tls_failure(error)
         said, remedy = _describe(error, tls), tls.remedy if tls else None
         return RenewalReply(None, {}, "", received_at=now(), transport_error=said, remedy=remedy)
+    finally:
+        line.cut()
     scrub = scrubber(_known_secrets(request))
     text = unpacked(body, response.headers.get("Content-Encoding", "")).decode(errors="replace")
     return RenewalReply(
@@ -63,28 +72,55 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
     )
 
 
-async def _exchange(request: SignedRequest, seconds: float) -> tuple[httpx.Response, bytes]:
-    """The answer and the start of its body.
+class _Line:
+    """The connection of one call, which ends with the call's limit.
 
-    Raises:
-        TimeoutError: It did not end in time, however steadily it drips in.
+    Each read has a time limit of its own, which an answer that drips in never meets.
+
+    Args:
+        seconds: The limit.
     """
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+        self._stream: httpcore.NetworkStream | None = None
+
+    def follow(self, event: str, info: Mapping[str, Any]) -> None:
+        """What httpcore tells of the call, for its extension `trace`.
+
+        Raises:
+            TimeoutError: The limit is over, so no further step is taken.
+        """
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._stream = info["return_value"]
+        if time.monotonic() >= self._ends_at:
+            raise TimeoutError
+
+    def cut(self) -> None:
+        """End what the call still reads; nothing where it is over."""
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def _exchange(request: SignedRequest, line: _Line) -> tuple[httpx.Response, bytes]:
+    """The answer and the start of its body."""
     headers = {
         "Authorization": request.authorization.get_secret_value(),
         # Some servers and proxies compress their answers all the same.
         "Accept-Encoding": "identity",
     }
-    with guarded(), anyio.fail_after(seconds):
-        async with (
-            httpx.AsyncClient(**client_options(request.url)) as client,
-            client.stream("GET", request.url, headers=headers) as response,
-        ):
-            return response, await _start_of(response.aiter_raw())
+    with (
+        guarded(),
+        httpx.Client(**client_options(request.url)) as client,
+        client.stream("GET", request.url, headers=headers, extensions={"trace": line.follow}) as response,
+    ):
+        return response, _start_of(response.iter_raw())
 
 
-async def _start_of(chunks: AsyncIterator[bytes]) -> bytes:
+def _start_of(chunks: Iterator[bytes]) -> bytes:
     body = bytearray()
-    async for chunk in chunks:
+    for chunk in chunks:
         body += chunk
         if len(body) >= BODY_LIMIT:
             break

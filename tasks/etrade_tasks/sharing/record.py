@@ -12,10 +12,8 @@ A storage that fails or is slow costs a warning and the calls that a record woul
 """
 
 import asyncio
-import contextvars
 import inspect
 import secrets
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -35,6 +33,7 @@ from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ERRORS, FACTS, ETradeError
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import Instant, TokenSession
+from etrade_tasks.time_limit import within
 
 STORAGE_LIMIT = 5.0
 """The longest, in seconds, that reading or writing a record may take."""
@@ -208,33 +207,6 @@ def record_file(credentials: ETradeCredentials) -> Path | None:
     """The file that holds the record; None where records are not kept in a folder."""
     storage = open_storage()
     return storage.path / record_key(credentials) if isinstance(storage, Folder) else None
-
-
-def within(seconds: float, action: Callable[[], T]) -> T:
-    """The action's result, if it comes in time. An action that hangs is left behind in its thread.
-
-    Raises:
-        TimeoutError: It did not end in time.
-        Exception: What the action raises.
-    """
-    outcome: list[tuple[T | None, BaseException | None]] = []
-
-    def act() -> None:
-        try:
-            outcome.append((action(), None))
-        except BaseException as error:  # noqa: BLE001  # raised again by the caller's thread
-            outcome.append((None, error))
-
-    # Prefect's settings travel in the context. A daemon, so that the process can end meanwhile.
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(act,), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise TimeoutError
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
