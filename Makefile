@@ -16,7 +16,7 @@ SIMULATOR_PORT ?= 8765
 PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 1
 
-.PHONY: demo test test-all up down deploy check bench lock clean help
+.PHONY: demo test test-all cluster up down deploy check bench lock clean help
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,8 +38,11 @@ demo: $(VENV)/.simulator  ## Renew a token against the built-in simulator, and s
 test: $(VENV)/.dev  ## Run the tests that prove each capability once, in a few minutes
 	$(PYTEST) -m "not thorough" $(ARGS)
 
-test-all: $(VENV)/.dev  ## Run every test; Redis and Chromium must be there
+test-all: $(VENV)/.dev  ## Run every test; Redis, PostgreSQL and Chromium must be there
 	$(PYTEST) $(ARGS)
+
+cluster: $(VENV)/.dev  ## Kill the parts of a cluster one at a time; CLUSTER_MINUTES=60 goes on for an hour
+	$(BIN)/python -m pytest tests/cluster/test_topology.py -s $(ARGS)
 
 up: $(VENV)/.dev  ## Bring up a server, a worker and the simulator, with runs that appear by themselves
 	$(BIN)/python deployments/local.py up --port $(PORT) --simulator-port $(SIMULATOR_PORT)

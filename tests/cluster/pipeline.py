@@ -1,0 +1,15 @@
+"""A pipeline as the cluster's workers run it: it makes sure of the session, then calls E*TRADE."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from prefect_etrade import etrade_client, renew_access_token
+
+
+@flow(persist_result=False)
+def pipeline() -> None:
+    """Renews as a subflow, and reads the accounts."""
+    renew_access_token("etrade")
+    with etrade_client("etrade") as client:
+        client.get("/v1/accounts/list.json").raise_for_status()
