@@ -1,0 +1,195 @@
+"""The values for Prefect's Helm charts, as far as that can be told without the charts and a cluster.
+
+The schemas below are the part of the charts' own that the values use, with every other key refused: a key
+that is mistyped or in the wrong place fails here, where Helm would ignore it or stop. Nothing is rendered,
+and no pod is started. What the charts hand on to containers is checked against the installed versions.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+from prefect.settings import Settings
+from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
+from prefect_redis.client import RedisMessagingSettings
+from ruamel.yaml import YAML
+
+from etrade_tasks.settings import RenewalSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "deployments" / "kubernetes"
+SERVER, WORKER = (YAML(typ="safe").load(FOLDER / f"{name}.yaml") for name in ("server", "worker"))
+
+Schema = dict[str, Any]
+
+
+def keys(**properties: Schema) -> Schema:
+    """An object with these keys and no others."""
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+TEXT, FLAG, NUMBER = ({"type": kind} for kind in ("string", "boolean", "integer"))
+VARIABLE = keys(name=TEXT, value=TEXT) | {"required": ["name", "value"]}
+VARIABLES = {"type": "array", "items": VARIABLE}
+AMOUNTS = keys(cpu=TEXT, memory=TEXT)
+RESOURCES = keys(requests=AMOUNTS, limits=AMOUNTS)
+SECONDS = ("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold")
+PROBE = keys(enabled=FLAG, config=keys(**dict.fromkeys(SECONDS, NUMBER)))
+AUTH = keys(enabled=FLAG, authString=TEXT, existingSecret=TEXT)
+IMAGE = keys(repository=TEXT, prefectTag=TEXT, pullPolicy=TEXT)
+SWITCH = keys(enabled=FLAG)
+
+OF_THE_SERVER = keys(
+    **{"global": keys(prefect=keys(image=IMAGE, env=VARIABLES))},
+    migrations=SWITCH,
+    server=keys(
+        replicaCount=NUMBER,
+        basicAuth=AUTH,
+        uiConfig=keys(prefectUiApiUrl=TEXT),
+        env=VARIABLES,
+        extraEnvVarsSecret=TEXT,
+        livenessProbe=PROBE,
+        readinessProbe=PROBE,
+        resources=RESOURCES,
+    ),
+    backgroundServices=keys(
+        runAsSeparateDeployment=FLAG,
+        env=VARIABLES,
+        extraEnvVarsSecret=TEXT,
+        messaging=keys(
+            broker=TEXT, cache=TEXT, redis=keys(host=TEXT, port=NUMBER, db=NUMBER, username=TEXT, ssl=FLAG)
+        ),
+        resources=RESOURCES,
+    ),
+    secret=keys(create=FLAG, name=TEXT),
+    postgresql=SWITCH,
+    redis=SWITCH,
+)
+
+OF_THE_WORKER = keys(
+    worker=keys(
+        replicaCount=NUMBER,
+        image=IMAGE,
+        config=keys(workPool=TEXT, type=TEXT, installPolicy=TEXT, limit=NUMBER, queryInterval=NUMBER),
+        apiConfig={"enum": ["cloud", "selfManaged", "server"]},
+        serverApiConfig=keys(apiUrl=TEXT, uiUrl=TEXT),
+        basicAuth=AUTH,
+        extraEnvVarsSecret=TEXT,
+        extraEnvVars=VARIABLES,
+        livenessProbe=PROBE,
+        resources=RESOURCES,
+    ),
+    role=keys(create=FLAG),
+    rolebinding=keys(create=FLAG),
+)
+
+CHARTS = pytest.mark.parametrize(
+    ("values", "schema"), [(SERVER, OF_THE_SERVER), (WORKER, OF_THE_WORKER)], ids=["server", "worker"]
+)
+
+
+def variables() -> dict[str, str]:
+    """Every variable that the values give to containers."""
+    given = [*SERVER["global"]["prefect"]["env"], *WORKER["worker"]["extraEnvVars"]]
+    return {each["name"]: each["value"] for each in given}
+
+
+def known_variables(schema: object) -> set[str]:
+    """Every variable that Prefect reads, in the version installed here."""
+    if isinstance(schema, dict):
+        own = set(schema.get("supported_environment_variables", []))
+        return own.union(*map(known_variables, schema.values()))
+    return set().union(*map(known_variables, schema)) if isinstance(schema, list) else set()
+
+
+def of_redis() -> set[str]:
+    """Every variable that `prefect-redis` reads, in the version installed here."""
+    kinds = (RedisMessagingSettings, RedisWorkerCleanupQueueSettings)
+    return {
+        f"{kind.model_config['env_prefix']}{name.upper()}" for kind in kinds for name in kind.model_fields
+    }
+
+
+@CHARTS
+def test_values_are_those_that_the_chart_knows(values: dict[str, Any], schema: Schema) -> None:
+    """Each value has a name, a place and a type that the chart has."""
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(values)
+
+
+@CHARTS
+def test_a_mistyped_value_is_found(values: dict[str, Any], schema: Schema) -> None:
+    """The schema refuses a key that the chart would pass over without a word."""
+    with pytest.raises(ValidationError, match="replicas"):
+        Draft202012Validator(schema).validate(values | {"replicas": 2})
+
+
+def test_variables_are_read_by_prefect() -> None:
+    """Every variable given to a container is one that the installed Prefect reads."""
+    assert set() == set(variables()) - known_variables(Settings.model_json_schema()) - of_redis()
+
+
+def test_variables_of_the_secrets_are_read_by_somebody() -> None:
+    """Every variable that a comment asks the reader to put into a secret is one that is read."""
+    text = "".join((FOLDER / name).read_text() for name in ("server.yaml", "worker.yaml"))
+    named = set(re.findall(r"^ *#.*\b((?:PREFECT|ETRADE)_[A-Z_]+)", text, re.MULTILINE))
+    named |= set(re.findall(r"\bHolds ([A-Z_]+)", text))
+    own = {f"ETRADE_{name.upper()}" for name in RenewalSettings.model_fields}
+    assert {"ETRADE_LOCK_REDIS_URL", "PREFECT_SERVER_ENCRYPTION_KEY"} < named
+    assert set() == named - of_redis() - own - {"PREFECT_SERVER_ENCRYPTION_KEY"}
+
+
+def test_no_secret_is_written_down() -> None:
+    """The values name secrets, and hold none."""
+    text = "".join(line for name in ("server", "worker") for line in _lines(FOLDER / f"{name}.yaml"))
+    assert [] == re.findall(r"(?i)authString:|password:|://[^\s/]+:[^\s/]+@", text)
+
+
+def test_pods_have_the_same_prefect() -> None:
+    """Servers, services and workers run one image, of the pinned Prefect and this version of the package."""
+    image = SERVER["global"]["prefect"]["image"]
+    assert image == WORKER["worker"]["image"]
+    (pinned,) = re.findall(r"^prefect==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"{pinned}-{ours}" == image["prefectTag"]
+    dockerfile = (FOLDER / "Dockerfile").read_text()
+    assert f"{image['repository']}:{image['prefectTag']} " in dockerfile
+    assert re.search(rf"^FROM prefecthq/prefect:{re.escape(pinned)}-python3\.\d+$", dockerfile, re.MULTILINE)
+
+
+def test_the_image_holds_the_same_as_the_other() -> None:
+    """The image is made of the same folders and extras as the one that Compose builds."""
+    wanted, found = (
+        [line for line in _lines(folder / "Dockerfile") if line.startswith(("COPY", "RUN pip"))]
+        for folder in (FOLDER.parent, FOLDER)
+    )
+    assert wanted == [line.replace(" --no-cache-dir", "") for line in found]
+
+
+def test_server_and_services_are_apart() -> None:
+    """The chart runs the background services once, and as many API servers as it likes."""
+    assert SERVER["backgroundServices"]["runAsSeparateDeployment"] is True
+    assert SERVER["server"]["replicaCount"] >= 2
+    # The chart asks for it where the services run apart.
+    assert re.match(r"\d+\.\d+\.\d+", SERVER["global"]["prefect"]["image"]["prefectTag"])
+
+
+def test_workers_and_servers_ask_for_the_same_login() -> None:
+    """Workers log in with what the servers ask for."""
+    assert SERVER["server"]["basicAuth"] == WORKER["worker"]["basicAuth"]
+
+
+def test_workers_poll_the_pool_that_is_deployed_to(configured: dict[str, Any]) -> None:
+    """The workers' pool is the one that `prefect.yaml` deploys to."""
+    pools = {each["work_pool"]["name"] for each in configured["deployments"]}
+    assert {WORKER["worker"]["config"]["workPool"]} == pools
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file, without comments."""
+    return [line for line in path.read_text().splitlines(keepends=True) if not line.lstrip().startswith("#")]
