@@ -19,7 +19,7 @@ def named(kind: type) -> set[str]:
 
 def test_the_door_is_the_whole_surface() -> None:
     """Flows, tasks and errors are all there, beside what pipelines and sign-ins by code are written with."""
-    assert {"renew-access-token", "sign-in", "sign-out"} == named(Flow)
+    assert {"renew-access-token", "renew-fleet", "sign-in", "sign-out"} == named(Flow)
     tasks = {"load-credentials", "sign-request", "call-renew", "classify-response", "renew-session"}
     assert tasks == named(Task)
     kinds = {

@@ -11,6 +11,7 @@ from etrade_flows.access.renewal import active_session
 from etrade_flows.person.login import SignIn, begin_sign_in, complete_sign_in
 from etrade_flows.person.waiting_runs import pause_key
 from etrade_flows.renew_access_token import renew_access_token
+from etrade_flows.renew_fleet import renew_fleet
 from etrade_flows.runs.once_a_day import end_without_sign_in
 from etrade_flows.sign_in import sign_in
 from etrade_flows.sign_out import sign_out
@@ -28,6 +29,7 @@ from etrade_tasks.errors import (
     RenewalFailed,
     SessionTooShort,
     SignInRequired,
+    TokensNotRenewed,
     VerifierRefused,
 )
 from etrade_tasks.load_credentials import load_credentials
@@ -58,6 +60,7 @@ __all__ = [
     "SignInRequired",
     "SignedRequest",
     "TokenSession",
+    "TokensNotRenewed",
     "Verdict",
     "VerifierRefused",
     "__version__",
@@ -73,6 +76,7 @@ __all__ = [
     "load_credentials",
     "pause_key",
     "renew_access_token",
+    "renew_fleet",
     "renew_session",
     "sign_in",
     "sign_out",

@@ -13,6 +13,7 @@ from etrade_tasks.errors import (
     RenewalFailed,
     SessionTooShort,
     SignInRequired,
+    TokensNotRenewed,
     VerifierRefused,
 )
 from etrade_tasks.load_credentials import load_credentials
@@ -39,6 +40,7 @@ __all__ = [
     "SignInRequired",
     "SignedRequest",
     "TokenSession",
+    "TokensNotRenewed",
     "Verdict",
     "VerifierRefused",
     "call_renew",

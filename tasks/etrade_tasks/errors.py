@@ -10,6 +10,7 @@
     ├── RenewalFailed           wait and run again; E*TRADE or the network did not answer well
     ├── VerifierRefused         start the sign-in again, and enter the new verifier
     ├── AuthorizationFailed     try the sign-in or sign-out again later
+    ├── TokensNotRenewed        do for each token of a fleet what its own error says
     └── PrefectUnavailable      start the Prefect server, or correct the PREFECT_ setting that is named
 
 Messages are stored by the Prefect server and shown to anybody who may see a run, so they never hold a token,
@@ -18,6 +19,7 @@ a key, a signature, a header or an unredacted body.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -175,6 +177,31 @@ class AuthorizationFailed(ETradeError):
 
     default_advice = "try again in some minutes; if it keeps failing, look at E*TRADE's status."
     retryable = True
+
+
+class TokensNotRenewed(ETradeError):
+    """Some tokens of a fleet are not renewed; every other one is.
+
+    Attributes:
+        good: How many sessions are good.
+        errors: Why each of the others is not, by the names of the credentials. It survives pickling, but no
+            serializer that keeps the text alone.
+    """
+
+    default_advice = "do for each of them what the table `etrade-fleet` says (Prefect UI > Artifacts)."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        advice: str | None = None,
+        good: int = 0,
+        errors: Mapping[str, ETradeError] | None = None,
+        **facts: Any,  # noqa: ANN401  # as the base names them
+    ) -> None:
+        super().__init__(message, advice=advice, **facts)
+        self.good = good
+        self.errors = dict(errors or {})
 
 
 class PrefectUnavailable(ETradeError):

@@ -69,7 +69,7 @@ def emit_outcome(
         at = now()
         before_end = _settings().expiring_before
         for news in outcome_news(credentials, outcome, loaded, at, expiring_before=before_end):
-            if news.event is not SessionEvent.SIGN_IN_REQUIRED or _may_call(run, at):
+            if news.event is not SessionEvent.SIGN_IN_REQUIRED or may_call(run, at):
                 _emit(news, loaded)
 
 
@@ -82,7 +82,7 @@ def call_for_sign_in(credentials: str, error: SignInRequired, loaded: ETradeCred
         loaded: The credentials themselves.
     """
     run, at = current_run(), now()
-    if run is None or not _may_call(run, at):
+    if run is None or not may_call(run, at):
         return False
     alert, *_ = outcome_news(credentials, error, loaded, at, expiring_before=timedelta(0))
     # The same `once`: a sign-in is started for each alert that is given.
@@ -90,7 +90,7 @@ def call_for_sign_in(credentials: str, error: SignInRequired, loaded: ETradeCred
     return True
 
 
-def _may_call(run: FlowRun, at: datetime) -> bool:
+def may_call(run: FlowRun, at: datetime) -> bool:
     """Whether a run may call a person to sign in at that moment: a scheduled one has its hours."""
     return not is_scheduled(run) or _settings().alerts_at(at)
 

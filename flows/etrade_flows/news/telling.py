@@ -73,7 +73,7 @@ def tell_failure(
     """
     if isinstance(error, (CancelledRun, PausedRun)):
         return None
-    known = error if isinstance(error, ETradeError) else _unexpected(error)
+    known = error if isinstance(error, ETradeError) else unexpected(error)
     if isinstance(known, SignInRequired) and loaded is not None:
         known = led_to_sign_in(
             known, credentials, loaded, partial(call_for_sign_in, credentials, known, loaded)
@@ -82,7 +82,8 @@ def tell_failure(
     return known
 
 
-def _unexpected(error: Exception) -> ETradeError:
+def unexpected(error: BaseException) -> ETradeError:
+    """What is told of an exception that nobody expected: its type alone, since its text may hold a secret."""
     return ETradeError(
         f"An error that nobody expected ended the run ({type(error).__name__}).",
         advice="read the run's log in the Prefect UI (Runs), and run `etrade-session doctor`.",

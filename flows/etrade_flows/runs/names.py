@@ -14,6 +14,7 @@ from pydantic import Field
 from etrade_tasks.credentials import DEFAULT_NAME
 
 RENEWAL = "renew-access-token"
+FLEET = "renew-fleet"
 SIGN_IN = "sign-in"
 SIGN_OUT = "sign-out"
 
@@ -23,6 +24,8 @@ SECOND_TRY = "second-try-of-"
 START_SIGN_IN = "E*TRADE: start the sign-in"
 """The automation that has a sign-in wait for a person."""
 
+FLEET_RUN = "renew fleet"
+"""What a run of `renew-fleet` is called once it has begun."""
 
 _ENDED = ": "
 
@@ -60,7 +63,7 @@ def ended_run(name: str, credentials: str, what: str) -> str:
         what: What it came to, in a few words.
     """
     begun = name.partition(_ENDED)[0]  # a run that is tried again has ended before
-    ours = (renewal_run(credentials), sign_in_run(credentials), sign_out_run(credentials))
+    ours = (renewal_run(credentials), sign_in_run(credentials), sign_out_run(credentials), FLEET_RUN)
     return f"{begun}{_ENDED}{what}" if begun in ours else name
 
 

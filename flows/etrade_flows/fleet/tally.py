@@ -1,0 +1,124 @@
+"""What came of a fleet's tokens, as it stands while the run goes on and at its end. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from etrade_flows.report.markdown import shortened
+from etrade_flows.runs.attempts import attempt_outcome
+from etrade_flows.runs.endings import describe
+from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.oauth.redaction import visible
+from etrade_tasks.session import TokenSession
+from etrade_tasks.words import clock
+
+Outcome = TokenSession | ETradeError
+
+_SIGN_IN, _FAILED, _GOOD, _WAITS = range(4)
+_SIGNS = {_SIGN_IN: "⛔", _FAILED: "❌", _GOOD: "✅", _WAITS: "…"}
+
+
+@dataclass
+class Tally:
+    """What came of each token so far. It holds no secret.
+
+    Attributes:
+        names: All credentials of the fleet.
+        outcomes: What came of those whose renewal has ended.
+        ended_at: When it did.
+    """
+
+    names: tuple[str, ...]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    ended_at: dict[str, datetime] = field(default_factory=dict)
+
+    def settle(self, name: str, outcome: Outcome, at: datetime) -> None:
+        """Note what came of a token at `at`."""
+        self.outcomes[name], self.ended_at[name] = outcome, at
+
+    @property
+    def sessions(self) -> dict[str, TokenSession]:
+        """The sessions that are good."""
+        return {name: each for name, each in self.outcomes.items() if isinstance(each, TokenSession)}
+
+    @property
+    def errors(self) -> dict[str, ETradeError]:
+        """Why the others are not, by the names in order."""
+        return {name: e for name, e in sorted(self.outcomes.items()) if isinstance(e, ETradeError)}
+
+    @property
+    def progress(self) -> float:
+        """How much of the fleet is done, in percent."""
+        return 100 * len(self.outcomes) / len(self.names)
+
+    @property
+    def summary(self) -> str:
+        """How many sessions are good, as in `1,998 of 2,000 sessions are good`."""
+        good, of = len(self.sessions), len(self.names)
+        return f"{good:,} of {of:,} {'session is' if of == 1 else 'sessions are'} good"
+
+    def headline(self) -> str:
+        """How the fleet stands, in one line."""
+        left = len(self.names) - len(self.outcomes)
+        sign = "…" if left else "⚠️" if self.errors else "✅"
+        return f"{sign} {self.summary}" + (f", {left:,} to go" if left else "")
+
+    def rows(self) -> list[dict[str, str]]:
+        """A row for each token: first those that need somebody, last those that wait."""
+        ordered = sorted(self.names, key=lambda name: (_rank(self.outcomes.get(name)), name))
+        return [self._row(name) for name in ordered]
+
+    def _row(self, name: str) -> dict[str, str]:
+        outcome = self.outcomes.get(name)
+        sign = _SIGNS[_rank(outcome)]
+        if outcome is None:
+            return _cells(name, f"{sign} waiting", "", "", "")
+        said = describe(outcome) if isinstance(outcome, TokenSession) else outcome.message
+        next_step = "" if isinstance(outcome, TokenSession) else outcome.advice
+        at, word = clock(self.ended_at[name]), f"{sign} {attempt_outcome(outcome)}"
+        return _cells(name, word, at, shortened(visible(said)), shortened(visible(next_step)))
+
+
+def _cells(name: str, outcome: str, at: str, said: str, next_step: str) -> dict[str, str]:
+    return {"account": name, "outcome": outcome, "Eastern": at, "what happened": said, "next": next_step}
+
+
+def _rank(outcome: Outcome | None) -> int:
+    match outcome:
+        case None:
+            return _WAITS
+        case TokenSession():
+            return _GOOD
+        case SignInRequired():
+            return _SIGN_IN
+        case _:
+            return _FAILED
+
+
+def must_sign_in(errors: Mapping[str, ETradeError]) -> list[str]:
+    """The credentials to which a person must sign in."""
+    return [name for name, error in errors.items() if isinstance(error, SignInRequired)]
+
+
+def reasons(errors: Mapping[str, ETradeError]) -> dict[str, list[str]]:
+    """Why the others failed, and which: what failed alike stands together."""
+    found: dict[str, list[str]] = {}
+    for name, error in errors.items():
+        if not isinstance(error, SignInRequired):
+            found.setdefault(cause(error), []).append(name)
+    return found
+
+
+def cause(error: ETradeError) -> str:
+    """Why a renewal failed, in a word or two, as in `RenewalFailed (status 503)`."""
+    fact = error.problem or (f"status {error.status}" if error.status else None)
+    return f"{type(error).__name__} ({fact})" if fact else type(error).__name__
+
+
+def troubles(errors: Mapping[str, ETradeError]) -> str:
+    """Who must sign in, and who failed and why, in a sentence each; every name is there."""
+    said = [f"Sign in: {', '.join(due)}."] if (due := must_sign_in(errors)) else []
+    said += [f"{why}: {', '.join(names)}." for why, names in reasons(errors).items()]
+    return " ".join(said)

@@ -1,0 +1,109 @@
+"""The one notification about a fleet, and its words. Pure but for sending it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from prefect.events import emit_event
+from pydantic import BaseModel, ConfigDict, Field
+
+from etrade_flows.news.events import ONCE_LABEL, may_call
+from etrade_flows.runs.best_effort import best_effort
+from etrade_flows.runs.tags import current_run
+from etrade_tasks.errors import ETradeError, SignInRequired, TokensNotRenewed
+from etrade_tasks.session import eastern_date
+
+RESOURCE = "etrade.fleet"
+"""What the events are about."""
+
+
+class FleetEvent(StrEnum):
+    """The names of the events."""
+
+    RENEWED = "etrade.fleet.renewed"
+    NOT_RENEWED = "etrade.fleet.not-renewed"
+
+
+class FleetNews(BaseModel):
+    """What an event about a fleet carries in its payload."""
+
+    model_config = ConfigDict(frozen=True)
+
+    summary: str = Field(description="How many sessions are good, of how many.")
+    message: str = Field(description="Who must sign in, and who failed and why.")
+    advice: str | None = Field(default=None, description="What a person does next; null if nothing.")
+    sign_in: tuple[str, ...] = Field(default=(), description="The credentials to sign in to.")
+    failed: dict[str, str] = Field(default={}, description="The error's class, by the credentials' name.")
+    eastern_date: str = Field(description="The Eastern date of the event, as in `2027-06-15`.")
+    once: str = Field(description="The same for all events that together deserve one alert.")
+
+
+def alerts_due(errors: Mapping[str, ETradeError], alerted: Mapping[str, str], at: datetime) -> dict[str, str]:
+    """Each token that deserves an alert, and what it is given for: the day and the kind of error.
+
+    Args:
+        errors: Why tokens are not renewed.
+        alerted: Which alerts were given before, in the same form.
+        at: The moment.
+    """
+    run = current_run()
+    may_sign_in = run is None or may_call(run, at)
+    found = {
+        name: f"{eastern_date(at).isoformat()} {type(error).__name__}"
+        for name, error in errors.items()
+        if may_sign_in or not isinstance(error, SignInRequired)
+    }
+    return {name: what for name, what in found.items() if alerted.get(name) != what}
+
+
+def not_renewed_news(
+    error: TokensNotRenewed, summary: str, due: Mapping[str, str], at: datetime
+) -> FleetNews:
+    """The alert that names all who need somebody; its `once` tells whose trouble is new.
+
+    Args:
+        error: What the run ends with.
+        summary: How many sessions are good.
+        due: Who deserves an alert.
+        at: The moment.
+    """
+    new = hashlib.sha256("\n".join(sorted(f"{name} {what}" for name, what in due.items())).encode())
+    day = eastern_date(at).isoformat()
+    return FleetNews(
+        summary=summary,
+        message=error.message,
+        advice=error.advice,
+        sign_in=tuple(name for name, each in error.errors.items() if isinstance(each, SignInRequired)),
+        failed={
+            name: type(each).__name__
+            for name, each in error.errors.items()
+            if not isinstance(each, SignInRequired)
+        },
+        eastern_date=day,
+        once=f"fleet/{day}/{new.hexdigest()[:16]}",
+    )
+
+
+def renewed_news(summary: str, at: datetime) -> FleetNews:
+    """The notification that every session of a fleet is good."""
+    day = eastern_date(at).isoformat()
+    return FleetNews(summary=summary, message=f"{summary}.", eastern_date=day, once=f"fleet/{day}/renewed")
+
+
+def emit_fleet(event: FleetEvent, news: FleetNews) -> None:
+    """Emit a notification; outside of a run, and where the server takes no event, nothing."""
+    if current_run() is None:
+        return
+    with best_effort("The event could not be emitted"):
+        emit_event(
+            event.value,
+            resource={
+                "prefect.resource.id": RESOURCE,
+                "prefect.resource.name": "fleet",
+                ONCE_LABEL: news.once,
+            },
+            payload=news.model_dump(mode="json"),
+        )

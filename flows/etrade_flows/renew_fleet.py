@@ -1,0 +1,212 @@
+"""The flow `renew-fleet`: many tokens in one run."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from queue import Empty, SimpleQueue
+from typing import Annotated, Any, cast
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from pydantic import Field
+
+from etrade_flows.access.renewal import renew_latest
+from etrade_flows.fleet.board import Board
+from etrade_flows.fleet.members import Member, members
+from etrade_flows.fleet.pace import Pace
+from etrade_flows.fleet.tally import Outcome, Tally, must_sign_in, troubles
+from etrade_flows.news.fleet_news import (
+    FleetEvent,
+    alerts_due,
+    emit_fleet,
+    not_renewed_news,
+    renewed_news,
+)
+from etrade_flows.news.telling import unexpected
+from etrade_flows.runs.attempts import AttemptOutcome
+from etrade_flows.runs.endings import describe
+from etrade_flows.runs.names import FLEET, FLEET_RUN, ended_run, renewal_run, titled
+from etrade_flows.runs.once_a_day import as_message, is_scheduled
+from etrade_flows.runs.second_try import try_again_soon
+from etrade_flows.runs.tags import current_run, tag_run
+from etrade_tasks.clock import now
+from etrade_tasks.errors import ETradeError, TokensNotRenewed
+from etrade_tasks.load_credentials import load_credentials
+from etrade_tasks.logs import run_logger
+from etrade_tasks.session import TokenSession
+
+CONCURRENCY = 16
+"""How many tokens are renewed at once unless said otherwise."""
+
+PER_SECOND = 2.0
+"""How many renewals of one consumer key start in a second: the least that E*TRADE lets any call have."""
+
+MOST_AT_ONCE = 256
+"""The most that may be renewed at once: as many threads as the flow may have."""
+
+
+# Its results go from process to process with Dask and Ray. Prefect carries those that are not persisted as
+# well, in the task's state (3.8, prefect-dask 0.3.7, prefect-ray 0.6.0).
+@task(
+    name="renew-token",
+    task_run_name=renewal_run("{credentials}"),
+    retries=0,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def renew_token(credentials: str) -> TokenSession:
+    """The session of one token of a fleet, renewed as `renew-access-token` renews it.
+
+    The state that it returns carries the error, if there is one: of an exception that is raised Prefect would
+    keep the text, which may hold what a stranger said.
+
+    Args:
+        credentials: The credentials' name; what they hold is never a parameter.
+    """
+    try:
+        session, _ = renew_latest(credentials, load_credentials(credentials))
+    except ETradeError as error:
+        return cast("TokenSession", Failed(message=as_message(error), data=error))
+    except Exception as error:  # noqa: BLE001  # one bad token never stops the others
+        known, place = unexpected(error), traceback.extract_tb(error.__traceback__)[-1]
+        run_logger().error("%s %s, line %s.", known.message, place.filename, place.lineno)
+        return cast("TokenSession", Failed(message=as_message(known), data=known))
+    return cast("TokenSession", Completed(message=describe(session), data=session))
+
+
+# Not stored, for the reason that `renew-access-token` gives.
+@flow(
+    name=FLEET,
+    flow_run_name=FLEET_RUN,
+    retries=0,
+    persist_result=False,
+    task_runner=cast("TaskRunner[Any]", ThreadPoolTaskRunner(max_workers=MOST_AT_ONCE)),
+)
+def renew_fleet(
+    credentials: Annotated[
+        list[str] | None, titled("E*TRADE Credentials blocks, as in desk-*; all unless given")
+    ] = None,
+    concurrency: Annotated[int, Field(ge=1, le=MOST_AT_ONCE), titled("How many at once")] = CONCURRENCY,
+    per_second: Annotated[float, Field(gt=0), titled("How many a second for each consumer key")] = PER_SECOND,
+) -> dict[str, TokenSession]:
+    """Makes sure that many E*TRADE access tokens are active, and names those for which a person must act.
+
+    Each token is a task run, and is renewed as `renew_access_token` would: with the same record and lock, the
+    same refusals and errors. One bad token never stops the others. While it runs, the artifact `etrade-fleet`
+    fills with what came of each, and `etrade-fleet-progress` shows how far it is.
+
+    It ends with one message and one alert for all that need somebody. A *scheduled* run in which only the
+    sign-ins are due that an earlier run of that day has told of completes quietly.
+
+    It runs unchanged with other task runners, on as many machines as they have:
+
+    ```python
+    from prefect_dask import DaskTaskRunner
+
+    renew_fleet.with_options(task_runner=DaskTaskRunner(address="tcp://scheduler:8786"))()
+    ```
+
+    There is no parameter for tags: a block has none in Prefect, and those of a run are its deployment's, or
+    given by `with prefect.tags(...)`. Choose tokens by their names.
+
+    Args:
+        credentials: The names of E*TRADE Credentials blocks, in which `*` and `?` stand for any characters;
+            all blocks of the server unless given.
+        concurrency: How many tokens are renewed at once.
+        per_second: How many renewals start in a second for each consumer key.
+
+    Returns:
+        The sessions, by the names of their credentials.
+
+    Raises:
+        TokensNotRenewed: Some are not good; it names each and carries its error.
+        CredentialsNotFound: There is no block at all, or none that fits a pattern.
+    """
+    fleet = members(credentials)
+    tally = Tally(tuple(member.name for member in fleet))
+    board = Board(tally)
+    for name, outcome in _renewed(fleet, concurrency, per_second):
+        tally.settle(name, outcome, now())
+        board.look()
+    return cast("dict[str, TokenSession]", _end(tally, board))
+
+
+def _renewed(fleet: Sequence[Member], concurrency: int, per_second: float) -> Iterator[tuple[str, Outcome]]:
+    """What comes of each token, in the order in which they end.
+
+    No more tasks than `concurrency` are submitted at once: that bounds every task runner alike, and what the
+    run holds in memory.
+    """
+    pace = Pace(fleet, per_second)
+    ended: SimpleQueue[PrefectFuture[TokenSession]] = SimpleQueue()
+    under_way: dict[PrefectFuture[TokenSession], str] = {}
+    while True:
+        at, room = time.monotonic(), len(under_way) < concurrency
+        if room and (member := pace.take(at)):
+            try:
+                future = renew_token.submit(member.name)
+            except Exception as error:  # noqa: BLE001  # such as a cluster that is gone
+                yield member.name, unexpected(error)
+                continue
+            under_way[future] = member.name
+            future.add_done_callback(ended.put)
+            continue
+        due_in = pace.due_in(at)
+        if due_in is None and not under_way:
+            return
+        try:
+            future = ended.get(timeout=due_in if room else None)
+        except Empty:
+            continue
+        yield under_way.pop(future), _outcome(future)
+
+
+def _outcome(future: PrefectFuture[TokenSession]) -> Outcome:
+    """What came of a task that has ended; a process that was killed has left no state."""
+    try:
+        found = future.result(raise_on_failure=False)
+    except Exception as error:  # noqa: BLE001  # each task runner has its own
+        return unexpected(error)
+    if isinstance(found, (TokenSession, ETradeError)):
+        return found
+    return unexpected(found if isinstance(found, BaseException) else RuntimeError())
+
+
+def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
+    """What the flow returns; the alert, the artifacts and the run's name and tags are up to date by then."""
+    at, errors, sessions = now(), tally.errors, tally.sessions
+    due = alerts_due(errors, board.alerted, at)
+    # What is good again, or was not looked at today, may be told anew.
+    board.end({name: what for name, what in board.alerted.items() if name not in sessions} | due)
+    outcome = None
+    if errors:
+        outcome = AttemptOutcome.SIGN_IN_REQUIRED if must_sign_in(errors) else AttemptOutcome.FAILED
+    summary, run = tally.summary, current_run()
+    tag_run(outcome=outcome, name=ended_run(run.name, "", summary) if run else None)
+    if not errors:
+        emit_fleet(FleetEvent.RENEWED, renewed_news(summary, at))
+        return _completed(f"{summary}.", sessions)
+    error = TokensNotRenewed(f"{summary}. {troubles(errors)}", good=len(sessions), errors=errors)
+    if due:
+        emit_fleet(FleetEvent.NOT_RENEWED, not_renewed_news(error, summary, due, at))
+    for each in errors.values():
+        if each.retryable:
+            try_again_soon(each)
+            break
+    only_sign_ins = len(must_sign_in(errors)) == len(errors)
+    if is_scheduled(run) and only_sign_ins and not due:
+        return _completed(as_message(error), sessions)
+    if run is None:
+        raise error
+    run_logger().error("%s", error)
+    return Failed(message=as_message(error), data=error)
+
+
+def _completed(message: str, sessions: dict[str, TokenSession]) -> State[Any] | dict[str, TokenSession]:
+    return Completed(message=message, data=sessions) if current_run() else sessions
