@@ -10,7 +10,6 @@ A lock saves calls to E*TRADE. It never waits here: who may wait, and for how lo
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from filelock import FileLock, Timeout
 
 from etrade_tasks.settings import RenewalSettings
+from etrade_tasks.sharing.old_files import remove_old
 
 if TYPE_CHECKING:
     import redis
@@ -86,7 +86,7 @@ class FileLocks:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{_file_name(key)}.lock"
         if not path.exists():
-            _remove_old(self._directory)
+            remove_old(self._directory, "*.lock", KEPT)
         # Other users of the directory open the file too. A lock may be freed by another thread.
         lock = FileLock(path, timeout=0, mode=0o666, thread_local=False, fallback_to_soft=False)
         try:
@@ -96,14 +96,6 @@ class FileLocks:
         with suppress(OSError):  # another user's file; its own user keeps it young
             os.utime(path)
         return lock
-
-
-def _remove_old(directory: Path) -> None:
-    oldest = time.time() - KEPT.total_seconds()
-    for path in directory.glob("*.lock"):
-        with suppress(OSError):
-            if path.stat().st_mtime < oldest:
-                path.unlink()
 
 
 class RedisLocks:

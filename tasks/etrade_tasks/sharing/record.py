@@ -33,6 +33,7 @@ from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ERRORS, FACTS, ETradeError
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import Instant, TokenSession
+from etrade_tasks.sharing.old_files import remove_old
 from etrade_tasks.time_limit import within
 
 STORAGE_LIMIT = 5.0
@@ -241,7 +242,7 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / key
         if not path.exists():
-            self._remove_old()
+            remove_old(self.path, f"{_PREFIX}*", KEPT)
         half = self.path / f".{key}.{secrets.token_hex(4)}"
         try:
             half.write_bytes(content)
@@ -253,13 +254,6 @@ class Folder:
         """Remove what is kept under the key, if that can be."""
         with suppress(OSError):
             (self.path / key).unlink(missing_ok=True)
-
-    def _remove_old(self) -> None:
-        oldest = time.time() - KEPT.total_seconds()
-        for path in self.path.glob(f"{_PREFIX}*"):
-            with suppress(OSError):
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
