@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import BlockDocumentCreate
-from prefect.settings import get_current_settings
+from prefect.client.base import PrefectHttpxSyncClient
+from prefect.client.schemas.objects import State
 
 from etrade_flows import renew_access_token, renew_fleet
-from etrade_flows.fleet import board
-from etrade_simulator import AccessToken, Simulator
+from etrade_flows.access import renewal
+from etrade_flows.fleet import board, members
+from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
     ConfigurationRefused,
     CredentialsInvalid,
     CredentialsNotFound,
+    ETradeCredentials,
     SignInRequired,
     TokensNotRenewed,
 )
@@ -30,24 +34,6 @@ FAST = 1_000.0
 """So many a second that nothing waits."""
 
 Save = Callable[..., str]
-
-
-@pytest.fixture
-def save(block: str, credentials_for: Any, simulator: Simulator, registered: Any) -> Save:
-    """Saves a block whose name begins as this test's do; gives its name."""
-
-    def make(name: str, token: AccessToken | None = None, **changes: object) -> str:
-        made = credentials_for(token or simulator.sign_in("live"))
-        data = made.model_dump(mode="json", context={"include_secrets": True}, exclude={"block_type_slug"})
-        kind, schema = registered(get_current_settings().api.url)
-        document = BlockDocumentCreate(
-            name=f"{block}-{name}", data=data | changes, block_type_id=kind, block_schema_id=schema
-        )
-        with get_client(sync_client=True) as client:
-            client.create_block_document(document)
-        return f"{block}-{name}"
-
-    return make
 
 
 def renewals(simulator: Simulator) -> int:
@@ -106,3 +92,118 @@ def test_one_bad_token_never_stops_the_others(simulator: Simulator, save: Save) 
     assert f"CredentialsInvalid: {bad}." in state.message
     assert [out, refused] == list(rows())[:2]
     assert good == list(rows())[-2:]
+
+
+def test_names_may_be_patterns(simulator: Simulator, save: Save, block: str) -> None:
+    """A star stands for any characters; each block that fits is renewed once, however often it is meant."""
+    first, second, other = save("desk-1"), save("desk-2"), save("home")
+    sessions = renew_fleet([f"{block}-desk-*", second], per_second=FAST)
+    assert {first, second} == set(sessions)
+    assert other not in rows()
+    with pytest.raises(CredentialsNotFound, match="a name like"):
+        renew_fleet([f"{block}-nobody-*"])
+
+
+def test_all_blocks_are_found_page_by_page(
+    save: Save, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without names every block of the type is meant, whatever the server gives at once."""
+    ours = {save(name) for name in "abcde"}
+    whole = members.members(None)
+    monkeypatch.setattr(members, "PAGE", 2)
+    assert whole == members.members(None)
+    assert ours < {member.name for member in whole}
+
+
+def test_who_shares_a_consumer_key_is_known_by_a_number_alone(save: Save, simulator: Simulator) -> None:
+    """Tokens of one consumer key have one number, and those of another have another."""
+    own = simulator.add_consumer("live")
+    a, b, c = save("a"), save("b"), save("c", simulator.sign_in("live", consumer=own))
+    assert [(a, 0), (b, 0), (c, 1)] == members.members([c, b, a])
+
+
+def test_an_exception_that_nobody_expected_fails_its_token_alone(
+    simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch, database: Callable[[], str]
+) -> None:
+    """A renewal that breaks fails its own token; the type of the exception is told, and its text nowhere."""
+    good, broken = save("a"), save("broken")
+    renew = renewal.renew_latest
+
+    def breaks(name: str, loaded: ETradeCredentials) -> object:
+        if name == broken:
+            raise ValueError("canary-secret-9d2e")
+        return renew(name, loaded)
+
+    monkeypatch.setattr(sys.modules["etrade_flows.renew_fleet"], "renew_latest", breaks)
+    state = renew_fleet([good, broken], per_second=FAST, return_state=True)
+    assert "1 of 2 sessions are good. ETradeError: " in state.message
+    assert ("✅ renewed", "❌ failed") == (rows()[good]["outcome"], rows()[broken]["outcome"])
+    assert "(ValueError)" in rows()[broken]["what happened"]
+    assert "canary-secret" not in database()
+
+
+def test_no_more_at_once_than_asked(
+    simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `concurrency` of two, no third renewal begins before one has ended."""
+    lock, now_at_work, most = threading.Lock(), [0], [0]
+    renew = renewal.renew_latest
+
+    def counted(name: str, loaded: ETradeCredentials) -> object:
+        with lock:
+            now_at_work[0] += 1
+            most[0] = max(most[0], now_at_work[0])
+        try:
+            return renew(name, loaded)
+        finally:
+            with lock:
+                now_at_work[0] -= 1
+
+    monkeypatch.setattr(sys.modules["etrade_flows.renew_fleet"], "renew_latest", counted)
+    simulator.plant(Fault(delay=0.2), path=RENEW, times=6)
+    renew_fleet([save(name) for name in "abcdef"], concurrency=2, per_second=FAST)
+    assert 2 == most[0]
+
+
+def test_sign_ins_that_were_told_fail_no_second_scheduled_run(
+    simulator: Simulator, save: Save, run_by_schedule: Callable[..., State[Any]]
+) -> None:
+    """The first scheduled run that finds a sign-in due fails; the next completes, and names it too."""
+    good, out = save("a"), save("out", access_token=None, access_token_secret=None)
+    first = run_by_schedule(renew_fleet, [good, out], per_second=FAST)
+    second = run_by_schedule(renew_fleet, [good, out], per_second=FAST)
+    assert (True, True) == (first.is_failed(), second.is_completed())
+    assert f"1 of 2 sessions are good. Sign in: {out}." == second.message.partition("\n")[0]
+
+
+def test_a_call_outside_of_any_flow_run_raises_what_names_all(simulator: Simulator, save: Save) -> None:
+    """Who calls the flow is raised one error that carries each token's own, through pickling too."""
+    out = save("out", access_token=None, access_token_secret=None)
+    with pytest.raises(TokensNotRenewed) as raised:
+        renew_fleet([save("a"), out], per_second=FAST)
+    again = pickle.loads(pickle.dumps(raised.value))  # noqa: S301  # it is our own
+    assert (1, {out: SignInRequired}) == (again.good, {name: type(e) for name, e in again.errors.items()})
+
+
+def test_a_token_costs_one_request_to_the_prefect_api(
+    simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what a run costs, each token is one request: its block is loaded, and nothing else."""
+    seen, send = [0], PrefectHttpxSyncClient.send
+
+    def counted(self: PrefectHttpxSyncClient, *args: Any, **kwargs: Any) -> Any:
+        seen[0] += 1
+        return send(self, *args, **kwargs)
+
+    monkeypatch.setattr(PrefectHttpxSyncClient, "send", counted)
+    # Meanwhile the table is not brought up to date, however slow the machine is.
+    monkeypatch.setattr(board, "SECONDS", 600.0)
+
+    def cost(names: list[str]) -> int:
+        before = seen[0]
+        renew_fleet(names, per_second=FAST, concurrency=1)
+        return seen[0] - before
+
+    two, six = [save(name) for name in "ab"], [save(name) for name in "cdefgh"]
+    cost([save("first")])  # which also asks where results are kept, and what the server's version is
+    assert 4 == cost(six) - cost(two)

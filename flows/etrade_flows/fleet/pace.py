@@ -1,8 +1,8 @@
 """Who may start when: so many a second for each consumer key. Pure.
 
-Prefect's own `rate_limit` is not used. It costs a request and an event for each token, and a tenth of a second
-of the server; in one process it lets through one call at a time, and so stays a third below its rate; and
-where the limit does not exist it lets everything through without a word (3.8).
+Prefect's own `rate_limit` is not used. It costs a request and an event for each token, and a tenth of a
+second of the server; in one process it lets through one call at a time, and so stays a third below its rate;
+and where the limit does not exist it lets everything through without a word (3.8).
 """
 
 from __future__ import annotations

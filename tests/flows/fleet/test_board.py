@@ -1,0 +1,88 @@
+"""The table that fills while a fleet is renewed, on a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from prefect import flow
+from prefect.artifacts import Artifact
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from etrade_flows.fleet import board
+from etrade_flows.fleet.tally import Tally
+from etrade_tasks import SignInRequired
+
+pytestmark = pytest.mark.usefixtures("quick_flows")
+
+
+@pytest.fixture
+def in_a_flow() -> Callable[[Callable[[], None]], None]:
+    """Runs a function in a flow."""
+
+    def run(what: Callable[[], None]) -> None:
+        flow(name="fills")(what)()
+
+    return run
+
+
+def shown() -> tuple[float, str, int]:
+    """How far the run is, how the fleet stands, and how many rows of the table have an outcome."""
+    table = Artifact.get(board.TABLE)
+    done = [row for row in json.loads(table.data) if row["Eastern"]]
+    return Artifact.get(board.PROGRESS).data, table.description, len(done)
+
+
+def test_the_table_fills_while_the_run_goes_on(
+    prefect_server: None, noon: datetime, in_a_flow: Callable[..., None]
+) -> None:
+    """It is there from the beginning, and shows in between what has ended so far."""
+    tally, seconds = Tally(("a", "b", "c", "d")), [0.0]
+
+    def fill() -> None:
+        seen = board.Board(tally, lambda: seconds[0])
+        assert (0.0, "… 0 of 4 sessions are good, 4 to go", 0) == shown()
+        tally.settle("a", SignInRequired("Over."), noon)
+        seen.look()
+        assert 0 == shown()[2]  # too soon
+        seconds[0] = board.SECONDS
+        seen.look()
+        assert (25.0, "… 0 of 4 sessions are good, 3 to go", 1) == shown()
+        for name in "bcd":
+            tally.settle(name, SignInRequired("Over."), noon)
+        seen.end({"a": "told"})
+        assert (100.0, "⚠️ 0 of 4 sessions are good", 4) == shown()
+        assert {"a": "told"} == board.Board(tally).alerted
+
+    in_a_flow(fill)
+
+
+def test_many_tokens_make_no_more_updates(
+    prefect_server: None, noon: datetime, in_a_flow: Callable[..., None]
+) -> None:
+    """However many tokens there are and however slowly they end, the artifacts change about twenty times."""
+    names = tuple(f"t-{number:04}" for number in range(2_000))
+    tally, seconds = Tally(names), [0.0]
+
+    def fill() -> None:
+        seen = board.Board(tally, lambda: seconds[0])
+        for name in names:
+            seconds[0] += 1
+            tally.settle(name, SignInRequired("Over."), noon)
+            seen.look()
+        seen.end({})
+        assert 21 == seen.updates
+
+    in_a_flow(fill)
+
+
+def test_a_server_that_takes_no_artifact_stops_nothing(noon: datetime) -> None:
+    """Where the table cannot be written, the run goes on, and nothing was alerted as far as it knows."""
+    nowhere = {PREFECT_API_URL: "http://127.0.0.1:1/api", PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(nowhere):
+        seen = board.Board(Tally(("a",)))
+        seen.look()
+        seen.end({})
+    assert ({}, 0) == (seen.alerted, seen.updates)
