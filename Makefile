@@ -16,7 +16,7 @@ SIMULATOR_PORT ?= 8765
 PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 1
 
-.PHONY: demo test test-all cluster up down deploy check bench lock clean help
+.PHONY: demo test test-all cluster up down deploy check bench bench-fleet lock clean help
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -64,6 +64,9 @@ check: $(VENV)/.dev  ## Lint, format, types, import contracts
 
 bench: $(VENV)/.dev  ## Print the costs that matter, as ratios measured side by side
 	$(BIN)/python benchmarks/run.py
+
+bench-fleet: $(VENV)/.dev  ## Print what a token of a fleet costs; SIZES="100 500 2000" unless given
+	$(BIN)/python benchmarks/fleet.py $(SIZES)
 
 lock: pyproject.toml  ## Remake constraints.txt from what the index serves today
 	@rm -rf $(VENV)-lock
