@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import pytest
 from prefect.server.utilities import encryption
 from prefect.settings import PREFECT_UI_URL, Settings, get_current_settings, temporary_settings
 from prefect.utilities.urls import url_for
+from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
+from prefect_redis.client import RedisMessagingSettings
 from ruamel.yaml import YAML
 
 from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
@@ -27,7 +31,10 @@ FOLDER = ROOT / "deployments"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(FOLDER / "compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-LASTING = [name for name in SERVICES if name != "deploy"]
+LASTING = [name for name in SERVICES if name not in {"deploy", "migrate"}]
+WATCHED = [name for name in LASTING if name != "services"]
+"""What can be asked whether it is well; the background services listen nowhere."""
+PROFILES = ("single", "cluster")
 OURS = [name for name, each in SERVICES.items() if "build" in each]
 ENCRYPTION_KEY = "PREFECT_SERVER_ENCRYPTION_KEY"
 RUN = "00000000-0000-4000-8000-000000000000"
@@ -76,7 +83,12 @@ def known_variables() -> set[str]:
     """Every variable that Prefect or this package reads, in the versions installed here."""
     prefect = set(_supported(Settings.model_json_schema()))
     own = {f"ETRADE_{name.upper()}" for name in RenewalSettings.model_fields}
-    return prefect | own | set(ENVIRONMENT_VARIABLES)
+    redis = {
+        f"{kind.model_config['env_prefix']}{name.upper()}"
+        for kind in (RedisMessagingSettings, RedisWorkerCleanupQueueSettings)
+        for name in kind.model_fields
+    }
+    return prefect | own | redis | set(ENVIRONMENT_VARIABLES)
 
 
 def _supported(schema: object) -> Iterator[str]:
@@ -195,7 +207,7 @@ def test_programs_of_the_services_exist(service: str) -> None:
 @pytest.mark.parametrize("words", list(prefect_commands()), ids=" ".join)
 def test_prefect_has_the_command_and_its_options(words: list[str]) -> None:
     """The installed Prefect knows the command, and each option that it is given."""
-    names = [word for word in words[:2] if not word.startswith("-")]
+    names = list(takewhile(lambda word: not word.startswith("-"), words))
     said = subprocess.run(
         [sys.executable, "-m", "prefect", *names, "--help"], capture_output=True, text=True, check=False
     )
@@ -205,7 +217,7 @@ def test_prefect_has_the_command_and_its_options(words: list[str]) -> None:
 
 def test_variables_are_read_by_somebody() -> None:
     """Every variable that a service is given is one that the installed versions read."""
-    given = {name for each in SERVICES.values() for name in each["environment"]} - {ENCRYPTION_KEY}
+    given = {name for each in SERVICES.values() for name in each.get("environment", {})} - {ENCRYPTION_KEY}
     assert set() == given - known_variables() - OF_OTHERS
 
 
@@ -254,7 +266,10 @@ def test_no_secret_is_written_down() -> None:
     """Whatever is named like a secret comes from outside, and is refused if it is missing there."""
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|AUTH_STRING|REDIS_URL")
     given = [
-        item for each in SERVICES.values() for item in each["environment"].items() if secret.search(item[0])
+        item
+        for each in SERVICES.values()
+        for item in each.get("environment", {}).items()
+        if secret.search(item[0])
     ]
     assert given
     assert [] == [name for name, value in given if value is not None and not re.match(r"\$\{\w+:\?", value)]
@@ -268,10 +283,15 @@ def test_nothing_is_published_beyond_this_machine(service: str) -> None:
     assert [] == [port for port in ports if not port.startswith("127.0.0.1:")]
 
 
-@pytest.mark.parametrize("service", LASTING)
-def test_a_lasting_service_is_watched_and_brought_back(service: str) -> None:
-    """Each service that stays up has a health check and is started again when it ends."""
+@pytest.mark.parametrize("service", WATCHED)
+def test_a_lasting_service_is_watched(service: str) -> None:
+    """Each service that stays up and listens has a health check."""
     assert SERVICES[service]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("service", LASTING)
+def test_a_lasting_service_is_brought_back(service: str) -> None:
+    """Each service that stays up is started again when it ends."""
     assert "unless-stopped" == SERVICES[service]["restart"]
 
 
@@ -335,3 +355,79 @@ def test_the_ignore_file_keeps_everything_else_out() -> None:
 def _exit_status(code: str) -> int:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=dict(os.environ), capture_output=True, check=False).returncode
+
+
+def started(profile: str) -> dict[str, dict[str, Any]]:
+    """The services that a profile brings up."""
+    return {name: each for name, each in SERVICES.items() if profile in each.get("profiles", PROFILES)}
+
+
+def test_a_profile_must_be_chosen() -> None:
+    """Whoever names no profile is told which there are, before anything starts."""
+    chosen = {name for each in SERVICES.values() for name in each.get("profiles", [])}
+    assert set(PROFILES) == chosen
+    (topology,) = SERVICES["database"]["labels"].values()
+    said = re.fullmatch(r"\$\{COMPOSE_PROFILES:\?(.+)\}", topology).group(1)
+    assert [] == [name for name in PROFILES if name not in said]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_one_service_is_the_server_to_all_others(profile: str) -> None:
+    """In each profile just one service answers to the name in the clients' address, and is published."""
+    found = started(profile)
+    answering = [
+        name
+        for name, each in found.items()
+        if "server" in {name, *each.get("networks", {}).get("default", {}).get("aliases", [])}
+    ]
+    assert answering == [name for name, each in found.items() if each.get("ports")]
+    assert 1 == len(answering)
+    assert "http://server:4200/api" == found["worker"]["environment"]["PREFECT_API_URL"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_a_service_waits_for_is_started(profile: str) -> None:
+    """Whatever a service of a profile cannot do without belongs to that profile too."""
+    found = started(profile)
+    for name, each in found.items():
+        needed = {other for other, how in each.get("depends_on", {}).items() if how.get("required", True)}
+        assert set() == needed - set(found), name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_background_services_run_once(profile: str) -> None:
+    """In each profile one process alone runs the scheduler and the other background services."""
+    starting = [
+        (name, words)
+        for name in started(profile)
+        for words in commands(name)
+        if words[:2] == ["prefect", "server"] and "start" in words and "--no-services" not in words
+    ]
+    assert 1 == len(starting)
+    assert "replicas" not in SERVICES[starting[0][0]].get("deploy", {})
+
+
+def test_the_parts_of_one_server_are_told_the_same() -> None:
+    """API servers, background services and migration share one environment, which no single server has."""
+    told = [SERVICES[name]["environment"] for name in ("api", "services", "migrate")]
+    assert told[0] == told[1] == told[2]
+    assert told[0].items() > SERVICES["server"]["environment"].items()
+    assert told[0]["PREFECT_REDIS_MESSAGING_HOST"] in started("cluster")
+
+
+def test_what_prefect_is_told_to_use_of_redis_exists() -> None:
+    """Each module of `prefect-redis` that the servers are to use can be imported."""
+    told = {str(value) for value in SERVICES["api"]["environment"].values()}
+    named = {value for value in told if value.startswith("prefect_redis.")}
+    assert {"cleanup_queue", "lease_storage", "messaging", "ordering"} == {name[14:] for name in named}
+    assert [] == [name for name in named if importlib.util.find_spec(name) is None]
+
+
+def test_the_proxy_asks_for_the_servers_by_their_name() -> None:
+    """The proxy listens where the clients ask, and finds the API servers where they listen."""
+    (front,) = (each["content"] for each in COMPOSE["configs"].values())
+    assert {"front"} == set(COMPOSE["configs"])
+    assert re.search(r"^ +bind :4200$", front, re.MULTILINE)
+    assert re.search(r"^ +server-template \S+ \d+ api:4200$", front, re.MULTILINE)
+    command = SERVICES["api"]["command"]
+    assert "4200" == command[command.index("--port") + 1]

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+from prefect.server.utilities import encryption
+from prefect.settings import Settings
 from pydantic import TypeAdapter
 
 from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
@@ -13,6 +16,7 @@ from etrade_tasks.settings import RenewalSettings, Span
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "deployments" / "README.md").read_text()
+GROWING = (ROOT / "deployments" / "growing.md").read_text()
 SETTINGS = GUIDE.partition("## Settings")[2]
 ROWS = dict(re.findall(r"^\| `(ETRADE_\w+)` \| (.+?) \|", SETTINGS, re.MULTILINE))
 
@@ -53,8 +57,19 @@ def test_files_that_the_guide_names_exist() -> None:
     assert [] == [name for name in named if not (ROOT / name).exists()]
 
 
-def test_links_within_the_guide_lead_somewhere() -> None:
-    """Each link within the guide leads to one of its headings."""
-    headings = re.findall(r"^#+ (.+)$", GUIDE, re.MULTILINE)
-    anchors = {heading.lower().replace(" ", "-") for heading in headings}
-    assert set() == set(re.findall(r"\]\(#([\w-]+)\)", GUIDE)) - anchors
+@pytest.mark.parametrize("page", [GUIDE, GROWING], ids=["guide", "growing"])
+def test_links_within_the_guide_lead_somewhere(page: str) -> None:
+    """Each link within a guide leads to one of its headings."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-").replace(",", "") for heading in headings}
+    assert set() == set(re.findall(r"\]\(#([\w-]+)\)", page)) - anchors
+
+
+def test_files_and_variables_of_the_page_on_growing_exist() -> None:
+    """Each file of this folder and each variable that the page on growing names is there."""
+    named = set(re.findall(r"deployments/[\w/]+\.\w+", GROWING))
+    assert "deployments/automations/dead_runs.yaml" in named
+    assert [] == [name for name in named if not (ROOT / name).exists()]
+    variables = set(re.findall(r"\b(?:PREFECT|ETRADE)_[A-Z_]+\b", GROWING))
+    read = str(Settings.model_json_schema()) + Path(encryption.__file__).read_text()
+    assert set() == {name for name in variables if name not in read} - set(ROWS)

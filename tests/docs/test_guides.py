@@ -215,9 +215,11 @@ def test_rooms_of_the_picture_are_those_of_the_contracts() -> None:
 
 
 def test_make_targets_that_are_named_exist() -> None:
-    """Every make target that README and deployment guide name is one of the Makefile's."""
+    """Every make target that README and the guides to deploying name is one of the Makefile's."""
     makefile = (ROOT / "Makefile").read_text()
-    pages = README + (ROOT / "deployments" / "README.md").read_text()
+    pages = README + "".join(
+        (ROOT / "deployments" / name).read_text() for name in ("README.md", "growing.md")
+    )
     targets = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", pages, re.MULTILINE))
     assert targets
     assert set() == {one or other for one, other in targets if f"\n{one or other}:" not in makefile}
