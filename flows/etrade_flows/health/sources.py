@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-
 from etrade_flows.access.renewal import renew_loaded
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import SkipCheck
@@ -12,6 +10,7 @@ from etrade_flows.runs.server import RETRIES, prefect_reached
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import CredentialsNotFound, ETradeError, PrefectUnavailable, SignInRequired
 from etrade_tasks.load_credentials import block_names
+from etrade_tasks.prefect_settings import changed_setting
 from etrade_tasks.session import TokenSession
 
 
@@ -26,7 +25,7 @@ def session_facts(credentials: str | None, *, check: bool = False) -> tuple[Sess
         CredentialsNotFound: There is nothing of that name, or nothing at all.
         PrefectUnavailable: The Prefect server does not answer as it should.
     """
-    with prefect_reached(), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+    with prefect_reached(), changed_setting("client.max_retries", RETRIES):
         names = [credentials] if credentials else block_names() or [DEFAULT_NAME]
         try:
             return tuple(_facts(name, check=check) for name in names)

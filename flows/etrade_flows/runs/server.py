@@ -20,17 +20,12 @@ import httpx
 from prefect.client.base import ServerType, determine_server_type
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
-from prefect.settings import (
-    PREFECT_API_REQUEST_TIMEOUT,
-    PREFECT_API_URL,
-    PREFECT_CLIENT_MAX_RETRIES,
-    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_API_URL, PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 
 from etrade_tasks.errors import ETradeError, PrefectUnavailable
 from etrade_tasks.oauth.addresses import LOOPBACK_HOSTS, is_loopback
 from etrade_tasks.oauth.tls import TlsFailure, tls_failure
+from etrade_tasks.prefect_settings import changed_setting
 from etrade_tasks.sharing.record import default_result_storage
 
 RETRIES = 1
@@ -140,7 +135,8 @@ def _ask_once() -> None:
         PrefectUnavailable: It is none, or it does not answer.
     """
     with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES, PREFECT_API_REQUEST_TIMEOUT: SECONDS}),
+        changed_setting("client.max_retries", RETRIES),
+        changed_setting("api.request_timeout", SECONDS),
         _told_as_unavailable(),
     ):
         try:
