@@ -37,7 +37,8 @@ from etrade_tasks.words import clock, date_words
 DAYS = 28
 """How many days the strip shows, today included."""
 
-_METADATA = "overview"
+_METADATA = "overview-"
+_PIECE = 500  # Prefect cuts a value of an artifact's metadata after so many characters (3.8); any number may be
 _BAD = (AttemptOutcome.FAILED, AttemptOutcome.SIGN_IN_REQUIRED)
 _HEAD, _ROW, _STRIP = 58, 40, 190
 _CELL = (RIGHT - _STRIP) / DAYS
@@ -82,14 +83,19 @@ class Account(BaseModel):
     @classmethod
     def read(cls, metadata: Mapping[str, str] | None) -> Account | None:
         """The account as a report's metadata tells of it; None if it does not."""
+        pieces = sorted(each for each in (metadata or {}).items() if each[0].startswith(_METADATA))
         try:
-            return cls.model_validate_json((metadata or {}).get(_METADATA, ""))
+            return cls.model_validate_json("".join(text for _, text in pieces))
         except ValidationError:
             return None
 
     def metadata(self) -> dict[str, str]:
         """The metadata for the account's report."""
-        return {_METADATA: self.model_dump_json()}
+        text = self.model_dump_json()
+        return {
+            f"{_METADATA}{begin // _PIECE:04}": text[begin : begin + _PIECE]
+            for begin in range(0, len(text), _PIECE)
+        }
 
     def is_good_at(self, now: datetime) -> bool:
         """Whether the session is active at `now`, if nothing has happened since it was last reported."""

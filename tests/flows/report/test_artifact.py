@@ -13,13 +13,15 @@ import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import State
 
 from etrade_flows import active_session, renew_access_token
 from etrade_flows.person.login import stored_credentials
 from etrade_flows.report.artifact import OVERVIEW, artifact_key
+from etrade_flows.report.overview import DAYS, Account, DayMarks
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.once_a_day import alert_is_due
 from etrade_flows.runs.tags import outcome_of
@@ -27,7 +29,7 @@ from etrade_flows.sign_in import sign_in
 from etrade_flows.sign_out import end_session, sign_out
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
-from etrade_tasks.session import EASTERN
+from etrade_tasks.session import EASTERN, eastern_date
 
 pytestmark = [pytest.mark.usefixtures("quick_flows", "quick_retries"), pytest.mark.real_time]
 
@@ -189,6 +191,21 @@ def test_all_accounts_are_in_one_overview(
         assert f"| {name} | ✅ active: good until midnight US Eastern; renewed" in overview.data
         assert "✅ active: good until midnight" in Artifact.get(artifact_key(name)).description
     assert re.fullmatch(r"\S+ \d+ of \d+ sessions are good", overview.description)
+
+
+def test_four_weeks_are_kept_though_prefect_cuts_what_is_long(simulator: Simulator, block: str) -> None:
+    """A report hands on each of an account's last days, however much happened on them."""
+    busy = DayMarks(active=tuple((n / 48, n / 48 + 0.01) for n in range(48)), failed=(0.1234567, 0.2345678))
+    today = eastern_date(datetime.now(UTC))
+    before = Account(line="", days={today - timedelta(days=ago): busy for ago in range(1, DAYS)})
+    with get_client(sync_client=True) as client:
+        client.create_artifact(ArtifactCreate(key=artifact_key(block), metadata_=before.metadata()))
+        renew_access_token(block)
+        wanted = ArtifactCollectionFilter.model_validate({"key": {"any_": [artifact_key(block)]}})
+        [latest] = client.read_latest_artifacts(artifact_filter=wanted)
+    after = Account.read(latest.metadata_)
+    assert before.days == {day: marks for day, marks in after.days.items() if day != today}
+    assert "✅" in after.line
 
 
 def test_signing_out_and_in_is_reported_at_once(simulator: Simulator, block: str, person: Any) -> None:

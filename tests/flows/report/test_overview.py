@@ -56,7 +56,7 @@ def test_earlier_days_are_kept_for_four_weeks() -> None:
     assert [TODAY - timedelta(days=back) for back in (DAYS - 1, 1, 0)] == sorted(kept)
 
 
-@pytest.mark.parametrize("metadata", [None, {}, {"overview": "{"}, {"overview": '{"days": 3}'}])
+@pytest.mark.parametrize("metadata", [None, {}, {"overview-0": "{"}, {"overview-0": '{"days": 3}'}])
 def test_metadata_of_anybody_else_are_no_account(metadata: dict[str, str] | None) -> None:
     """A report without readable metadata begins afresh, and stops nothing."""
     assert Account.read(metadata) is None
