@@ -39,7 +39,7 @@ from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, TokensNotRenewed
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
-from etrade_tasks.session import TokenSession
+from etrade_tasks.session import TokenSession, eastern_date
 
 CONCURRENCY = 16
 """How many tokens are renewed at once unless said otherwise."""
@@ -182,8 +182,10 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     """What the flow returns; the alert, the artifacts and the run's name and tags are up to date by then."""
     at, errors, sessions = now(), tally.errors, tally.sessions
     due = alerts_due(errors, board.alerted, at)
-    # What is good again, or was not looked at today, may be told anew.
-    board.end({name: what for name, what in board.alerted.items() if name not in sessions} | due)
+    # What is good again may be told anew, and so may everything on another day.
+    today, before = eastern_date(at).isoformat(), board.alerted.items()
+    kept = {name: what for name, what in before if what.startswith(today) and name not in sessions}
+    board.end(kept | due)
     outcome = None
     if errors:
         outcome = AttemptOutcome.SIGN_IN_REQUIRED if must_sign_in(errors) else AttemptOutcome.FAILED

@@ -21,6 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import TypeAdapter
 
 from etrade_flows.news.events import ONCE_LABEL
+from etrade_flows.news.fleet_news import RESOURCE, FleetEvent
 from etrade_flows.news.session_news import SessionEvent
 from etrade_flows.runs.names import START_SIGN_IN
 from etrade_tasks.errors import ETradeError
@@ -36,13 +37,19 @@ WEEKLY = frozenset({SessionEvent.KEY_LAPSING})
 QUIET_WEEK = timedelta(days=8)
 """As `QUIET`, for what is not urgent."""
 
-FACTS = """
-Credentials: {{ event.payload.credentials }} ({{ event.payload.environment }})
-Session: {{ event.payload.session }}
-{% if flow_run.name %}Reported by: {{ flow_run.name }} {{ flow_run|ui_url or '' }}
+SOURCE = """{% if flow_run.name %}Reported by: {{ flow_run.name }} {{ flow_run|ui_url or '' }}
 {% endif %}{% if deployment.name %}Deployment: {{ flow.name }}/{{ deployment.name }}
 {% endif %}"""
 """What every notification ends with; an event from outside of a run has no link to show."""
+
+FACTS = (
+    """
+Credentials: {{ event.payload.credentials }} ({{ event.payload.environment }})
+Session: {{ event.payload.session }}
+"""
+    + SOURCE
+)
+"""What every notification about one session ends with."""
 
 BODY = "{{ event.payload.message }}\n\nNext: {{ event.payload.advice }}\n" + FACTS
 
@@ -65,11 +72,20 @@ NAMES = {
     SessionEvent.KEY_LAPSING: "E*TRADE: tell that a consumer key is about to lapse",
 }
 ALL_CLEAR = "E*TRADE: tell that a session is good again"
-NOTIFIERS = (*NAMES.values(), ALL_CLEAR)
+FLEET_ALERT = "E*TRADE: tell which tokens of a fleet need somebody"
+NOTIFIERS = (*NAMES.values(), ALL_CLEAR, FLEET_ALERT)
 """What each automation that notifies is called, and known by."""
 
 ALL_CLEAR_SUBJECT = "E*TRADE: the session of {{ event.payload.credentials }} is good again"
 ALL_CLEAR_BODY = "{{ event.payload.message }}\n\nNext: nothing, all is well.\n" + FACTS
+
+FLEET_SUBJECT = "E*TRADE: {{ event.payload.summary }}"
+FLEET_BODY = (
+    "{% if event.payload.sign_in %}Sign in ({{ event.payload.sign_in|length }}): "
+    "{{ event.payload.sign_in|join(', ') }}\n\n{% endif %}"
+    "{% for name, why in event.payload.failed.items() %}{{ name }}: {{ why }}\n{% endfor %}\n"
+    "Next: {{ event.payload.advice }}\n\n" + SOURCE
+)
 
 BODIES = {SessionEvent.SIGN_IN_REQUIRED: SIGN_IN_BODY}
 """The texts of the alerts that differ from `BODY`."""
@@ -94,7 +110,7 @@ class NotificationFailed(ETradeError):
 
 
 def notifications(block: UUID, name: str) -> list[AutomationCore]:
-    """The automations that notify through a block: one for each kind of alert, and one for the all-clear.
+    """The automations that notify through a block: one for each kind of alert, for the all-clear, for fleets.
 
     Args:
         block: The id of the notification block.
@@ -113,7 +129,18 @@ def notifications(block: UUID, name: str) -> list[AutomationCore]:
         )
         for event, subject in SUBJECTS.items()
     ]
-    return [*alerts, _all_clear(send(ALL_CLEAR_SUBJECT, ALL_CLEAR_BODY))]
+    fleet = _automation(
+        FLEET_ALERT,
+        "Once for each change in who needs somebody.",
+        {FleetEvent.NOT_RENEWED},
+        send(FLEET_SUBJECT, FLEET_BODY),
+        about=RESOURCE,
+    )
+    return [
+        *alerts,
+        _all_clear(send(ALL_CLEAR_SUBJECT, ALL_CLEAR_BODY)),
+        fleet,
+    ]
 
 
 def fitted(text: str, name: str) -> str:
@@ -174,7 +201,11 @@ def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) 
 
 
 def _automation(
-    name: str, description: str, events: set[SessionEvent], action: ActionTypes
+    name: str,
+    description: str,
+    events: set[SessionEvent] | set[FleetEvent],
+    action: ActionTypes,
+    about: str = "etrade.session.*",
 ) -> AutomationCore:
     return AutomationCore(
         name=name,
@@ -183,7 +214,7 @@ def _automation(
         tags=[TAG],
         trigger=EventTrigger(
             expect={event.value for event in events},
-            match=ResourceSpecification({"prefect.resource.id": "etrade.session.*"}),
+            match=ResourceSpecification({"prefect.resource.id": about}),
             for_each={ONCE_LABEL},
             posture=Posture.Reactive,
             threshold=1,

@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.settings import get_current_settings
 
-from etrade_flows.news.automations import ALL_CLEAR, TAG
+from etrade_flows.news.automations import ALL_CLEAR, FLEET_ALERT, TAG
 from etrade_flows.news.events import emit_outcome, emit_signed_in
 from etrade_flows.news.session_news import SessionEvent, SessionNews
 from etrade_flows.news.telling import tell_failure
@@ -270,7 +270,7 @@ def test_installing_again_changes_nothing(
     tell("again", RenewalFailed(OUTAGE))
     heard("again", 1)
     assert 0 == installed()
-    assert ["unchanged"] * 6 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert ["unchanged"] * 7 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert before == installed_automations()
     tell("again", RenewalFailed(OUTAGE))
     tell("again", SignInRequired("a marker, told after all that went before"))
@@ -317,7 +317,7 @@ def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
     kept = {
         event: (a.trigger.match.root, a.trigger.for_each, a.trigger.threshold, a.trigger.within)
         for a in installed_automations()
-        if a.name != ALL_CLEAR
+        if a.name not in (ALL_CLEAR, FLEET_ALERT)
         for event in a.trigger.expect
     }
     meant = ({"prefect.resource.id": "etrade.session.*"}, {"etrade.once"}, 1)
@@ -325,6 +325,12 @@ def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
     alerts = {"expiring": day, "failing": day, "sign-in-wanted": day, "sign-in-required": day}
     alerts["key-lapsing"] = week
     assert {f"etrade.session.{alert}": (*meant, within) for alert, within in alerts.items()} == kept
+    [fleet] = [a.trigger for a in installed_automations() if a.name == FLEET_ALERT]
+    assert ("etrade.fleet", {"etrade.once"}, day) == (
+        fleet.match.root["prefect.resource.id"],
+        fleet.for_each,
+        fleet.within,
+    )
 
 
 def test_a_sign_in_is_started(tell: Tell, heard: Any) -> None:
