@@ -20,6 +20,7 @@ CLASSES = [
     errors.CredentialsNotFound,
     errors.ConfigurationRefused,
     errors.PrefectUnavailable,
+    errors.TokensNotRenewed,
     errors.RenewalFailed,
     errors.SessionTooShort,
     errors.SignInRequired,
