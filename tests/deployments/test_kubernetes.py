@@ -171,6 +171,12 @@ def test_the_image_holds_the_same_as_the_other() -> None:
     assert wanted == [line.replace(" --no-cache-dir", "") for line in found]
 
 
+def test_the_image_leaves_out_the_same_as_the_other() -> None:
+    """What must not get into an image, above all a file of secrets, is kept out of this one too."""
+    ignored, other = (folder / "Dockerfile.dockerignore" for folder in (FOLDER, FOLDER.parent))
+    assert other.read_text() == ignored.read_text()
+
+
 def test_server_and_services_are_apart() -> None:
     """The chart runs the background services once, and as many API servers as it likes."""
     assert SERVER["backgroundServices"]["runAsSeparateDeployment"] is True
