@@ -38,7 +38,7 @@ DAYS = 28
 """How many days the strip shows, today included."""
 
 _METADATA = "overview-"
-_PIECE = 500  # Prefect cuts a value of an artifact's metadata after so many characters (3.8); any number may be
+_PIECE = 500  # Prefect cuts a longer value of an artifact's metadata, and takes any number of them (3.8)
 _BAD = (AttemptOutcome.FAILED, AttemptOutcome.SIGN_IN_REQUIRED)
 _HEAD, _ROW, _STRIP = 58, 40, 190
 _CELL = (RIGHT - _STRIP) / DAYS
