@@ -191,10 +191,16 @@ def test_no_token_is_left_idle(story: Story) -> None:
 
 
 def test_one_renewal_is_made_a_window(story: Story) -> None:
-    """However many runs asked, E*TRADE saw no second renewal within a reuse window."""
-    gaps = [later - earlier for earlier, later in pairwise(story.renewed_at)]
+    """E*TRADE saw a second renewal in a window at most once for each outage of what keeps lock or record.
+
+    Where Redis has no lock to give, or the record cannot be read in time, a renewal goes on without: a call
+    more is better than a dead token.
+    """
     # E*TRADE's clock, by which a renewal is dated, tells whole seconds.
-    assert min(gaps) > WINDOW - timedelta(seconds=1), gaps
+    shortest = WINDOW - timedelta(seconds=1)
+    gaps = [later - earlier for earlier, later in pairwise(story.renewed_at)]
+    excused = [name for name, *_ in story.outages if name in {"redis", "postgres", "server-1"}]
+    assert len([gap for gap in gaps if gap < shortest]) <= len(excused), list(map(str, gaps))
 
 
 def test_every_run_tells_how_it_ended(story: Story) -> None:
