@@ -27,7 +27,7 @@ from etrade_tasks.settings import RenewalSettings
 RENEW = "/oauth/renew_access_token"
 HOUR = timedelta(hours=1)
 SIGN_IN = timedelta(hours=8, minutes=40)
-"""When a person signs in, each day but the third, by the clock on the wall."""
+"""When a person signs in, each day but the third, by the clock on the wall; pipelines ask between the runs."""
 ASLEEP = (timedelta(days=1, hours=10, minutes=30), timedelta(days=1, hours=16, minutes=30))
 """When the machine sleeps: on waking, the first late run starts and the others are cancelled."""
 
@@ -131,10 +131,7 @@ def week(request: pytest.FixtureRequest, prefect_server: None, quick_flows: None
 
 
 def test_every_step_of_a_week_keeps_the_first_promise(week: Week) -> None:
-    """Through a week of the hourly schedule no door errs, and no token idles while the machine is awake.
-
-    A person signs in each morning but one, pipelines ask between the runs, and the machine sleeps six hours.
-    """
+    """Through a week of the hourly schedule no door errs, and no token idles while the machine is awake."""
     asleep_from, asleep_until = map(week.at, ASLEEP)
     runs = scheduled(week.begins_at, week.at(timedelta(days=7)))
     steps = [(at, week.run) for at in runs]
