@@ -191,11 +191,8 @@ def test_no_token_is_left_idle(story: Story) -> None:
 
 
 def test_one_renewal_is_made_a_window(story: Story) -> None:
-    """E*TRADE saw a second renewal in a window at most once for each outage of what keeps lock or record.
-
-    Where Redis has no lock to give, or the record cannot be read in time, a renewal goes on without: a call
-    more is better than a dead token.
-    """
+    """E*TRADE saw a second renewal in a window at most once for each outage of what keeps lock or record."""
+    # Without a lock, or a record that can be read in time, a renewal goes on: a call more beats a dead token.
     # E*TRADE's clock, by which a renewal is dated, tells whole seconds.
     shortest = WINDOW - timedelta(seconds=1)
     gaps = [later - earlier for earlier, later in pairwise(story.renewed_at)]

@@ -27,7 +27,7 @@ from etrade_tasks.settings import RenewalSettings
 RENEW = "/oauth/renew_access_token"
 HOUR = timedelta(hours=1)
 SIGN_IN = timedelta(hours=8, minutes=40)
-"""When a person signs in, each day but the third, by the clock on the wall; pipelines ask between the runs."""
+"""When a person signs in by the clock on the wall, each day but the third; pipelines ask in between."""
 ASLEEP = (timedelta(days=1, hours=10, minutes=30), timedelta(days=1, hours=16, minutes=30))
 """When the machine sleeps: on waking, the first late run starts and the others are cancelled."""
 
