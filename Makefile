@@ -16,7 +16,7 @@ SIMULATOR_PORT ?= 8765
 PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 1
 
-.PHONY: demo test test-all cluster up down deploy check bench bench-fleet lock clean help
+.PHONY: demo test test-all cluster crowd up down deploy check bench bench-fleet lock clean help
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ test-all: $(VENV)/.dev  ## Run every test; Redis, PostgreSQL and Chromium must b
 
 cluster: $(VENV)/.dev  ## Kill the parts of a cluster one at a time; CLUSTER_MINUTES=60 goes on for an hour
 	$(BIN)/python -m pytest tests/cluster/test_topology.py -s $(ARGS)
+
+crowd: $(VENV)/.dev  ## Start 200 pipelines at once on a cluster; takes some ten minutes
+	$(BIN)/python -m pytest tests/cluster/crowd.py -s $(ARGS)
 
 up: $(VENV)/.dev  ## Bring up a server, a worker and the simulator, with runs that appear by themselves
 	$(BIN)/python deployments/local.py up --port $(PORT) --simulator-port $(SIMULATOR_PORT)
