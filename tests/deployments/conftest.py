@@ -137,7 +137,7 @@ def running(*arguments: str, log: Path, cwd: Path) -> Iterator[subprocess.Popen[
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         finally:
             process.kill()
             process.wait()

@@ -164,7 +164,7 @@ def test_down_ends_everything(stage: Stage, wait_until: Callable[..., None]) -> 
     assert processes_of(stage.state)
     done = stage.command("down")
     assert 0 == done.returncode, done.stderr
-    wait_until(lambda: [] == processes_of(stage.state), seconds=10)
+    wait_until(lambda: [] == processes_of(stage.state), seconds=60)
     assert {} == stage.pids()
     for port in (stage.port, stage.simulator_port):
         with socket.socket() as probe:

@@ -156,7 +156,7 @@ def test_it_leaves_its_schedules_on(
 ) -> None:
     """At the end nothing is paused, so that the next start renews again."""
     served.send_signal(signal.SIGINT)
-    wait_until(lambda: served.poll() is not None, seconds=20)
+    wait_until(lambda: served.poll() is not None, seconds=60)
     found = client.read_deployment_by_name(HOURLY)
     assert (False, [True, True]) == (found.paused, [each.active for each in found.schedules])
 

@@ -61,5 +61,5 @@ def test_the_command_ends_cleanly_when_told_to(number: signal.Signals) -> None:
     """Interrupted or terminated, it ends with status 0 and without a word of complaint."""
     with running() as (process, _):
         process.send_signal(number)
-        _, complaint = process.communicate(timeout=10)
+        _, complaint = process.communicate(timeout=60)
         assert (0, "") == (process.returncode, complaint)

@@ -214,7 +214,7 @@ def test_redis_lock_of_a_dead_or_stopped_process_becomes_free(
     process = holder("redis", redis_url, 1.0)
     process.send_signal(end)
     had = []
-    wait_until(lambda: bool(had.append(RedisLocks(redis_url).try_lock("key")) or had[-1]), seconds=20)
+    wait_until(lambda: bool(had.append(RedisLocks(redis_url).try_lock("key")) or had[-1]), seconds=60)
     had[-1].release()
 
 
