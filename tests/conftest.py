@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -51,15 +52,17 @@ os.environ.update(
 )
 
 _make_context, _read_authorities = ssl.create_default_context, cache(ssl.create_default_context)
-_AUTHORITIES = (certifi.where(), os.environ.get("SSL_CERT_FILE"))  # the second is Prefect's where it is set
 
 
 def _context_of_a_client(*args: Any, **kwargs: Any) -> ssl.SSLContext:
-    """Read the machine's authorities once: it takes 30 ms or more, and each client does it.
+    """Read once the authorities that each of Prefect's and httpx's clients reads: it takes 30 ms or more.
 
-    Nothing here meets a server by them. Who asks for anything else gets a context of its own.
+    Nothing here meets a server by them. Who asks for anything else gets a context of its own, and so does the
+    package, which adds to its own.
     """
-    ordinary = not args and kwargs.keys() == {"cafile"} and kwargs["cafile"] in _AUTHORITIES
+    asks = sys._getframe(1).f_globals.get("__name__", "")
+    ours = asks == "prefect.client.orchestration" or kwargs.get("cafile") == certifi.where()
+    ordinary = ours and not args and kwargs.keys() == {"cafile"}
     return (_read_authorities if ordinary else _make_context)(*args, **kwargs)
 
 

@@ -1,7 +1,5 @@
 """The flow `renew-fleet`: many tokens in one run."""
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Iterator, Sequence
