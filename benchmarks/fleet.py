@@ -10,9 +10,7 @@ table is printed, and saved as JSON under `build/`.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import platform
 import resource
 import shutil
 import sys
@@ -22,9 +20,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import timedelta
 
 HOME = tempfile.mkdtemp(prefix="etrade-bench-")
 os.environ.update(
@@ -32,7 +29,7 @@ os.environ.update(
 )
 
 import httpx  # noqa: E402
-from prefect import __version__ as prefect_version  # noqa: E402
+from keeping import keep  # noqa: E402
 from prefect.client.base import PrefectHttpxSyncClient  # noqa: E402
 from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.client.schemas.actions import BlockDocumentCreate  # noqa: E402
@@ -44,7 +41,6 @@ from etrade_simulator import Simulator  # noqa: E402
 from etrade_tasks.oauth.signature import signed_get  # noqa: E402
 from prefect_etrade import ETradeCredentials, renew_fleet  # noqa: E402
 
-SAVED = Path(__file__).resolve().parents[1] / "build" / "bench-fleet.json"
 KEYS = 20
 CONCURRENCY = 16
 RENEW = "/oauth/renew_access_token"
@@ -188,10 +184,7 @@ def main(sizes: list[int]) -> int:
         figures = (row.ms, row.cpu_ms, row.bare_ms, row.calls, row.requests, row.memory_mb, row.objects_kb)
         table.add_row(f"{row.tokens:,}", *(f"{figure:,.2f}" for figure in figures))
     Console().print(table)
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Prefect {prefect_version}"
-    SAVED.parent.mkdir(exist_ok=True)
-    told = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine}
-    SAVED.write_text(json.dumps(told | {"rows": [asdict(row) for row in rows]}, indent=2))
+    keep("bench-fleet.json", rows)
     return 0
 
 

@@ -7,9 +7,7 @@ turn, so that a slow moment falls on both sides alike. The table is printed, and
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -18,8 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 HOME = tempfile.mkdtemp(prefix="etrade-bench-")
@@ -31,7 +29,7 @@ import httpx  # noqa: E402
 import oauthlib.oauth1  # noqa: E402
 import pyetrade  # noqa: E402
 from authlib.oauth1 import ClientAuth  # noqa: E402
-from prefect import __version__ as prefect_version  # noqa: E402
+from keeping import keep  # noqa: E402
 from prefect import flow, task  # noqa: E402
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
@@ -48,7 +46,6 @@ from prefect_etrade import (  # noqa: E402
     sign_request,
 )
 
-SAVED = Path(__file__).resolve().parents[1] / "build" / "bench.json"
 ACCOUNTS = "/v1/accounts/list.json"
 
 Action = Callable[[], object]
@@ -252,10 +249,7 @@ def main() -> int:
         figures = (f"{row.ours:,.3f}", f"{row.theirs:,.3f}", f"{row.ratio:.3f}", f"{row.aim:g}")
         table.add_row(row.what, row.beside, *figures)
     Console().print(table)
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Prefect {prefect_version}"
-    SAVED.parent.mkdir(exist_ok=True)
-    told = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine}
-    SAVED.write_text(json.dumps(told | {"rows": [asdict(row) for row in measured]}, indent=2))
+    keep("bench.json", measured)
     return 0
 
 
