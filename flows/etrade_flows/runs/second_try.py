@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.states import Scheduled
 
@@ -54,13 +54,8 @@ def try_again_soon(error: ETradeError) -> None:
 def _runs_before(client: SyncPrefectClient, deployment_id: UUID, at: datetime) -> bool:
     """Whether a run of the deployment is planned that begins by then."""
     planned = {
+        "deployment_id": {"any_": [deployment_id]},
         "state": {"type": {"any_": [StateType.SCHEDULED]}},
         "expected_start_time": {"before_": at},
     }
-    return bool(
-        client.read_flow_runs(
-            deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [deployment_id]}}),
-            flow_run_filter=FlowRunFilter.model_validate(planned),
-            limit=1,
-        )
-    )
+    return bool(client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(planned), limit=1))
