@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-
 from etrade_flows.health.deployment import (
     check_alerts,
     check_deployment,
@@ -35,6 +33,7 @@ from etrade_flows.health.server import (
     check_versions,
 )
 from etrade_flows.health.storage import check_locks, check_result_storage, check_sharing
+from etrade_tasks.prefect_settings import changed_setting
 
 SERVER_SECONDS = 10.0
 """How long one answer of the Prefect server is waited for."""
@@ -74,5 +73,5 @@ def examine(name: str) -> list[Finding]:
     """
     facts = Facts(name)
     # Prefect's client would try for minutes; the doctor says at once that nobody answers.
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: SERVER_SECONDS}):
+    with changed_setting("client.max_retries", 0), changed_setting("api.request_timeout", SERVER_SECONDS):
         return [find(check, partial(look, facts)) for check, look in CHECKS.items()]
