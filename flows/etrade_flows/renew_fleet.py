@@ -18,7 +18,7 @@ from etrade_flows.access.renewal import renew_latest
 from etrade_flows.fleet.board import Board
 from etrade_flows.fleet.members import Member, members
 from etrade_flows.fleet.pace import Pace
-from etrade_flows.fleet.tally import Outcome, Tally, must_sign_in, troubles
+from etrade_flows.fleet.tally import Outcome, Tally, troubles
 from etrade_flows.news.fleet_news import (
     FleetEvent,
     alerts_due,
@@ -34,7 +34,7 @@ from etrade_flows.runs.once_a_day import as_message, is_scheduled
 from etrade_flows.runs.second_try import try_again_soon
 from etrade_flows.runs.tags import current_run, tag_run
 from etrade_tasks.clock import now
-from etrade_tasks.errors import ETradeError, TokensNotRenewed
+from etrade_tasks.errors import ETradeError, TokensNotRenewed, must_sign_in
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession, eastern_date
@@ -179,6 +179,7 @@ def _outcome(future: PrefectFuture[TokenSession]) -> Outcome:
 def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     """What the flow returns; the alert, the artifacts and the run's name and tags are up to date by then."""
     at, errors, sessions = now(), tally.errors, tally.sessions
+    sign_ins = must_sign_in(errors)
     due = alerts_due(errors, board.alerted, at)
     # What is good again may be told anew, and so may everything on another day.
     today, before = eastern_date(at).isoformat(), board.alerted.items()
@@ -186,7 +187,7 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     board.end(kept | due)
     outcome = None
     if errors:
-        outcome = AttemptOutcome.SIGN_IN_REQUIRED if must_sign_in(errors) else AttemptOutcome.FAILED
+        outcome = AttemptOutcome.SIGN_IN_REQUIRED if sign_ins else AttemptOutcome.FAILED
     summary, run = tally.summary, current_run()
     tag_run(outcome=outcome, name=ended_run(run.name, "", summary) if run else None)
     if not errors:
@@ -199,8 +200,7 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
         if each.retryable:
             try_again_soon(each)
             break
-    only_sign_ins = len(must_sign_in(errors)) == len(errors)
-    if is_scheduled(run) and only_sign_ins and not due:
+    if is_scheduled(run) and len(sign_ins) == len(errors) and not due:
         return _completed(as_message(error), sessions)
     if run is None:
         raise error

@@ -228,3 +228,8 @@ ERRORS: dict[str, type[ETradeError]] = {
     )
 }
 """Every error by its name, for one that comes back from a record."""
+
+
+def must_sign_in(errors: Mapping[str, ETradeError]) -> list[str]:
+    """The names among these, by which errors stand, that a person must sign in to."""
+    return [name for name, error in errors.items() if isinstance(error, SignInRequired)]

@@ -9,7 +9,7 @@ from datetime import datetime
 from etrade_flows.report.markdown import shortened
 from etrade_flows.runs.attempts import attempt_outcome
 from etrade_flows.runs.endings import describe
-from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.errors import ETradeError, SignInRequired, must_sign_in
 from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import TokenSession
 from etrade_tasks.words import clock
@@ -95,11 +95,6 @@ def _rank(outcome: Outcome | None) -> int:
             return _SIGN_IN
         case _:
             return _FAILED
-
-
-def must_sign_in(errors: Mapping[str, ETradeError]) -> list[str]:
-    """The credentials to which a person must sign in."""
-    return [name for name, error in errors.items() if isinstance(error, SignInRequired)]
 
 
 def reasons(errors: Mapping[str, ETradeError]) -> dict[str, list[str]]:

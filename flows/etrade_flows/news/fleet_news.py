@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from etrade_flows.news.events import ONCE_LABEL, may_call
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.tags import current_run
-from etrade_tasks.errors import ETradeError, SignInRequired, TokensNotRenewed
+from etrade_tasks.errors import ETradeError, SignInRequired, TokensNotRenewed, must_sign_in
 from etrade_tasks.session import eastern_date
 
 RESOURCE = "etrade.fleet"
@@ -71,17 +71,13 @@ def not_renewed_news(
         at: The moment.
     """
     new = hashlib.sha256("\n".join(sorted(f"{name} {what}" for name, what in due.items())).encode())
-    day = eastern_date(at).isoformat()
+    day, sign_in = eastern_date(at).isoformat(), dict.fromkeys(must_sign_in(error.errors))
     return FleetNews(
         summary=summary,
         message=error.message,
         advice=error.advice,
-        sign_in=tuple(name for name, each in error.errors.items() if isinstance(each, SignInRequired)),
-        failed={
-            name: type(each).__name__
-            for name, each in error.errors.items()
-            if not isinstance(each, SignInRequired)
-        },
+        sign_in=tuple(sign_in),
+        failed={name: type(each).__name__ for name, each in error.errors.items() if name not in sign_in},
         eastern_date=day,
         once=f"fleet/{day}/{new.hexdigest()[:16]}",
     )
