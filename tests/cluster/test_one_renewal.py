@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -23,25 +25,20 @@ from etrade_tasks.sharing.locks import FileLocks
 from etrade_tasks.sharing.record import Records, record_key
 
 RENEW = "/oauth/renew_access_token"
-RENEW_ONCE = """
-import os, sys, time
-from etrade_flows import active_session
-print("ready", file=sys.stderr, flush=True)
-while not os.path.exists(sys.argv[2]):
-    time.sleep(0.01)
-print("reused" if active_session(sys.argv[1]).reused else "renewed")
-"""
-"""It makes no flow run: many at once hold each other up for minutes on Prefect's SQLite."""
+PROGRAM = Path(__file__).with_name("callers.py")
+THOUSAND = (8, 125)
+"""Processes, and threads of each."""
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
+Said = list[tuple[str, float]]
 
 
 @pytest.fixture
 def spawn(block: str, tmp_path: Path) -> Iterator[Spawn]:
-    """Starts a process that renews once, with a Prefect home shared among those it starts."""
+    """Starts a process of so many callers, with a Prefect home shared among those it starts."""
     started, gate = [], tmp_path / "gate"
 
-    def start(*, waits: bool = False, **environment: str) -> subprocess.Popen[str]:
+    def start(callers: int = 1, *, waits: bool = False, **environment: str) -> subprocess.Popen[str]:
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("ETRADE_")}
         own = {
             "PREFECT_API_URL": get_current_settings().api.url,
@@ -49,10 +46,9 @@ def spawn(block: str, tmp_path: Path) -> Iterator[Spawn]:
             "PREFECT_LOGGING_LEVEL": "CRITICAL",
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", RENEW_ONCE, block, str(gate)],
+            [sys.executable, str(PROGRAM), block, str(callers), str(gate)],
             env=inherited | own | environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
         )
         started.append(process)
@@ -72,22 +68,34 @@ def meeting_place(request: pytest.FixtureRequest) -> dict[str, str]:
     return {} if request.param == "file" else {"ETRADE_LOCK_REDIS_URL": request.getfixturevalue("redis_url")}
 
 
-def at_once(spawn: Spawn, folder: Path, **environment: str) -> list[subprocess.Popen[str]]:
-    """Four processes that have all started before any of them asks."""
-    processes = [spawn(waits=True, **environment) for _ in range(4)]
-    for process in processes:
-        assert "ready" in process.stderr.readline()
+def ask_at_once(spawn: Spawn, folder: Path, processes: int, threads: int, **environment: str) -> Said:
+    """What callers got who asked at the same moment, each with the seconds that it took."""
+    started = [spawn(threads, waits=True, **environment) for _ in range(processes)]
+    for process in started:
+        assert "ready" in process.stdout.readline()
     (folder / "gate").touch()
-    return processes
+    return sorted(one for process in started for one in said_by(process, seconds=180))
+
+
+def said_by(process: subprocess.Popen[str], seconds: float = 120) -> Said:
+    """What the callers of a process got, once it has ended."""
+    said = process.communicate(timeout=seconds)[0]
+    return [tuple(each) for each in json.loads(said.removeprefix("ready\n"))]
 
 
 def test_processes_share_one_renewal(
     simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str], tmp_path: Path
 ) -> None:
     """Four processes that ask at once make one call to E*TRADE, and all are served."""
-    processes = at_once(spawn, tmp_path, **meeting_place, ETRADE_DEADLINE="600")
-    said = sorted(process.communicate(timeout=120)[0].strip() for process in processes)
-    assert ["renewed", *["reused"] * 3] == sorted(said, key=lambda word: word == "reused")
+    said = ask_at_once(spawn, tmp_path, 4, 1, **meeting_place, ETRADE_DEADLINE="600")
+    assert {"renewed": 1, "reused": 3} == Counter(word for word, _ in said)
+    assert 1 == len(simulator.calls(RENEW))
+
+
+def test_thousand_callers_share_one_renewal(simulator: Simulator, spawn: Spawn, tmp_path: Path) -> None:
+    """A thousand callers in eight processes make one call to E*TRADE, and all are served."""
+    said = ask_at_once(spawn, tmp_path, *THOUSAND)
+    assert {"renewed": 1, "reused": 999} == Counter(word for word, _ in said)
     assert 1 == len(simulator.calls(RENEW))
 
 
@@ -97,10 +105,19 @@ def test_outage_is_shared(
     """While E*TRADE is down, four processes together make no more calls than twice those of one alone."""
     simulator.plant(Fault(status=503), path=RENEW, times=1000)
     spent = {"ETRADE_DEADLINE": "600", "ETRADE_FIRST_BACKOFF": "0.05"}
-    processes = at_once(spawn, tmp_path, **meeting_place, **spent)
-    said = [process.communicate(timeout=120)[1] for process in processes]
-    assert [True] * 4 == ["RenewalFailed" in each for each in said]
+    said = ask_at_once(spawn, tmp_path, 4, 1, **meeting_place, **spent)
+    assert {"RenewalFailed": 4} == Counter(word for word, _ in said)
     assert len(simulator.calls(RENEW)) <= 2 * 7
+
+
+def test_thousand_callers_share_an_outage(simulator: Simulator, spawn: Spawn, tmp_path: Path) -> None:
+    """While E*TRADE is down, each of a thousand callers learns of it in time, from as few calls."""
+    deadline = 30.0
+    simulator.plant(Fault(status=503), path=RENEW, times=1000)
+    said = ask_at_once(spawn, tmp_path, *THOUSAND, ETRADE_DEADLINE=str(deadline))
+    assert {"RenewalFailed": 1000} == Counter(word for word, _ in said)
+    assert len(simulator.calls(RENEW)) <= 2 * 7
+    assert max(seconds for _, seconds in said) <= 1.1 * deadline
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
@@ -117,8 +134,7 @@ def test_dead_or_stopped_holder_does_not_hold_up_the_next(
     wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=180)
     holder.send_signal(end)
     waiters = [spawn(**meeting_place, ETRADE_DEADLINE="30") for _ in range(2)]
-    said = sorted(waiter.communicate(timeout=120)[0].strip() for waiter in waiters)
-    assert ["renewed", "reused"] == sorted(said, key=lambda word: word == "reused")
+    assert ["renewed", "reused"] == sorted(word for waiter in waiters for word, _ in said_by(waiter))
     assert 2 == len(simulator.calls(RENEW))
 
 

@@ -3,9 +3,11 @@
 `active_session` is the quick way to ask again, for loops, tasks and threads.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from etrade_flows.access.memory import forget, recall, recall_since, remember
+from etrade_flows.access.together import together
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.calling import show_name
@@ -47,7 +49,7 @@ def active_session(
     """
     session = recall(credentials, now())
     if session is None:
-        return renew(credentials, required_for=required_for)
+        session = renew(credentials, lambda: recall(credentials, now()), required_for=required_for)
     require_lasting(credentials, session.expires_at, now(), required_for)
     return session
 
@@ -64,17 +66,26 @@ def revived_session(credentials: str, sent_at: float) -> TokenSession:
     Raises:
         ETradeError: What `renew_access_token` raises.
     """
-    return recall_since(credentials, sent_at, now()) or renew(credentials, since=sent_at)
+
+    def remembered() -> TokenSession | None:
+        return recall_since(credentials, sent_at, now())
+
+    return remembered() or renew(credentials, remembered, since=sent_at)
 
 
 @unlogged_outside_flows()
 def renew(
-    credentials: str, *, required_for: timedelta = timedelta(0), since: float | None = None
+    credentials: str,
+    remembered: Callable[[], TokenSession | None],
+    *,
+    required_for: timedelta = timedelta(0),
+    since: float | None = None,
 ) -> TokenSession:
     """The session of these credentials, renewed now or by an earlier renewal that still answers.
 
     Args:
         credentials: The name of the credentials block.
+        remembered: Looks in memory for what another thread of this process has renewed meanwhile.
         required_for: How much longer the session must last.
         since: Accept no renewal that was made before this moment of the monotonic clock.
 
@@ -82,19 +93,31 @@ def renew(
         ETradeError: What the flow `renew-access-token` raises.
         PrefectUnavailable: Prefect's default result storage cannot be loaded, so no task can run.
     """
-    force, loaded = since is not None, None
+
+    def load_and_renew(began_at: float) -> TokenSession:
+        loaded = None
+        try:
+            with storage_told():
+                loaded = load_credentials(credentials)
+                return renew_latest(
+                    credentials,
+                    loaded,
+                    force=since is not None,
+                    required_for=required_for,
+                    since=since,
+                    began_at=began_at,
+                )[0]
+        except SignInRequired as error:
+            raise led_to_sign_in(error, credentials, loaded) from None
+
     try:
-        with storage_told():
-            loaded = load_credentials(credentials)
-            session, _ = renew_latest(
-                credentials, loaded, force=force, required_for=required_for, since=since
-            )
+        session = together(credentials, remembered, load_and_renew)
     except SessionTooShort:
         raise
-    except SignInRequired as error:
+    except SignInRequired:
         # By the tag a sign-in finds the runs that wait for it.
         tag_run(credentials, outcome=AttemptOutcome.SIGN_IN_REQUIRED)
-        raise led_to_sign_in(error, credentials, loaded) from None
+        raise
     run = current_run()
     if run is not None and outcome_of(run) is AttemptOutcome.SIGN_IN_REQUIRED:
         tag_run()  # an earlier attempt of the same run
@@ -109,6 +132,7 @@ def renew_latest(
     force: bool = False,
     required_for: timedelta = timedelta(0),
     since: float | None = None,
+    began_at: float | None = None,
     reports: bool = False,
 ) -> tuple[TokenSession, ETradeCredentials]:
     """The session, and the credentials that it belongs to: those just loaded, or newer ones.
@@ -123,6 +147,7 @@ def renew_latest(
         required_for: How much longer the session must last.
         since: With `force`, accept a renewal that this process has made after this moment of the monotonic
             clock.
+        began_at: When the deadline began to count, by the monotonic clock; None for now.
         reports: Whether the caller reports what comes of it.
 
     Raises:
@@ -131,7 +156,13 @@ def renew_latest(
     try:
         try:
             session = renew_loaded(
-                name, loaded, force=force, required_for=required_for, since=since, reports=reports
+                name,
+                loaded,
+                force=force,
+                required_for=required_for,
+                since=since,
+                began_at=began_at,
+                reports=reports,
             )
         except SessionTooShort:
             raise
@@ -158,6 +189,7 @@ def renew_loaded(
     required_for: timedelta = timedelta(0),
     clock_offset: timedelta | None = None,
     since: float | None = None,
+    began_at: float | None = None,
     reports: bool = False,
 ) -> TokenSession:
     """The session of just these credentials.
@@ -169,13 +201,14 @@ def renew_loaded(
         required_for: How much longer the session must last.
         clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told.
         since: As of `renew_latest`.
+        began_at: As of `renew_latest`.
         reports: As of `renew_latest`.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
     """
     # First, so that a malformed setting is reported before anything else.
-    effort = Effort(name)
+    effort = Effort(name) if began_at is None else Effort(name, started_at=began_at)
     if clock_offset is not None:
         effort.clock_offset, effort.offset_is_learned = clock_offset, True
     require_signed_in(name, credentials)

@@ -30,6 +30,7 @@ class Effort:
         calls: Calls made to E*TRADE so far.
         last_error: Why the last attempt failed.
         delays: What took the time before the first call, each as a sentence.
+        started_at: When it began, by the monotonic clock.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Effort:
     calls: int = 0
     last_error: RenewalFailed | None = None
     delays: list[str] = field(default_factory=list)
-    _started_at: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
     _doubted: bool = False
     _hurried: bool = False
 
@@ -55,7 +56,7 @@ class Effort:
 
     def remaining(self) -> float:
         """Seconds until the deadline; negative past it."""
-        return self._started_at + self.deadline - time.monotonic()
+        return self.started_at + self.deadline - time.monotonic()
 
     def call_limit(self) -> timedelta:
         """The longest that the next call may take. A first call is made even if waiting used up the time."""

@@ -45,7 +45,7 @@ def effort() -> Make:
 
     def make(seconds: float = 60, **fields: object) -> Effort:
         settings = RenewalSettings(deadline=timedelta(seconds=seconds))
-        return Effort("any", settings, _started_at=0.0, **fields)
+        return Effort("any", settings, started_at=0.0, **fields)
 
     return make
 

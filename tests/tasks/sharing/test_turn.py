@@ -60,7 +60,7 @@ def asks(credentials: ETradeCredentials, tmp_path: Path) -> Callable[..., Shared
     settings = RenewalSettings(lock_directory=tmp_path / "locks", deadline=DEADLINE)
 
     def make(*, force: bool = False) -> Shared:
-        return Shared(credentials, Effort("any", settings, _started_at=0.0), force)
+        return Shared(credentials, Effort("any", settings, started_at=0.0), force)
 
     return make
 

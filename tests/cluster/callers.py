@@ -1,0 +1,37 @@
+"""One process of many: so many threads that ask for the session at once, then a line of JSON on each.
+
+Run it as `python callers.py BLOCK COUNT GATE`; they ask once the file GATE is there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from prefect_etrade import ETradeError, active_session
+
+
+def timed(block: str, together: threading.Barrier) -> tuple[str, float]:
+    """What one caller got, as `renewed`, `reused` or the name of its error, and the seconds that it took."""
+    together.wait()
+    began = time.monotonic()
+    try:
+        said = "reused" if active_session(block).reused else "renewed"
+    except ETradeError as error:
+        said = type(error).__name__
+    return said, time.monotonic() - began
+
+
+if __name__ == "__main__":
+    block, count, gate = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while not gate.exists():
+        time.sleep(0.01)
+    together = threading.Barrier(count)
+    with ThreadPoolExecutor(count) as pool:
+        sys.stdout.write(json.dumps(list(pool.map(timed, [block] * count, [together] * count))))
