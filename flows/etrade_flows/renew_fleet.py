@@ -38,6 +38,7 @@ from etrade_tasks.errors import ETradeError, TokensNotRenewed, must_sign_in
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
 from etrade_tasks.session import TokenSession, eastern_date
+from etrade_tasks.settings import renewal_settings
 
 CONCURRENCY = 16
 """How many tokens are renewed at once unless said otherwise."""
@@ -58,7 +59,7 @@ MOST_AT_ONCE = 256
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def renew_token(credentials: str) -> TokenSession:
+def renew_token(credentials: str, patient: bool = True) -> TokenSession:
     """The session of one token of a fleet, renewed as `renew-access-token` renews it.
 
     The state that it returns carries the error, if there is one: of an exception that is raised Prefect would
@@ -66,9 +67,12 @@ def renew_token(credentials: str) -> TokenSession:
 
     Args:
         credentials: The credentials' name; what they hold is never a parameter.
+        patient: Whether a call that fails is followed by others until the deadline.
     """
     try:
-        session, _ = renew_latest(credentials, load_credentials(credentials))
+        # A deadline that is over leaves time for one call.
+        over = None if patient else time.monotonic() - renewal_settings().deadline.total_seconds()
+        session, _ = renew_latest(credentials, load_credentials(credentials), began_at=over)
     except ETradeError as error:
         return cast("TokenSession", Failed(message=as_message(error), data=error))
     except Exception as error:  # noqa: BLE001  # one bad token never stops the others
@@ -139,8 +143,10 @@ def _renewed(fleet: Sequence[Member], concurrency: int, per_second: float) -> It
     """What comes of each token, in the order in which they end.
 
     No more tasks than `concurrency` are submitted at once: that bounds every task runner alike, and what the
-    run holds in memory.
+    run holds in memory. When so many in a row fail that E*TRADE seems to be down, each of those that follow
+    makes one call, until one of them succeeds: thousands that all use up their deadline would take hours.
     """
+    failed_in_a_row = 0
     pace = Pace(fleet, per_second)
     ended: SimpleQueue[PrefectFuture[TokenSession]] = SimpleQueue()
     under_way: dict[PrefectFuture[TokenSession], str] = {}
@@ -148,7 +154,7 @@ def _renewed(fleet: Sequence[Member], concurrency: int, per_second: float) -> It
         at, room = time.monotonic(), len(under_way) < concurrency
         if room and (member := pace.take(at)):
             try:
-                future = renew_token.submit(member.name)
+                future = renew_token.submit(member.name, patient=failed_in_a_row < concurrency)
             except Exception as error:  # noqa: BLE001  # such as a cluster that is gone
                 yield member.name, unexpected(error)
                 continue
@@ -162,7 +168,12 @@ def _renewed(fleet: Sequence[Member], concurrency: int, per_second: float) -> It
             future = ended.get(timeout=due_in if room else None)
         except Empty:
             continue
-        yield under_way.pop(future), _outcome(future)
+        outcome = _outcome(future)
+        if isinstance(outcome, TokenSession):
+            failed_in_a_row = 0
+        elif outcome.retryable:
+            failed_in_a_row += 1
+        yield under_way.pop(future), outcome
 
 
 def _outcome(future: PrefectFuture[TokenSession]) -> Outcome:

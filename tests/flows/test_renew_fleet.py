@@ -23,9 +23,11 @@ from etrade_tasks import (
     CredentialsInvalid,
     CredentialsNotFound,
     ETradeCredentials,
+    RenewalFailed,
     SignInRequired,
     TokensNotRenewed,
 )
+from etrade_tasks.renew_session import RETRIES
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
 
@@ -129,10 +131,10 @@ def test_an_exception_that_nobody_expected_fails_its_token_alone(
     good, broken = save("a"), save("broken")
     renew = renewal.renew_latest
 
-    def breaks(name: str, loaded: ETradeCredentials) -> object:
+    def breaks(name: str, loaded: ETradeCredentials, **options: object) -> object:
         if name == broken:
             raise ValueError("canary-secret-9d2e")
-        return renew(name, loaded)
+        return renew(name, loaded, **options)
 
     monkeypatch.setattr(sys.modules["etrade_flows.renew_fleet"], "renew_latest", breaks)
     state = renew_fleet([good, broken], per_second=FAST, return_state=True)
@@ -149,12 +151,12 @@ def test_no_more_at_once_than_asked(
     lock, now_at_work, most = threading.Lock(), [0], [0]
     renew = renewal.renew_latest
 
-    def counted(name: str, loaded: ETradeCredentials) -> object:
+    def counted(name: str, loaded: ETradeCredentials, **options: object) -> object:
         with lock:
             now_at_work[0] += 1
             most[0] = max(most[0], now_at_work[0])
         try:
-            return renew(name, loaded)
+            return renew(name, loaded, **options)
         finally:
             with lock:
                 now_at_work[0] -= 1
@@ -163,6 +165,16 @@ def test_no_more_at_once_than_asked(
     simulator.plant(Fault(delay=0.2), path=RENEW, times=6)
     renew_fleet([save(name) for name in "abcdef"], concurrency=2, per_second=FAST)
     assert 2 == most[0]
+
+
+def test_outage_costs_each_further_token_one_call(simulator: Simulator, save: Save) -> None:
+    """When as many as run at once have failed, each that follows makes one call, until one succeeds."""
+    names, tries = [save(str(number)) for number in range(6)], 1 + RETRIES
+    simulator.plant(Fault(status=503), path=RENEW, times=tries + 3)
+    state = renew_fleet(names, concurrency=1, per_second=FAST, return_state=True)
+    error = state.result(raise_on_failure=False)
+    assert dict.fromkeys(names[:4], RenewalFailed) == {n: type(e) for n, e in error.errors.items()}
+    assert tries + 3 + 2 == renewals(simulator)
 
 
 def test_sign_ins_that_were_told_fail_no_second_scheduled_run(

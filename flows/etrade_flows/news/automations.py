@@ -73,7 +73,8 @@ NAMES = {
 }
 ALL_CLEAR = "E*TRADE: tell that a session is good again"
 FLEET_ALERT = "E*TRADE: tell which tokens of a fleet need somebody"
-NOTIFIERS = (*NAMES.values(), ALL_CLEAR, FLEET_ALERT)
+FLEET_CLEAR = "E*TRADE: tell that a whole fleet is good again"
+NOTIFIERS = (*NAMES.values(), ALL_CLEAR, FLEET_ALERT, FLEET_CLEAR)
 """What each automation that notifies is called, and known by."""
 
 ALL_CLEAR_SUBJECT = "E*TRADE: the session of {{ event.payload.credentials }} is good again"
@@ -86,9 +87,13 @@ FLEET_BODY = (
     "{% for name, why in event.payload.failed.items() %}{{ name }}: {{ why }}\n{% endfor %}\n"
     "Next: {{ event.payload.advice }}\n\n" + SOURCE
 )
+FLEET_CLEAR_SUBJECT = "E*TRADE: all is well again, {{ event.payload.summary }}"
+FLEET_CLEAR_BODY = "{{ event.payload.message }}\n\nNext: nothing, all is well.\n\n" + SOURCE
 
 BODIES = {SessionEvent.SIGN_IN_REQUIRED: SIGN_IN_BODY}
 """The texts of the alerts that differ from `BODY`."""
+
+ONCE_AFTER = "Once after each alert."
 
 SAMPLE_SUBJECT = "E*TRADE: this is a test"
 SAMPLE = "Alerts about your E*TRADE sessions arrive here.\n\nNext: nothing, all is well.\n"
@@ -110,7 +115,7 @@ class NotificationFailed(ETradeError):
 
 
 def notifications(block: UUID, name: str) -> list[AutomationCore]:
-    """The automations that notify through a block: one for each kind of alert, for the all-clear, for fleets.
+    """The automations that notify through a block: of each kind of alert, of fleets, and that all is well.
 
     Args:
         block: The id of the notification block.
@@ -136,10 +141,24 @@ def notifications(block: UUID, name: str) -> list[AutomationCore]:
         send(FLEET_SUBJECT, FLEET_BODY),
         about=RESOURCE,
     )
+    good = _automation(
+        ALL_CLEAR,
+        ONCE_AFTER,
+        {SessionEvent.RENEWED, SessionEvent.SIGNED_IN},
+        send(ALL_CLEAR_SUBJECT, ALL_CLEAR_BODY),
+    )
+    all_good = _automation(
+        FLEET_CLEAR,
+        ONCE_AFTER,
+        {FleetEvent.RENEWED},
+        send(FLEET_CLEAR_SUBJECT, FLEET_CLEAR_BODY),
+        about=RESOURCE,
+    )
     return [
         *alerts,
-        _all_clear(send(ALL_CLEAR_SUBJECT, ALL_CLEAR_BODY)),
+        _all_clear(good, {SessionEvent.SIGN_IN_REQUIRED, SessionEvent.FAILING}),
         fleet,
+        _all_clear(all_good, {FleetEvent.NOT_RENEWED}),
     ]
 
 
@@ -156,23 +175,20 @@ def fitted(text: str, name: str) -> str:
     return text.replace("\n", "<br>\n") if "mail" in name.partition("/")[0] else text
 
 
-def _all_clear(action: ActionTypes) -> AutomationCore:
-    """Tells once that a session is good again, after an alert.
+def _all_clear(tells: AutomationCore, after: set[SessionEvent] | set[FleetEvent]) -> AutomationCore:
+    """The same automation, that tells once after each alert that all is well.
 
     A trigger with `after` reacts to nothing until such an event has come; when it has fired it forgets that,
     until the next one comes (Prefect 3.8). So the hourly renewals that follow tell nobody anything.
     """
-    clear = _automation(
-        ALL_CLEAR, "Once after each alert.", {SessionEvent.RENEWED, SessionEvent.SIGNED_IN}, action
-    )
-    trigger = clear.trigger.model_copy(
+    trigger = tells.trigger.model_copy(
         update={
-            "after": {SessionEvent.SIGN_IN_REQUIRED.value, SessionEvent.FAILING.value},
+            "after": {event.value for event in after},
             "for_each": {"prefect.resource.id"},
             "within": QUIET_WEEK,
         }
     )
-    return clear.model_copy(update={"trigger": trigger})
+    return tells.model_copy(update={"trigger": trigger})
 
 
 def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) -> AutomationCore:

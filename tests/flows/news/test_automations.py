@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.settings import get_current_settings
 
-from etrade_flows.news.automations import ALL_CLEAR, FLEET_ALERT, TAG
+from etrade_flows.news.automations import ALL_CLEAR, FLEET_ALERT, FLEET_CLEAR, TAG
 from etrade_flows.news.events import emit_outcome, emit_signed_in
 from etrade_flows.news.session_news import SessionEvent, SessionNews
 from etrade_flows.news.telling import tell_failure
@@ -317,7 +317,7 @@ def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
     kept = {
         event: (a.trigger.match.root, a.trigger.for_each, a.trigger.threshold, a.trigger.within)
         for a in installed_automations()
-        if a.name not in (ALL_CLEAR, FLEET_ALERT)
+        if a.name not in (ALL_CLEAR, FLEET_ALERT, FLEET_CLEAR)
         for event in a.trigger.expect
     }
     meant = ({"prefect.resource.id": "etrade.session.*"}, {"etrade.once"}, 1)

@@ -31,10 +31,30 @@ def save(server: None, simulator: Simulator, credentials_for: Any) -> Callable[.
     return make
 
 
+def test_all_clear_follows_an_alert(
+    simulator: Simulator, save: Callable[..., Any], inbox: Any, wait_until: Callable[..., None]
+) -> None:
+    """Once the whole fleet is good again people are told, once and never without an alert before."""
+    save("clear-a")
+    renew_fleet(["clear-*"], per_second=FAST, return_state=True)  # which is good, and tells nobody
+    save("clear-b", access_token=None, access_token_secret=None)
+    renew_fleet(["clear-*"], per_second=FAST, return_state=True)
+    wait_until(lambda: len(inbox.received) >= 1, SECONDS)
+    save("clear-b")
+    renew_fleet(["clear-*"], per_second=FAST, return_state=True)
+    wait_until(lambda: len(inbox.received) >= 2, SECONDS)
+    renew_fleet(["clear-*"], per_second=FAST, return_state=True)
+    assert [
+        "E*TRADE: 1 of 2 sessions are good",
+        "E*TRADE: all is well again, 2 of 2 sessions are good",
+    ] == [sent["subject"] for sent in inbox.received]
+
+
 def test_one_alert_names_all_who_need_somebody(
     simulator: Simulator, save: Callable[..., Any], inbox: Any, wait_until: Callable[..., None]
 ) -> None:
     """All troubled tokens of a run make one alert; the same troubles make no second, and new ones do."""
+    inbox.received.clear()
     out = {"access_token": None, "access_token_secret": None}
     names = ("fleet-good", "fleet-out-1", "fleet-out-2", "fleet-wrong")
     for name, changes in zip(names, ({}, out, out, {"consumer_key": "fake-unknown-key"}), strict=True):
