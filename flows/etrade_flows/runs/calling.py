@@ -21,6 +21,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import get_current_settings
 
 from etrade_flows.runs.names import renewal_run
+from etrade_flows.runs.sure_ends import SureFlow
 from etrade_flows.runs.tags import tag_run
 from etrade_tasks.prefect_settings import changed_setting
 from etrade_tasks.session import TokenSession
@@ -42,7 +43,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class RenewalFlow(Flow[P, R]):
+class RenewalFlow(SureFlow[P, R]):
     """A sync flow that async code may await. Then it runs in a thread, and the event loop goes on."""
 
     # Prefect's own overloads know sync flows and async flows, and none that is both.

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from etrade_flows.runs.once_a_day import as_message, end_without_sign_in
+from etrade_flows.runs.sure_ends import leave
 from etrade_flows.runs.tags import current_run
 from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.session import TokenSession
@@ -23,7 +24,7 @@ def end_well(session: TokenSession) -> TokenSession:
     """
     if current_run() is None:
         return session
-    return cast("TokenSession", Completed(message=describe(session), data=session))
+    return cast("TokenSession", Completed(message=describe(session), data=leave(session)))
 
 
 def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
@@ -46,7 +47,7 @@ def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
         pass  # it is told to who waits for the run, as every other error is
     if current_run() is None:
         raise error
-    return Failed(message=as_message(error), data=error)
+    return Failed(message=as_message(error), data=leave(error))
 
 
 def describe(session: TokenSession) -> str:
