@@ -16,8 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from filelock import FileLock, Timeout
-
 from etrade_tasks.settings import RenewalSettings
 from etrade_tasks.sharing.old_files import remove_old
 
@@ -83,6 +81,9 @@ class FileLocks:
 
     def try_lock(self, key: str) -> Held | None:
         """As `Locks.try_lock`, by a file named for the key."""
+        # Here, since its modules take time to import, and who reuses a renewal needs no lock.
+        from filelock import FileLock, Timeout  # noqa: PLC0415
+
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{_file_name(key)}.lock"
         if not path.exists():
