@@ -31,7 +31,11 @@ import pyetrade  # noqa: E402
 from authlib.oauth1 import ClientAuth  # noqa: E402
 from keeping import keep  # noqa: E402
 from prefect import flow, task  # noqa: E402
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
+from prefect.settings import (  # noqa: E402
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 from prefect.testing.utilities import prefect_test_harness  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -198,9 +202,11 @@ async def within_an_async_flow(pairs: int = 10) -> Row:
 
 def as_processes() -> Iterator[Row]:
     """Imports and commands, each a process of its own."""
+    # The server in use stands in Prefect's settings here, which no other process sees.
+    environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
 
     def run(*command: str) -> Action:
-        return lambda: subprocess.run(command, check=False, capture_output=True)  # noqa: S603
+        return lambda: subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603
 
     python, folder = sys.executable, Path(sys.executable).parent
     imported = run(python, "-c", "import prefect_etrade")
