@@ -155,7 +155,7 @@ def test_worker_is_looked_for(
 
 
 def test_served_deployment_is_alive_while_its_process_asks(
-    client: SyncPrefectClient, deploy: Deploy, name: str
+    client: SyncPrefectClient, deploy: Deploy, name: str, wait_until: Callable[..., None]
 ) -> None:
     """A deployment without a pool is dead until the process that serves it has asked for its runs."""
     label = deploy(HOURLY)
@@ -166,7 +166,8 @@ def test_served_deployment_is_alive_while_its_process_asks(
         before.verdict,
         before.remedy,
     )
-    assert Health.OK is check_worker(Facts(name)).verdict
+    # The server notes who asked after it has answered.
+    wait_until(lambda: check_worker(Facts(name)).verdict is Health.OK, seconds=30)
 
 
 def test_schedules_of_all_deployments_count(deploy: Deploy, name: str) -> None:
