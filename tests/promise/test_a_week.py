@@ -1,4 +1,7 @@
-"""A week of the real schedule, on a clock that jumps from event to event: two, with both clock changes."""
+"""A week of the real schedule, on a clock that jumps from event to event: two, with both clock changes.
+
+The flow's own code runs, without Prefect's engine around it, which takes most of the time of a run.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,7 @@ class Week:
         awake = self.simulator.now() - self.renewed_at < IDLE_LIMIT
         assert self.state() == "expired" or ("active" == self.state()) == awake
         self.counts["woken"] += self.state() == "inactive"
-        self.ask(renew_access_token)
+        self.ask(renew_access_token.fn)
 
 
 def scheduled(begins_at: datetime, ends_at: datetime) -> list[datetime]:
