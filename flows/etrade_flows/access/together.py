@@ -7,12 +7,13 @@ credentials and look for the record are more than a server on SQLite takes.
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, field
 
 from etrade_tasks.errors import ETradeError, SessionTooShort
 from etrade_tasks.session import TokenSession
-from etrade_tasks.settings import renewal_settings
+from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.record import storage_scope
 
 SLICE = 0.5
@@ -23,7 +24,8 @@ SLICE = 0.5
 class _Turn:
     """Who of the threads is at work on a session, and why the last one failed."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    first: threading.Lock = field(default_factory=threading.Lock)
+    next: threading.Lock = field(default_factory=threading.Lock)
     failed_at: float = 0.0
     error: ETradeError | None = None
 
@@ -36,7 +38,8 @@ def together(
 ) -> TokenSession:
     """What `renew` gives to this thread, or gave to another one while this one waited.
 
-    A thread waits for half of its deadline. After that it goes ahead, as a process would: the other may hang.
+    Where the first to ask takes long, one more goes ahead, and waits for it as another process would; that
+    one keeps enough of its deadline for a call of its own. Who has neither turn at its deadline goes ahead.
 
     Args:
         name: The credentials' name.
@@ -46,31 +49,31 @@ def together(
     Raises:
         ETradeError: What `renew` raises, here or in the thread that this one waited for.
     """
-    began_at = time.monotonic()
+    effort = Effort(name)
     turn = _turns.setdefault((name, *storage_scope()), _Turn())
-    has_turn = _wait(turn.lock, began_at + renewal_settings().deadline.total_seconds() / 2)
-    try:
+    with ExitStack() as held:
+        for lock, reserved in ((turn.first, 2 * effort.reserve), (turn.next, 0.0)):
+            if _wait(lock, effort, reserved):
+                held.callback(lock.release)
+                break
         session = found()
         if session is not None:
             return session
-        if turn.error is not None and turn.failed_at > began_at:
+        if turn.error is not None and turn.failed_at > effort.started_at:
             raise copy(turn.error)  # an exception keeps the traceback of the thread that raises it
         try:
-            return renew(began_at)
+            return renew(effort.started_at)
         except SessionTooShort:
             raise  # others may need less
         except ETradeError as error:
             turn.error, turn.failed_at = copy(error), time.monotonic()
             raise
-    finally:
-        if has_turn:
-            turn.lock.release()
 
 
-def _wait(lock: threading.Lock, until: float) -> bool:
-    """Whether the lock was had before a moment of the monotonic clock."""
+def _wait(lock: threading.Lock, effort: Effort, reserved: float) -> bool:
+    """Whether the lock was had while more of the deadline was left than these seconds."""
     while True:
-        left = until - time.monotonic()
+        left = effort.remaining() - reserved
         if lock.acquire(timeout=max(0.0, min(SLICE, left))):
             return True
         if left <= 0:
