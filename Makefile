@@ -1,24 +1,24 @@
-# Every target works from a fresh clone: Python 3.11 or newer, pip and make are all it takes.
+# Every target works from a fresh clone. It needs only Python 3.11 or newer, pip and make.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-# Prefect's own telemetry has no business in a demo or a test run.
+# No demo and no test run sends Prefect's telemetry.
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-# Where `make up` listens, on this machine alone.
+# Where `make up` listens, only on this machine.
 PORT           ?= 4200
 SIMULATOR_PORT ?= 8765
 
-# Each process runs whole files; on two cores three of them wait for each other least.
+# Each process runs whole files. On two cores, three processes finish first.
 PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 1
 
 .PHONY: demo test test-all cluster crowd up down deploy check bench bench-fleet lock clean help
 
-help:  ## Say what each target does
+help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(BIN)/python:
@@ -32,28 +32,28 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.simulator
 
-demo: $(VENV)/.simulator  ## Renew a token against the built-in simulator, and show it
+demo: $(VENV)/.simulator  ## Show a token's whole day against the built-in simulator
 	$(BIN)/etrade-session demo
 
 test: $(VENV)/.dev  ## Run the tests that prove each capability once, in a few minutes
 	$(PYTEST) -m "not thorough" $(ARGS)
 
-test-all: $(VENV)/.dev  ## Run every test; Redis, PostgreSQL and Chromium must be there
+test-all: $(VENV)/.dev  ## Run every test; needs Redis, PostgreSQL and Chromium
 	$(PYTEST) $(ARGS)
 
-cluster: $(VENV)/.dev  ## Kill the parts of a cluster one at a time; CLUSTER_MINUTES=60 goes on for an hour
+cluster: $(VENV)/.dev  ## Kill the parts of a cluster one at a time; CLUSTER_MINUTES=60 runs for an hour
 	$(BIN)/python -m pytest tests/cluster/test_topology.py -s $(ARGS)
 
-crowd: $(VENV)/.dev  ## Start 200 pipelines at once on a cluster; takes some ten minutes
+crowd: $(VENV)/.dev  ## Start 200 pipelines at once on a cluster; takes about ten minutes
 	$(BIN)/python -m pytest tests/cluster/crowd.py -s $(ARGS)
 
-up: $(VENV)/.dev  ## Bring up a server, a worker and the simulator, with runs that appear by themselves
+up: $(VENV)/.dev  ## Start a server, a worker and the simulator, with a run every minute
 	$(BIN)/python deployments/local.py up --port $(PORT) --simulator-port $(SIMULATOR_PORT)
 
-down: $(VENV)/.dev  ## End everything that `make up` started
+down: $(VENV)/.dev  ## Stop everything that `make up` started
 	$(BIN)/python deployments/local.py down
 
-deploy: $(VENV)/.dev  ## Make the work pool and all deployments on the Prefect server in use
+deploy: $(VENV)/.dev  ## Create the work pool and all deployments on your Prefect server
 	$(BIN)/prefect work-pool inspect etrade > /dev/null || $(BIN)/prefect work-pool create etrade --type process
 	$(BIN)/prefect --no-prompt deploy --all
 
@@ -65,13 +65,13 @@ check: $(VENV)/.dev  ## Lint, format, types, import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev  ## Print the costs that matter, as ratios measured side by side
+bench: $(VENV)/.dev  ## Print the main costs, as ratios measured side by side
 	$(BIN)/python benchmarks/run.py
 
-bench-fleet: $(VENV)/.dev  ## Print what a token of a fleet costs; SIZES="100 500 2000" unless given
+bench-fleet: $(VENV)/.dev  ## Print what each token of a fleet costs; SIZES="100 500 2000" by default
 	$(BIN)/python benchmarks/fleet.py $(SIZES)
 
-lock: pyproject.toml  ## Remake constraints.txt from what the index serves today
+lock: pyproject.toml  ## Rewrite constraints.txt with the index's newest versions
 	@rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
@@ -79,5 +79,5 @@ lock: pyproject.toml  ## Remake constraints.txt from what the index serves today
 	   $(VENV)-lock/bin/python -m pip freeze --exclude-editable --exclude prefect-etrade; } > constraints.txt
 	@rm -rf $(VENV)-lock
 
-clean:  ## Remove what the targets made
+clean:  ## Remove everything the targets created
 	rm -rf $(VENV) $(VENV)-lock dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .hypothesis
