@@ -75,7 +75,7 @@ def test_a_server_without_tls_is_told(serve: Any, keys_for: KeysFor) -> None:
     reply = call(keys_for(plain.url.replace("http:", "https:")))
     assert "TLS: " in reply.transport_error
     assert "Operation not permitted" not in reply.transport_error
-    assert "speak TLS" in reply.remedy
+    assert "use TLS" in reply.remedy
 
 
 def test_versions_that_do_not_meet_are_told(

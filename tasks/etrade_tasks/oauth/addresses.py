@@ -1,4 +1,4 @@
-"""E*TRADE's addresses, and which others may stand in for them. Pure."""
+"""E*TRADE's addresses, and which others may replace them. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic import BeforeValidator
 
 
 def _by_our_word(value: object) -> object:
-    # The client `etrade-python` reads the same variable, and calls the live environment so.
+    # The client `etrade-python` reads the same variable, and uses `production` for the live environment.
     return "live" if value == "production" else value
 
 
 Environment = Annotated[Literal["live", "sandbox"], BeforeValidator(_by_our_word)]
-"""Which of E*TRADE's two environments a consumer key belongs to. pydantic takes `production` for `live`."""
+"""The E*TRADE environment that a consumer key belongs to. pydantic reads `production` as `live`."""
 
 OAUTH_URL = "https://api.etrade.com/oauth"
 """Where OAuth calls go for both kinds of key."""
@@ -28,29 +28,29 @@ API_URLS: dict[Environment, str] = {
 """Where data calls go."""
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-"""The usual ways to name this machine as only it can reach itself."""
+"""The usual names of this machine's loopback interface."""
 
 _PORTS = {"https": 443, "http": 80}
 
 
 def safe_address(address: str) -> str:
-    """The address without a trailing slash, once it is known to be safe to send signed requests to.
+    """The address without a trailing slash, if signed requests may safely go to it.
 
     Raises:
-        ValueError: It is not absolute, carries a user, a query or a fragment, or is plain http to a host
-            other than this machine. The message does not repeat the address.
+        ValueError: It is not absolute, has a user, a query or a fragment, or is plain http to a host other
+            than this machine. The message does not repeat the address.
     """
     scheme, host = _scheme_and_host(address)
     if host is None:
-        raise ValueError("must be an absolute address of scheme, host and path alone")
+        raise ValueError("must be an absolute address with only a scheme, a host and a path")
     if scheme != "https" and not (scheme == "http" and is_loopback(host)):
         raise ValueError("must start with https:// (plain http is accepted for a loopback host only)")
     return address.rstrip("/")
 
 
 def _scheme_and_host(address: str) -> tuple[str, str | None]:
-    """The two parts; no host where the address is malformed or has more than scheme, host and path."""
-    # urlsplit drops some of these without a word.
+    """The two parts; the host is None if the address is malformed or has more than scheme, host and path."""
+    # urlsplit drops some of these silently.
     if re.search(r"[\s?#@]", address):
         return "", None
     try:
@@ -65,11 +65,11 @@ def may_be_signed(address: str, api_url: str) -> bool:
     """Whether a request to this address may carry a signature, which shows the consumer key and the token.
 
     It may go to E*TRADE's own hosts and to the API address of the credentials. Scheme, host and port must
-    be the same; the path may differ. A user in the address is refused, and so is a host that is merely
-    another spelling, such as one with a dot at its end: it would be signed for one name and sent to another.
+    match; the path may differ. An address with a user is refused. So is another spelling of the host, such as
+    one with a dot at its end: it would be signed for one name and sent to another.
 
     Args:
-        address: The absolute address, its query included.
+        address: The absolute address, including its query.
         api_url: Where the credentials' data calls go.
     """
     origin = _origin(address)
@@ -77,8 +77,8 @@ def may_be_signed(address: str, api_url: str) -> bool:
 
 
 def _origin(address: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port (RFC 6454, section 4); None where one is missing or the address is doubtful."""
-    # urlsplit drops blanks without a word, and reads a backslash otherwise than browsers do.
+    """Scheme, host and port (RFC 6454, section 4); None if one is missing or the address is doubtful."""
+    # urlsplit drops blanks silently, and reads a backslash differently from browsers.
     if re.search(r"[\s\\]", address):
         return None
     try:
@@ -92,7 +92,7 @@ def _origin(address: str) -> tuple[str, str, int] | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by name or by number, is this machine as only it can reach itself."""
+    """Whether a host, given by name or address, is this machine's loopback interface."""
     if host == "localhost":
         return True
     try:

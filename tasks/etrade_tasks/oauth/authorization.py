@@ -1,10 +1,10 @@
 """E*TRADE's sign-in and sign-out calls: OAuth 1.0a with a person in the middle (RFC 5849, section 2).
 
-`request_token`, then a person who accepts at `authorize_url` and is shown a verifier, then `access_token`.
-`revoke` ends what they began. Source: E*TRADE's "Get Request Token", "Authorize Application", "Get Access
-Token" and "Revoke Access Token" pages.
+First `request_token`; then a person accepts at `authorize_url` and gets a verifier; then `access_token`.
+`revoke` ends the session. Source: E*TRADE's "Get Request Token", "Authorize Application", "Get Access Token"
+and "Revoke Access Token" pages.
 
-How a call is made and judged is in `call`; here stands only what is particular to each.
+`call` makes and judges the calls; this module has only what differs between them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REQUEST_TOKEN_LIFETIME = timedelta(minutes=5)
 
 _CALLBACK_VERIFIER = re.compile(r"(?:^|[?&#])oauth_verifier=([^&#\s]*)")
 _SHOWN = re.compile("[A-Za-z0-9]{5}")
-"""What E*TRADE shows is like: five letters and digits."""
+"""What a verifier looks like: five letters and digits."""
 
 AUTHORIZE_PATH = "/e/t/etws/authorize"
 _ETRADE_PAGES = "https://us.etrade.com"
@@ -37,13 +37,13 @@ _EXCHANGE = "to complete the sign-in"
 _REVOCATION = "to revoke the access token"
 
 _UNSPECIFIC = (
-    "E*TRADE does not accept the verifier: it is mistyped, used already or late, or nobody accepted."
+    "E*TRADE does not accept the verifier: it is mistyped, already used or late, or nobody accepted."
 )
-_LATE = "The verifier came too late: E*TRADE drops a sign-in five minutes after its beginning."
+_LATE = "The verifier came too late: E*TRADE drops a sign-in five minutes after it began."
 _VERIFIER_PROBLEMS = {
     "verifier_invalid": "The verifier is not the one that E*TRADE showed for this sign-in.",
     "token_expired": _LATE,
-    "token_used": "The verifier has been used already; it works once.",
+    "token_used": "The verifier was already used; it works only once.",
     "permission_denied": "The sign-in was declined on E*TRADE's page.",
     "permission_unknown": "Nobody has accepted on E*TRADE's page yet.",
     "token_rejected": _UNSPECIFIC,
@@ -66,7 +66,7 @@ class ConsumerKeys:
 
 @dataclass(frozen=True, slots=True)
 class RequestToken:
-    """A sign-in that has begun and waits for its person. Worthless without its secret, and after its use.
+    """A sign-in that has begun and waits for a person. It is useless without its secret, and after its use.
 
     Attributes:
         token: Part of the address that a person opens.
@@ -83,13 +83,13 @@ class RequestToken:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a sign-in buys: a token that lasts until midnight US Eastern.
+    """The result of a sign-in: a token that lasts until midnight US Eastern.
 
     Attributes:
         token: The access token, decoded.
         secret: Its secret, decoded.
-        issued_at: When it was received, by E*TRADE's clock: a machine that is some minutes behind would put
-            a sign-in just after midnight into the day that is over.
+        issued_at: When it was received, by E*TRADE's clock: a slow machine clock would date a sign-in just
+            after midnight to the day before.
         clock_offset: What to add to this machine's clock to get E*TRADE's.
     """
 
@@ -108,7 +108,7 @@ def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
 
     Raises:
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
-        AuthorizationFailed: E*TRADE or the network did not answer well.
+        AuthorizationFailed: E*TRADE or the network kept failing.
     """
     call = _request_token_call(consumer, oauth_url)
     served = perform(call, timedelta(0))
@@ -116,10 +116,10 @@ def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
 
 
 def try_request_token(consumer: ConsumerKeys, oauth_url: str, limit: timedelta) -> RenewalReply:
-    """E*TRADE's answer to one request-token call, or what the network did instead. Never raises for either.
+    """E*TRADE's answer to one request-token call, or the network's failure. Never raises for either.
 
-    It shows whether E*TRADE takes the consumer key, and changes nothing: the token that it may give is
-    dropped, and no access token takes part.
+    It shows whether E*TRADE accepts the consumer key, and changes nothing: it drops the new token, and uses
+    no access token.
 
     Args:
         consumer: The application's key pair.
@@ -130,14 +130,14 @@ def try_request_token(consumer: ConsumerKeys, oauth_url: str, limit: timedelta) 
 
 
 def granted(reply: RenewalReply) -> bool:
-    """Whether the answer to a request-token or access-token call is a token and its secret."""
+    """Whether the answer to a request-token or access-token call contains a token and its secret."""
     return reply.status_code == SUCCESS and _token_pair(reply.body) is not None
 
 
 def authorize_url(consumer: ConsumerKeys, token: RequestToken, oauth_url: str) -> str:
-    """The address that a person opens to log in, accept and be shown the verifier.
+    """The address that a person opens to log in, accept and get the verifier.
 
-    Whatever stands in for E*TRADE's OAuth host is taken to serve this page too.
+    A server that replaces E*TRADE's OAuth host must serve this page too.
     """
     parts = urlsplit(oauth_url)
     pages = _ETRADE_PAGES if parts.hostname in _ETRADE_HOSTS else f"{parts.scheme}://{parts.netloc}"
@@ -148,9 +148,9 @@ def authorize_url(consumer: ConsumerKeys, token: RequestToken, oauth_url: str) -
 def verifier_in(entered: str) -> str:
     """The verifier in what a person typed or pasted; empty if there is none. Pure.
 
-    A callback address (`...?oauth_token=...&oauth_verifier=AB12C`) is read for its verifier (RFC 5849,
-    section 2.2). Five letters and digits are taken in upper case: all that E*TRADE is known to show are, and
-    nobody can count on a second try, since a refusal may end the sign-in.
+    If a person pastes a callback address (`...?oauth_token=...&oauth_verifier=AB12C`), its verifier is used
+    (RFC 5849, section 2.2). Five letters and digits are changed to upper case, as E*TRADE always shows them:
+    a refusal may end the sign-in, so there may be no second try.
 
     Args:
         entered: What the person entered; blanks around it do not matter.
@@ -164,7 +164,7 @@ def verifier_in(entered: str) -> str:
 
 
 def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oauth_url: str) -> AccessToken:
-    """The access token that the verifier buys.
+    """Exchange the verifier for the access token.
 
     Args:
         consumer: The application's key pair.
@@ -173,9 +173,9 @@ def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oau
         oauth_url: Where OAuth calls go, without a trailing slash.
 
     Raises:
-        VerifierRefused: The verifier is wrong, late or used already, or nobody accepted.
+        VerifierRefused: The verifier is wrong, late or already used, or nobody accepted.
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
-        AuthorizationFailed: E*TRADE or the network did not answer well.
+        AuthorizationFailed: E*TRADE or the network kept failing.
     """
     verifier = verifier_in(verifier)
     if not verifier:
@@ -212,9 +212,9 @@ def revoke(keys: SigningKeys, oauth_url: str) -> None:
         oauth_url: Where OAuth calls go, without a trailing slash.
 
     Raises:
-        SignInRequired: E*TRADE names the token as dead already.
+        SignInRequired: E*TRADE says that the token was already dead.
         ConfigurationRefused: A key, a secret or the address is wrong.
-        AuthorizationFailed: E*TRADE or the network did not answer well; the token may live.
+        AuthorizationFailed: E*TRADE or the network kept failing; the token may still be valid.
     """
 
     def refusal(verdict: Verdict) -> ETradeError | None:
@@ -224,7 +224,7 @@ def revoke(keys: SigningKeys, oauth_url: str) -> None:
             return None
         if verdict.problem is None:  # a bare 401 does not prove that the token is dead
             return AuthorizationFailed(f"E*TRADE refused {_REVOCATION} and gave no reason.")
-        return SignInRequired(f"The access token was over before it was revoked ({verdict.problem}).")
+        return SignInRequired(f"The access token was already dead before it was revoked ({verdict.problem}).")
 
     call = OAuthCall(
         purpose=_REVOCATION,
@@ -238,7 +238,7 @@ def revoke(keys: SigningKeys, oauth_url: str) -> None:
 
 def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> OAuthCall[tuple[str, str]]:
     def refusal(verdict: Verdict) -> ETradeError | None:
-        # No token takes part, so a 401 is about the consumer.
+        # The call uses no token, so a 401 is about the consumer key.
         if verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
             return misconfigured(_BEGINNING, verdict)
         return None
@@ -255,12 +255,12 @@ def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> OAuthCall[tup
 
 def _token_pair(body: str) -> tuple[str, str] | None:
     """Token and secret of a form body, decoded once; None if either is missing (RFC 5849, section 2.1)."""
-    # A form's plus is a blank, which no token holds: one that was not encoded is meant as a plus.
+    # A plus in a form means a blank, which no token contains: it must be a plus that was not encoded.
     pairs = dict(parse_qsl(body.strip().replace("+", "%2B")))
     token, secret = pairs.get("oauth_token"), pairs.get("oauth_token_secret")
     return (token, secret) if token and secret else None
 
 
 def _revocation(body: str) -> bool | None:
-    """True if the token is revoked: by E*TRADE's sentence, or the token pair of its older pages."""
+    """True if the token is revoked: the body has E*TRADE's sentence, or the token pair of its older pages."""
     return "revoked access token" in " ".join(body.lower().split()) or _token_pair(body) is not None or None

@@ -1,6 +1,6 @@
-"""One OAuth call of a sign-in or sign-out: signed, made, judged, and made again where that can help.
+"""One OAuth call of a sign-in or sign-out: signed, made, judged, and tried again if that can help.
 
-As a renewal is, but without Prefect's retries: a person waits for the answer, and no run need exist.
+It works as a renewal does, but without Prefect's retries: a person is waiting, and there may be no run.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from etrade_tasks.oauth.settings import call_settings
 from etrade_tasks.oauth.signature import SignedRequest, SigningKeys, signed_get
 
 ATTEMPTS = 4
-"""How often one call is made before it is given up."""
+"""How many times one call is tried before giving up."""
 
 LONGEST_PAUSE = 10.0
-"""Seconds between two attempts beyond which a waiting person is told to come back instead."""
+"""The longest wait between two attempts, in seconds. If E*TRADE asks for more, the call fails instead."""
 
 SUCCESS = 200
-"""The status of an answer that gives what was asked for."""
+"""The status of a successful answer."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class OAuthCall(Generic[T]):
-    """One OAuth call, and how its answers are read.
+    """One OAuth call, and how to read its answers.
 
     Attributes:
         purpose: What it is for, to finish the sentence "E*TRADE refused ...".
         url: The address to GET.
         keys: Who signs.
-        read: What a body of status 200 gives; None if it is not the answer that was asked for.
-        refusal: The error that ends the call at a verdict; None where another attempt may help.
-        callback: Where E*TRADE sends the person; for a request token alone.
-        verifier: What the person was shown; for an access token alone.
+        read: Reads the result from a body of status 200; returns None if it is not the expected answer.
+        refusal: Returns the error that ends the call for a verdict; None if another attempt may help.
+        callback: Where E*TRADE sends the person; only for a request token.
+        verifier: What the person was shown; only for an access token.
     """
 
     purpose: str
@@ -56,10 +56,10 @@ class OAuthCall(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Served(Generic[T]):
-    """What a call gave.
+    """The result of a call.
 
     Attributes:
-        found: What was asked for.
+        found: What the call asked for.
         at: When it came, by E*TRADE's clock.
         clock_offset: What to add to this machine's clock to get E*TRADE's.
     """
@@ -70,16 +70,16 @@ class Served(Generic[T]):
 
 
 def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
-    """What was asked for, after as many attempts as it takes.
+    """Make the call, as many times as needed, and return its result.
 
     Args:
         call: What to ask for.
         offset: What to add to this machine's clock, as far as that is known.
 
     Raises:
-        AuthorizationFailed: `ATTEMPTS` calls failed, or E*TRADE asks to wait for longer than `LONGEST_PAUSE`.
+        AuthorizationFailed: `ATTEMPTS` calls failed, or E*TRADE asks to wait longer than `LONGEST_PAUSE`.
         CredentialsInvalid: A setting is malformed.
-        ETradeError: What the call's own `refusal` makes of an answer.
+        ETradeError: The error that the call's own `refusal` returns.
     """
     pause = call_settings().first_backoff.total_seconds()
     doubted = hurried = False
@@ -93,7 +93,7 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
         refused = call.refusal(verdict)
         if refused is not None and (doubted or not verdict.bare):
             raise refused
-        doubted = doubted or verdict.bare  # a bare status has been seen where the next try worked
+        doubted = doubted or verdict.bare  # after a bare status, the next try has been seen to work
         delay = _delay(verdict, pause * 2 ** (attempt - 1), hurried=hurried)
         hurried = hurried or delay == 0
         if attempt == ATTEMPTS or delay > LONGEST_PAUSE:
@@ -107,23 +107,23 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
             )
         offset = verdict.clock_offset or offset
         time.sleep(delay)
-    raise AssertionError  # for type checkers: the loop has no end of its own
+    raise AssertionError  # for type checkers: the loop never ends by itself
 
 
 def signed(call: OAuthCall[T], offset: timedelta) -> SignedRequest:
-    """The call with a fresh nonce and timestamp: a repeated one would be refused as a replay."""
+    """The call, signed with a fresh nonce and timestamp: E*TRADE refuses a repeated one as a replay."""
     return signed_get(call.url, call.keys, offset, callback=call.callback, verifier=call.verifier)
 
 
 def _delay(verdict: Verdict, backoff: float, *, hurried: bool) -> float:
-    """Seconds before the next attempt: none the first time that a nonce or timestamp is refused."""
+    """Seconds before the next attempt: 0 the first time that a nonce or timestamp is refused."""
     if verdict.outcome in (Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED):
         return backoff if hurried else 0.0
     return backoff if verdict.retry_after is None else verdict.retry_after.total_seconds()
 
 
 def _described(call: OAuthCall[T], reply: RenewalReply, verdict: Verdict) -> str:
-    """The last answer in words; the verifier, too short to be known for a secret, is taken out by name."""
+    """The last answer in words. It removes the verifier itself, which is too short to look like a secret."""
     if reply.status_code is None:
         return verdict.advice
     answer = describe_answer(
@@ -133,7 +133,7 @@ def _described(call: OAuthCall[T], reply: RenewalReply, verdict: Verdict) -> str
 
 
 def misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:
-    """The error for a call that E*TRADE refused for its key, its secret or its address, or was kept from."""
+    """The error for a call that E*TRADE refused because of a key, a secret or the address, or never got."""
     if verdict.remedy is not None:
         return ConfigurationRefused(
             f"E*TRADE cannot be called {purpose}. {verdict.advice}",

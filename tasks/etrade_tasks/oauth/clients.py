@@ -1,6 +1,6 @@
 """How a client of this package reaches E*TRADE: trusted CAs, proxies and time limits.
 
-No client follows a redirect: that would carry a signature made for one address, and its nonce, to another.
+No client follows a redirect: that would send a signature and nonce made for one address to another.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ READ_TIMEOUT = 10.0
 
 
 class SignedClient(GuardedClient):
-    """An `httpx.Client` that hands on every redirect, even where a caller asks it to follow.
+    """An `httpx.Client` that returns every redirect, even if a caller asks it to follow.
 
-    httpx sends an order (a POST) that is redirected with status 307 or 308 a second time.
+    When httpx follows a redirect with status 307 or 308, it sends an order (a POST) a second time.
     """
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401  # as httpx names them
-        """Send the request once, and give its answer; `follow_redirects` has no effect."""
+        """Send the request once, and return its answer; `follow_redirects` has no effect."""
         options["follow_redirects"] = False
         return super().send(request, **options)
 
 
 class SignedAsyncClient(GuardedAsyncClient):
-    """As `SignedClient`, an `httpx.AsyncClient`."""
+    """An `httpx.AsyncClient` that works as `SignedClient` does."""
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401  # as httpx names them
-        """As `SignedClient.send`."""
+        """Send as `SignedClient.send` does."""
         options["follow_redirects"] = False
         return await super().send(request, **options)
 
 
 def client_options(base: str) -> dict[str, Any]:
-    """What an httpx client, sync or async, is made with.
+    """The options for an httpx client, sync or async.
 
     Args:
         base: An address that it will call.
@@ -58,13 +58,13 @@ def client_options(base: str) -> dict[str, Any]:
 
 
 def _direct(base: str) -> set[str]:
-    """What httpx takes past the environment's proxies: this machine, which a proxy would not find.
+    """The hosts that httpx calls without a proxy: this machine, which a proxy could not reach.
 
-    A pattern names one host, so the loopback address in use is named beside the usual ones.
+    Each pattern names one host, so the loopback address in use is added to the usual ones.
     """
     try:
         host = httpx.URL(base).host
-    except (httpx.InvalidURL, UnicodeError):  # the call itself will tell
+    except (httpx.InvalidURL, UnicodeError):  # the call itself will report it
         host = ""
     hosts = {*LOOPBACK_HOSTS, *([host] if is_loopback(host) else [])}
     return {f"all://[{name}]" if ":" in name else f"all://{name}" for name in hosts}

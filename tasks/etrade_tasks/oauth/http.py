@@ -1,4 +1,4 @@
-"""One GET to E*TRADE: bounded in time and size, with nothing secret left in what comes back."""
+"""One GET to E*TRADE: limited in time and size, with all secrets removed from the answer."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ BODY_LIMIT = 64 * 1024
 """The most bytes of an answer that are read."""
 
 CALL_LIMIT = timedelta(seconds=15)
-"""The longest that one call may take, however slowly the answer drips in."""
+"""The longest that one call may take, even if the answer comes in slowly."""
 
 _MOST_CODINGS = 3
 _WINDOWS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-"""What zlib calls the content codings that it can undo."""
+"""The content codings that zlib can undo, with its own names for them."""
 
 
 def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply:
-    """E*TRADE's reply to one GET, or what the network did instead. Never raises on what the network does.
+    """E*TRADE's reply to one GET, or the network's failure. Never raises for a network failure.
 
-    Redirects are not followed, and at most 64 KiB are read and unpacked. What the answer echoes of a token,
-    a key, a secret or the signature is removed before anybody sees it.
+    It follows no redirect, and reads and unpacks at most 64 KiB. If the answer echoes a token, a key, a
+    secret or the signature, that is removed before anybody sees it.
 
     Args:
         request: The signed call.
-        limit: The longest the whole call may take.
+        limit: The longest that the whole call may take.
 
     Raises:
         CredentialsInvalid: A setting for TLS cannot be used.
@@ -55,7 +55,7 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
     line = _Line(seconds)
     try:
         response, body = within(seconds, lambda: _exchange(request, line))
-    # A host's name that is no name raises UnicodeError.
+    # An invalid host name raises UnicodeError.
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError) as error:
         tls = tls_failure(error)
         said, remedy = _describe(error, tls), tls.remedy if tls else None
@@ -73,9 +73,9 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
 
 
 class _Line:
-    """The connection of one call, which ends with the call's limit.
+    """The connection of one call, which is cut at the call's limit.
 
-    Each read has a time limit of its own, which an answer that drips in never meets.
+    Each read has its own time limit, but an answer that drips in never reaches that.
 
     Args:
         seconds: The limit.
@@ -86,10 +86,10 @@ class _Line:
         self._stream: httpcore.NetworkStream | None = None
 
     def follow(self, event: str, info: Mapping[str, Any]) -> None:
-        """What httpcore tells of the call, for its extension `trace`.
+        """Follow the call's events, as a callback for httpcore's extension `trace`.
 
         Raises:
-            TimeoutError: The limit is over, so no further step is taken.
+            TimeoutError: The limit has passed, so the call must not go on.
         """
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._stream = info["return_value"]
@@ -97,7 +97,7 @@ class _Line:
             raise TimeoutError
 
     def cut(self) -> None:
-        """End what the call still reads; nothing where it is over."""
+        """Close the connection if the call is still reading."""
         if self._stream is not None:
             with suppress(OSError):
                 self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
@@ -107,7 +107,7 @@ def _exchange(request: SignedRequest, line: _Line) -> tuple[httpx.Response, byte
     """The answer and the start of its body."""
     headers = {
         "Authorization": request.authorization.get_secret_value(),
-        # Some servers and proxies compress their answers all the same.
+        # Some servers and proxies compress their answers anyway.
         "Accept-Encoding": "identity",
     }
     with (
@@ -130,11 +130,11 @@ def _start_of(chunks: Iterator[bytes]) -> bytes:
 def unpacked(body: bytes, codings: str) -> bytes:
     """The body without its content codings (RFC 9110, section 8.4), at most 64 KiB of it.
 
-    However small a body is and however much it unpacks to, no more than that is ever made of it. A body that
-    cannot be unpacked becomes a note that says so: its bytes would tell nobody anything.
+    It never unpacks more than that, however small the body is. A body that cannot be unpacked becomes a note
+    that says so, because its bytes would be unreadable.
 
     Args:
-        body: The start of the body, as it came.
+        body: The start of the body, as received.
         codings: The header `Content-Encoding`.
     """
     applied = [coding.strip().lower() for coding in codings.split(",")]
@@ -143,7 +143,7 @@ def unpacked(body: bytes, codings: str) -> bytes:
         try:
             body = _unpack_once(body, coding if len(packed) <= _MOST_CODINGS else "")
         except (KeyError, zlib.error):
-            return f"[packed as {coding}, and cannot be unpacked]".encode()
+            return f"[packed as {coding}, cannot be unpacked]".encode()
     return body
 
 
@@ -151,23 +151,23 @@ def _unpack_once(body: bytes, coding: str) -> bytes:
     """One coding undone.
 
     Raises:
-        KeyError: It is not known. httpx knows two more, but does not bound what they unpack to.
-        zlib.error: The body is not packed so.
+        KeyError: The coding is not known. httpx knows two more, but does not limit what they unpack to.
+        zlib.error: The body does not have this coding.
     """
     if coding == "deflate" and body[:1] and body[0] & 0x0F != zlib.DEFLATED:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, BODY_LIMIT)  # some leave the wrapping out
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, BODY_LIMIT)  # some omit zlib's wrapping
     return zlib.decompressobj(_WINDOWS[coding]).decompress(body, BODY_LIMIT)
 
 
 def _known_secrets(request: SignedRequest) -> list[str]:
-    """The secrets themselves, and the values that the header carries: signature and nonce among them."""
+    """The secrets, and the values in the header, including signature and nonce."""
     header = request.authorization.get_secret_value()
     sent = re.findall(r'oauth_(?:consumer_key|token|signature|nonce)="([^"]+)"', header)
     return [secret.get_secret_value() for secret in request.secrets] + [unquote(value) for value in sent]
 
 
 def _describe(error: Exception, tls: TlsFailure | None) -> str:
-    """What the network did, without the error's own text: that may quote the header it choked on."""
+    """The network's failure in words, without the error's own text, which may quote a header."""
     name = "ReadTimeout" if isinstance(error, TimeoutError) else type(error).__name__
     if tls is not None:
         return f"{name} (TLS: {tls.reason})"

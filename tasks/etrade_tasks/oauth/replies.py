@@ -1,7 +1,7 @@
 """What E*TRADE's answer to a renewal means.
 
-Pure and total: any reply whatever gets exactly one `Outcome`, and nothing raises. E*TRADE publishes little
-about its failures, so the problem is looked for wherever it has been seen or could be put, in this order:
+Pure and total: every reply gets exactly one `Outcome`, and nothing raises. E*TRADE publishes little about its
+failures, so the problem is looked for wherever it has been seen or may be, in this order:
 
 1. any 5xx is TRANSIENT, whatever its body says;
 2. the sentence of success in a 200;
@@ -9,8 +9,8 @@ about its failures, so the problem is looked for wherever it has been seen or co
 4. E*TRADE's sentences for a dead token and for the rate limit, and the codes of an `Error` body;
 5. the bare status.
 
-Source: E*TRADE's "Renew Access Token" page and answers seen by users; the OAuth Problem Reporting extension
-names the problems.
+Source: E*TRADE's "Renew Access Token" page, and answers seen by users. The names of the problems are from the
+OAuth Problem Reporting extension.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from etrade_tasks.oauth.redaction import excerpt as redacted_excerpt
 from etrade_tasks.oauth.redaction import undo_html_escapes, undo_json_escapes
 
 SKEW_WARNED = timedelta(seconds=60)
-"""How far off a clock may be before a person is told."""
+"""How far off a clock may be before a warning."""
 
 SKEW_REFUSED = timedelta(minutes=5)
 """How far a timestamp may be from E*TRADE's clock before it is refused."""
 
 SKEW_ABSURD = timedelta(days=366)
-"""How far off no clock is believed to be: with less, a TLS certificate would not be valid either."""
+"""The most that a clock is believed to be off: with more, TLS certificates would not be valid either."""
 
 _SUCCESS = "access token has been renewed"
 _RATE_LIMIT = "number of requests exceeded the rate limit"
@@ -52,33 +52,33 @@ class Outcome(StrEnum):
     RENEWED = "RENEWED"
     """The token is active again."""
     TRANSIENT = "TRANSIENT"
-    """E*TRADE or the network is unwell: try again, later each time."""
+    """E*TRADE or the network failed: try again, waiting longer each time."""
     NONCE_REFUSED = "NONCE_REFUSED"
-    """The nonce was taken for a replay: sign anew and try at once."""
+    """E*TRADE took the nonce for a replay: sign again and retry at once."""
     CLOCK_SKEWED = "CLOCK_SKEWED"
-    """This machine's clock is off: correct the timestamp and try at once."""
+    """This machine's clock is off: correct the timestamp and retry at once."""
     SIGN_IN_REQUIRED = "SIGN_IN_REQUIRED"
     """The token is dead; a person signs in."""
     MISCONFIGURED = "MISCONFIGURED"
     """A key, a secret or an address is wrong; trying again cannot help."""
     UNRECOGNISED = "UNRECOGNISED"
-    """Nothing known fits: try again as for TRANSIENT, then show the reply."""
+    """The reply is not a known one: try again as for TRANSIENT, then show the reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenewalReply:
     """E*TRADE's answer to one renewal call, or the transport's failure.
 
-    Headers and body stay out of `repr`: an answer may echo what was sent.
+    Headers and body are not in `repr`, because an answer may echo secrets.
 
     Attributes:
         status_code: The HTTP status; None if no answer came.
         headers: The answer's headers; their names may be in any case.
         body: The answer's text, at most 64 KiB of it.
         received_at: When the answer ended, by this machine's clock.
-        transport_error: What the network did instead of answering; where it is set, there is no answer.
-        remedy: What a person does about a transport error that every other attempt would meet too; None
-            where another may help.
+        transport_error: The network's failure; if it is set, there is no answer.
+        remedy: What a person does about a transport error that would happen again at every attempt; None if
+            another attempt may help.
     """
 
     status_code: int | None
@@ -102,10 +102,10 @@ class Verdict:
         problem: The `oauth_problem` that E*TRADE named, in lower case; None if it named none.
         advice: What the reader should know or do, as a sentence.
         retry_after: How long E*TRADE asks to wait; None if it does not say, or has renewed.
-        clock_offset: What to add to this machine's clock to get E*TRADE's; None unless it was refused.
+        clock_offset: What to add to this machine's clock to get E*TRADE's; None unless the clock was refused.
         excerpt: The readable start of the answer, at most 200 characters.
-        bare: Whether nothing but the status says so, where that ends a renewal: worth one more attempt.
-        remedy: What a person does, where the call did not even reach E*TRADE and another would not either.
+        bare: Whether only the status says that the renewal must end, which is worth one more attempt.
+        remedy: What a person does if the call did not reach E*TRADE and another attempt would not either.
     """
 
     outcome: Outcome
@@ -120,12 +120,12 @@ class Verdict:
 
 _ADVICE = {
     Outcome.RENEWED: "The token is active again.",
-    Outcome.TRANSIENT: "E*TRADE did not serve the call for the moment.",
+    Outcome.TRANSIENT: "E*TRADE could not serve the call at the moment.",
     Outcome.NONCE_REFUSED: "E*TRADE took the nonce for a replay.",
     Outcome.CLOCK_SKEWED: "This machine's clock is off. Set it by NTP.",
     Outcome.SIGN_IN_REQUIRED: "The access token is no longer valid; a person signs in at E*TRADE again.",
     Outcome.MISCONFIGURED: "E*TRADE refused the request itself; check the OAuth address and the credentials.",
-    Outcome.UNRECOGNISED: "E*TRADE's answer is none of the known ones.",
+    Outcome.UNRECOGNISED: "E*TRADE's answer is not a known one.",
 }
 
 _KEY_ADVICE = (
@@ -135,7 +135,7 @@ _KEY_ADVICE = (
 )
 _SIGNATURE_ADVICE = (
     "E*TRADE computed another signature. Likely causes: the consumer secret or the token secret is mistyped "
-    "or still percent-encoded; token and secret stem from different sign-ins."
+    "or still percent-encoded; token and secret are from different sign-ins."
 )
 
 _PROBLEMS: Mapping[str, tuple[Outcome, str]] = {
@@ -145,9 +145,9 @@ _PROBLEMS: Mapping[str, tuple[Outcome, str]] = {
     "token_rejected": (Outcome.SIGN_IN_REQUIRED, _ADVICE[Outcome.SIGN_IN_REQUIRED]),
     "token_revoked": (Outcome.SIGN_IN_REQUIRED, _ADVICE[Outcome.SIGN_IN_REQUIRED]),
     "signature_invalid": (Outcome.MISCONFIGURED, _SIGNATURE_ADVICE),
-    "signature_method_rejected": (Outcome.MISCONFIGURED, "E*TRADE takes HMAC-SHA1 signatures alone."),
+    "signature_method_rejected": (Outcome.MISCONFIGURED, "E*TRADE accepts only HMAC-SHA1 signatures."),
     "version_rejected": (Outcome.MISCONFIGURED, "E*TRADE refused `oauth_version`; send none, or 1.0."),
-    "callback_rejected": (Outcome.MISCONFIGURED, "E*TRADE accepts `oob` as the callback, nothing else."),
+    "callback_rejected": (Outcome.MISCONFIGURED, "E*TRADE accepts only `oob` as the callback."),
 }
 
 _STATUSES: Mapping[int, Outcome] = {
@@ -187,7 +187,7 @@ def classify(reply: RenewalReply) -> Verdict:
 
 
 def _judge(reply: RenewalReply, text: str) -> tuple[Outcome, str | None, str]:
-    """Outcome, problem and advice, by the precedence that the module's text gives."""
+    """Outcome, problem and advice, in the order that the module's docstring gives."""
     status = reply.status_code
     if status is None or reply.transport_error is not None:
         outcome = Outcome.MISCONFIGURED if reply.remedy else Outcome.TRANSIENT
@@ -206,7 +206,7 @@ def _judge_problem(problem: str, text: str) -> tuple[Outcome, str | None, str]:
     if problem.startswith("consumer_key_"):
         return Outcome.MISCONFIGURED, problem, _KEY_ADVICE
     if problem == "parameter_absent":
-        # The signer always sends both; E*TRADE has been seen to miss them, and to find them the next time.
+        # The signer always sends both; E*TRADE sometimes misses them, and finds them the next time.
         absent = _ABSENT.search(text)
         if absent and ("oauth_nonce" in absent[1] or "oauth_timestamp" in absent[1]):
             return Outcome.NONCE_REFUSED, problem, _ADVICE[Outcome.NONCE_REFUSED]
@@ -252,15 +252,15 @@ def _retry_after(reply: RenewalReply) -> timedelta | None:
 
 
 def _clock_offset(reply: RenewalReply, text: str) -> timedelta | None:
-    """What to add to this machine's clock: by the `Date` header where it and the timestamps disagree.
+    """What to add to this machine's clock. If the `Date` header and the timestamps disagree, `Date` is used.
 
-    E*TRADE has been seen to name timestamps that were years away, with a `Date` that was right.
+    E*TRADE has sent timestamps that were years off, with a correct `Date`.
     """
     dated = _plausible(http_date(reply.header("Date")), reply)
     match = _TIMESTAMPS.search(text)
     if match is None:
         return dated
-    # E*TRADE accepts as much before its own clock as after it, so its clock is in the middle.
+    # E*TRADE accepts the same span before its own clock as after it, so its clock is in the middle.
     middle = datetime.fromtimestamp((int(match[1]) + int(match[2])) / 2, UTC)
     named = _plausible(middle, reply)
     if named is None or (dated is not None and abs(named - dated) > SKEW_REFUSED):
@@ -269,7 +269,7 @@ def _clock_offset(reply: RenewalReply, text: str) -> timedelta | None:
 
 
 def _plausible(theirs: datetime | None, reply: RenewalReply) -> timedelta | None:
-    """How far a clock is ahead of this machine's; None if it is further off than any clock that works."""
+    """How far a clock is ahead of this machine's; None if that is more than any working clock can be off."""
     if theirs is None:
         return None
     offset = theirs - _aware(reply.received_at)
@@ -277,10 +277,10 @@ def _plausible(theirs: datetime | None, reply: RenewalReply) -> timedelta | None
 
 
 def answered_at(reply: RenewalReply, sent_at: datetime) -> datetime:
-    """When E*TRADE answered, by its own clock: by the `Date` of the answer.
+    """When E*TRADE answered, by its own clock: the `Date` of the answer.
 
-    A `Date` further than `SKEW_REFUSED` from a timestamp that E*TRADE took is not of its clock. Then it is
-    the moment of sending: an answer may be read long after it came, by a process that was stopped meanwhile.
+    A `Date` further than `SKEW_REFUSED` from a timestamp that E*TRADE accepted is not from its clock. Then
+    the time of sending is used, because a stopped process may read an answer long after it came.
 
     Args:
         reply: The answer.
@@ -291,14 +291,14 @@ def answered_at(reply: RenewalReply, sent_at: datetime) -> datetime:
 
 
 def learned_offset(reply: RenewalReply, offset: timedelta) -> timedelta:
-    """What to add to this machine's clock to get E*TRADE's, after an answer that took a signed timestamp.
+    """What to add to this machine's clock to get E*TRADE's, after E*TRADE accepted a signed timestamp.
 
-    The answer's `Date` tells to the second. E*TRADE took the timestamp, so a `Date` further from it than
-    `SKEW_REFUSED` is not of E*TRADE's clock, and `offset` is kept.
+    The answer's `Date` is exact to the second. E*TRADE accepted the timestamp, so a `Date` further from it
+    than `SKEW_REFUSED` is not from E*TRADE's clock, and `offset` is kept.
 
     Args:
         reply: The answer.
-        offset: What the timestamp was corrected by.
+        offset: The correction of the timestamp.
     """
     date = http_date(reply.header("Date"))
     if date is None:
@@ -308,7 +308,7 @@ def learned_offset(reply: RenewalReply, offset: timedelta) -> timedelta:
 
 
 def http_date(value: str) -> datetime | None:
-    """The aware moment that an HTTP header tells (RFC 9110, section 5.6.7); None if it tells none."""
+    """The aware time in an HTTP header (RFC 9110, section 5.6.7); None if there is none."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -317,7 +317,7 @@ def http_date(value: str) -> datetime | None:
 
 
 def _aware(instant: datetime) -> datetime:
-    """A naive time is taken for UTC here, as HTTP dates are, so that classification stays total."""
+    """Read a naive time as UTC, as HTTP dates are, so that classification stays total."""
     return instant if instant.utcoffset() is not None else instant.replace(tzinfo=UTC)
 
 

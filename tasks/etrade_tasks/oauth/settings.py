@@ -24,21 +24,21 @@ class TlsSettings(BaseSettings):
     )
     tls_ciphers: str | None = Field(
         default=None,
-        description="Ciphers to offer, as `openssl ciphers` names them, for a host that knows old ones only.",
+        description="Ciphers to offer, as `openssl ciphers` names them, for a host that has only old ones.",
     )
     tls_legacy_renegotiation: bool = Field(
         default=False,
-        description="Whether to call a host that lacks secure renegotiation (RFC 5746).",
+        description="Whether to connect to a host without secure renegotiation (RFC 5746).",
     )
 
     @field_validator("*", mode="before")
     @classmethod
     def _unquoted(cls, value: object) -> object:
-        return refuse_quotes(value)  # a path with a quotation mark in it would be made without a word
+        return refuse_quotes(value)  # a path with a quotation mark would be created silently
 
 
 class CallSettings(TlsSettings):
-    """How soon a call that failed is made again, besides."""
+    """The TLS settings, and how soon a failed call is tried again."""
 
     first_backoff: Span = Field(
         default=timedelta(seconds=1),
@@ -48,7 +48,7 @@ class CallSettings(TlsSettings):
 
 
 def tls_settings() -> TlsSettings:
-    """What the environment says of TLS now, whatever it says of the rest.
+    """The TLS settings in the environment now; other malformed variables do not matter.
 
     Raises:
         CredentialsInvalid: A variable is malformed; names it and not its value.
@@ -57,7 +57,7 @@ def tls_settings() -> TlsSettings:
 
 
 def call_settings() -> CallSettings:
-    """What the environment says of calls now.
+    """The settings for calls in the environment now.
 
     Raises:
         CredentialsInvalid: A variable is malformed; names it and not its value.

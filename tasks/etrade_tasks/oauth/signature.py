@@ -1,13 +1,13 @@
 """OAuth 1.0a request signing (RFC 5849, section 3) as E*TRADE wants it, on Authlib's `ClientAuth`.
 
-E*TRADE takes HMAC-SHA1 alone, in an `Authorization` header with `realm=""` and no `oauth_version`.
+E*TRADE accepts only HMAC-SHA1, in an `Authorization` header with `realm=""` and no `oauth_version`.
 
-Two things are done here that `ClientAuth.sign` does not do: the nonce and the timestamp can be passed in, and
-a token or key with a `%` in it is signed as it is (Authlib 1.9 decodes the value of an `oauth_` parameter
-once too often on its way into the signature base string). `authlib.integrations.httpx_client` is never
-imported: since Authlib 1.8 it binds to `httpx2` wherever that happens to be installed.
+This module does two things that `ClientAuth.sign` does not. The nonce and the timestamp can be passed in. And
+a token or key with a `%` is signed as it is: Authlib 1.9 decodes the value of an `oauth_` parameter once too
+often for the signature base string. `authlib.integrations.httpx_client` is never imported: since Authlib 1.8
+it uses `httpx2` if that is installed.
 
-Pure but for the nonce and the timestamp that are made where none is given.
+Pure, except that it makes a nonce and a timestamp if none is given.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ def authorization_header(
 
     Args:
         method: The HTTP method.
-        url: The absolute address, its query included, just as it is sent.
+        url: The absolute address, including its query, exactly as it is sent.
         keys: Who signs.
         nonce: Never used before with this timestamp; made if not given.
         timestamp: Seconds since 1970-01-01 UTC; now if not given. E*TRADE allows five minutes either way.
-        form: The decoded pairs of a form-encoded body, which are signed too (section 3.4.1.3.1).
+        form: The decoded pairs of a form-encoded body, which are also signed (section 3.4.1.3.1).
         callback: `oauth_callback`, `oob` for E*TRADE's request token.
         verifier: `oauth_verifier`, for E*TRADE's access token.
         oauth_version: Sent only if given: E*TRADE's documented header has none.
@@ -106,7 +106,7 @@ def authorization_header(
     signature = hmac_sha1_signature(base_string, keys.consumer_secret, keys.token_secret or "")
     sent.append(("oauth_signature", signature))
     pairs = ", ".join(f'{escape(name)}="{escape(value)}"' for name, value in sent)
-    # Authlib's `prepare_headers` leaves out a realm that is empty; E*TRADE's documented header has it.
+    # Authlib's `prepare_headers` omits an empty realm; E*TRADE's documented header has it.
     return f'OAuth realm="", {pairs}'
 
 
@@ -116,7 +116,7 @@ def signature_base_string(method: str, url: str, parameters: Iterable[tuple[str,
     Args:
         method: The HTTP method.
         url: The absolute address; the pairs of its query are added to `parameters`.
-        parameters: Decoded pairs: the protocol's own, without `oauth_signature`, and a form body's.
+        parameters: The decoded pairs of the protocol, without `oauth_signature`, and of a form body.
 
     Raises:
         ValueError: `url` has no scheme or no host.
@@ -139,7 +139,7 @@ class SignedRequest:
     Attributes:
         url: The address to GET.
         authorization: The value of the `Authorization` header.
-        secrets: What must be removed from an answer that echoes it.
+        secrets: What to remove if an answer echoes it.
     """
 
     url: str
@@ -156,7 +156,7 @@ def signed_get(
     callback: str | None = None,
     verifier: str | None = None,
 ) -> SignedRequest:
-    """A GET of this address, signed with a fresh nonce and timestamp, and what to remove from its answer.
+    """A GET of this address, signed with a fresh nonce and timestamp.
 
     Args:
         url: The address.
@@ -192,11 +192,11 @@ class ETradeAuth(httpx.Auth):
 
     Args:
         keys: Who signs.
-        api_url: The API address of the credentials. Where it is given, requests to it and to E*TRADE's hosts
-            are signed, and any other is refused: a signature shows the consumer key and the token to whoever
-            is asked. Where it is not, all are signed.
-        clock_offset: Added to the machine's time, where E*TRADE has said how far off it is.
-        clock: Tells the time; the package's own clock if not given.
+        api_url: The API address of the credentials. If given, only requests to it and to E*TRADE's hosts are
+            signed, and any other is refused, because a signature shows the consumer key and the token. If not
+            given, all are signed.
+        clock_offset: Added to the machine's time, if E*TRADE has said how far off it is.
+        clock: Returns the time; the package's own clock if not given.
     """
 
     requires_request_body = True  # a form body's pairs are signed
@@ -210,26 +210,26 @@ class ETradeAuth(httpx.Auth):
         clock: Clock = clock_now,
     ) -> None:
         self._keys = keys
-        # Spelled as httpx spells what it sends to.
+        # Normalised as httpx normalises the address of a request.
         self._api_url = None if api_url is None else str(httpx.URL(api_url))
         self._clock_offset = clock_offset
         self._clock = clock
 
     def __repr__(self) -> str:
-        """The class alone: what it holds is secret."""
+        """Only the class's name, because the keys are secret."""
         return "ETradeAuth(…)"
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Yield the request, signed.
 
         Raises:
-            AddressRefused: It would go to a stranger.
+            AddressRefused: It would go to another host.
         """
         if self._api_url is not None and not may_be_signed(str(request.url), self._api_url):
-            # The address is not repeated: a query or a user in it may be secret.
+            # The message omits the address: a query or a user in it may be secret.
             raise AddressRefused(
-                "A client of E*TRADE credentials was asked for an address that is neither E*TRADE's (over "
-                "https) nor the API address of the credentials. Nothing was sent."
+                "A client of E*TRADE credentials was asked to call an address that is neither E*TRADE's "
+                "(over https) nor the API address of the credentials. Nothing was sent."
             )
         request.headers["Authorization"] = authorization_header(
             request.method,

@@ -1,9 +1,9 @@
-"""What the loggers of the HTTP libraries may say while calls of this package run.
+"""Keeps secrets out of the HTTP libraries' logs while this package makes calls.
 
-At DEBUG httpcore writes an answer's headers, and the bytes that it choked on; at INFO httpx writes the
-answer's reason phrase. Any of them may echo a token. While a call of ours runs, such a line keeps what is
-known to be harmless: the event, where the connection went, the status, the name of an error. Lines of other
-people's calls stay as they are, and levels and handlers are never touched.
+At DEBUG httpcore logs an answer's headers, and bytes that it cannot parse. At INFO httpx logs the answer's
+reason phrase. Any of these may echo a token. While a call of ours runs, such a line keeps only what is
+harmless: the event, where the connection goes, the status, the name of an error. Lines of other calls stay as
+they are, and levels and handlers are never changed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WIRE_LOGGERS = (
     "hpack.hpack",
     "hpack.table",
 )
-"""Those that write of requests and answers."""
+"""The loggers that write about requests and answers."""
 
 _ours: ContextVar[bool] = ContextVar("etrade_call", default=False)
 
@@ -42,9 +42,9 @@ _HARMLESS = re.compile(
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Keep what the wire's loggers write of the `with` block's calls free of what was sent and answered."""
+    """Keep what is sent and received inside the `with` block out of the HTTP libraries' logs."""
     for name in WIRE_LOGGERS:
-        logging.getLogger(name).addFilter(_guard)  # which is a no-op where it is there already
+        logging.getLogger(name).addFilter(_guard)  # does nothing if the filter is already there
     before = _ours.set(True)
     try:
         yield
@@ -53,10 +53,10 @@ def guarded() -> Iterator[None]:
 
 
 class GuardedClient(httpx.Client):
-    """A client whose calls the wire's loggers tell without what was sent and answered."""
+    """A client that keeps what it sends and receives out of the HTTP libraries' logs."""
 
     def send(self, request: httpx.Request, **options: object) -> httpx.Response:
-        """As httpx's own."""
+        """Send as httpx does."""
         with guarded():
             response = super().send(request, **options)  # type: ignore[arg-type]
         if not response.is_closed and isinstance(response.stream, httpx.SyncByteStream):
@@ -65,10 +65,10 @@ class GuardedClient(httpx.Client):
 
 
 class GuardedAsyncClient(httpx.AsyncClient):
-    """As `GuardedClient`, for async code."""
+    """The same as `GuardedClient`, for async code."""
 
     async def send(self, request: httpx.Request, **options: object) -> httpx.Response:
-        """As httpx's own."""
+        """Send as httpx does."""
         with guarded():
             response = await super().send(request, **options)  # type: ignore[arg-type]
         if not response.is_closed and isinstance(response.stream, httpx.AsyncByteStream):
@@ -77,7 +77,7 @@ class GuardedAsyncClient(httpx.AsyncClient):
 
 
 class _GuardedStream(httpx.SyncByteStream):
-    """A body that its reader takes after `send` is over."""
+    """A body that is read after `send` has returned."""
 
     def __init__(self, stream: httpx.SyncByteStream) -> None:
         self._stream = stream
@@ -117,7 +117,7 @@ class _GuardedAsyncStream(httpx.AsyncByteStream):
 
 
 def _guard(record: logging.LogRecord) -> bool:
-    """The filter: a line of a call of ours is cut to what is harmless, every other line passes as it is."""
+    """The filter: it cuts a line of our calls to what is harmless, and passes every other line unchanged."""
     if _ours.get():
         record.msg, record.args = _harmless(record.getMessage()), None
     return True

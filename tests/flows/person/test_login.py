@@ -131,7 +131,7 @@ class TestComplete:
         """Where the answer with the new token is lost, the verifier is used up and the old token stays."""
         sign_in = begin_sign_in(block)
         simulator.plant(Fault(drop="before-answer", when="after"), path=ACCESS)
-        with pytest.raises(VerifierRefused, match="used already"):
+        with pytest.raises(VerifierRefused, match="already used"):
             complete_sign_in(sign_in, approved(simulator, sign_in))
         assert secrets_of(credentials) == secrets_of(stored_credentials(block))
 

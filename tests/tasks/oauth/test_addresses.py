@@ -14,7 +14,7 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 MARK = "fake-secret-in-the-address"
 
-NOT_PLAIN = "scheme, host and path alone"
+NOT_PLAIN = "only a scheme, a host and a path"
 NOT_SAFE = "must start with https://"
 
 

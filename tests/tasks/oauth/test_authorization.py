@@ -282,11 +282,11 @@ class TestAccessToken:
         [
             ("verifier_invalid", "not the one"),
             ("token_expired", "too late"),
-            ("token_used", "used already; it works once"),
+            ("token_used", "already used; it works only once"),
             ("permission_denied", "declined"),
             ("permission_unknown", "Nobody has accepted"),
-            ("token_rejected", "mistyped, used already or late"),
-            ("", "mistyped, used already or late"),
+            ("token_rejected", "mistyped, already used or late"),
+            ("", "mistyped, already used or late"),
         ],
     )
     def test_refusals_are_told_apart(
@@ -313,7 +313,7 @@ class TestAccessToken:
         """A verifier that has bought its token buys no other."""
         verifier = simulator.approve(begun.token)
         access_token(consumer, begun, verifier, simulator.oauth_url)
-        with pytest.raises(VerifierRefused, match="used already"):
+        with pytest.raises(VerifierRefused, match="already used"):
             access_token(consumer, begun, verifier, simulator.oauth_url)
 
     def test_late_is_known_by_the_clock_too(

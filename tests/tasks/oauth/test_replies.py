@@ -136,8 +136,8 @@ def test_a_reply_means_this(status: int, body: str, expected: Outcome) -> None:
         ("signature_method_rejected", MISCONFIGURED, "HMAC-SHA1"),
         ("version_rejected", MISCONFIGURED, "oauth_version"),
         ("callback_rejected", MISCONFIGURED, "oob"),
-        ("permission_denied", UNRECOGNISED, "none of the known ones"),
-        ("never_heard_of", UNRECOGNISED, "none of the known ones"),
+        ("permission_denied", UNRECOGNISED, "not a known one"),
+        ("never_heard_of", UNRECOGNISED, "not a known one"),
     ],
 )
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 429])
