@@ -1,4 +1,4 @@
-"""What one renewal may spend, and what its attempts learn."""
+"""The time that one renewal may take, and what its attempts learn."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,18 +18,18 @@ _AT_ONCE = frozenset({Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED})
 
 @dataclass
 class Effort:
-    """What one renewal may spend, and what its attempts have learned. It holds no secret.
+    """The time that one renewal may take, and what its attempts have learned. It holds no secret.
 
-    Prefect hands a retried task the same arguments again, so an attempt leaves here what the next one needs.
+    Prefect passes the same arguments to a retried task, so an attempt stores here what the next one needs.
 
     Attributes:
         name: The credentials' name, for messages.
-        settings: How long it may take, and where processes meet.
+        settings: How long it may take, and where processes keep their locks.
         clock_offset: What to add to this machine's clock to get E*TRADE's, as far as that is known.
-        offset_is_learned: Whether E*TRADE taught that in this effort; else it is of an earlier renewal.
+        offset_is_learned: Whether E*TRADE gave the offset in this effort; else it is from an earlier renewal.
         calls: Calls made to E*TRADE so far.
         last_error: Why the last attempt failed.
-        delays: What took the time before the first call, each as a sentence.
+        delays: What delayed the first call, each as a sentence.
         started_at: When it began, by the monotonic clock.
     """
 
@@ -51,7 +51,7 @@ class Effort:
 
     @property
     def reserve(self) -> float:
-        """Seconds that are kept for a call of one's own, whoever else is renewing."""
+        """Seconds reserved for a call of its own, even if another run is renewing."""
         return min(CALL_LIMIT.total_seconds() + CALL_MARGIN, self.deadline / 3)
 
     def remaining(self) -> float:
@@ -59,7 +59,7 @@ class Effort:
         return self.started_at + self.deadline - time.monotonic()
 
     def call_limit(self) -> timedelta:
-        """The longest that the next call may take. A first call is made even if waiting used up the time."""
+        """The longest that the next call may take. The first call is made even if no time is left."""
         seconds = max(self.remaining(), self.deadline / 10, 1.0)
         return min(CALL_LIMIT, timedelta(seconds=seconds))
 
@@ -68,33 +68,33 @@ class Effort:
         return now() + self.clock_offset
 
     def suppose(self, offset: timedelta) -> None:
-        """Take the offset that an earlier renewal learned, where nothing better is known."""
+        """Use the offset that an earlier renewal learned, if nothing better is known."""
         if not self.offset_is_learned and abs(offset) >= SKEW_WARNED:
             self.clock_offset = offset
 
     def least_now(self) -> datetime:
-        """What E*TRADE's clock shows at least, as far as anybody can tell without asking it.
+        """The earliest time that E*TRADE's clock may show, as far as we know without asking.
 
-        An offset of an earlier renewal may be wrong by now, and so may the clock that it corrects: no more
-        time has surely passed than by both.
+        The offset of an earlier renewal may be wrong by now, and so may this machine's clock. So the earlier
+        of both times is used.
         """
         return self.now() if self.offset_is_learned else min(self.now(), now())
 
     def surely_past(self, moment: datetime) -> bool:
-        """Whether `moment` has passed, as far as anybody can tell without asking E*TRADE."""
+        """Whether `moment` has passed for certain, without asking E*TRADE."""
         return self.least_now() >= moment
 
     def learn(self, verdict: Verdict, error: ETradeError) -> None:
-        """Keep what the next attempt needs of one that failed: E*TRADE's clock, and the reason."""
+        """Keep what the next attempt needs from a failed one: E*TRADE's clock, and the reason."""
         if verdict.clock_offset is not None:
             self.clock_offset, self.offset_is_learned = verdict.clock_offset, True
         if isinstance(error, RenewalFailed):
             self.last_error = error
 
     def doubts(self, verdict: Verdict) -> bool:
-        """Whether a verdict gets one more attempt first: a bare status does, once.
+        """Whether to try once more before believing a verdict: yes, once, if it rests on a bare status.
 
-        Bare 401 and 400 pages have been seen where the next try worked.
+        After bare 401 and 400 pages, the next try has been seen to work.
         """
         first, self._doubted = verdict.bare and not self._doubted, self._doubted or verdict.bare
         return first
@@ -102,7 +102,7 @@ class Effort:
     def wait_for(self, verdict: Verdict) -> timedelta | None:
         """How long to wait before the next attempt; None to back off as usual.
 
-        A refused nonce or timestamp is tried again at once, the first time.
+        After the first refused nonce or timestamp, there is no wait.
         """
         if verdict.outcome not in _AT_ONCE:
             return verdict.retry_after

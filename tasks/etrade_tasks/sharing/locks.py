@@ -1,10 +1,10 @@
-"""Locks that end with their holder: files on one machine, or Redis among several.
+"""Locks that end with their holder: files on one machine, or Redis for several.
 
 Prefect's own `FileSystemLockManager` and `prefect-redis`'s `RedisLockManager` keep the lock of a killed
-process forever. Here a file lock belongs to the operating system, which frees it when the process ends,
-however it ends; a Redis lock lasts seconds and is extended while its holder lives.
+process forever. Here the operating system frees a file lock when its process ends, even if it is killed. A
+Redis lock lasts seconds and is extended while its holder lives.
 
-A lock saves calls to E*TRADE. It never waits here: who may wait, and for how long, is decided in `turn`.
+A lock saves calls to E*TRADE. Nothing waits here: `turn` decides who may wait, and for how long.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ LEASE = 5.0
 """Seconds that a Redis lock outlives a holder that was killed or stopped."""
 
 KEPT = timedelta(days=2)
-"""How long an unused lock file is kept: no token is asked for after its day."""
+"""How long an unused lock file is kept: no token is used after its day."""
 
 
 class Held(Protocol):
@@ -37,13 +37,13 @@ class Held(Protocol):
 
 
 class Locks(Protocol):
-    """Where processes meet."""
+    """A place for locks that several processes share."""
 
     def try_lock(self, key: str) -> Held | None:
         """The lock on `key`, without waiting; None while another holds it.
 
         Raises:
-            Exception: Whatever the lock's service raises where it does not serve.
+            Exception: Whatever the lock's service raises if it does not work.
         """
 
 
@@ -55,46 +55,46 @@ def locks_for(settings: RenewalSettings) -> Locks:
 
 
 def probe(locks: Locks) -> None:
-    """Take and free a lock that guards nothing, to see whether locks can be had.
+    """Take and free a test lock, to check that locks work.
 
     Raises:
-        Exception: Whatever the lock's service raises where it does not serve.
+        Exception: Whatever the lock's service raises if it does not work.
     """
     held = locks.try_lock("probe")
-    if held is not None:  # else another probe holds it, which proves as much
+    if held is not None:  # else another probe holds it, so locks work
         held.release()
 
 
 class FileLocks:
     """Locks among the threads and processes of one machine, by `flock`.
 
-    A file system without `flock` raises: the soft lock that `filelock` would take instead outlives a process
-    that is killed.
+    A file system without `flock` raises: the soft lock that `filelock` would take instead outlives a killed
+    process.
 
     Args:
-        directory: Where the lock files are kept; made if need be. A directory of several users must let each
-            of them write (as 2770 does for a group); the files in it do.
+        directory: Where the lock files are kept; created if needed. If several users share it, each must be
+            able to write there (such as mode 2770 for a group). The files in it allow that.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def try_lock(self, key: str) -> Held | None:
-        """As `Locks.try_lock`, by a file named for the key."""
-        # Here, since its modules take time to import, and who reuses a renewal needs no lock.
+        """Take the lock as `Locks.try_lock` says, with a file named after the key."""
+        # Here, because its modules take time to import, and reusing a renewal needs no lock.
         from filelock import FileLock, Timeout  # noqa: PLC0415
 
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{_file_name(key)}.lock"
         if not path.exists():
             remove_old(self._directory, "*.lock", KEPT)
-        # Other users of the directory open the file too. A lock may be freed by another thread.
+        # Other users of the directory open the file too. Another thread may free the lock.
         lock = FileLock(path, timeout=0, mode=0o666, thread_local=False, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout:
             return None
-        with suppress(OSError):  # another user's file; its own user keeps it young
+        with suppress(OSError):  # another user's file; its owner updates its time
             os.utime(path)
         return lock
 
@@ -102,12 +102,12 @@ class FileLocks:
 class RedisLocks:
     """Locks among machines that share a Redis server. Needs the extra `prefect-etrade[redis]`.
 
-    A lock is extended by a thread of its holder, so it can be short: a holder that is killed or stopped loses
-    it within `lease` seconds, and one that works keeps it for as long as it takes.
+    A thread of the holder extends the lock, so it can be short. A killed or stopped holder loses it within
+    `lease` seconds; a working one keeps it as long as needed.
 
     Args:
         url: The server, `redis://` or `rediss://`.
-        lease: Seconds after which a lock is free though nobody freed it.
+        lease: Seconds after which a lock is free if nobody extends it.
     """
 
     def __init__(self, url: str, lease: float = LEASE) -> None:
@@ -116,7 +116,7 @@ class RedisLocks:
         self._client: redis.Redis | None = None
 
     def try_lock(self, key: str) -> Held | None:
-        """As `Locks.try_lock`, by a key of the Redis server."""
+        """Take the lock as `Locks.try_lock` says, with a key on the Redis server."""
         lock = self._server().lock(f"etrade:{_file_name(key)}", timeout=self._lease, thread_local=False)
         if not lock.acquire(blocking=False):
             return None
@@ -126,9 +126,9 @@ class RedisLocks:
 
     def _server(self) -> "redis.Redis":
         if self._client is None:
-            import redis  # noqa: PLC0415  # an extra: imported where it is asked for
+            import redis  # noqa: PLC0415  # an extra: imported only when needed
 
-            # A server that does not answer must not use up the time in which the token could be renewed.
+            # A server that does not answer must not use up the time for the renewal.
             self._client = redis.Redis.from_url(self._url, socket_connect_timeout=2, socket_timeout=2)
         return self._client
 
@@ -140,7 +140,7 @@ class _Extended:
         extend: Gives it another lease.
         free: Frees it.
         interval: Seconds from one extension to the next.
-        lost: What `extend` raises where somebody else has the lock by now, or could have it.
+        lost: What `extend` raises if somebody else has the lock by now, or could have it.
     """
 
     def __init__(
@@ -159,13 +159,13 @@ class _Extended:
         while not self._released.wait(self._interval):
             try:
                 self._extend()
-            except self._lost:  # who renews goes on without it
+            except self._lost:  # the renewal goes on without it
                 return
-            except Exception:  # noqa: BLE001, S112  # Redis was slow or away once: the lease may outlast that
+            except Exception:  # noqa: BLE001, S112  # Redis was slow or down; the lease may last longer than that
                 continue
 
     def release(self) -> None:
-        """Free the lock; one that is lost already frees itself."""
+        """Free the lock; a lost lock frees itself."""
         self._released.set()
         with suppress(Exception):
             self._free()

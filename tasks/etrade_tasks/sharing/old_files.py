@@ -1,23 +1,23 @@
-"""Takes away the files of days ago, in time that stays in proportion to how many are made."""
+"""Removes old files, at a cost in proportion to the number of new ones."""
 
 import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-_counts: dict[tuple[Path, str], tuple[int, int]] = {}  # files made since the last look, and found by it
+_counts: dict[tuple[Path, str], tuple[int, int]] = {}  # files made since the last look, and those it found
 
 
 def remove_old(folder: Path, pattern: str, kept: timedelta) -> None:
-    """Remove what nobody has used for longer than `kept`; call it before a file is made.
+    """Remove files that nobody has used for longer than `kept`. Call this before you create a file.
 
-    A look takes time for each file that is there. So this process looks before its first file, and again
-    each time it has made as many as it found: thousands of tokens cost each no more than a few.
+    A look takes time for each existing file. So this process looks before its first file, and again when it
+    has made as many as it found last time. With thousands of tokens, each costs no more than with a few.
 
     Args:
         folder: Where the files are.
-        pattern: What their names look like.
-        kept: How long they are kept.
+        pattern: A glob pattern for their names.
+        kept: How long to keep unused files.
     """
     made, found = _counts.get((folder, pattern), (0, 0))
     if made < found:

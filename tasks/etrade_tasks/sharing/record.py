@@ -2,13 +2,13 @@
 
 A record is a small JSON file in Prefect's default result storage: the folder of `PREFECT_LOCAL_STORAGE_PATH`,
 or the storage block that the server or `PREFECT_DEFAULT_RESULT_STORAGE_BLOCK` names. It holds no secret.
-Where a calling flow keeps its own results does not matter.
+It does not matter where a calling flow keeps its own results.
 
-Prefect's cache of a task is not used. It believes its own expiration, whatever window or clock that was made
-with; inside of another task or transaction it writes when that one ends; it has no way to end a record that
-turned out wrong; and it waits for a storage that does not answer.
+We do not use Prefect's cache of a task. It trusts its own expiration, even if that came from another window
+or a wrong clock. Inside another task or transaction it writes only when that ends. It cannot end a record
+that turned out wrong. And it waits for a storage that does not answer.
 
-A storage that fails or is slow costs a warning and the calls that a record would have saved, nothing else.
+A storage that fails or is slow only costs a warning and the calls that a record would have saved.
 """
 
 import asyncio
@@ -43,13 +43,13 @@ KEPT = timedelta(days=2)
 """How long an old record is kept in a folder: no token outlives its day."""
 
 _PREFIX = "etrade-session-"
-_OPENED_FOR = 60.0  # seconds for which a process does not ask the server again where results are kept
+_OPENED_FOR = 60.0  # seconds until a process asks the server again where results are kept
 
 T = TypeVar("T")
 
 
 class Failure(BaseModel):
-    """Why a renewal failed, for those who waited for it."""
+    """Why a renewal failed, for callers that waited for it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,27 +66,27 @@ class Failure(BaseModel):
 
     @classmethod
     def of(cls, error: ETradeError, next_in: float | None) -> "Failure":
-        """The failure that an error stands for."""
+        """The failure for an error."""
         told = {"message": error.message, "advice": error.advice, **error.facts}
         return cls(kind=type(error).__name__, next_in=next_in, **told)
 
     def error(self) -> ETradeError:
-        """The error again, for another caller to raise."""
+        """The error for another caller to raise."""
         facts = {name: getattr(self, name) for name in FACTS}
         return ERRORS.get(self.kind, ETradeError)(self.message, advice=self.advice, **facts)
 
 
 class Record(BaseModel):
-    """What is known of one token: its last renewal, unless it was refused since, and the last failure."""
+    """What is known about one token: its last renewal, unless it was refused since, and the last failure."""
 
     model_config = ConfigDict(frozen=True)
 
-    session: TokenSession | None = Field(default=None, description="What the last renewal gave.")
-    recorded_at: Instant | None = Field(default=None, description="When it did, by this machine's clock.")
+    session: TokenSession | None = Field(default=None, description="The result of the last renewal.")
+    recorded_at: Instant | None = Field(default=None, description="When it came, by this machine's clock.")
     failure: Failure | None = Field(default=None, description="Why an attempt since then failed.")
-    renewal: str = Field(default="", description="Tells one renewal from another.")
+    renewal: str = Field(default="", description="Identifies the renewal.")
     reported: str = Field(
-        default="", description="The credentials whose report shows it; empty if none does."
+        default="", description="The credentials whose report shows it; empty if none shows it."
     )
     mark: str = Field(
         default_factory=lambda: secrets.token_hex(8), description="New each time a record is written."
@@ -94,11 +94,11 @@ class Record(BaseModel):
 
     @classmethod
     def of(cls, session: TokenSession, *, reported: str = "") -> "Record":
-        """The record of a renewal that was made just now, and under which name it is reported."""
+        """The record of a renewal that was just made, with the name that it is reported under."""
         return cls(session=session, recorded_at=now(), renewal=secrets.token_hex(8), reported=reported)
 
     def failed(self, failure: Failure) -> "Record":
-        """The same renewal, and that an attempt since then failed."""
+        """The same record, with the failure of an attempt since then."""
         return Record(
             session=self.session, recorded_at=self.recorded_at, renewal=self.renewal, failure=failure
         )
@@ -111,15 +111,15 @@ class Record(BaseModel):
         return self.session.renewed_at - self.recorded_at
 
     def answer(self, credentials: ETradeCredentials, at: datetime, window: timedelta) -> TokenSession | None:
-        """The session, if its renewal still answers for these credentials; None if it does not.
+        """The session, if its renewal is still valid for these credentials; None if not.
 
-        A clock that was set since the renewal must not make it look younger than it is, so its age is taken
-        by both clocks: the machine's, and E*TRADE's. Neither may be past the midnight that ends the session.
+        If a clock was set since the renewal, it could make the renewal look too young. So its age is checked
+        by both clocks: the machine's and E*TRADE's. Neither may be past the midnight that ends the session.
 
         Args:
-            credentials: Who asks.
-            at: The moment by this machine's clock.
-            window: How long a renewal answers.
+            credentials: The caller's credentials.
+            at: The time by this machine's clock.
+            window: The reuse window.
         """
         session = self.session
         if session is None:
@@ -130,7 +130,7 @@ class Record(BaseModel):
         return session if self.is_within(window, at) else None
 
     def is_within(self, window: timedelta, at: datetime) -> bool:
-        """Whether the renewal is at most `window` old at `at`, and its session not over."""
+        """Whether the renewal is at most `window` old at `at`, and its session is not over."""
         if self.session is None or self.recorded_at is None:
             return False
         age = at - self.recorded_at
@@ -140,26 +140,26 @@ class Record(BaseModel):
 
 
 NOTHING = Record(mark="")
-"""What is known of a token that nobody has renewed."""
+"""The record of a token that was never renewed."""
 
 
 def record_key(credentials: ETradeCredentials) -> str:
     """The name of the record: this token, in this environment.
 
-    Prefect hashes every `SecretStr` alike, so the name is made from the fingerprint. It holds no date: the
-    record itself says when its session ends, and a wrong clock must not hide one machine's record from
-    another.
+    Prefect hashes every `SecretStr` alike, so the name is made from the fingerprint. It contains no date: the
+    record itself says when its session ends, and with a wrong clock one machine would not find another's
+    record.
     """
     return f"{_PREFIX}{credentials.environment}-{credentials.fingerprint}.json"
 
 
 class Records:
-    """Reads and writes records, within bounds. Make one for each piece of work.
+    """Reads and writes records, with a time limit. Make one for each renewal.
 
-    A storage that failed to answer in time is not asked again by the same object.
+    If the storage does not answer in time, the same object does not ask it again.
 
     Args:
-        limit: The longest, in seconds, that one reading or writing may take.
+        limit: The longest, in seconds, that one read or write may take.
 
     Attributes:
         trouble: What went wrong with the storage, as a sentence; None if nothing did.
@@ -170,29 +170,29 @@ class Records:
         self.trouble: str | None = None
 
     def read(self, credentials: ETradeCredentials) -> Record:
-        """What is known of the token; `NOTHING` where there is no record or it cannot be read."""
+        """The record of the token; `NOTHING` if there is none or it cannot be read."""
         key = record_key(credentials)
         found = self._within_limit("read", lambda: open_storage().read(key))
         try:
             return Record.model_validate_json(found) if found else NOTHING
-        except ValidationError:  # of another version, or not ours
+        except ValidationError:  # from another version, or not ours
             return NOTHING
 
     def write(self, credentials: ETradeCredentials, record: Record) -> None:
-        """Keep the record instead of the one before it."""
+        """Replace the record with this one."""
         key, content = record_key(credentials), record.model_dump_json().encode()
         self._within_limit("written", lambda: open_storage().write(key, content))
 
     def keep(self, credentials: ETradeCredentials, session: TokenSession) -> None:
-        """Write what a renewal gave."""
+        """Write the record of a renewal's result."""
         self.write(credentials, Record.of(session))
 
     def end(self, credentials: ETradeCredentials) -> None:
-        """Let no earlier renewal answer for this token any more: it is refused, or somebody signed out."""
+        """End the record of this token's last renewal, because E*TRADE refused it or somebody signed out."""
         self.write(credentials, Record())
 
     def _within_limit(self, done: str, action: Callable[[], T]) -> T | None:
-        """The action's result; None if it failed, or did not end in time."""
+        """The action's result; None if it failed or did not end in time."""
         if self.trouble is not None:
             return None
         try:
@@ -205,25 +205,25 @@ class Records:
 
 
 def record_file(credentials: ETradeCredentials) -> Path | None:
-    """The file that holds the record; None where records are not kept in a folder."""
+    """The file that holds the record; None if records are not kept in a folder."""
     storage = open_storage()
     return storage.path / record_key(credentials) if isinstance(storage, Folder) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Records as files of this machine, or of a folder that it shares.
+    """Records as files on this machine, or in a shared folder.
 
     Attributes:
         path: The folder.
-        is_shared: Whether somebody made a storage block of it, which is taken to mean that others reach it.
+        is_shared: Whether a storage block names the folder; then we assume that other machines reach it.
     """
 
     path: Path
     is_shared: bool
 
     def read(self, key: str) -> bytes | None:
-        """What is kept under the key; None if there is nothing.
+        """The content stored under the key; None if there is none.
 
         Raises:
             OSError: The folder cannot be read.
@@ -234,7 +234,7 @@ class Folder:
             return None
 
     def write(self, key: str, content: bytes) -> None:
-        """Keep the content under the key, whole or not at all: somebody may read at the same time.
+        """Store the content under the key, all or nothing, because others may read at the same time.
 
         Raises:
             OSError: The folder cannot be written.
@@ -251,27 +251,27 @@ class Folder:
             half.unlink(missing_ok=True)
 
     def delete(self, key: str) -> None:
-        """Remove what is kept under the key, if that can be."""
+        """Remove what is stored under the key, if possible."""
         with suppress(OSError):
             (self.path / key).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Records in any other of Prefect's storage blocks, which others are taken to reach."""
+    """Records in any other of Prefect's storage blocks. We assume that other machines reach it."""
 
     block: WritableFileSystem
     is_shared: ClassVar[bool] = True
 
     def read(self, key: str) -> bytes | None:
-        """As `Folder.read`; each kind of block says in its own way that there is nothing."""
+        """Read as `Folder.read` does. Each kind of block reports missing content in its own way."""
         try:
             return cast("bytes", _done(self.block.read_path(key)))
         except Exception:  # noqa: BLE001
             return None
 
     def write(self, key: str, content: bytes) -> None:
-        """As `Folder.write`.
+        """Write as `Folder.write` does.
 
         Raises:
             Exception: What the block raises.
@@ -283,7 +283,7 @@ class Block:
 
 
 def _done(result: object) -> object:
-    """The result of a block's method, which is a coroutine where the calling flow is async."""
+    """The result of a block's method, which is a coroutine if the calling flow is async."""
 
     async def wait(for_what: Awaitable[object]) -> object:
         return await for_what
@@ -292,21 +292,21 @@ def _done(result: object) -> object:
 
 
 def storage_scope() -> tuple[str, ...]:
-    """What the place of records depends on, as text: server, storage block and folder."""
+    """The settings that decide where records are kept, as text: server, storage block and folder."""
     settings = get_current_settings()
     results = settings.results
     return str(settings.api.url), str(results.default_storage_block), str(results.local_storage_path)
 
 
 def default_result_storage() -> WritableFileSystem:
-    """The block that Prefect keeps results in where nothing else is said.
+    """The block in which Prefect keeps results by default.
 
     Raises:
         Exception: What Prefect raises for a block that cannot be loaded.
     """
-    # Prefect asks the server with a client that it never closes, unless there is one to share.
+    # Without a shared client, Prefect would ask the server with a client that it never closes.
     with SyncClientContext.get_or_create():
-        # Named sync: Prefect would hand back a coroutine where the calling flow is async.
+        # Without `_sync`, Prefect would return a coroutine if the calling flow is async.
         return cast("WritableFileSystem", get_default_result_storage(_sync=True))  # type: ignore[call-arg]
 
 

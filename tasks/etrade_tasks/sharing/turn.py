@@ -1,13 +1,13 @@
-"""Whose turn it is to renew: the first to ask renews, and those who ask meanwhile share what came of it.
+"""Decides whose turn it is to renew: the first caller renews, and callers that wait share its result.
 
-A lock saves calls; the token's life never depends on it. Whoever waits looks for the record meanwhile, and
-keeps enough of its deadline for a call of its own:
+A lock only saves calls; the token never depends on it. A waiting caller also looks for the record, and
+reserves enough of its deadline for a call of its own:
 
-1. It waits for the lock. A holder that fails notes each failed attempt in the record, which shows that it
-   lives; those who wait go on waiting then, and share its failure when it gives up.
-2. A holder that gives no sign of life, since it is stopped or its machine hangs, is waited for until half of
-   the time is over. Then one of those who wait goes ahead by a second lock, and the others find its record.
-3. Who has neither lock when time runs out goes ahead all the same.
+1. It waits for the lock. A holder that fails writes each failed attempt into the record, which shows that it
+   is alive. The others then go on waiting, and share its failure when it gives up.
+2. If the holder shows no sign of life, because it is stopped or its machine hangs, the others wait for half
+   of their time. Then one of them goes ahead with a second lock, and the others find its record.
+3. A caller that has neither lock when its time runs out goes ahead anyway.
 """
 
 import threading
@@ -30,12 +30,12 @@ from etrade_tasks.sharing.locks import locks_for
 from etrade_tasks.sharing.record import STORAGE_LIMIT, Failure, Record, Records, record_key
 
 POLL_SECONDS = 0.05
-"""How often a waiter tries the lock."""
+"""How often a waiting caller tries the lock."""
 
 LOOK_SECONDS = 0.25
-"""How often a waiter looks for the record; less often where one look takes long."""
+"""How often a waiting caller looks for the record; less often if one look takes long."""
 
-# Of the threads of one process, one at a time waits among the processes.
+# Only one thread of a process at a time waits for the lock between processes.
 _threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 # The last renewal that this process made of each token: when, by the monotonic clock, and which.
@@ -44,17 +44,17 @@ _made: dict[str, tuple[float, str]] = {}
 
 @dataclass
 class Shared:
-    """The renewal of one token, shared with all who ask for it.
+    """The renewal of one token, shared with all callers.
 
     Args:
-        credentials: Whose token.
-        effort: What may be spent.
+        credentials: Whose token to renew.
+        effort: The time that the renewal may take.
         force: Accept no renewal that was made before now.
         since: With `force`, accept one that this process has made after this moment of the monotonic clock.
-        reports: Whether the caller reports what comes of it.
+        reports: Whether the caller reports the result.
 
     Attributes:
-        answer: The session that another renewal has left; None as long as none is found.
+        answer: The session that another renewal has left; None until one is found.
     """
 
     credentials: ETradeCredentials
@@ -70,7 +70,7 @@ class Shared:
     _next_look: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        """Look for a record. Who tells Prefect to refresh or disable its caches is not given one."""
+        """Look for a record, unless Prefect is set to refresh or disable its caches."""
         tasks = get_current_settings().tasks
         self.force = self.force or tasks.refresh_cache or tasks.disable_caching
         self._records = Records(min(STORAGE_LIMIT, self.effort.deadline / 10))
@@ -84,10 +84,10 @@ class Shared:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for the turn to renew, or for an `answer`; keep the turn for the length of the block.
+        """Wait for the turn to renew, or for an `answer`; keep the turn inside the `with` block.
 
         Raises:
-            ETradeError: Why a renewal failed that this one waited for.
+            ETradeError: The renewal that this one waited for failed.
         """
         with ExitStack() as held:
             if self.answer is None:
@@ -97,14 +97,14 @@ class Shared:
             yield
 
     def keep(self, session: TokenSession) -> None:
-        """Leave a session for the others."""
+        """Record a session for the other callers."""
         if not get_current_settings().tasks.disable_caching:
             record = Record.of(session, reported=self.effort.name if self.reports else "")
             _made[record_key(self.credentials)] = time.monotonic(), record.renewal
             self._records.write(self.credentials, record)
 
     def note(self, error: ETradeError, next_in: float | None = None) -> None:
-        """Tell the others of a failed attempt. A refusal ends what an earlier renewal left; else that stays.
+        """Record a failed attempt for the other callers. A refusal also ends the last renewal's record.
 
         Args:
             error: Why it failed.
@@ -124,12 +124,12 @@ class Shared:
                 return
 
     def _queue(self, name: str, reserved: float, held: ExitStack) -> bool:
-        """Whether waiting is over: the lock is had, an answer is found, or no lock can be had at all.
+        """Whether waiting is over: we have the lock, an answer is found, or locks do not work.
 
         Args:
-            name: The lock's.
-            reserved: Stop with so many seconds left, unless the holder shows that it lives.
-            held: Frees the lock in the end.
+            name: The lock's name.
+            reserved: Stop with this many seconds left, unless the holder shows that it is alive.
+            held: Frees the lock at the end.
         """
         locks = locks_for(self.effort.settings)
         while True:
@@ -137,7 +137,7 @@ class Shared:
                 lock = locks.try_lock(name)
             except Exception as error:  # noqa: BLE001  # a renewal without a lock beats a token that dies
                 run_logger().warning(
-                    "No lock could be had (%s); the renewal goes on without it.", type(error).__name__
+                    "Locking failed (%s); the renewal goes on without a lock.", type(error).__name__
                 )
                 return True
             if lock is not None:
@@ -154,7 +154,7 @@ class Shared:
             time.sleep(POLL_SECONDS)
 
     def look(self) -> None:
-        """Look for a record that was written since this effort asked.
+        """Look for a record that was written since this effort started.
 
         Raises:
             ETradeError: Another renewal has given up since then.
@@ -172,17 +172,17 @@ class Shared:
             raise record.failure.error()
 
     def _holder_lives(self) -> bool:
-        """Whether who renews has failed since this effort asked, and is due to try again."""
+        """Whether the lock's holder has failed since this effort started, and will try again soon."""
         failure = self._seen.failure
         if self._seen == self._asked or failure is None or failure.next_in is None:
             return False
         return time.monotonic() < self._seen_at + failure.next_in + CALL_LIMIT.total_seconds() + CALL_MARGIN
 
     def _give_up_with_the_holder(self) -> None:
-        """Share the failure of who still tries, where the time for waiting and for a call is over.
+        """Share the failure of a holder that still tries, when there is no time left to wait or call.
 
         Raises:
-            ETradeError: Why the holder's last attempt failed.
+            ETradeError: The holder's last attempt failed.
         """
         if self._seen.failure is not None and self._holder_lives():
             raise self._seen.failure.error()
@@ -192,7 +192,7 @@ class Shared:
         return session and session.model_copy(update={"reused": True, "attempts": 0})
 
     def _tell_delays(self, waited: float) -> None:
-        """Keep for the error's message what took the time."""
+        """Note what took the time, for the error's message."""
         if self._records.trouble is not None:
             self.effort.delays.append(self._records.trouble)
         if self.answer is None and waited > 1:
