@@ -1,4 +1,4 @@
-"""What one renewal of an E*TRADE access token is made of: credentials, signing, calling, judging."""
+"""The parts of one renewal of an E*TRADE access token: credentials, signing, calling, judging."""
 
 from etrade_tasks.call_renew import call_renew
 from etrade_tasks.classify_response import classify_response

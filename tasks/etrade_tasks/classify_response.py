@@ -11,6 +11,6 @@ def classify_response(reply: RenewalReply) -> Verdict:
     """The verdict on a reply: what it means and what follows. Never raises.
 
     Args:
-        reply: What `call-renew` brought back.
+        reply: What `call-renew` returned.
     """
     return classify(reply)

@@ -1,7 +1,7 @@
 """Where the package gets the time.
 
-Pure functions take `now`; the few places that do I/O ask here. A demo or a test puts its own clock in with
-`use_clock`, and only for its own context: threads and tasks started elsewhere keep the machine's time.
+Pure functions take `now`; the few places that do I/O ask here. A demo or a test sets its own clock with
+`use_clock`, only for its own context: threads and tasks started elsewhere keep the machine's time.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def now() -> datetime:
     """The current time in UTC, by the clock in use.
 
     Raises:
-        ValueError: The clock in use tells a naive time.
+        ValueError: The clock in use returns a naive time.
     """
     return in_utc(_clock.get()())
 
 
 @contextmanager
 def use_clock(clock: Clock) -> Iterator[None]:
-    """Let `clock` tell the time inside the `with` block."""
+    """Use `clock` for the time inside the `with` block."""
     token = _clock.set(clock)
     try:
         yield

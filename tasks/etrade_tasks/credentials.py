@@ -1,4 +1,4 @@
-"""The credentials that a renewal needs: the Prefect block, the environment's fallback, signed clients."""
+"""The credentials that a renewal needs: the Prefect block, the fallback variables, signed clients."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
 from etrade_tasks.session import midnight_after
 
 DEFAULT_NAME = "etrade"
-"""Whose token is meant where nobody says a name."""
+"""The credentials that are meant if no name is given."""
 
 
 def _trimmed(secret: SecretStr) -> SecretStr:
-    """Without the blanks and newlines that come along when a secret is pasted."""
+    """The secret without blanks and newlines that were pasted with it."""
     value = secret.get_secret_value().strip()
     if not value:
         raise ValueError("must not be empty")
     if not value.isprintable() or " " in value:
-        raise ValueError("must not hold blanks or control characters")
+        raise ValueError("must not contain blanks or control characters")
     return SecretStr(value)
 
 
@@ -62,16 +62,16 @@ def _address(value: str) -> str:
 
 
 def _nothing_if_blank(value: object) -> object:
-    # The Prefect UI sends an empty text for a field that was cleared.
+    # The Prefect UI sends an empty string for a cleared field.
     shown = value.get_secret_value() if isinstance(value, SecretStr) else value
     return None if shown == "" else value
 
 
 def _form(schema: dict[str, Any], model: type[Block]) -> None:
-    """What Prefect's form is made of: its own schema without our defaults.
+    """Remove our defaults from the schema that Prefect's form is made from.
 
-    The form that edits a block shows a field's default instead of what is stored, and saves it: it would turn
-    a sandbox key into a live one, and forget the token.
+    The form that edits a block shows and saves a field's default instead of the stored value. It would turn a
+    sandbox key into a live one, and delete the token.
     """
     schema_extra(schema, model)
     for field in schema["properties"].values():
@@ -79,9 +79,9 @@ def _form(schema: dict[str, Any], model: type[Block]) -> None:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_trimmed), AfterValidator(_decoded)]
-# One password field in the UI's form, where a union would show as two tabs.
+# One password field in the UI's form; a union would show as two tabs.
 OptionalSecret = Annotated[
-    # Bare: Prefect does not find a secret that is annotated within a union, and would show it unmasked.
+    # Not annotated: Prefect does not find an annotated secret in a union, and would show it unmasked.
     SecretStr | None,
     BeforeValidator(_nothing_if_blank),
     AfterValidator(lambda secret: secret and _trimmed(secret)),
@@ -94,14 +94,14 @@ _saved = [0]
 
 
 def times_saved() -> int:
-    """How often this process has saved credentials, counted before and after each write."""
+    """How often this process has saved credentials; each save counts before and after its write."""
     return _saved[0]
 
 
 class ETradeCredentials(CredentialsBlock):
     """Consumer key and access token of one E*TRADE account, and the clients they sign.
 
-    Save one with the consumer key and secret, under the name that pipelines ask for. Signing in, by the
+    Save one with the consumer key and secret, under the name that pipelines use. Signing in, with the
     command `etrade-session login` or the flow `sign-in`, fills in the access token.
 
     Example:
@@ -116,22 +116,22 @@ class ETradeCredentials(CredentialsBlock):
 
     _block_type_name: ClassVar[str | None] = "E*TRADE Credentials"
     _block_type_slug: ClassVar[str | None] = "etrade-credentials"
-    # The key of Prefect's own Secret block: the client's schema takes http(s) addresses alone, so that a
-    # picture cannot be carried along.
+    # The logo of Prefect's own Secret block: the schema accepts only http(s) addresses, so the package cannot
+    # bring a picture of its own.
     _logo_url: ClassVar[HttpUrl | None] = HttpUrl(
         "https://cdn.sanity.io/images/3ugk85nk/production/c6f20e556dd16effda9df16551feecfb5822092b-48x48.png"
     )
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://developer.etrade.com/getting-started")
 
-    # A refused value would be printed.
+    # Else errors would print a refused value.
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra=_form)
 
     def __init__(self, *args: Any, **fields: Any) -> None:  # noqa: ANN401  # as Prefect's own
         """Take the fields by name.
 
         Raises:
-            ValidationError: A field has a name that does not exist, and could hold a mistyped secret; or its
-                value is malformed. Names the field without its value.
+            ValidationError: A field's name does not exist (it could hold a mistyped secret), or its value is
+                malformed. Names the field without its value.
         """
         unknown = [name for name in fields if name not in type(self).model_fields]
         if unknown:
@@ -144,10 +144,10 @@ class ETradeCredentials(CredentialsBlock):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        """Read what is stored without the fields that a later version has added to it.
+        """Ignore stored fields that a later version has added.
 
-        `load`, `model_validate` and a block that holds this one come here first, and to `__init__` after it;
-        code that names the fields meets `__init__` first.
+        `load`, `model_validate` and a block that contains this one call this first, and `__init__` after it.
+        Code that passes the fields by name calls `__init__` first.
         """
 
         def known(stored: object) -> object:
@@ -161,7 +161,7 @@ class ETradeCredentials(CredentialsBlock):
         default="live",
         title="Environment",
         description=(
-            "Which of E*TRADE's environments issued the consumer key; live unless chosen. Keys are good for "
+            "The E*TRADE environment that issued the consumer key; live by default. Keys are good for "
             "one only."
         ),
     )
@@ -185,8 +185,8 @@ class ETradeCredentials(CredentialsBlock):
         title="Signed in at",
         description=(
             "When the access token was issued, with the hour and the time zone: it expires at the next "
-            "midnight US Eastern. Leave it at None if you are not sure, and when you paste a token: E*TRADE "
-            "is then asked."
+            "midnight US Eastern. Leave it at None if you are not sure, or if you paste a token: E*TRADE "
+            "is asked instead."
         ),
     )
     consumer_key_issued_on: Annotated[date | None, BeforeValidator(_nothing_if_blank)] = Field(
@@ -194,13 +194,13 @@ class ETradeCredentials(CredentialsBlock):
         title="Consumer key issued on",
         description=(
             "The date on which E*TRADE issued the consumer key. E*TRADE lets keys lapse silently after about "
-            "two years; if the date is known here, you are warned 30 days before."
+            "two years. If you give the date, you get a warning 30 days before."
         ),
     )
     oauth_url: Address = Field(
         default="",
         title="OAuth address",
-        description=f"Leave empty for {OAUTH_URL}. Set it for a sandbox key served elsewhere or a simulator.",
+        description=f"Leave empty for {OAUTH_URL}. Set it for a simulator or a sandbox key served elsewhere.",
     )
     api_url: Address = Field(
         default="",
@@ -209,7 +209,7 @@ class ETradeCredentials(CredentialsBlock):
     )
 
     def save(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # Prefect's own signature
-        """As Prefect's `Block.save`; what this process remembers of sessions is looked at anew."""
+        """Save as Prefect's `Block.save` does; this process then checks its remembered sessions again."""
         _saved[0] += 1
         done = super().save(*args, **kwargs)
         _saved[0] += 1
@@ -222,7 +222,7 @@ class ETradeCredentials(CredentialsBlock):
 
     @model_validator(mode="after")
     def _decoded_token(self) -> Self:
-        # Where the time is known, a sign-in has most likely stored what E*TRADE itself gave: that must load.
+        # If the time is known, a sign-in most likely stored the token as E*TRADE gave it: that must load.
         if self.signed_in_at is None and (encoded := _encoded_parts(dict(self))):
             raise ValueError(f"{' and '.join(encoded)} {STILL_ENCODED}")
         return self
@@ -262,9 +262,9 @@ class ETradeCredentials(CredentialsBlock):
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that tell this token from any other and reveal nothing of it.
+        """Sixteen hexadecimal digits that identify this token and reveal nothing about it.
 
-        The secrets are the key of the digest, so whoever holds a key and a token cannot compute it either.
+        The secrets are the key of the digest, so nobody can compute it from the consumer key and the token.
 
         Raises:
             SignInRequired: There is no access token.
@@ -277,8 +277,8 @@ class ETradeCredentials(CredentialsBlock):
     def expires_at(self, now: datetime) -> datetime:
         """The midnight US Eastern that ends the session.
 
-        Where the time of sign-in is unknown, a token that is good `now` can only be of today. One that is
-        said to be of a day to come ends today all the same.
+        If the time of the sign-in is unknown, a token that is good `now` must be from today. If the time is
+        in the future, the session still ends today.
 
         Raises:
             ValueError: `now` is naive.
@@ -287,12 +287,12 @@ class ETradeCredentials(CredentialsBlock):
         return min(midnight_after(self.signed_in_at), today_ends) if self.signed_in_at else today_ends
 
     def get_client(self) -> httpx.Client:
-        """A client whose base is E*TRADE's API and whose every request is signed. Close it after use.
+        """A client for E*TRADE's API that signs every request. Close it after use.
 
-        It uses the environment's proxies, but never to this machine; trusts the CAs of `SSL_CERT_FILE` and
-        `ETRADE_CA_FILE`; and keeps what it sends and is answered out of the HTTP libraries' logs. A
-        request to any other host than E*TRADE's and the API address's raises `AddressRefused`. Redirects
-        are handed on, never followed.
+        It uses the environment's proxies, but not for loopback addresses. It trusts the CAs of
+        `SSL_CERT_FILE` and `ETRADE_CA_FILE`. It keeps what it sends and receives out of the HTTP libraries'
+        logs. A request to a host other than E*TRADE's or the API address's raises `AddressRefused`. Redirects
+        are returned, never followed.
 
         Raises:
             SignInRequired: There is no access token.
@@ -301,7 +301,7 @@ class ETradeCredentials(CredentialsBlock):
         return SignedClient(**self._client_options())
 
     def get_async_client(self) -> httpx.AsyncClient:
-        """As `get_client`, for async code."""
+        """The same client as `get_client`, for async code."""
         return SignedAsyncClient(**self._client_options())
 
     def _client_options(self) -> dict[str, Any]:
@@ -314,7 +314,7 @@ class ETradeCredentials(CredentialsBlock):
 
 
 class _EnvironmentCredentials(BaseSettings):
-    """What the `ETRADE_*` variables say; each is optional here, so that the gaps can be named."""
+    """The values of the `ETRADE_*` variables. All are optional, so that an error can name missing ones."""
 
     model_config = SettingsConfigDict(env_prefix="ETRADE_", env_ignore_empty=True)
 
@@ -330,13 +330,13 @@ class _EnvironmentCredentials(BaseSettings):
 
 
 ENVIRONMENT_VARIABLES = tuple(f"ETRADE_{name.upper()}" for name in _EnvironmentCredentials.model_fields)
-"""The variables that stand in for a block."""
+"""The variables that can replace a block."""
 
 _REQUIRED = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
 
 
 def credentials_from_environment() -> ETradeCredentials | None:
-    """The credentials in the `ETRADE_*` variables; None if no key or token is among them.
+    """The credentials in the `ETRADE_*` variables; None if they hold no key and no token.
 
     Raises:
         CredentialsInvalid: Some are set and others are missing or malformed; names the variables.
@@ -348,10 +348,10 @@ def credentials_from_environment() -> ETradeCredentials | None:
     if missing:
         raise CredentialsInvalid(
             f"The environment holds some of the E*TRADE credentials, but not {', '.join(missing)}.",
-            advice="set the missing variables, or unset the others; `etrade-session login` needs the "
-            "consumer key and its secret alone, and makes a block.",
+            advice="set the missing variables, or unset the others; `etrade-session login` needs only the "
+            "consumer key and its secret, and creates a block.",
         )
-    # A sign-in never writes to the environment, so there a token was pasted, whatever its time says.
+    # A sign-in never writes variables, so a token in one was pasted, even if it has a time.
     if encoded := _encoded_parts(found):
         named = " and ".join(f"ETRADE_{name.upper()}" for name in encoded)
         raise CredentialsInvalid(f"The environment's credentials are not usable: {named} {STILL_ENCODED}.")
@@ -363,10 +363,9 @@ def credentials_from_environment() -> ETradeCredentials | None:
 
 
 def environment_of(credentials: ETradeCredentials) -> dict[str, str]:
-    """The `ETRADE_*` variables that stand in for these credentials, secrets in the clear.
+    """The `ETRADE_*` variables that hold these credentials, with secrets as plain text.
 
-    A program that is given them, as its environment, loads the same credentials. What is not known is left
-    out.
+    A program with these variables loads the same credentials. Unknown values are left out.
     """
     values = credentials.model_dump(
         mode="json", include=set(_EnvironmentCredentials.model_fields), context={"include_secrets": True}
@@ -375,5 +374,5 @@ def environment_of(credentials: ETradeCredentials) -> dict[str, str]:
 
 
 def _encoded_parts(values: Mapping[str, Any]) -> list[str]:
-    """Which parts of the token look as if they had been pasted without decoding them."""
+    """The parts of the token that look as if they were pasted without decoding."""
     return [name for name in ("access_token", "access_token_secret") if is_percent_encoded(values.get(name))]

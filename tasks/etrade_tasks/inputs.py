@@ -1,6 +1,6 @@
-"""What people set, paste and hand on: what is wrong with a value, said by its name and never by the value.
+"""Checks of what people set and paste. An error names the value that is wrong, and never shows it.
 
-A shell's quotes or the web's encoding make a key or a token that E*TRADE refuses without saying why.
+If a key or a token still has a shell's quotes or the web's encoding, E*TRADE refuses it without saying why.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 _QUOTES = "\"'"
 
 _ESCAPED = re.compile("%2[BF]|%3D", re.IGNORECASE)
-"""How `+`, `/` and `=` look when they are percent-encoded. No other sign of E*TRADE's tokens ever is."""
+"""The percent-encoded forms of `+`, `/` and `=`, the only characters of E*TRADE's tokens that are encoded."""
 
-STILL_ENCODED = "is still percent-encoded: give it decoded, with = instead of %3D, / of %2F and + of %2B"
+STILL_ENCODED = "is still percent-encoded: decode it, with = for %3D, / for %2F and + for %2B"
 
 
 def refuse_quotes(value: object) -> object:
-    """The same value, unless it is a text with a quotation mark at both ends. For pydantic, before all else.
+    """The same value, unless it is a text in quotation marks. A pydantic validator, to run first.
 
-    Nothing that E*TRADE issues has one, and no setting begins or ends with one.
+    Nothing that E*TRADE issues contains one, and no setting begins or ends with one.
 
     Raises:
-        ValueError: It is; does not show it.
+        ValueError: It is in quotation marks. The message does not show it.
     """
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if isinstance(text, str) and (bare := text.strip()) and bare[0] in _QUOTES and bare[-1] in _QUOTES:
-        raise ValueError("is in quotes: give it without (`docker run --env-file` keeps them as a part of it)")
+        raise ValueError("is in quotes: remove them (`docker run --env-file` keeps them in the value)")
     return value
 
 
 def is_percent_encoded(secret: SecretStr | None) -> bool:
-    """Whether a key or a token was taken from an address or a form and not decoded.
+    """Whether a key or a token was copied from an address or a form and not decoded.
 
-    E*TRADE's are hexadecimal or base64, so a percent escape of one of base64's own signs is none of theirs.
+    E*TRADE's are hexadecimal or base64, so they never contain a percent sign themselves.
     """
     return secret is not None and _ESCAPED.search(secret.get_secret_value()) is not None
 
 
 def _seconds_if_number(value: object) -> object:
-    # pydantic takes a number for seconds, and refuses the same number as the text that a variable holds.
+    # pydantic reads a number as seconds, but refuses the same number as text, as a variable holds it.
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -72,27 +72,27 @@ def _days(value: object) -> object:
     for part in value.lower().replace(" ", "").split(","):
         first, _, last = part.partition("-")
         if first not in _DAYS or (last or first) not in _DAYS:
-            raise ValueError("is not a list of days, as in mon-fri or mon,wed,sun")
+            raise ValueError("is not a list of days, such as mon-fri or mon,wed,sun")
         start = _DAYS.index(first)
         found.update((start + i) % 7 for i in range((_DAYS.index(last or first) - start) % 7 + 1))
     return frozenset(found)
 
 
 Days = Annotated[frozenset[int], NoDecode, BeforeValidator(_days)]
-"""Days of the week, Monday being 0; given as in `mon-fri` or `mon,wed,sun`."""
+"""Days of the week, Monday being 0; written as `mon-fri` or `mon,wed,sun`."""
 
 
 def read_variables(kind: type[Settings], *defaults: Hashable) -> Settings:
-    """What the `ETRADE_*` variables of these settings say now.
+    """The settings as the `ETRADE_*` variables set them now.
 
     Args:
-        kind: The settings, which are frozen: they are read once for the same variables.
-        defaults: What the fields' defaults depend on besides.
+        kind: The settings' class. It is frozen, and read only once for the same variables.
+        defaults: What else the fields' defaults depend on.
 
     Raises:
         CredentialsInvalid: A variable is malformed; names it and not its value.
     """
-    names = {f"etrade_{field}" for field in kind.model_fields}  # in capitals or not, as pydantic takes them
+    names = {f"etrade_{field}" for field in kind.model_fields}  # in any case, as pydantic reads them
     said = tuple((name, value) for name, value in os.environ.items() if name.lower() in names)
     try:
         return cast("Settings", _read_once(kind, said, defaults))
@@ -103,7 +103,7 @@ def read_variables(kind: type[Settings], *defaults: Hashable) -> Settings:
     )
 
 
-# To read them takes a millisecond, and a renewal asks several times.
+# Reading them takes a millisecond, and a renewal asks several times.
 @lru_cache(maxsize=16)
 def _read_once(kind: type[BaseSettings], _: Hashable, __: Hashable) -> BaseSettings:
     return kind()
@@ -119,7 +119,7 @@ def named_problems(error: ValidationError, spell: Callable[[str], str] = str) ->
 
     Args:
         error: What pydantic found.
-        spell: How a field's name is written.
+        spell: How to write a field's name.
     """
     return [
         f"{spell(str(problem['loc'][0])) if problem['loc'] else 'the whole'}: "

@@ -1,7 +1,7 @@
 """How long a consumer key still works. Pure: no I/O, no Prefect.
 
-E*TRADE lets a consumer key lapse without a word some two years after its issue; every signed call is then
-refused as `consumer_key_rejected`. E*TRADE tells nobody the date of issue, so a person has to.
+E*TRADE lets a consumer key lapse without notice about two years after its issue, and then refuses every
+signed call as `consumer_key_rejected`. It does not say when a key was issued, so a person has to.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from datetime import date, datetime, timedelta
 from etrade_tasks.session import eastern_date
 
 KEY_YEARS = 2
-"""How many years after its issue a consumer key has been seen to stop working."""
+"""How many years after their issue consumer keys have stopped working."""
 
 WARNING_PERIOD = timedelta(days=30)
 """How long before that a person is warned."""
 
 
 def lapses_on(issued_on: date) -> date:
-    """The Eastern date on which a key is two years old; the first of March for one of a 29 February."""
-    year = min(issued_on.year + KEY_YEARS, date.max.year)  # a date that is mistyped must end no renewal
+    """The Eastern date on which a key is two years old; 1 March if it was issued on 29 February."""
+    year = min(issued_on.year + KEY_YEARS, date.max.year)  # a mistyped date must not stop a renewal
     try:
         return issued_on.replace(year=year)
     except ValueError:
@@ -27,11 +27,11 @@ def lapses_on(issued_on: date) -> date:
 
 
 def key_warning(issued_on: date | None, at: datetime) -> str | None:
-    """The warning about a key's age, in one sentence; None while there is no need for one.
+    """The warning about a key's age, in one sentence; None if it is too early for one.
 
     Args:
-        issued_on: When E*TRADE issued the consumer key; None if nobody told.
-        at: The moment to judge by.
+        issued_on: When E*TRADE issued the consumer key; None if that is not known.
+        at: The current time.
     """
     if issued_on is None:
         return None
@@ -40,13 +40,13 @@ def key_warning(issued_on: date | None, at: datetime) -> str | None:
     if left > WARNING_PERIOD:
         return None
     if left.days <= 0:
-        return f"The consumer key is two years old since {lapses}: E*TRADE may refuse it from now on."
+        return f"The consumer key turned two years old on {lapses}: E*TRADE may refuse it from now on."
     days = "1 day" if left.days == 1 else f"{left.days} days"
-    return f"The consumer key is two years old in {days}, on {lapses}; then E*TRADE lets it lapse."
+    return f"The consumer key will be two years old in {days}, on {lapses}; E*TRADE then lets it lapse."
 
 
 KEY_ADVICE = (
-    "request a new consumer key from E*TRADE, and put it into the block, with its date of issue, before the "
+    "request a new consumer key from E*TRADE, and save it in the block with its date of issue, before the "
     "old one lapses."
 )
 """What a person does about a consumer key that is about to lapse."""

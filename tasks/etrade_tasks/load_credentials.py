@@ -21,7 +21,7 @@ from etrade_tasks.inputs import named_problems
 from etrade_tasks.logs import run_logger
 
 
-# A cached credential would outlive the sign-in that replaces it, and a persisted one would be readable.
+# A cached credential would stay after the sign-in that replaces it, and a persisted one would be readable.
 @task(name="load-credentials", retries=0, cache_policy=NO_CACHE, persist_result=False)
 def load_credentials(name: str) -> ETradeCredentials:
     """The credentials of that name: the Prefect block, else the `ETRADE_*` environment variables.
@@ -31,20 +31,20 @@ def load_credentials(name: str) -> ETradeCredentials:
 
     Raises:
         CredentialsNotFound: Neither exists; lists every place searched.
-        CredentialsInvalid: One exists and cannot be used; names the field and never its value.
+        CredentialsInvalid: One exists but cannot be used; names the field and never its value.
     """
     if block := load_block(name):
         return block
     if credentials := credentials_from_environment():
         run_logger().info(
-            "There is no block %r; the credentials of the ETRADE_* environment variables are used.", name
+            "There is no block %r; using the credentials of the ETRADE_* environment variables.", name
         )
         return credentials
     raise credentials_not_found(name)
 
 
 def credentials_not_found(name: str) -> CredentialsNotFound:
-    """What to say of a name that nothing goes by: the places searched, and the names that are near."""
+    """The error for a name that does not exist, with the places searched and similar names."""
     near = " or ".join(repr(one) for one in near_names(name))
     meant = f"Did you mean {near}? " if near else ""
     return CredentialsNotFound(
@@ -52,14 +52,14 @@ def credentials_not_found(name: str) -> CredentialsNotFound:
         f"{ETradeCredentials.get_block_type_slug()}/{name}; the environment variables "
         f"{', '.join(ENVIRONMENT_VARIABLES)}.",
         advice=(f"give the right name ({near}); or " if near else "")
-        + f"run `etrade-session login --credentials {name}`, which makes the block and signs in; or "
+        + f"run `etrade-session login --credentials {name}`, which creates the block and signs in; or "
         "create it in the Prefect UI (Blocks > + > E*TRADE Credentials), or set the ETRADE_* variables.",
         credentials=name,
     )
 
 
 def near_names(name: str) -> list[str]:
-    """The names of blocks that a mistyped name may have meant, the likeliest first."""
+    """The block names that a mistyped name may mean, the likeliest first."""
     return get_close_matches(name, block_names())
 
 
@@ -71,7 +71,7 @@ def block_names() -> list[str]:
         except PrefectHTTPStatusError as error:
             if error.response.status_code != HTTPStatus.NOT_FOUND:
                 raise
-            return []  # a server that has never seen such a block does not know its type either
+            return []  # the server does not know the block type, so it has no such block
         return sorted(each.name for each in documents if each.name is not None and not each.is_anonymous)
 
 
@@ -82,7 +82,7 @@ def load_block(name: str) -> ETradeCredentials | None:
         CredentialsInvalid: It does not fit the fields; names them and never their values.
     """
     try:
-        # Named sync: Prefect would hand back a coroutine where the calling flow is async.
+        # Without `_sync`, Prefect would return a coroutine if the calling flow is async.
         return cast("ETradeCredentials", ETradeCredentials.load(name, _sync=True))  # type: ignore[call-arg]
     except ValueError as error:  # what Prefect raises for a block that does not exist
         if not isinstance(error.__cause__, ObjectNotFound):
@@ -96,9 +96,9 @@ def load_block(name: str) -> ETradeCredentials | None:
 
 
 def current_credentials(name: str) -> ETradeCredentials | None:
-    """What `load-credentials` would give now, or None; without a log line, and without an event.
+    """What `load-credentials` would return now, or None; without a log line and without an event.
 
-    Prefect emits an event for each block that is loaded, which is too many for a look every second.
+    Prefect emits an event for each loaded block, which is too many for a check every second.
 
     Raises:
         CredentialsInvalid: As `load-credentials`.
@@ -116,18 +116,18 @@ def current_credentials(name: str) -> ETradeCredentials | None:
 
 
 def require_known(name: str) -> None:
-    """See that something goes by that name, before a run is made for it.
+    """Check that credentials of that name exist, before a run starts for them.
 
     Raises:
-        CredentialsNotFound: Nothing does.
+        CredentialsNotFound: There are none.
     """
-    with suppress(CredentialsInvalid):  # which the run reports
+    with suppress(CredentialsInvalid):  # the run reports it
         if current_credentials(name) is None:
             raise credentials_not_found(name)
 
 
 def unusable_block(name: str, error: ValidationError) -> CredentialsInvalid:
-    """What to say of a block that does not fit the fields: it names them and never their values."""
+    """The error for a block that does not fit the fields: it names them and never their values."""
     problems = "; ".join(named_problems(error))
     return CredentialsInvalid(
         f"The block {ETradeCredentials.get_block_type_slug()}/{name} is not usable: {problems}.",

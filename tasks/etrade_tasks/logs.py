@@ -1,4 +1,4 @@
-"""The log of the run at hand, and of code that runs outside of any."""
+"""The log of the current run, and of code outside any run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from etrade_tasks.prefect_settings import changed_setting
 
 
 def run_logger() -> logging.Logger | LoggingAdapter:
-    """The logger of the current task or flow run; the package's own where the code runs outside of any."""
+    """The logger of the current task or flow run; the package's own logger outside any run."""
     try:
         return get_run_logger()
     except MissingContextError:
@@ -25,10 +25,10 @@ def run_logger() -> logging.Logger | LoggingAdapter:
 
 @contextmanager
 def unlogged_outside_flows() -> Iterator[None]:
-    """Keep Prefect from warning that tasks outside of any flow have no log on the server.
+    """Keep Prefect from warning that tasks outside any flow have no log on the server.
 
-    Prefect 3 does so by a `UserWarning` for each such task, which a test suite whose warnings are errors
-    fails on. What the user has set instead of that stays.
+    Prefect 3 raises a `UserWarning` for each such task, and a test suite that treats warnings as errors would
+    fail. If the user has set something else, that stays.
     """
     if FlowRunContext.get() is not None or PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW.value() != "warn":
         yield

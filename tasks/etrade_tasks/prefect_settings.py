@@ -1,6 +1,6 @@
-"""A setting of Prefect's, changed for a moment.
+"""Changes one of Prefect's settings for a moment.
 
-Prefect's own `temporary_settings` reads all settings anew, which takes longer than a renewal's call: 75 ms.
+Prefect's own `temporary_settings` reads all settings again. That takes 75 ms, longer than a renewal's call.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @contextmanager
 def changed_setting(path: str, value: object) -> Iterator[None]:
-    """Give one setting another value for the length of the `with` block.
+    """Give one setting another value inside the `with` block.
 
     Args:
-        path: Its fields' names, as in `flows.heartbeat_frequency`.
-        value: The value, which is not validated.
+        path: The setting's field names, such as `flows.heartbeat_frequency`.
+        value: The value; it is not validated.
     """
     context = get_settings_context()
     with SettingsContext(profile=context.profile, settings=_changed(context.settings, path, value)):

@@ -1,4 +1,4 @@
-"""The task `renew-session`: one attempt to renew, tried again where that can help, and shared with others."""
+"""The task `renew-session`: renews a session, retries if that can help, and shares the result."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -37,16 +37,16 @@ from etrade_tasks.sign_request import sign_request
 from etrade_tasks.words import eastern_words
 
 RETRIES = 6
-"""How often a failed attempt is followed by another, as long as the deadline allows."""
+"""How many times a failed attempt is retried, as long as the deadline allows."""
 
 JITTER = 0.5
-"""By how much a delay is varied, so that many runs do not come back all at once."""
+"""How much a delay varies at random, so that many runs do not retry at the same moment."""
 
 
 @task(
     name="renew-session",
-    description="Renews the session once for all who ask within the reuse window.",
-    # What it gives is kept in a record of our own; `sharing.record` says why.
+    description="Renews the session once for all callers within the reuse window.",
+    # We keep the result in our own record; `sharing.record` says why.
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=RETRIES,
@@ -54,23 +54,24 @@ JITTER = 0.5
     retry_jitter_factor=JITTER,
 )
 def renew_session(shared: Shared) -> TokenSession:
-    """The session after one attempt to renew it: sign, call, classify.
+    """Try once to renew the session: sign, call, classify. Return the session.
 
-    Prefect runs the body once an attempt, so every attempt has a nonce and a timestamp of its own: a retried
-    nonce is refused as a replay, a timestamp older than five minutes as stale.
+    Prefect runs the body once for each attempt, so every attempt has its own nonce and timestamp: E*TRADE
+    refuses a repeated nonce as a replay, and a timestamp older than five minutes as stale.
 
-    Where another renewal has left an answer, nothing is called, and the run ends as `Cached`.
+    If another renewal has left an answer, no call is made, and the run ends as `Cached`.
 
     Args:
-        shared: Whose token to renew, and what may be spent; carries what an attempt learns to the next.
+        shared: Whose token to renew, and the time it may take. It carries what one attempt learns to the
+            next.
 
     Raises:
         SignInRequired: The token is past its midnight, or E*TRADE says it is dead.
         ConfigurationRefused: A key, a secret or an address is wrong.
-        RenewalFailed: Anything that another attempt may mend.
+        RenewalFailed: Any failure that another attempt may not meet.
     """
     credentials, effort = shared.credentials, shared.effort
-    if effort.calls > 0:  # another may have gone ahead while this one waited
+    if effort.calls > 0:  # another run may have gone ahead while this one waited
         shared.look()
     if shared.answer is not None:
         # Prefect takes a state for the end of the run.
@@ -94,25 +95,25 @@ def renew_session(shared: Shared) -> TokenSession:
 def _renewed(
     credentials: ETradeCredentials, effort: Effort, renewed_at: datetime, took: timedelta
 ) -> TokenSession:
-    """The session that E*TRADE renewed at a moment by its own clock.
+    """The session that E*TRADE has renewed.
 
     Args:
         credentials: Whose token was renewed.
         effort: What the attempts have learned.
-        renewed_at: When E*TRADE answered.
-        took: How long it has been since the call was signed. A process may be stopped, or its machine
-            asleep, between the answer and its reading.
+        renewed_at: When E*TRADE answered, by its own clock.
+        took: How long ago the call was signed. The process may have been stopped, or its machine asleep,
+            before it read the answer.
 
     Raises:
-        SignInRequired: Midnight has passed meanwhile: what was renewed is over already.
-        RenewalFailed: The answer was read so late that it says nothing any more.
+        SignInRequired: Midnight has passed meanwhile, so the session is already over.
+        RenewalFailed: The answer was read so late that it no longer means anything.
     """
     expires_at = credentials.expires_at(renewed_at)
     if renewed_at + took >= expires_at:
         raise _over(effort.name, expires_at)
     if took >= IDLE_LIMIT:
         effort.last_error = RenewalFailed(
-            f"The renewal of {effort.name!r} was answered, and this process was stopped before it read that.",
+            f"E*TRADE answered the renewal of {effort.name!r}, but this process was stopped meanwhile.",
             credentials=effort.name,
             attempts=effort.calls,
         )
@@ -130,13 +131,13 @@ def _renewed(
 
 
 def renew_shared(shared: Shared) -> TokenSession:
-    """The session, renewed now, or by another run that the reuse window lets answer.
+    """Return the session, renewed now or by another run within the reuse window.
 
-    One renewal at a time: whoever comes second waits for the first, and takes its result or its failure. A
+    There is one renewal at a time: later callers wait for the first, and share its result or its failure. A
     refusal ends the record for everybody who shares it.
 
     Args:
-        shared: Whose token to renew, and what may be spent.
+        shared: Whose token to renew, and the time it may take.
 
     Raises:
         ETradeError: As `renew_session`.
@@ -159,10 +160,10 @@ def _task_for(shared: Shared) -> Task[..., TokenSession]:
     backoff = exponential_backoff(effort.settings.first_backoff.total_seconds())(RETRIES)
 
     def another_attempt(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-        """Whether to try again, and after how long.
+        """Whether to try again; it also sets the delay.
 
-        Prefect asks once a failure, and reads the delay only after the answer. `task` is this effort's own
-        copy, so the delay that fits the verdict is put there.
+        Prefect asks once after each failure, and reads the delay only afterwards. `task` is this effort's own
+        copy, so the delay for the verdict can be set there.
         """
         if not isinstance(state.data, RenewalFailed):
             return False
@@ -180,10 +181,10 @@ def _task_for(shared: Shared) -> Task[..., TokenSession]:
 
 
 def require_unexpired(effort: Effort, expires_at: datetime) -> None:
-    """Refuse a session that is over.
+    """Raise if the session is over.
 
     Raises:
-        SignInRequired: `expires_at` has passed, as far as anybody can tell without a call.
+        SignInRequired: `expires_at` has passed, as far as we know without a call.
     """
     if effort.surely_past(expires_at):
         raise _over(effort.name, expires_at)
@@ -201,11 +202,11 @@ def _over(name: str, expires_at: datetime) -> SignInRequired:
 
 
 def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeError:
-    """The error that a verdict other than RENEWED calls for."""
+    """The error for a verdict other than RENEWED."""
     named = verdict.problem or f"status {reply.status_code}"
     facts = _facts(verdict, reply, effort)
     if effort.doubts(verdict):
-        return _failed(f"It is refused without a reason ({named}).", reply, verdict, effort)
+        return _failed(f"E*TRADE refused it without a reason ({named}).", reply, verdict, effort)
     if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
         return SignInRequired(
             f"E*TRADE does not accept the access token of {effort.name!r} ({named}).",

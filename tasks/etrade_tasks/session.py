@@ -1,8 +1,8 @@
 """The two clocks of an E*TRADE access token.
 
-A token goes *inactive* after two hours without a request; a renewal makes it active again. It *expires* at
-midnight US Eastern of the day it was issued, and no renewal moves that: a person signs in again. Source:
-E*TRADE's "Renew Access Token" page.
+A token goes *idle* after two hours without a request; a renewal makes it active again. It *expires* at
+midnight US Eastern of the day it was issued. No renewal changes that: a person signs in again. Source:
+E*TRADE's "Renew Access Token" page, which calls an idle token inactive.
 
 Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
 """
@@ -23,11 +23,11 @@ IDLE_LIMIT = timedelta(hours=2)
 """How long a token stays active without a request."""
 
 REUSE_WINDOW = timedelta(minutes=50)
-"""How long one renewal answers for the next ones: an hourly schedule plus this stays under the idle limit."""
+"""How long a renewal answers for the next ones. An hourly schedule plus this stays under the idle limit."""
 
 
 class SessionState(StrEnum):
-    """How a session stands, as far as anybody but E*TRADE can say."""
+    """How a session stands, as far as we know without asking E*TRADE."""
 
     ACTIVE = "active"
     """Good by both clocks."""
@@ -40,9 +40,9 @@ class SessionState(StrEnum):
     SIGN_IN_REQUIRED = "sign-in-required"
     """E*TRADE refused the token before its midnight: a person signs in."""
     FAILED = "failed"
-    """The credentials cannot be used, or the last renewal failed and none is known to have worked."""
+    """The credentials cannot be used, or the last renewal failed and no earlier one is known."""
     UNKNOWN = "unknown"
-    """No renewal is known, though the day is not over."""
+    """The day is not over, but no renewal is known."""
 
     @property
     def needs_sign_in(self) -> bool:
@@ -53,8 +53,8 @@ class SessionState(StrEnum):
 def midnight_after(instant: datetime) -> datetime:
     """The first midnight of America/New_York strictly after `instant`, as an aware Eastern datetime.
 
-    An instant that is itself a midnight begins a day, so its session ends at the next one. The Eastern day
-    has 23 or 25 hours when daylight saving starts or ends; midnight itself always exists there.
+    An instant at midnight begins a day, so its session ends at the next one. The Eastern day has 23 or 25
+    hours when daylight saving starts or ends; midnight itself always exists there.
 
     Raises:
         ValueError: `instant` is naive.
@@ -72,7 +72,7 @@ def day_begins(instant: datetime) -> datetime:
 
 
 def eastern_date(instant: datetime) -> date:
-    """The day of America/New_York on which `instant` falls.
+    """The date of `instant` in America/New_York.
 
     Raises:
         ValueError: `instant` is naive.
@@ -84,7 +84,7 @@ def in_utc(instant: datetime) -> datetime:
     """The same instant in UTC.
 
     Raises:
-        ValueError: `instant` is naive: nobody can say which midnight it means.
+        ValueError: `instant` is naive, so its midnight is unknown.
     """
     if instant.utcoffset() is None:
         raise ValueError("a datetime without a time zone was given where an aware one is needed")
@@ -92,9 +92,9 @@ def in_utc(instant: datetime) -> datetime:
 
 
 def state_by_clocks(now: datetime, idle_at: datetime, expires_at: datetime) -> SessionState:
-    """Whether a token with these limits is active, inactive or expired at `now`.
+    """Whether a token with these limits is active, idle or expired at `now`.
 
-    At the very instant of a limit, the limit has passed.
+    At the exact moment of a limit, the limit has passed.
 
     Raises:
         ValueError: `now` is naive.
@@ -106,25 +106,25 @@ def state_by_clocks(now: datetime, idle_at: datetime, expires_at: datetime) -> S
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
-"""A moment, kept in UTC whatever zone it is given in."""
+"""A moment in any time zone, converted to UTC."""
 
 
 class TokenSession(BaseModel):
-    """What a renewal gives. It holds no secret, so it may be stored, logged and shown."""
+    """The result of a renewal. It holds no secret, so it may be stored, logged and shown."""
 
-    # A record may be of a later version, which knows more fields.
+    # A later version may have written the record, with more fields.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     environment: str = Field(description="`live` or `sandbox`.")
-    fingerprint: str = Field(description="Tells one token from another and reveals neither.")
+    fingerprint: str = Field(description="Identifies the token without revealing it.")
     renewed_at: Instant = Field(description="When E*TRADE confirmed the renewal (UTC).")
     idle_at: Instant = Field(
-        description="When the token goes inactive unless it is used; its midnight at the latest (UTC)."
+        description="When the token goes idle unless it is used; its midnight at the latest (UTC)."
     )
     expires_at: Instant = Field(description="The midnight US Eastern that ends the session (UTC).")
-    reused: bool = Field(default=False, description="Another renewal answered.")
+    reused: bool = Field(default=False, description="Whether this is the result of an earlier renewal.")
     attempts: int = Field(default=1, ge=0, description="Calls made to E*TRADE for this answer.")
 
     def state(self, now: datetime) -> SessionState:
-        """What `state_by_clocks` says of the token at `now`, as far as this renewal can say."""
+        """The token's state at `now` by `state_by_clocks`, as far as this renewal knows."""
         return state_by_clocks(now, self.idle_at, self.expires_at)

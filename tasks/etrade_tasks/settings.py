@@ -1,4 +1,4 @@
-"""What a person may tune, read from `ETRADE_*` environment variables."""
+"""The package's settings, read from `ETRADE_*` environment variables."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ def _default_lock_directory() -> Path:
 
 
 class RenewalSettings(CallSettings):
-    """How long a renewal answers for the next ones, how long it may take, and where processes meet.
+    """How long a renewal is reused, how long it may take, and where processes keep their locks.
 
-    Spans are given in seconds or as ISO 8601 durations (`PT50M`).
+    Spans are in seconds or ISO 8601 durations (`PT50M`).
     """
 
     reuse_window: Span = Field(
-        default=REUSE_WINDOW, description="How long one renewal answers for the next ones."
+        default=REUSE_WINDOW, description="How long a renewal is reused instead of making another."
     )
     deadline: Span = Field(
         default=timedelta(seconds=60),
         gt=timedelta(0),
-        description="The longest that one renewal may take, waiting for others and all attempts included.",
+        description="The longest that one renewal may take, including waits and all attempts.",
     )
     sign_in_by: time = Field(
         default=time(7),
-        description="Before this time US Eastern a scheduled run never alerts that a sign-in is due.",
+        description="Before this time US Eastern no scheduled run alerts that a sign-in is due.",
     )
     sign_in_days: Days = Field(
         default=EVERY_DAY,
-        description="The days that need a session, as in `mon-fri` or `mon,wed`: on others no scheduled run "
-        "alerts that a sign-in is due.",
+        description="The days that need a session, such as `mon-fri` or `mon,wed`. On other days no "
+        "scheduled run alerts that a sign-in is due.",
     )
     expiring_before: Span = Field(
         default=timedelta(0),
@@ -80,7 +80,7 @@ class RenewalSettings(CallSettings):
 
 
 def renewal_settings() -> RenewalSettings:
-    """What the environment says now.
+    """The settings as the environment variables set them now.
 
     Raises:
         CredentialsInvalid: A variable is malformed; names it and not its value.

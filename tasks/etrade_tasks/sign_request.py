@@ -11,7 +11,7 @@ from etrade_tasks.oauth.signature import SignedRequest, signed_get
 RENEW_PATH = "/renew_access_token"
 
 
-# Cached or retried on its own it would send the same nonce twice, which E*TRADE refuses as a replay.
+# If it were cached or retried by itself, it would send a nonce twice, which E*TRADE refuses as a replay.
 @task(name="sign-request", retries=0, cache_policy=NO_CACHE, persist_result=False)
 def sign_request(
     credentials: ETradeCredentials, clock_offset: timedelta = timedelta(0), nonce: str | None = None

@@ -1,4 +1,4 @@
-"""A limit of time for what cannot be stopped."""
+"""A time limit for calls that cannot be interrupted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def within(seconds: float, action: Callable[[], T]) -> T:
-    """The action's result, if it comes in time. An action that hangs is left behind in its thread.
+    """The action's result, if it comes in time. An action that hangs goes on in its thread.
 
     Raises:
         TimeoutError: It did not end in time.
@@ -25,7 +25,7 @@ def within(seconds: float, action: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001  # raised again by the caller's thread
             outcome.append((None, error))
 
-    # Prefect's settings and the clock travel in the context. A daemon, so that the process can end meanwhile.
+    # The context carries Prefect's settings and the clock. A daemon thread does not keep the process alive.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(act,), daemon=True)
     thread.start()
     thread.join(seconds)

@@ -1,4 +1,4 @@
-"""The words for times that a person reads: all US Eastern, since that is what ends a session. Pure."""
+"""Times as people read them. All are US Eastern, because that zone's midnight ends a session. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from etrade_tasks.session import EASTERN, in_utc
 
 
 def eastern_words(instant: datetime) -> str:
-    """The date and time for a person, as in `2027-06-15 09:00 US Eastern`.
+    """The date and time for people to read, such as `2027-06-15 09:00 US Eastern`.
 
     Raises:
         ValueError: `instant` is naive.
@@ -17,17 +17,17 @@ def eastern_words(instant: datetime) -> str:
 
 
 def clock(instant: datetime) -> str:
-    """The wall-clock time US Eastern, as in `14:10`."""
+    """The wall-clock time US Eastern, such as `14:10`."""
     return f"{in_utc(instant).astimezone(EASTERN):%H:%M}"
 
 
 def date_words(instant: datetime) -> str:
-    """The Eastern date, as in `Fri 15 Jan 2027`."""
+    """The Eastern date, such as `Fri 15 Jan 2027`."""
     eastern = in_utc(instant).astimezone(EASTERN)
     return f"{eastern:%a} {eastern.day} {eastern:%b} {eastern.year}"
 
 
 def hours(span: timedelta) -> str:
-    """A length of time, as in `2 h 05 min`."""
+    """A length of time, such as `2 h 05 min`."""
     minutes = round(span.total_seconds() / 60)
     return f"{minutes // 60} h {minutes % 60:02} min"

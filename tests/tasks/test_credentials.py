@@ -387,7 +387,7 @@ def test_variable_in_quotes_is_told_of(monkeypatch: pytest.MonkeyPatch, name: st
     for each, value in ENVIRONMENT.items():
         monkeypatch.setenv(each, value)
     monkeypatch.setenv(name, f"{quote}canary{quote}")
-    with pytest.raises(CredentialsInvalid, match=f"{name}: is in quotes: give it without") as refused:
+    with pytest.raises(CredentialsInvalid, match=f"{name}: is in quotes: remove them") as refused:
         credentials_from_environment()
     assert "canary" not in str(refused.value)
 

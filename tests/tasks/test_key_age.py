@@ -45,8 +45,8 @@ def test_key_of_unknown_age_is_not_spoken_of() -> None:
         (31, None),
         (30, "in 30 days, on 2027-07-15"),
         (1, "in 1 day, on 2027-07-15"),
-        (0, "since 2027-07-15"),
-        (-9, "since 2027-07-15"),
+        (0, "turned two years old on 2027-07-15"),
+        (-9, "turned two years old on 2027-07-15"),
     ],
 )
 def test_warning_begins_thirty_days_before(days_left: int, told: str | None) -> None:

@@ -75,7 +75,7 @@ def test_one_alert_names_all_who_need_somebody(
     sign_in, _, failed, _, advice, _, told_by, *_ = first["body"].splitlines()
     assert "Sign in (2): fleet-out-1, fleet-out-2" == sign_in
     assert "fleet-wrong: ConfigurationRefused" == failed
-    assert advice.startswith("Next: do for each of them what the table `etrade-fleet` says")
+    assert advice.startswith("Next: follow the advice for each in the table `etrade-fleet`")
     assert told_by.startswith("Reported by: renew fleet: 1 of 4 sessions are good http://prefect.example/")
     assert "E*TRADE: 0 of 4 sessions are good" == second["subject"]
     assert "Sign in (3): fleet-good, fleet-out-1, fleet-out-2" == second["body"].splitlines()[0]

@@ -149,7 +149,7 @@ def test_age_of_the_consumer_key_is_told(
     issued = (simulator.now() - timedelta(days=705)).date()
     credentials.model_copy(update={"consumer_key_issued_on": issued}).save(block, overwrite=True)
     assert renew_access_token(block, return_state=True).is_completed()
-    assert "The consumer key is two years old in" in shown(block)
+    assert "The consumer key will be two years old in" in shown(block)
     assert "request a new consumer key" in caplog.text
 
 
