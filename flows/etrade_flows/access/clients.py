@@ -1,7 +1,7 @@
-"""Clients for a pipeline: renewed before the first call, and revived when a call is refused.
+"""Clients for a pipeline. They renew the session before the first call, and again when a call is refused.
 
-Only GET and HEAD are ever sent again, and once: an order that E*TRADE took and then answered badly would be
-placed twice.
+Only GET and HEAD are sent again, and only once. If E*TRADE accepts an order but its answer is an error,
+sending the order again would place it twice.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict, classify,
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-"""What may be sent a second time (RFC 9110, section 9.2.1), of the methods that E*TRADE knows."""
+"""The methods that may be sent a second time (RFC 9110, section 9.2.1)."""
 
 
 @contextmanager
 def etrade_client(
     credentials: str = DEFAULT_NAME, *, required_for: timedelta = timedelta(0)
 ) -> Iterator[httpx.Client]:
-    """A signed client on an active session, for the length of the `with` block.
+    """A signed client with an active session, inside the `with` block.
 
-    The session is renewed first where that is due. Where E*TRADE refuses the token of a call, the client
-    takes the token that the credentials hold by now, or renews the one that it has, and sends a GET or HEAD
-    once more; so it does where the nonce or the timestamp was refused. A call by any other method, such as
-    an order, is never sent again: its answer is handed on as it is, and the next call finds the session
-    revived. Every other answer is handed on, and so is every redirect.
+    It first renews the session if needed. If E*TRADE refuses the token of a call, the client loads the token
+    that the credentials hold now, or renews its own, and sends a GET or HEAD once more. It does the same if
+    the nonce or the timestamp was refused. It never sends any other call, such as an order, again: you get
+    the answer as it is, and the next call has a renewed session. You also get every other answer and every
+    redirect.
 
-    Open it where it is used: as the argument of a task it would be hashed for the cache, unless that task has
-    `cache_policy=NO_CACHE`.
+    Open the client where you use it. As a task's argument, Prefect would hash it for the cache, unless the
+    task has `cache_policy=NO_CACHE`.
 
     Example:
         ```python
@@ -53,7 +53,7 @@ def etrade_client(
         required_for: How much longer the session must last.
 
     Raises:
-        ETradeError: What `renew_access_token` raises, here or at a GET or HEAD that finds the session over.
+        ETradeError: As `renew_access_token` raises, here or at a GET or HEAD that finds the session over.
         AddressRefused: A call goes neither to E*TRADE nor to the API address of the credentials.
     """
     active_session(credentials, required_for=required_for)
@@ -67,7 +67,7 @@ def etrade_client(
 async def etrade_async_client(
     credentials: str = DEFAULT_NAME, *, required_for: timedelta = timedelta(0)
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """As `etrade_client`, for async code: the event loop goes on while the session is renewed."""
+    """The same as `etrade_client`, for async code. Renewing does not block the event loop."""
     await asyncio.to_thread(active_session, credentials, required_for=required_for)
     loaded = await asyncio.to_thread(load_credentials.fn, credentials)
     async with loaded.get_async_client() as client:
@@ -76,12 +76,12 @@ async def etrade_async_client(
 
 
 class RevivingAuth(httpx.Auth):
-    """Signs each request, and sends a safe one again, once, where another token or signature can help.
+    """Signs each request, and sends a safe one once more if another token or signature can help.
 
     Args:
-        name: The credentials' name, to renew by.
-        credentials: What to sign with at first; loaded again whenever the token is refused, since a person
-            may have signed in anew meanwhile.
+        name: The name of the credentials to renew.
+        credentials: The credentials to sign with at first. They are loaded again whenever the token is
+            refused, because somebody may have signed in meanwhile.
     """
 
     def __init__(self, name: str, credentials: ETradeCredentials) -> None:
@@ -91,7 +91,7 @@ class RevivingAuth(httpx.Auth):
         self._clock_offset = timedelta(0)
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Yield the signed request, and a second time if the first answer calls for it."""
+        """Yield the signed request, and yield it again if the first answer allows it."""
         request.read()
         keys, sent_at = self._keys, time.monotonic()
         answer = yield self._signed(request, keys)
@@ -101,7 +101,7 @@ class RevivingAuth(httpx.Auth):
                 yield self._signed(request, self._keys)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """As `sync_auth_flow`; credentials are loaded and renewed in a thread."""
+        """The same as `sync_auth_flow`, but credentials are loaded and renewed in a thread."""
         await request.aread()
         keys, sent_at = self._keys, time.monotonic()
         answer = yield self._signed(request, keys)
@@ -115,21 +115,21 @@ class RevivingAuth(httpx.Auth):
         return next(auth.auth_flow(request))
 
     def _may_be_sent_again(self, answer: httpx.Response, keys: SigningKeys, sent_at: float) -> bool:
-        """Mend what made E*TRADE refuse the request; whether to send it again.
+        """Correct what E*TRADE refused, and return whether to send the request again.
 
         Raises:
-            ETradeError: The session of a safe request cannot be revived.
+            ETradeError: The session of a safe request cannot be renewed.
         """
         method = answer.request.method
         if method in SAFE_METHODS:
             return self._mend(answer, keys, sent_at)
-        # Whoever sent an order needs its answer more than the reason why the next call will be refused.
-        with best_effort(f"E*TRADE refused a {method}, and the session could not be revived"):
+        # The caller needs an order's answer more than the reason why the next call will be refused.
+        with best_effort(f"E*TRADE refused a {method}, and the session could not be renewed"):
             self._mend(answer, keys, sent_at)
         return False
 
     def _mend(self, answer: httpx.Response, keys: SigningKeys, sent_at: float) -> bool:
-        """Whether the next request can be better: by another token, a renewed one, or a corrected clock."""
+        """Whether the next request can succeed: with another token, a renewed one, or a corrected clock."""
         verdict = judge_answer(answer)
         if verdict.outcome in {Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED}:
             self._clock_offset = verdict.clock_offset or self._clock_offset
@@ -148,15 +148,15 @@ class RevivingAuth(httpx.Auth):
 
 
 def _may_refuse_the_token(answer: httpx.Response) -> bool:
-    """Whether to look into an answer; the body of any other is the caller's, who may want to stream it."""
+    """Whether to read the answer's body; else it is left to the caller, who may want to stream it."""
     return answer.is_client_error or answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR
 
 
 def judge_answer(response: httpx.Response) -> Verdict:
-    """The verdict on a data call's answer, once it has been read.
+    """The verdict on a data call's answer whose body has been read.
 
-    Data calls have been seen to answer a dead token with status 500, which says nothing of a token where a
-    renewal is answered so.
+    Data calls sometimes answer a dead token with status 500. For a renewal, that status says nothing about
+    the token.
     """
     if response.is_success:
         return Verdict(Outcome.RENEWED, advice="E*TRADE answered the call.")

@@ -1,9 +1,9 @@
-"""What this process remembers of its sessions, so that asking again costs microseconds.
+"""Remembers sessions in this process, so that asking again costs microseconds.
 
-A session is remembered for a name, and holds only for the token that it belongs to, at the Prefect server and
-in the result storage where it was found. What ends it elsewhere is seen at once where the record of the
-renewal is a file: another process writes it anew when it signs out, or when E*TRADE refuses the token. The
-credentials themselves, and a record in other storage, are looked at again every `LOOK_SECONDS`.
+A session is remembered by the credentials' name. It is valid only for its own token, Prefect server and
+result storage. If another process signs out, or E*TRADE refuses the token there, that process rewrites the
+record. If the record is a file, this process notices at once. It checks the credentials themselves, and a
+record in other storage, every `LOOK_SECONDS`.
 """
 
 import time
@@ -22,15 +22,15 @@ from etrade_tasks.sharing.record import NOTHING, Record, Records, record_file, s
 from etrade_tasks.time_limit import within
 
 LOOK_SECONDS = 1.0
-"""How long memory answers without a look at the credentials."""
+"""How long memory answers before it checks the credentials again."""
 
-_LOOK_LIMIT = 2.0  # seconds; a server that does not answer leaves things as they were
+_LOOK_LIMIT = 2.0  # seconds; if the server does not answer by then, nothing changes
 _PAUSE = 20.0  # seconds before such a server is asked again
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A session that this process has seen renewed, and what its answer depends on."""
+    """A session that this process has seen renewed, and what its validity depends on."""
 
     answer: TokenSession
     record: Record
@@ -48,20 +48,20 @@ _known: dict[str, _Known] = {}
 
 
 def remember(name: str, session: TokenSession, loaded: ETradeCredentials) -> TokenSession:
-    """The same session, kept in this process's memory.
+    """Keep the session in this process's memory, and return it.
 
     Args:
         name: The credentials' name.
-        session: What a renewal gave.
+        session: The result of a renewal.
         loaded: The credentials that were renewed.
     """
     moment, file = time.monotonic(), None
-    with suppress(Exception):  # why the storage cannot be opened has been logged by then
+    with suppress(Exception):  # the reason why the storage cannot be opened is already logged
         file = within(_LOOK_LIMIT, lambda: record_file(loaded))
-    stamp = _stamp(file)  # before the record is read, so that no change goes unseen
+    stamp = _stamp(file)  # before the record is read, so that no change is missed
     record = Records(_LOOK_LIMIT).read(loaded)
     if record.session is None or record.session.renewed_at != session.renewed_at:
-        record, file = Record(session=session, recorded_at=now()), None  # which was not kept
+        record, file = Record(session=session, recorded_at=now()), None  # it was not stored
     _known[name] = _Known(
         answer=session.model_copy(update={"reused": True, "attempts": 0}),
         record=record,
@@ -78,7 +78,7 @@ def remember(name: str, session: TokenSession, loaded: ETradeCredentials) -> Tok
 
 
 def recall(name: str, at: datetime) -> TokenSession | None:
-    """The session in memory, if its renewal still answers `at` that moment; None if there is none."""
+    """The session in memory, if its renewal is still valid at `at`; None if there is none."""
     known = _known.get(name)
     if known is None:
         return None
@@ -90,13 +90,13 @@ def recall(name: str, at: datetime) -> TokenSession | None:
 
 
 def recall_since(name: str, moment: float, at: datetime) -> TokenSession | None:
-    """As `recall`, of a session that this process learned of after `moment`, by the monotonic clock."""
+    """The same as `recall`, but only for a session remembered after `moment` of the monotonic clock."""
     known = _known.get(name)
     return recall(name, at) if known is not None and known.known_at > moment else None
 
 
 def forget(name: str) -> None:
-    """Let the next to ask for this name take the long way."""
+    """Remove the session of this name from memory."""
     _known.pop(name, None)
 
 
@@ -106,9 +106,9 @@ def forget_sessions() -> None:
 
 
 def _token_is_the_same(name: str, known: _Known) -> bool:
-    """Whether the credentials hold the token that is remembered, and its renewal is still the one recorded.
+    """Whether the credentials still hold the remembered token, and the record is still that of its renewal.
 
-    Not more than once in `LOOK_SECONDS` are they asked, unless this process has saved some meanwhile.
+    It checks at most once in `LOOK_SECONDS`, unless this process has saved credentials meanwhile.
     """
     saved = times_saved()
     if time.monotonic() - known.looked_at < LOOK_SECONDS and known.saved == saved:
@@ -117,20 +117,20 @@ def _token_is_the_same(name: str, known: _Known) -> bool:
         current = within(_LOOK_LIMIT, lambda: current_credentials(name))
     except ETradeError:
         return False
-    except Exception:  # noqa: BLE001  # nobody can know while the server does not answer
+    except Exception:  # noqa: BLE001  # unknown while the server does not answer
         _known[name] = replace(known, looked_at=time.monotonic() + _PAUSE)
         return True
     if current is None or current.access_token is None or _token(current) != known.token:
         return False
     _known[name] = replace(known, looked_at=time.monotonic(), saved=saved)
-    # A file's stamp has told by now; any other storage is read.
+    # A file was checked by its stamp; any other storage is read.
     return known.file is not None or _still_answers(known.record, Records(_LOOK_LIMIT).read(current))
 
 
 def _still_answers(known: Record, found: Record) -> bool:
-    """Whether what is recorded now leaves a remembered renewal standing.
+    """Whether a remembered renewal is still valid, by the record as it is now.
 
-    A renewal that could not be recorded outlives an older record, and no refusal.
+    A renewal that could not be recorded stays valid despite an older record, but not after a refusal.
     """
     if known.renewal:
         return found == NOTHING or found.renewal == known.renewal
@@ -142,7 +142,7 @@ def _token(credentials: ETradeCredentials) -> tuple[str, str]:
 
 
 def _stamp(file: Path | None) -> tuple[int, ...] | None:
-    """What changes whenever the file is written anew; None if there is no file."""
+    """A value that changes whenever the file is rewritten; None if there is no file."""
     if file is None:
         return None
     try:

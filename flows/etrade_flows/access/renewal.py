@@ -1,6 +1,6 @@
-"""One renewal, the same for the flow, for `active_session` and for the clients.
+"""The renewal that the flow, `active_session` and the clients share.
 
-`active_session` is the quick way to ask again, for loops, tasks and threads.
+`active_session` is the quick way to ask again in loops, tasks and threads.
 """
 
 from collections.abc import Callable
@@ -30,22 +30,23 @@ from etrade_tasks.words import clock, hours
 def active_session(
     credentials: str = DEFAULT_NAME, *, required_for: timedelta = timedelta(0)
 ) -> TokenSession:
-    """The active session: from this process's memory while its renewal still answers, else renewed.
+    """The active session: from this process's memory while its renewal is still valid, else renewed.
 
-    Ask as often as you like: an answer from memory takes microseconds. A parent's tasks, threads and mapped
-    runs in one process share one renewal, and processes share it as those of `renew_access_token` do. It
-    makes no flow run of its own; what it does shows as tasks of the run that calls it. In async code, await
-    `asyncio.to_thread(active_session, ...)`.
+    Call it as often as you like: an answer from memory takes microseconds. Tasks, threads and mapped runs in
+    one process share one renewal, and processes share it as with `renew_access_token`. It makes no flow run
+    of its
+    own: its work shows as tasks of the calling run. In async code, await `asyncio.to_thread(active_session,
+        ...)`.
 
-    A sign-out, a refusal and a block that this process saves end what is remembered at once. An edit made
-    elsewhere, as in the Prefect UI, is seen within a second.
+    A sign-out, a refusal or a block that this process saves clears the memory at once. An edit made
+    elsewhere, such as in the Prefect UI, is noticed within a second.
 
     Args:
         credentials: The name of the E*TRADE Credentials block.
         required_for: How much longer the session must last.
 
     Raises:
-        ETradeError: What `renew_access_token` raises.
+        ETradeError: As `renew_access_token` raises.
     """
     session = recall(credentials, now())
     if session is None:
@@ -55,9 +56,9 @@ def active_session(
 
 
 def revived_session(credentials: str, sent_at: float) -> TokenSession:
-    """A session renewed after a request was sent that E*TRADE refused.
+    """A session renewed after the time when a refused request was sent.
 
-    Of many requests that are refused at once, the first renews; the others use that renewal.
+    If many requests are refused at once, the first renews and the others use that renewal.
 
     Args:
         credentials: The name of the E*TRADE Credentials block.
@@ -81,11 +82,11 @@ def renew(
     required_for: timedelta = timedelta(0),
     since: float | None = None,
 ) -> TokenSession:
-    """The session of these credentials, renewed now or by an earlier renewal that still answers.
+    """The session of these credentials, renewed now or by an earlier renewal that is still valid.
 
     Args:
         credentials: The name of the credentials block.
-        remembered: Looks in memory for what another thread of this process has renewed meanwhile.
+        remembered: Looks in memory for a session that another thread has renewed meanwhile.
         required_for: How much longer the session must last.
         since: Accept no renewal that was made before this moment of the monotonic clock.
 
@@ -115,7 +116,7 @@ def renew(
     except SessionTooShort:
         raise
     except SignInRequired:
-        # By the tag a sign-in finds the runs that wait for it.
+        # A sign-in finds the runs that wait for it by this tag.
         tag_run(credentials, outcome=AttemptOutcome.SIGN_IN_REQUIRED)
         raise
     run = current_run()
@@ -135,20 +136,20 @@ def renew_latest(
     began_at: float | None = None,
     reports: bool = False,
 ) -> tuple[TokenSession, ETradeCredentials]:
-    """The session, and the credentials that it belongs to: those just loaded, or newer ones.
+    """The session and its credentials: those just loaded, or newer ones.
 
-    A person may sign in at the moment in which the old token is refused, so the credentials are read once
-    more before that is raised. The process remembers what came of it.
+    A person may sign in just as the old token is refused, so the credentials are read once more before the
+    refusal is raised. The process remembers the result.
 
     Args:
         name: The credentials' name.
         loaded: Whose token to renew.
-        force: Renew although an earlier renewal still answers.
+        force: Renew even if an earlier renewal is still valid.
         required_for: How much longer the session must last.
         since: With `force`, accept a renewal that this process has made after this moment of the monotonic
             clock.
         began_at: When the deadline began to count, by the monotonic clock; None for now.
-        reports: Whether the caller reports what comes of it.
+        reports: Whether the caller reports the result.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
@@ -192,17 +193,17 @@ def renew_loaded(
     began_at: float | None = None,
     reports: bool = False,
 ) -> TokenSession:
-    """The session of just these credentials.
+    """The session of exactly these credentials.
 
     Args:
         name: The credentials' name.
         credentials: Whose token to renew.
-        force: Renew although an earlier renewal still answers.
+        force: Renew even if an earlier renewal is still valid.
         required_for: How much longer the session must last.
-        clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told.
-        since: As of `renew_latest`.
-        began_at: As of `renew_latest`.
-        reports: As of `renew_latest`.
+        clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told it.
+        since: As in `renew_latest`.
+        began_at: As in `renew_latest`.
+        reports: As in `renew_latest`.
 
     Raises:
         ETradeError: What the flow `renew-access-token` raises.
@@ -219,7 +220,7 @@ def renew_loaded(
     if reports and shared.answer is None:
         show_name()
     session = renew_shared(shared)
-    # By now the time is known better: it is E*TRADE's.
+    # The time is now E*TRADE's, which is more accurate.
     require_lasting(name, session.expires_at, max(session.renewed_at, effort.least_now()), required_for)
     if said := key_warning(credentials.consumer_key_issued_on, now()):
         run_logger().warning("%s Next: %s", said, KEY_ADVICE)
@@ -227,7 +228,7 @@ def renew_loaded(
 
 
 def _newer(name: str, loaded: ETradeCredentials) -> ETradeCredentials | None:
-    """The credentials of that name, if they hold another token by now."""
+    """The credentials of that name, if they now hold another token."""
     current = None
     with best_effort("The credentials could not be read once more"):
         current = current_credentials(name)
@@ -237,7 +238,7 @@ def _newer(name: str, loaded: ETradeCredentials) -> ETradeCredentials | None:
 
 
 def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
-    """Refuse credentials that hold no token.
+    """Raise if the credentials hold no token.
 
     Raises:
         SignInRequired: Nobody is signed in.
@@ -249,7 +250,7 @@ def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:
-    """Refuse a session that ends sooner than it is needed. One that is needed for no time at all lasts.
+    """Raise if the session ends too soon. With a `required_for` of zero it never does.
 
     Raises:
         SessionTooShort: Says when it ends and how long it is needed.

@@ -1,7 +1,7 @@
-"""Threads of one process that ask for a session at once: one renews it, the others share what comes of it.
+"""Lets one thread of a process renew a session while the others wait and share the result.
 
-Those who wait here ask the Prefect server for nothing meanwhile: a thousand callers that each load the
-credentials and look for the record are more than a server on SQLite takes.
+Waiting threads do not ask the Prefect server: a thousand callers that each load the credentials and look for
+the record are too many for a server on SQLite.
 """
 
 import threading
@@ -17,12 +17,12 @@ from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.record import storage_scope
 
 SLICE = 0.5
-"""Seconds of one wait. Prefect ends a thread whose flow is out of time only between two of them."""
+"""Seconds of one wait. If a flow times out, Prefect can end its thread only between two waits."""
 
 
 @dataclass
 class _Turn:
-    """Who of the threads is at work on a session, and why the last one failed."""
+    """The lock of the thread that renews a session, and why the last one failed."""
 
     first: threading.Lock = field(default_factory=threading.Lock)
     next: threading.Lock = field(default_factory=threading.Lock)
@@ -36,18 +36,18 @@ _turns: dict[tuple[str, ...], _Turn] = {}
 def together(
     name: str, found: Callable[[], TokenSession | None], renew: Callable[[float], TokenSession]
 ) -> TokenSession:
-    """What `renew` gives to this thread, or gave to another one while this one waited.
+    """The result of `renew` in this thread, or in another one while this one waited.
 
-    Where the first to ask takes long, one more goes ahead, and waits for it as another process would; that
-    one keeps enough of its deadline for a call of its own. Who has neither turn at its deadline goes ahead.
+    If the first thread takes long, one more goes ahead, and waits for the first as another process would. It
+    keeps enough of its deadline for a call of its own. Threads that have no turn at their deadline go ahead.
 
     Args:
         name: The credentials' name.
-        found: Looks for what another thread has left.
+        found: Looks for a session that another thread has left.
         renew: Renews; takes the moment, by the monotonic clock, since when this thread has waited.
 
     Raises:
-        ETradeError: What `renew` raises, here or in the thread that this one waited for.
+        ETradeError: As `renew` raises, here or in the thread that this one waited for.
     """
     effort = Effort(name)
     turn = _turns.setdefault((name, *storage_scope()), _Turn())
@@ -71,7 +71,7 @@ def together(
 
 
 def _wait(lock: threading.Lock, effort: Effort, reserved: float) -> bool:
-    """Whether the lock was had while more of the deadline was left than these seconds."""
+    """Whether the lock was acquired while more than `reserved` seconds of the deadline were left."""
     while True:
         left = effort.remaining() - reserved
         if lock.acquire(timeout=max(0.0, min(SLICE, left))):

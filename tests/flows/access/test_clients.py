@@ -343,7 +343,7 @@ def test_answer_to_an_order_is_handed_on_though_the_session_is_over(
     with etrade_client(block) as client:
         simulator.revoke(credentials.signing_keys.token)
         assert 401 == client.post(ORDER, json={}).status_code
-        assert "could not be revived (SignInRequired)" in caplog.text
+        assert "could not be renewed (SignInRequired)" in caplog.text
         with pytest.raises(SignInRequired):
             client.get(ACCOUNTS)
 
