@@ -1,7 +1,7 @@
 """The command `etrade-session`: starts `etrade_flows.cli.app`, or says why Prefect cannot be imported.
 
-Prefect reads its settings when it is imported, and raises where one of them cannot be used. It also reports
-that import to its makers, unless told not to. So this stands outside of the packages that import it.
+Prefect reads its settings when it is imported, and raises if one cannot be used. It also sends telemetry
+about the import, unless told not to. So this module is outside the packages that import Prefect.
 """
 
 import os
@@ -10,14 +10,14 @@ import sys
 from pydantic import ValidationError
 
 DEFAULTS = {
-    # Prefect's telemetry, of the client and of a temporary server: on a machine without internet it delays
-    # the command's end, and in a fresh home it fails with a traceback ("database is locked").
+    # Turns off the telemetry of Prefect's client and temporary server. Without internet it delays the
+    # command's end, and in a fresh home it fails with a traceback ("database is locked").
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Twenty seconds by default, and in a fresh home a temporary server has been seen to take forty.
+    # The default is 20 seconds, but in a fresh home a temporary server has taken 40.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
 }
-"""What holds in the command and in all that it starts, unless the user has set it."""
+"""The environment of the command and of everything it starts, unless the user has set it."""
 
 
 def main() -> None:
@@ -33,11 +33,11 @@ def main() -> None:
 
 
 def _told(error: ValidationError) -> str:
-    """Which of Prefect's settings cannot be used, without its value."""
+    """The Prefect settings that cannot be used, without their values."""
     wrong = "; ".join(
         f"PREFECT_...{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
         for problem in error.errors(include_input=False, include_url=False, include_context=False)
-        if problem["type"] != "default_factory_not_called"  # which follows from another
+        if problem["type"] != "default_factory_not_called"  # only a consequence of another problem
     )
     return (
         f"PrefectUnavailable: Prefect cannot start: a setting cannot be used ({wrong}).\n"

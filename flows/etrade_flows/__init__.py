@@ -1,4 +1,4 @@
-"""The flows that keep an E*TRADE access token alive, and what pipelines build on them."""
+"""The flows that keep an E*TRADE access token alive, and the tools for pipelines that use them."""
 
 from etrade_flows.access.clients import etrade_async_client, etrade_client
 from etrade_flows.access.renewal import active_session

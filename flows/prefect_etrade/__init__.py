@@ -1,7 +1,7 @@
 """Keep an E*TRADE access token alive, so that a pipeline can count on it before it calls E*TRADE.
 
-Everything that is public is here. `etrade_flows` and `etrade_tasks`, which it is made of, are internal: their
-names may move between any two versions.
+Everything public is here. `etrade_flows` and `etrade_tasks` are internal: their names may change in any
+version.
 """
 
 from importlib.metadata import version

@@ -41,13 +41,13 @@ from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.load_credentials import require_known
 
 SIMULATOR_PORT = 8765
-"""Where the simulator listens by default."""
+"""The simulator's default port."""
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
 
 app = App(
     name="etrade-session",
-    help="Keep an E*TRADE access token alive. It cannot outlive midnight US Eastern.",
+    help="Keep an E*TRADE access token alive until midnight US Eastern, when every token expires.",
     version=lambda: version("prefect-etrade"),
     help_epilogue="Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.",
 )
@@ -56,7 +56,7 @@ doctor.register(app)
 status.register(app)
 operate.register(app)
 handing_on.register(app)
-app.register_install_completion_command(help="Install completion of commands and options for this shell.")
+app.register_install_completion_command(help="Install completion of commands and options in this shell.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,17 +80,17 @@ def renew(
     required_for: timedelta = timedelta(0),
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Renew the session, or find that it needs none.
+    """Renew the session, unless an earlier renewal is still valid.
 
     Parameters
     ----------
     credentials
         The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
     force
-        Renew even though an earlier renewal still answers.
+        Renew even if an earlier renewal is still valid.
     required_for
-        How long the session must still last, as in 90m or 2h: if midnight US Eastern comes sooner, nothing is
-        called, and the command exits with 4.
+        How long the session must still last, such as 90m or 2h. If midnight US Eastern comes sooner, no call
+        is made and the command exits with 4.
     as_json
         Print one JSON object and nothing else.
     """
@@ -100,7 +100,7 @@ def renew(
         with prefect_reached():
             require_result_storage()
             require_known(credentials)
-            with waiting("Renewing the session; it can take a minute while E*TRADE is not well", as_json):
+            with waiting("Renewing the session; this can take a minute if E*TRADE has problems", as_json):
                 session = renew_access_token(credentials, force=force, required_for=required_for)
     except ETradeError as error:
         report_error(error, as_json=as_json)
@@ -113,12 +113,12 @@ def renew(
 def demo() -> int:
     """Show a token's whole day against the built-in simulator, in under half a minute.
 
-    Needs no account, no Prefect server and no network, and leaves nothing behind.
+    It needs no account, no Prefect server and no network, and leaves nothing behind.
     """
     if not _simulator_is_installed():
         return ExitCode.FAILED
     with tempfile.TemporaryDirectory(prefix="etrade-demo-", ignore_cleanup_errors=True) as home:
-        # A process of its own: Prefect reads its home when it is imported, and the user's stays untouched.
+        # A separate process: Prefect reads its home when it is imported, and the user's home stays untouched.
         return _run([sys.executable, "-m", "etrade_flows.cli.demo"], _isolated_environment(home))
 
 
@@ -129,7 +129,7 @@ def simulator(*, port: Port = SIMULATOR_PORT, control: bool = False) -> int:
     Parameters
     ----------
     port
-        Where to listen on 127.0.0.1; 0 takes a free port.
+        The port on 127.0.0.1; 0 takes a free one.
     control
         Also serve the control interface, which moves the clock and plants faults.
     """
@@ -140,8 +140,8 @@ def simulator(*, port: Port = SIMULATOR_PORT, control: bool = False) -> int:
     try:
         serve(port, control, lambda running: print(describe(running), flush=True))
     except OSError as error:
-        tell(f"Port {port} cannot be had: {error.strerror}.")
-        tell_next("choose another by --port.")
+        tell(f"Port {port} cannot be used: {error.strerror}.")
+        tell_next("choose another with --port.")
         return ExitCode.FAILED
     return ExitCode.ACTIVE
 
@@ -157,8 +157,8 @@ def _simulator_is_installed() -> bool:
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
-    """What the command exits with; where Ctrl+C ends this process, nothing of the command goes on."""
-    # In a session of its own Ctrl+C does not reach it: each of its processes would print a traceback.
+    """The command's exit code. If Ctrl+C ends this process, the command ends too."""
+    # In its own session, Ctrl+C does not reach it: else each of its processes would print a traceback.
     with subprocess.Popen(command, env=environment, start_new_session=True) as process:  # noqa: S603
         try:
             return process.wait()
@@ -172,9 +172,9 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
 
 
 def _isolated_environment(home: str) -> dict[str, str]:
-    """This process's environment without Prefect or E*TRADE settings, and with a Prefect home of its own.
+    """This process's environment without Prefect or E*TRADE settings, and with its own Prefect home.
 
-    Proxies are left out: all calls stay on this machine, and a proxy would not find it.
+    Proxies are left out: all calls stay on this machine, which a proxy could not reach.
     """
     own = {
         name: value
@@ -184,7 +184,7 @@ def _isolated_environment(home: str) -> dict[str, str]:
     return own | {
         "PREFECT_HOME": home,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        # Twenty seconds by default, and a busy machine has been seen to take sixty.
+        # The default is 20 seconds, but a busy machine has taken 60.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",

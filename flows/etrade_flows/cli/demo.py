@@ -1,8 +1,7 @@
 """A token's day in half a minute: what `etrade-session demo` shows.
 
-Run in a process of its own with a temporary Prefect home. Every line shows what really happened: signed
-calls over HTTP to the built-in simulator, whose clock is moved on. Ends with 1 if the day went otherwise
-than it should.
+It runs in its own process with a temporary Prefect home. Every line shows what really happened: signed calls
+over HTTP to the built-in simulator, whose clock moves forward. It exits with 1 if a step went wrong.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ _TEXT_WIDTH = 32
 
 
 class UnexpectedError(Exception):
-    """The day went otherwise than it should."""
+    """A step of the day went wrong."""
 
 
 class Day:
-    """Tells the day's events, with the time at the simulated E*TRADE."""
+    """Prints the day's events, with the simulated E*TRADE's time."""
 
     def __init__(self, console: Console, simulator: Simulator) -> None:
         self._console = console
         self._simulator = simulator
 
     def tell(self, event: str, outcome: str, *, good: bool = True) -> None:
-        """Print one event and what came of it."""
+        """Print one event and its result."""
         at = clock(self._simulator.now())
         line = Table.grid(padding=(0, 1, 0, 0))
         line.add_column(width=_TIME_WIDTH, style="dim")
@@ -55,13 +54,13 @@ class Day:
         self._console.print(line)
 
     def pass_time(self, span: timedelta, words: str) -> None:
-        """Move the simulated clock on."""
+        """Move the simulated clock forward."""
         self._simulator.advance(span)
         self._console.print(f"        [dim italic]… {words} …[/]")
 
 
 def run(console: Console) -> None:
-    """Live through the day, and print what happens.
+    """Run through the day, and print what happens.
 
     Raises:
         UnexpectedError: A step did not do what it should.
@@ -89,7 +88,7 @@ def run(console: Console) -> None:
 
 
 def show_the_end(console: Console, error: SignInRequired) -> None:
-    """Print what a person reads after midnight, and where to go from the demo."""
+    """Print what a person reads after midnight, and what to do after the demo."""
     console.print("\n What the person reads:")
     said = f"{escape(error.message)}\n[bold]Next:[/] {escape(error.advice)}"
     console.print(Padding(said, (0, 3, 1, 3)))

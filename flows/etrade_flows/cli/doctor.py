@@ -34,10 +34,10 @@ def doctor(
     *,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Check everything that a renewal needs, and say what to fix. The report is safe to show in public.
+    """Check everything that a renewal needs, and say what to fix. The report is safe to post in public.
 
-    It makes two calls to E*TRADE, one of them for data if somebody is signed in, and tries the result storage
-    and the locks with a probe. Exits with 1 if there is a problem.
+    It makes one call to E*TRADE, and a data call too if somebody is signed in. It also tests the result
+    storage and the locks. It exits with 1 if there is a problem.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def doctor(
 
 
 def _show(findings: list[Finding]) -> None:
-    """A table in a terminal; elsewhere one plain line for each finding, and one for its remedy."""
+    """Print a table in a terminal; elsewhere one plain line for each finding and one for its remedy."""
     console = plain_console()
     read = gathered(findings)
     if console.is_terminal:

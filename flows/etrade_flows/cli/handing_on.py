@@ -1,4 +1,4 @@
-"""The command `etrade-session exec`: another program runs with the session in its environment."""
+"""The command `etrade-session exec`: runs another program with the session in its environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.load_credentials import credentials_not_found, current_credentials, require_known
 
 NAME = "exec"
-# Windows has the first alone.
+# Windows has only the first.
 _NAMES = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _PASSED_ON = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
@@ -39,7 +39,7 @@ def register(app: App) -> None:
 
 
 def with_name_as_option(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the name of `exec NAME -- COMMAND` as an option, since all else is the command's."""
+    """The arguments with the name of `exec NAME -- COMMAND` as an option; the rest belong to the command."""
     match list(arguments):
         case ["exec", name, "--", *command] if not name.startswith("-"):
             return ["exec", "--credentials", name, "--", *command]
@@ -54,18 +54,18 @@ def run_with_session(
 ) -> int:
     """Run another program with the renewed session in its ETRADE_* variables: exec NAME -- COMMAND.
 
-    Nothing is printed but errors, and the exit code is the program's. It and all that it starts can read its
-    environment, keys and token included; so can other programs of the same user.
+    It prints only errors, and exits with the program's exit code. The program and everything it starts can
+    read the keys and the token in its environment; so can other programs of the same user.
 
     Parameters
     ----------
     command
         The program and its arguments, after two dashes.
     credentials
-        The name of the E*TRADE Credentials block; the name alone before the two dashes is the same.
+        The name of the E*TRADE Credentials block; you can also write just the name before the two dashes.
     required_for
-        How long the session must still last, as in 90m or 2h: if midnight US Eastern comes sooner, nothing is
-        run, and the command exits with 4.
+        How long the session must still last, such as 90m or 2h. If midnight US Eastern comes sooner, nothing
+        runs and the command exits with 4.
     """
     quiet_console_logs()
     if not command:
@@ -96,13 +96,13 @@ def _session(name: str, required_for: timedelta) -> ETradeCredentials:
         require_known(name)
         renew_access_token(name, required_for=required_for)
         found = current_credentials(name)
-    if found is None:  # deleted since
+    if found is None:  # deleted meanwhile
         raise credentials_not_found(name)
     return found
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
-    """What the program exits with, as a shell tells it; signals to this process are passed on to it."""
+    """The program's exit code, as a shell reports it; signals to this process are passed on to it."""
     with subprocess.Popen(command, env=environment) as process:  # noqa: S603  # what the user asked for
 
         def pass_on(number: int, _: FrameType | None) -> None:

@@ -56,15 +56,15 @@ from etrade_tasks.words import eastern_words
 
 
 def _block_name(_: type, value: str) -> None:
-    # Prefect would refuse the name only when the token is to be stored, after the person's work.
+    # Prefect would refuse the name only when the token is stored, after the person's work.
     if not re.fullmatch(r"[a-z0-9-]+", value):
-        raise ValueError("The name of a block is made of small letters, digits and dashes.")
+        raise ValueError("A block's name may contain only small letters, digits and dashes.")
 
 
 def _no_date_to_come(_: type, value: date | None) -> None:
-    # It would warn nobody for years.
+    # With such a date, there would be no warning for years.
     if value is not None and value > eastern_date(now()) + timedelta(days=1):
-        raise ValueError("E*TRADE cannot have issued the key on a day to come.")
+        raise ValueError("E*TRADE cannot have issued the key in the future.")
 
 
 BlockName = Annotated[str, Parameter(validator=_block_name)]
@@ -86,32 +86,32 @@ def login(
     key_issued_on: Annotated[date | None, Parameter(validator=_no_date_to_come)] = None,
     rerun: bool = False,
 ) -> int:
-    """Sign in at E*TRADE, and store the token once a first renewal has proven it.
+    """Sign in at E*TRADE, and store the token after a first renewal has tested it.
 
-    A new block takes its consumer key and secret from ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or
-    they are asked for; and what is not given here from ETRADE_ENVIRONMENT, ETRADE_OAUTH_URL, ETRADE_API_URL
-    and ETRADE_CONSUMER_KEY_ISSUED_ON. Where standard input is no terminal, each answer is a line of it.
+    A new block takes its consumer key and secret from ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or asks
+    for them. Options that you omit come from ETRADE_ENVIRONMENT, ETRADE_OAUTH_URL, ETRADE_API_URL and
+    ETRADE_CONSUMER_KEY_ISSUED_ON. If standard input is not a terminal, each answer is one line of it.
 
     Parameters
     ----------
     credentials
-        The name of the E*TRADE Credentials block; it is made if there is none.
+        The name of the E*TRADE Credentials block; it is created if there is none.
     environment
-        Which of E*TRADE's environments issued the consumer key of a new block; live unless given.
+        The E*TRADE environment that issued the consumer key of a new block; live by default.
     browser
-        Open E*TRADE's page in a browser where there is a screen; its address is printed in any case.
+        Open E*TRADE's page in a browser if there is a screen. The command always prints its address.
     oauth_url
-        Where a new block's OAuth calls go: a simulator, or the other host for a sandbox key.
+        The address for a new block's OAuth calls: a simulator, or the other host for a sandbox key.
     api_url
-        Where a new block's data calls go.
+        The address for a new block's data calls.
     key_issued_on
-        When E*TRADE issued the consumer key, as in 2025-07-15: you are warned 30 days before it lapses.
+        When E*TRADE issued the consumer key, such as 2025-07-15. You get a warning 30 days before it lapses.
     rerun
-        Then run again what failed today because nobody was signed in, and resume what paused for that.
+        Afterwards, run again what failed today because nobody was signed in, and resume what paused for that.
     """
 
     def act() -> TokenSession:
-        require_result_storage()  # before the person's work, which a failing renewal would undo
+        require_result_storage()  # before the person's work, which would be lost if the renewal failed
         given = {"environment": environment, "oauth_url": oauth_url, "api_url": api_url}
         existing = stored = _existing(credentials, given)
         if stored is None:
@@ -120,12 +120,12 @@ def login(
             stored = _new(credentials, given)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
-            if existing is not None:  # the date is true whatever becomes of the sign-in
+            if existing is not None:  # the date is true even if the sign-in fails
                 store(credentials, stored)
         ask = partial(_ask, open_browser=browser and sys.stdin.isatty())
         session = in_rounds(credentials, stored, ask)
         if rerun:
-            with best_effort("The runs that waited could not be looked for"):
+            with best_effort("The waiting runs could not be looked up"):
                 _tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
         return session
 
@@ -133,7 +133,7 @@ def login(
 
 
 def logout(credentials: BlockName = DEFAULT_NAME) -> int:
-    """Revoke the access token at E*TRADE, then forget it; the consumer keys stay.
+    """Revoke the access token at E*TRADE, then remove it from the block. The consumer keys stay.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def logout(credentials: BlockName = DEFAULT_NAME) -> int:
 
 
 def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
-    """What the command exits with; the session or the error that `act` comes to is shown."""
+    """Run `act`, show its session or its error, and return the exit code."""
     quiet_console_logs()
     tell_of_temporary_server()
     try:
@@ -167,10 +167,10 @@ def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
 
 
 def _existing(name: str, given: Mapping[str, str | None]) -> ETradeCredentials | None:
-    """The block to sign in to; None if it is to be made.
+    """The block to sign in to; None if it must be created.
 
     Raises:
-        CredentialsInvalid: It cannot be used, or is of another environment or address than was given.
+        CredentialsInvalid: It cannot be used, or has another environment or address than the given one.
     """
     stored = load_block(name)
     if stored is None:
@@ -184,14 +184,14 @@ def _existing(name: str, given: Mapping[str, str | None]) -> ETradeCredentials |
         if value is not None and value.rstrip("/") != held[field]:
             raise CredentialsInvalid(
                 f"The block {name!r} has another {field}: {held[field]}.",
-                advice="choose another name by --credentials, or correct the block "
+                advice="choose another name with --credentials, or correct the block "
                 f"(Prefect UI > Blocks > {name} > Edit).",
             )
     return stored
 
 
 def _new(name: str, given: Mapping[str, str | None]) -> ETradeCredentials:
-    """Credentials that no block holds yet; what is not given is taken from the environment.
+    """Credentials for a new block; values that are not given come from the environment.
 
     Raises:
         CredentialsInvalid: A value is malformed.
@@ -223,32 +223,32 @@ def _consumer_keys(name: str) -> ConsumerKeys:
         return ConsumerKeys(key or _answer("Consumer key"), secret or _answer("Consumer secret"))
     except SignInRequired:
         raise CredentialsNotFound(
-            f"There is no block named {name!r} and no consumer key to make it with.",
+            f"There is no block named {name!r} and no consumer key to create it with.",
             advice="set ETRADE_CONSUMER_KEY and ETRADE_CONSUMER_SECRET, or run the command in a terminal.",
         ) from None
 
 
 def _ask(sign_in: SignIn, refused: VerifierRefused | None, *, open_browser: bool) -> str:
-    """The verifier that the person was shown at the address that is printed, and opened if asked to."""
+    """Print E*TRADE's address, open it if asked to, and return the verifier that the person enters."""
     if refused:
         _tell(f"{refused.message} Here is a new sign-in.")
     if short := short_session(sign_in.request_token.issued_at):
         _tell(short)
     ends_at = time.monotonic() + REQUEST_TOKEN_LIFETIME.total_seconds()
-    _tell("Log in to E*TRADE at this address, accept, and enter the verifier that you are shown:")
-    print(sign_in.authorize_url, flush=True)  # alone on standard output, for scripts
+    _tell("Log in to E*TRADE at this address, accept, and enter the verifier that it shows:")
+    print(sign_in.authorize_url, flush=True)  # nothing else on standard output, for scripts
     if open_browser and _has_screen():
         webbrowser.open(sign_in.authorize_url)
     return _answer("Verifier", ends_at)
 
 
 def _has_screen() -> bool:
-    """Whether a page opens beside the terminal; a browser of text would take the terminal over."""
+    """Whether a browser opens in its own window; a text browser would take over the terminal."""
     return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
 
 
 def _answer(label: str, ends_at: float = inf) -> str:
-    """A line of standard input: at a terminal what the person types unseen, in a script the next line.
+    """A line of standard input: hidden input at a terminal, the next line in a script.
 
     Raises:
         VerifierRefused: The time ran out at a terminal.
@@ -262,7 +262,7 @@ def _answer(label: str, ends_at: float = inf) -> str:
 
 
 def _read_line(label: str, ends_at: float) -> str:
-    """A line that the person types unseen, while the time that is left counts down.
+    """A line of hidden input, with a countdown of the time left.
 
     Raises:
         VerifierRefused: The time ran out.
@@ -293,7 +293,7 @@ def _read_line(label: str, ends_at: float) -> str:
 
 
 def _read_uncounted(label: str, ends_at: float) -> str:
-    """As `_read_line` without the countdown, where Python can hide what is typed and not interrupt it.
+    """The same as `_read_line` without the countdown, for systems where Python cannot interrupt hidden input.
 
     Raises:
         VerifierRefused: The time ran out.

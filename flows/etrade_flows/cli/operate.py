@@ -1,4 +1,4 @@
-"""The commands `etrade-session serve` and `alerts`: what an operator sets up once."""
+"""The commands `etrade-session serve` and `alerts`, which an operator sets up once."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ def register(app: App) -> None:
 
 
 def serve(credentials: tuple[BlockName, ...] = ()) -> int:
-    """Renew on schedule from this process, and offer the flows in the Prefect UI, until Ctrl+C.
+    """Renew on a schedule in this process, and offer the flows in the Prefect UI, until Ctrl+C.
 
-    It needs no worker, no work pool and no checkout. Every account but `etrade` has deployments of its own,
-    which end in its name, as `hourly-second`; so accounts are served side by side, by one process or several.
+    It needs no worker, no work pool and no checkout. Every account but `etrade` has its own deployments,
+    which end in its name, such as `hourly-second`. So one process or several can serve any number of
+    accounts.
 
     Parameters
     ----------
     credentials
-        The names of the E*TRADE Credentials blocks to serve; `etrade` unless given.
+        The names of the E*TRADE Credentials blocks to serve; `etrade` by default.
     """
     try:
         require_lasting_server()
@@ -60,18 +61,18 @@ def alerts(
     rerun: bool = False,
     test: bool = False,
 ) -> int:
-    """Install the automations that notify people about a session, or bring them up to date.
+    """Install or update the automations that notify people about a session.
 
     Parameters
     ----------
     notify
         The notification block to send through, as TYPE/NAME, such as slack-webhook/operators.
     sign_in_deployment
-        The deployment to start when a sign-in is due, as FLOW/NAME; left out where it does not exist.
+        The deployment to start when a sign-in is due, as FLOW/NAME; left out if it does not exist.
     keep_open_for
-        How long that sign-in waits for somebody, as in 6h or 90m.
+        How long that sign-in waits for somebody, such as 6h or 90m.
     rerun
-        Have that sign-in run again what failed today because nobody was signed in.
+        Let that sign-in run again what failed today because nobody was signed in.
     test
         Install nothing; send a sample alert through the block instead.
     """

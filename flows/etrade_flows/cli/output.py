@@ -1,4 +1,4 @@
-"""What the commands have in common: exit codes, and how a session and an error are shown."""
+"""What the commands share: exit codes, and how to show a session and an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from etrade_tasks.words import eastern_words
 
 
 class ExitCode(IntEnum):
-    """What the command's exit says."""
+    """The command's exit codes."""
 
     ACTIVE = 0
     FAILED = 1
@@ -31,9 +31,9 @@ class ExitCode(IntEnum):
 
 
 def plain_console(*, stderr: bool = False) -> Console:
-    """A console that shows every text as it is: no markup, emoji or highlights are found in it.
+    """A console that prints text as it is, without markup, emoji or highlighting.
 
-    What is printed may hold a user's or a stranger's words; what needs a style is given as a `Text`.
+    The text may come from a user or a stranger. To give it a style, pass a `Text`.
     """
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
@@ -41,24 +41,24 @@ def plain_console(*, stderr: bool = False) -> Console:
 def quiet_console_logs() -> None:
     """Keep all but warnings of Prefect's log off this terminal; the server still gets every line."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, PrefectConsoleHandler):  # others are the user's own
+        if isinstance(handler, PrefectConsoleHandler):  # other handlers are the user's own
             handler.addFilter(lambda record: record.levelno == logging.WARNING)
 
 
 def tell_of_temporary_server() -> None:
-    """Say so where no Prefect server is set, before the temporary one keeps the person waiting."""
+    """Say that no Prefect server is set, before a temporary one starts, which takes a while."""
     if server_is_temporary():
         tell(TEMPORARY_SERVER)
         tell_next(START_SERVER)
 
 
 def tell(*parts: str | tuple[str, str]) -> None:
-    """Print one paragraph on standard error: wrapped in a terminal, elsewhere a line that is never cut.
+    """Print one paragraph on standard error, wrapped in a terminal and on one line elsewhere.
 
-    It goes out in one call: of a paragraph in pieces, each would be wrapped as if it began at the left edge.
+    It prints in one call, because each piece would be wrapped as if it began at the left edge.
 
     Args:
-        parts: Texts, each alone or with its style. What a stranger has said must have gone through `visible`.
+        parts: Texts, with or without a style. Text from a stranger must have gone through `visible`.
     """
     console = plain_console(stderr=True)
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
@@ -70,7 +70,7 @@ def tell_next(advice: str) -> None:
 
 
 def waiting(words: str, as_json: bool = False) -> AbstractContextManager[object]:
-    """A spinner beside these words while the `with` block lasts, where a person looks at standard error."""
+    """A spinner with these words inside the `with` block, if standard error is a terminal."""
     console = plain_console(stderr=True)
     return nullcontext() if as_json or not console.is_terminal else console.status(words)
 

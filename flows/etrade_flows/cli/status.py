@@ -35,17 +35,17 @@ def status(
     check: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Show how each session stands, until when, and what the schedule will do next.
+    """Show how each session stands, until when it lasts, and what the schedule does next.
 
-    It reads the credentials, the result storage and the Prefect server; it calls E*TRADE only with --check.
+    It reads the credentials, the result storage and the Prefect server. It calls E*TRADE only with --check.
 
     Parameters
     ----------
     credentials
-        The name of the credentials block; without such a block the `ETRADE_*` variables are used. Unless
-        given, every block is shown.
+        The name of the credentials block; without such a block the `ETRADE_*` variables are used. By default
+        every block is shown.
     check
-        Ask E*TRADE. That takes a renewal, so each session is renewed, whatever is recorded.
+        Ask E*TRADE by renewing each session, even if an earlier renewal is still valid.
     as_json
         Print one JSON object and nothing else.
     """
@@ -75,7 +75,7 @@ def _show(sessions: tuple[SessionStatus, ...]) -> None:
 
 
 def _exit_code(states: Iterable[SessionState]) -> ExitCode:
-    """The gravest of what the sessions call for."""
+    """The most serious exit code among the sessions."""
     found = set(states)
     if any(state.needs_sign_in for state in found):
         return ExitCode.SIGN_IN_REQUIRED

@@ -200,7 +200,7 @@ def test_taken_port_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[
     """A port that is taken is named, with the option that chooses another."""
     port = simulator.url.rpartition(":")[2]
     assert 1 == run("simulator", "--port", port)
-    assert f"Port {port} cannot be had" in capsys.readouterr().err
+    assert f"Port {port} cannot be used" in capsys.readouterr().err
 
 
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..., None]) -> None:
