@@ -66,7 +66,7 @@ def resume(page: Page) -> Locator:
 def test_form_is_one_field_with_a_sentence_of_help(form: Locator) -> None:
     """The form asks for the verifier alone, says where it comes from, and until when it is good."""
     expect(form.get_by_role("textbox")).to_have_count(1)
-    expect(form.get_by_text("The five characters that E*TRADE shows once you have accepted.")).to_be_visible()
+    expect(form.get_by_text("The five characters that E*TRADE shows after you accept.")).to_be_visible()
     expect(form.get_by_text("US Eastern")).to_be_visible()
 
 

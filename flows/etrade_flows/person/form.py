@@ -1,10 +1,10 @@
-"""What a person is asked in the Prefect UI when a `sign-in` waits, and that nothing of it is kept.
+"""The form with which `sign-in` asks a person in the Prefect UI; nothing of it is kept.
 
-The form that Resume opens holds E*TRADE's address, with the consumer key and the request token in it. That
-token is worthless without its secret, which the waiting process alone holds; so the address is shown while it
-is of use, where it can be deleted. A log, an artifact and a parameter are no such places: the server puts an
-artifact into an event, and keeps that. Form and input are stored in plain text, and deleted as soon as the
-input has been read; what a process leaves that is killed while it waits, the next sign-in deletes.
+The form that Resume opens contains E*TRADE's address, with the consumer key and the request token. That token
+is useless without its secret, which only the waiting process holds. So the address may be shown while it is
+needed, in a place where it can be deleted. That rules out a log, an artifact (which the server copies into an
+event, and keeps) and a parameter. Form and input are stored as plain text, and deleted as soon as the input
+has been read. If a process is killed while it waits, the next sign-in deletes what it left.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from etrade_flows.runs.way_in import may_live
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
 
 PATIENCE = int(REQUEST_TOKEN_LIFETIME.total_seconds())
-"""Seconds that a run waits for its person."""
+"""Seconds that a run waits for a person."""
 
 POLL_SECONDS = 2
 """How often a waiting run looks for the answer."""
 
 LOOKED_AT = 20
-"""How many earlier sign-ins are looked at for what they may have left."""
+"""How many earlier sign-ins are checked for leftovers."""
 
 
 _MAY_HAVE_LEFT = [
@@ -54,15 +54,15 @@ class Answer(RunInput):
 
     verifier: str = Field(
         title="Verifier",
-        description="The five characters that E*TRADE shows once you have accepted. They work once.",
+        description="The five characters that E*TRADE shows after you accept. They work only once.",
     )
 
 
 def ask(text: str) -> str:
-    """The verifier that a person enters into the form, under this text; nothing of either is kept.
+    """The verifier that a person enters into the form; neither the text nor the verifier is kept.
 
     Args:
-        text: What the form says above its field, as markdown.
+        text: The text above the form's field, as markdown.
 
     Raises:
         FlowPauseTimeout: Nobody answered within `PATIENCE` seconds. The run may pause again.
@@ -77,28 +77,28 @@ def ask(text: str) -> str:
 
 
 def _end_pause() -> None:
-    """Bring a run whose pause is over back to running: only so can it pause again, or end as it says."""
+    """Set a run back to running after its pause, so that it can pause again or end in its own state."""
     with get_client(sync_client=True) as client:
         found = client.read_flow_run(this_run()).state
-        # Failed is what the server makes of it where Resume is pressed in the moment after the pause's time.
+        # If Resume is pressed just after the pause has timed out, the server sets the run to Failed.
         if found is not None and (found.is_paused() or found.is_failed()):
             client.set_flow_run_state(this_run(), Running(), force=True)
 
 
 def show_life() -> None:
-    """Let the server note that the run goes on: after `SILENCE` the next sign-in takes it for dead."""
+    """Show the server that the run is alive: after `SILENCE` the next sign-in takes it for dead."""
     with get_client(sync_client=True) as client:
         found = client.read_flow_run(this_run()).state
-        if found is not None and found.is_running():  # and is not cancelled
+        if found is not None and found.is_running():  # not cancelled
             client.set_flow_run_state(this_run(), Running(), force=True)
 
 
 @contextmanager
 def _pauses_unlogged() -> Iterator[None]:
-    """Keep out of the log what Prefect says of every pause: for a run kept open, a line in five minutes."""
+    """Keep Prefect's line about each pause out of the log: a run kept open has one every five minutes."""
 
     def elsewhere(record: logging.LogRecord) -> bool:
-        return record.module != "flow_runs"  # Prefect's own, where a run pauses
+        return record.module != "flow_runs"  # the module of Prefect where a run pauses
 
     logger = logging.getLogger("prefect.flow_runs")
     logger.addFilter(elsewhere)
@@ -110,7 +110,7 @@ def _pauses_unlogged() -> Iterator[None]:
 
 @contextmanager
 def _inputs_deleted() -> Iterator[None]:
-    """Delete what the form held and what was entered, at the end of the `with` block."""
+    """Delete the form and its input at the end of the `with` block."""
     try:
         yield
     finally:
@@ -148,5 +148,5 @@ def _delete_inputs(client: SyncPrefectClient, run_id: UUID) -> None:
 def this_run() -> UUID:
     """The id of the current flow run."""
     run = current_run()
-    assert run is not None  # noqa: S101  # for type checkers: a run alone can pause
+    assert run is not None  # noqa: S101  # for type checkers: only a run can pause
     return run.id

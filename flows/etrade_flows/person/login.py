@@ -1,8 +1,8 @@
-"""Signing in, the same for the terminal and the flow: a verifier becomes a proven token in the block.
+"""Signing in, for the terminal and the flow: a verifier becomes a tested token in the block.
 
-The stored token stays until the new one has stood its first renewal; then one update of the block replaces
-it. Whenever the process dies, the block holds the old token or the new one, whole. What somebody has edited
-in the block meanwhile stays as well.
+The stored token stays until a first renewal has tested the new one; then one update of the block replaces it.
+If the process dies, the block holds either the old token or the new one, whole. Edits that somebody made in
+the block meanwhile also stay.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from etrade_tasks.oauth.authorization import (
 from etrade_tasks.session import TokenSession
 
 ROUNDS = 3
-"""How many verifiers a person may try before the sign-in is given up."""
+"""How many verifiers a person may try before the sign-in fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A sign-in that waits for its person. Hold it in memory alone; it is good for five minutes.
+    """A sign-in that waits for a person. It is valid for five minutes; keep it only in memory.
 
     Attributes:
         name: The credentials' name.
-        authorize_url: What the person opens. It holds the consumer key and the request token.
-        credentials: What is signed in to, as it was stored.
-        request_token: What the verifier is exchanged with.
+        authorize_url: The address that the person opens. It contains the consumer key and the request token.
+        credentials: The credentials to sign in to, as they were stored.
+        request_token: The token that is exchanged together with the verifier.
     """
 
     name: str
@@ -61,11 +61,11 @@ class SignIn:
 
 
 Ask = Callable[[SignIn, VerifierRefused | None], str]
-"""Asks a person for the verifier of a sign-in; given too is why the one before it was refused."""
+"""Asks a person for the verifier of a sign-in; it also gets the reason why the previous one was refused."""
 
 
 def begin_sign_in(credentials: str = DEFAULT_NAME) -> SignIn:
-    """A new sign-in at E*TRADE to the credentials of this name: a person opens its `authorize_url`.
+    """Begin a sign-in at E*TRADE to the credentials of this name. A person opens its `authorize_url`.
 
     Example:
         ```python
@@ -79,19 +79,19 @@ def begin_sign_in(credentials: str = DEFAULT_NAME) -> SignIn:
 
     Raises:
         CredentialsNotFound: There is no block of that name.
-        CredentialsInvalid: The block cannot be used as it stands.
+        CredentialsInvalid: The block cannot be used.
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
-        AuthorizationFailed: E*TRADE or the network did not answer well.
+        AuthorizationFailed: E*TRADE or the network kept failing.
     """
     return begin(credentials, stored_credentials(credentials))
 
 
 def begin(name: str, credentials: ETradeCredentials) -> SignIn:
-    """A new sign-in at E*TRADE to these credentials.
+    """Begin a sign-in at E*TRADE to these credentials.
 
     Raises:
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
-        AuthorizationFailed: E*TRADE or the network did not answer well.
+        AuthorizationFailed: E*TRADE or the network kept failing.
     """
     consumer = credentials.consumer_keys
     token = request_token(consumer, credentials.oauth_base_url)
@@ -99,16 +99,16 @@ def begin(name: str, credentials: ETradeCredentials) -> SignIn:
 
 
 def complete_sign_in(sign_in: SignIn, verifier: str) -> TokenSession:
-    """The session that the verifier opens, proven by a first renewal and stored in the block.
+    """Open the session with the verifier, test it with a first renewal, store the token, return the session.
 
     Args:
-        sign_in: What `begin_sign_in` gave.
+        sign_in: The result of `begin_sign_in`.
         verifier: What E*TRADE showed to the person.
 
     Raises:
-        VerifierRefused: The verifier is wrong, late or used already; begin anew.
-        ConfigurationRefused: As of a renewal; or somebody has put another key into the block meanwhile.
-        ETradeError: What a renewal raises. The block is as it was.
+        VerifierRefused: The verifier is wrong, late or already used; begin again.
+        ConfigurationRefused: As for a renewal; or somebody has put another key into the block meanwhile.
+        ETradeError: As for a renewal. The block is unchanged.
     """
     held, oauth_url = sign_in.credentials, sign_in.credentials.oauth_base_url
     bought = access_token(held.consumer_keys, sign_in.request_token, verifier, oauth_url)
@@ -122,15 +122,16 @@ def complete_sign_in(sign_in: SignIn, verifier: str) -> TokenSession:
 
 
 def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSession:
-    """The session after at most `ROUNDS` verifiers, each of a request token of its own.
+    """The session after at most `ROUNDS` verifiers, each with its own request token.
 
     Args:
         name: The credentials' name.
-        credentials: What is signed in to, as it is stored, or as it will be once E*TRADE takes the keys.
-        ask: Gives the verifier of a sign-in, from a person who is told what was refused before it.
+        credentials: The credentials to sign in to, as stored, or as they will be once E*TRADE accepts the
+            keys.
+        ask: Asks a person for the verifier of a sign-in, and tells them why the previous one was refused.
 
     Raises:
-        ETradeError: What the last round came to, or what no other verifier could mend.
+        ETradeError: The error of the last round, or one that no other verifier can fix.
     """
     _require_writable(credentials)
     refused: VerifierRefused | None = None
@@ -146,34 +147,34 @@ def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSessi
 
 
 def _require_writable(credentials: ETradeCredentials) -> None:
-    """See that the block can be written, before a person's work depends on it. Changes nothing.
+    """Check that the block can be written, before a person's work depends on it. This changes nothing.
 
-    A block that is to be made needs no such look: it is made before the person is asked.
+    A new block needs no such check, because it is created before the person is asked.
 
     Raises:
-        Exception: What Prefect's client raises of a server that takes no update, as with a reader's key.
+        Exception: What Prefect's client raises if the server accepts no update, as with a read-only key.
     """
     block_id = credentials._block_document_id  # noqa: SLF001  # Prefect has no public name
     if block_id is None:
         return
     with get_client(sync_client=True) as client:
-        # Without data: with an empty one the server would write back what it has just read, and could undo
-        # what somebody stores in that moment.
+        # Without data: with empty data, the server would write back what it has just read, and could undo
+        # what somebody stores at that moment.
         client.update_block_document(block_id, BlockDocumentUpdate())
 
 
 def _keep_new_keys(name: str, credentials: ETradeCredentials) -> None:
-    """Make a block that does not exist yet, so that keys which E*TRADE has taken are typed once."""
+    """Create the block if it does not exist, so that nobody has to type keys again that E*TRADE accepted."""
     if credentials.access_token is None and load_block(name) is None:
         store(name, credentials)
 
 
 def stored_credentials(name: str) -> ETradeCredentials:
-    """The block of that name. Only a block can be signed in to: nobody can write to an environment.
+    """The block of that name. A sign-in needs a block, because it cannot store a token in variables.
 
     Raises:
         CredentialsNotFound: There is no such block.
-        CredentialsInvalid: It cannot be used as it stands.
+        CredentialsInvalid: It cannot be used.
     """
     if block := load_block(name):
         return block
@@ -189,7 +190,7 @@ def stored_credentials(name: str) -> ETradeCredentials:
 def signed_out_credentials(
     consumer: ConsumerKeys, fields: Mapping[str, str], spell: Callable[[str], str] = str
 ) -> ETradeCredentials:
-    """Credentials that nobody has signed in to yet.
+    """New credentials without a token.
 
     Args:
         consumer: The application's key pair.
@@ -203,11 +204,11 @@ def signed_out_credentials(
         return ETradeCredentials(consumer_key=consumer.key, consumer_secret=consumer.secret, **fields)
     except ValidationError as error:
         problems = "; ".join(named_problems(error, spell))
-    raise CredentialsInvalid(f"This cannot be signed in to: {problems}.", advice="correct it and try again.")
+    raise CredentialsInvalid(f"These values are wrong: {problems}.", advice="correct them and try again.")
 
 
 def without_token(credentials: ETradeCredentials) -> ETradeCredentials:
-    """The same credentials with nobody signed in: every renewal asks for a sign-in, without a call."""
+    """The same credentials without a token: every renewal then asks for a sign-in, without a call."""
     return credentials.model_copy(
         update={"access_token": None, "access_token_secret": None, "signed_in_at": None}
     )
@@ -216,28 +217,28 @@ def without_token(credentials: ETradeCredentials) -> ETradeCredentials:
 def store(name: str, credentials: ETradeCredentials) -> None:
     """Write the block in one update, or create it.
 
-    What a later version of this package keeps in it besides stays there.
+    Fields of a later version of this package stay there.
     """
     known = ETradeCredentials.model_fields.keys()
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
         stored = client.read_block_document_by_name(name, ETradeCredentials.get_block_type_slug())
         if stored.data.keys() - known:
-            # `save` would tie the block to our schema, by which Prefect masks the secrets that we know
-            # and shows the later version's.
+            # `save` would link the block to our schema, and Prefect would then show the later version's
+            # secrets unmasked.
             values = credentials.model_dump(
                 mode="json", include=set(known), context={"include_secrets": True}
             )
             client.update_block_document(stored.id, BlockDocumentUpdate(data=values))
             return
-    # Named sync: Prefect would hand back a coroutine where the calling flow is async.
+    # Without `_sync`, Prefect would return a coroutine if the calling flow is async.
     credentials.save(name, overwrite=True, _sync=True)
 
 
 def _as_edited(sign_in: SignIn) -> ETradeCredentials:
-    """The block as it stands now, after all that others may have stored while the person was away.
+    """The block as it is now, with all edits made while the person was away.
 
     Raises:
-        ConfigurationRefused: A token that was bought with what the sign-in holds does not belong to it.
+        ConfigurationRefused: Its keys or addresses have changed, so the new token does not belong to it.
     """
     block = load_block(sign_in.name)
     if block is None:
@@ -245,14 +246,14 @@ def _as_edited(sign_in: SignIn) -> ETradeCredentials:
     if _bought_with(block) != _bought_with(sign_in.credentials):
         raise ConfigurationRefused(
             f"The consumer key, the environment or the address of {sign_in.name!r} was changed while the "
-            "sign-in waited, so the new token does not belong to it. The block stays as it is.",
+            "sign-in waited, so the new token does not belong to it. The block is unchanged.",
             advice="sign in again.",
         )
     return block
 
 
 def _bought_with(credentials: ETradeCredentials) -> tuple[Environment, ConsumerKeys, str]:
-    """What an access token is good with, and with nothing else."""
+    """The values that an access token belongs to."""
     return credentials.environment, credentials.consumer_keys, credentials.oauth_base_url
 
 

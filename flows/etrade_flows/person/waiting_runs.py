@@ -1,8 +1,8 @@
-"""The runs that a missing sign-in held up, and how they go on once somebody has signed in.
+"""Finds the runs that wait for a sign-in, and lets them go on once somebody has signed in.
 
-Two kinds of run wait: one of a deployment that failed on this Eastern day because it found nobody signed in,
-and one that paused or suspended itself under `pause_key`. A run of an earlier day is left alone: its time has
-passed. So is a renewal, since the next one does the same work, and a run for which the session was too short.
+Two kinds of run wait: a deployment's run that failed on this Eastern day because nobody was signed in, and a
+run that paused or suspended itself with `pause_key`. A run of an earlier day is left alone, because its time
+has passed. So are a renewal, since the next one does the same work, and a run whose session was too short.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from etrade_tasks.logs import run_logger
 from etrade_tasks.session import day_begins
 
 LIMIT = 200
-"""How many failed and how many paused runs are looked at; the server gives no more at once."""
+"""How many failed and how many paused runs are checked; the server returns no more at once."""
 
 
 def pause_key(credentials: str) -> str:
-    """The key under which a run pauses or suspends itself until somebody has signed in.
+    """The key with which a run pauses or suspends itself until somebody has signed in.
 
     Example:
         ```python
@@ -44,9 +44,9 @@ def pause_key(credentials: str) -> str:
 
 
 def let_go_on(credentials: str) -> list[str]:
-    """The names of the runs that waited for these credentials and now go on: run again, or resumed.
+    """Run again or resume the runs that waited for these credentials, and return their names.
 
-    A run that Prefect does not let go on is named in a warning.
+    If Prefect does not let a run go on, a warning names it.
 
     Args:
         credentials: The name of the credentials that somebody has signed in to.
@@ -83,7 +83,7 @@ def _failed(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
 
 
 def _outermost(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
-    """The run that called the one that called this one, and so on; the run itself if nothing did."""
+    """The outermost run that called this one, directly or through others; the run itself if none did."""
     while run.parent_task_run_id is not None:
         called_by = client.read_task_run(run.parent_task_run_id).flow_run_id
         if called_by is None:
@@ -103,6 +103,6 @@ def _paused(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
 def _goes_on(client: SyncPrefectClient, run: FlowRun) -> bool:
     if run.state and run.state.is_paused():
         return client.resume_flow_run(run.id).status is SetStateStatus.ACCEPT
-    # As the UI's Retry does: the same run once more, its parameters and its history kept.
+    # As the UI's Retry does: the same run again, with its parameters and its history.
     again: State[Any] = Scheduled(name="AwaitingRetry", message="Somebody has signed in at E*TRADE.")
     return client.set_flow_run_state(run.id, again).status is SetStateStatus.ACCEPT
