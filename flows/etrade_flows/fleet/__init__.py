@@ -1,1 +1,1 @@
-"""Many tokens in one run: which, how many at once, and what came of each."""
+"""Many tokens in one run: which ones, how many at once, and each one's result."""

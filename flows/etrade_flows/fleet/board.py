@@ -1,14 +1,14 @@
-"""What an operator sees while a fleet is renewed: a table with a row for each token, and how far it is.
+"""What an operator sees while a fleet is renewed: a table with a row for each token, and the run's progress.
 
-Both artifacts are made as the run begins, and brought up to date at every twentieth of the way, though no
-sooner than some seconds after the last time, and at the end. Be it 20 tokens or 100,000, there are about 20
-updates, so that the cost stays in proportion to the number of tokens.
+Both artifacts are created when the run begins, and updated at each twentieth of the way (but not within a few
+seconds of the last update) and at the end. Whether there are 20 tokens or 100,000, there are about 20
+updates, so the cost stays in proportion to the number of tokens.
 
-The table's metadata holds which alerts were given on this Eastern day, an entry for each token: Prefect cuts
-a value after 500 characters, and takes any number of them (3.8). Prefect's own functions for artifacts open a
-client for each call and close none of them, so one of ours is taken.
+The table's metadata holds the alerts of this Eastern day, with an entry for each token: Prefect cuts a value
+after 500 characters, but accepts any number of values (3.8). Prefect's own functions for artifacts open a
+client for each call and close none of them, so this module uses its own.
 
-Nothing here may stop a renewal: where the server does not take an artifact, a warning says so.
+Nothing here may stop a renewal: if the server does not accept an artifact, a warning says so.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ PROGRESS = "etrade-fleet-progress"
 """The key of the artifact that shows how far the run is."""
 
 STEP = 5.0
-"""The percent of the way from one update to the next."""
+"""How many percent of the way lie between two updates."""
 
 SECONDS = 3.0
-"""The least time from one update to the next."""
+"""The shortest time between two updates."""
 
 _LOSS = "The table of the fleet could not be written"
 
@@ -46,12 +46,12 @@ class Board:
     """The two artifacts of the current run.
 
     Args:
-        tally: What came of the tokens so far; looked at again for each update.
+        tally: The results so far; read again for each update.
         monotonic: Seconds by a clock that never goes back.
 
     Attributes:
-        alerted: The alerts that earlier runs have given, as the last table tells.
-        updates: How often the artifacts were brought up to date.
+        alerted: The alerts that earlier runs have sent, from the last table.
+        updates: How often the artifacts were updated.
     """
 
     def __init__(self, tally: Tally, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -65,22 +65,22 @@ class Board:
         self._shown, self._next = 0.0, monotonic() + SECONDS
 
     def look(self) -> None:
-        """Bring the artifacts up to date, if it is time to."""
+        """Update the artifacts, if it is time to."""
         if self._tally.progress >= self._shown + STEP and self._monotonic() >= self._next:
             self._update(self.alerted)
 
     def end(self, alerted: Mapping[str, str]) -> None:
-        """Bring the artifacts up to date for the last time.
+        """Update the artifacts for the last time.
 
         Args:
-            alerted: Which alerts have been given by now.
+            alerted: The alerts that have been sent.
         """
         self._update(alerted)
 
     def _create(self, client: SyncPrefectClient, key: str, kind: str) -> UUID:
         run = current_run()
         made = ArtifactCreate(key=key, type=kind, flow_run_id=run.id if run else None, **self._shows(kind))
-        # Until the run has ended, the alerts of those before it count.
+        # Until the run has ended, the alerts of earlier runs count.
         return client.create_artifact(made.model_copy(update={"metadata_": self.alerted})).id
 
     def _update(self, alerted: Mapping[str, str]) -> None:

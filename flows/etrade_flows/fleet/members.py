@@ -1,4 +1,4 @@
-"""Which tokens a fleet has, and which of them share a consumer key."""
+"""Finds the tokens of a fleet, and which of them share a consumer key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsNotFound
 
 PAGE = 200
-"""How many blocks the server gives at once."""
+"""How many blocks the server returns at once."""
 
 
 class Member(NamedTuple):
@@ -20,7 +20,7 @@ class Member(NamedTuple):
 
     Attributes:
         name: The credentials' name.
-        key: The same number for all that share a consumer key; it says nothing else.
+        key: The same number for all that share a consumer key; it has no other meaning.
     """
 
     name: str
@@ -28,22 +28,22 @@ class Member(NamedTuple):
 
 
 def members(wanted: Sequence[str] | None) -> list[Member]:
-    """The tokens that are meant, sorted by name, each once.
+    """The members of the fleet, sorted by name, each once.
 
-    A name that no block has is a member all the same: its renewal says what is wrong with it.
+    A name without a block is a member too: its renewal says what is wrong with it.
 
     Args:
-        wanted: Names of credentials, in which `*` and `?` stand for any characters; None for all blocks.
+        wanted: Names of credentials, which may contain the wildcards `*` and `?`; None for all blocks.
 
     Raises:
-        CredentialsNotFound: There is no block at all, or none that fits a pattern.
+        CredentialsNotFound: There is no block at all, or none that matches a pattern.
     """
     with get_client(sync_client=True) as client:
         found = dict(_blocks(client))
     chosen = set(found) if wanted is None else set(_chosen(wanted, found))
     if wanted is None and not chosen:
         raise CredentialsNotFound("There is no block of the type E*TRADE Credentials on this Prefect server.")
-    # Those without a block share one key: that of the ETRADE_* variables.
+    # Members without a block share one key, that of the ETRADE_* variables.
     numbers: dict[object, int] = {}
     return [Member(name, numbers.setdefault(found.get(name), len(numbers))) for name in sorted(chosen)]
 
@@ -60,9 +60,9 @@ def _chosen(wanted: Sequence[str], found: dict[str, object]) -> Iterator[str]:
 
 
 def _blocks(client: SyncPrefectClient) -> Iterator[tuple[str, object]]:
-    """Each block's name, and its consumer key, which is compared and goes no further.
+    """Each block's name and its consumer key, which is only compared.
 
-    Prefect's own listing of a type has no pages, and sends thousands of blocks in one answer.
+    Prefect's own listing of a type has no pages: it sends thousands of blocks in one answer.
     """
     wanted = {"block_types": {"slug": {"any_": [ETradeCredentials.get_block_type_slug()]}}}
     offset = 0

@@ -1,8 +1,8 @@
-"""Who may start when: so many a second for each consumer key. Pure.
+"""Decides which member may start when, at a given rate for each consumer key. Pure.
 
-Prefect's own `rate_limit` is not used. It costs a request and an event for each token, and a tenth of a
-second of the server; in one process it lets through one call at a time, and so stays a third below its rate;
-and where the limit does not exist it lets everything through without a word (3.8).
+We do not use Prefect's own `rate_limit` (3.8). For each token it costs a request, an event and a tenth of a
+second of the server. In one process it lets through one call at a time, and so stays a third below its rate.
+And if the limit does not exist, it silently lets everything through.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from etrade_flows.fleet.members import Member
 
 
 class Pace:
-    """Hands out the members of a fleet, those of each consumer key with some time between them.
+    """Returns the members of a fleet one by one, spaced in time for each consumer key.
 
     Args:
         members: The fleet.
@@ -31,10 +31,10 @@ class Pace:
         heapq.heapify(self._due)
 
     def take(self, at: float) -> Member | None:
-        """The next member that may start; None if none may yet, or none is left.
+        """The next member that may start; None if none may start yet, or none is left.
 
         Args:
-            at: The moment, in seconds by any clock that never goes back.
+            at: The time, in seconds by any clock that never goes back.
         """
         if not self._due or self._due[0][0] > at:
             return None

@@ -1,4 +1,4 @@
-"""What came of a fleet's tokens, as it stands while the run goes on and at its end. Pure."""
+"""The results of a fleet's tokens, during the run and at its end. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SIGNS = {_SIGN_IN: "⛔", _FAILED: "❌", _GOOD: "✅", _WAITS: "…"}
 
 @dataclass
 class Tally:
-    """What came of each token so far. It holds no secret.
+    """The result of each token so far. It holds no secret.
 
     Attributes:
         names: All credentials of the fleet.
-        outcomes: What came of those whose renewal has ended.
-        ended_at: When it did.
+        outcomes: The results of the renewals that have ended.
+        ended_at: When each ended.
     """
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Tally:
     ended_at: dict[str, datetime] = field(default_factory=dict)
 
     def settle(self, name: str, outcome: Outcome, at: datetime) -> None:
-        """Note what came of a token at `at`."""
+        """Note a token's result at `at`."""
         self.outcomes[name], self.ended_at[name] = outcome, at
 
     @property
@@ -45,7 +45,7 @@ class Tally:
 
     @property
     def errors(self) -> dict[str, ETradeError]:
-        """Why the others are not, by the names in order."""
+        """Why the others are not good, sorted by name."""
         return {name: e for name, e in sorted(self.outcomes.items()) if isinstance(e, ETradeError)}
 
     @property
@@ -55,7 +55,7 @@ class Tally:
 
     @property
     def summary(self) -> str:
-        """How many sessions are good, as in `1,998 of 2,000 sessions are good`."""
+        """How many sessions are good, such as `1,998 of 2,000 sessions are good`."""
         good, of = len(self.sessions), len(self.names)
         return f"{good:,} of {of:,} {'session is' if of == 1 else 'sessions are'} good"
 
@@ -66,7 +66,7 @@ class Tally:
         return f"{sign} {self.summary}" + (f", {left:,} to go" if left else "")
 
     def rows(self) -> list[dict[str, str]]:
-        """A row for each token: first those that need somebody, last those that wait."""
+        """A row for each token: first those that need somebody, last those that are waiting."""
         ordered = sorted(self.names, key=lambda name: (_rank(self.outcomes.get(name)), name))
         return [self._row(name) for name in ordered]
 
@@ -98,7 +98,7 @@ def _rank(outcome: Outcome | None) -> int:
 
 
 def reasons(errors: Mapping[str, ETradeError]) -> dict[str, list[str]]:
-    """Why the others failed, and which: what failed alike stands together."""
+    """The names that failed, grouped by cause, without those that need a sign-in."""
     found: dict[str, list[str]] = {}
     for name, error in errors.items():
         if not isinstance(error, SignInRequired):
@@ -107,13 +107,13 @@ def reasons(errors: Mapping[str, ETradeError]) -> dict[str, list[str]]:
 
 
 def cause(error: ETradeError) -> str:
-    """Why a renewal failed, in a word or two, as in `RenewalFailed (status 503)`."""
+    """Why a renewal failed, in a few words, such as `RenewalFailed (status 503)`."""
     fact = error.problem or (f"status {error.status}" if error.status else None)
     return f"{type(error).__name__} ({fact})" if fact else type(error).__name__
 
 
 def troubles(errors: Mapping[str, ETradeError]) -> str:
-    """Who must sign in, and who failed and why, in a sentence each; every name is there."""
+    """Who must sign in, and who failed and why, in one sentence each, with every name."""
     said = [f"Sign in: {', '.join(due)}."] if (due := must_sign_in(errors)) else []
     said += [f"{why}: {', '.join(names)}." for why, names in reasons(errors).items()]
     return " ".join(said)
