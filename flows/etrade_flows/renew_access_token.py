@@ -21,40 +21,39 @@ from etrade_tasks.session import TokenSession
 
 
 @callable_everywhere
-# Stored, Prefect would hand it to a retried parent hours later, instead of a session that is good then.
+# Not stored: Prefect would give the old session to a parent that is retried hours later.
 @flow(name=RENEWAL, flow_run_name=NAMED, retries=0, persist_result=False)
 def renew_access_token(
     credentials: Annotated[str, titled("E*TRADE Credentials block")] = DEFAULT_NAME,
-    force: Annotated[bool, titled("Renew even if an earlier renewal still answers")] = False,
+    force: Annotated[bool, titled("Renew even if an earlier renewal is still valid")] = False,
     required_for: Annotated[timedelta, titled("Session needed for (PT2H is two hours)")] = timedelta(0),
 ) -> TokenSession:
     """Makes sure that the E*TRADE access token is active, or says what a person must do.
 
     Call it before a pipeline's first request to E*TRADE; async code awaits it. Within 50 minutes of a renewal
-    it answers from the cache; otherwise it renews the token by one signed call, which it repeats where that
-    can help.
+    it reuses that renewal. Otherwise it renews the token with one signed call, and retries if that can help.
 
-    It cannot carry a session past midnight US Eastern: then a person signs in again. A *scheduled* run that
-    finds nobody signed in fails once a day and after that completes quietly; as a subflow it always raises,
-    and so does one for which the session is only too short.
+    It cannot extend a session past midnight US Eastern: then a person signs in again. If nobody is signed in,
+    a *scheduled* run fails once a day and then completes quietly. A subflow always raises, and so does a run
+    whose session is only too short.
 
     Args:
-        credentials: The name of the E*TRADE Credentials block. Where there is no such block, the environment
+        credentials: The name of the E*TRADE Credentials block. If there is no such block, the environment
             variables ETRADE_... are used.
-        force: Renew even though an earlier renewal still answers.
+        force: Renew even if an earlier renewal is still valid.
         required_for: How long the pipeline needs the session, as an ISO 8601 duration: PT2H is two hours,
             PT90M ninety minutes. If midnight US Eastern comes sooner, the run fails before it calls E*TRADE.
 
     Returns:
-        The session, without any secret: when it was renewed, when it goes inactive, when it expires.
+        The session, without any secret: when it was renewed, when it goes idle, when it expires.
 
     Raises:
         SignInRequired: A person must sign in.
-        SessionTooShort: The session ends sooner than `required_for` from now; it is a `SignInRequired` too.
+        SessionTooShort: The session ends sooner than `required_for` from now. It is also a `SignInRequired`.
         ConfigurationRefused: A key, a secret or an address is wrong.
         CredentialsNotFound: There is neither a block of that name nor a complete environment.
-        CredentialsInvalid: The credentials or an `ETRADE_*` setting cannot be used as they stand.
-        RenewalFailed: E*TRADE or the network did not answer well within the deadline.
+        CredentialsInvalid: The credentials or an `ETRADE_*` setting cannot be used.
+        RenewalFailed: E*TRADE or the network kept failing until the deadline.
     """
     began_at, loaded = now(), None
     take_name(credentials)

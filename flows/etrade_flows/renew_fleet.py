@@ -42,17 +42,17 @@ from etrade_tasks.session import TokenSession, eastern_date
 from etrade_tasks.settings import renewal_settings
 
 CONCURRENCY = 16
-"""How many tokens are renewed at once unless said otherwise."""
+"""How many tokens are renewed at once by default."""
 
 PER_SECOND = 2.0
-"""How many renewals of one consumer key start in a second: the least that E*TRADE lets any call have."""
+"""How many renewals of one consumer key start in a second: E*TRADE's lowest limit for any call."""
 
 MOST_AT_ONCE = 256
-"""The most that may be renewed at once: as many threads as the flow may have."""
+"""The most that may be renewed at once, which is how many threads the flow may have."""
 
 
-# Its results go from process to process with Dask and Ray. Prefect carries those that are not persisted as
-# well, in the task's state (3.8, prefect-dask 0.3.7, prefect-ray 0.6.0).
+# With Dask and Ray, results go from process to process. Prefect also carries results that are not persisted,
+# in the task's state (3.8, prefect-dask 0.3.7, prefect-ray 0.6.0).
 @task(
     name="renew-token",
     task_run_name=renewal_run("{credentials}"),
@@ -63,8 +63,8 @@ MOST_AT_ONCE = 256
 def renew_token(credentials: str, patient: bool = True) -> TokenSession:
     """The session of one token of a fleet, renewed as `renew-access-token` renews it.
 
-    The state that it returns carries the error, if there is one: of an exception that is raised Prefect would
-    keep the text, which may hold what a stranger said.
+    If there is an error, the returned state carries it. If the task raised it, Prefect would store its text,
+    which may quote a stranger.
 
     Args:
         credentials: The credentials' name; what they hold is never a parameter.
@@ -83,7 +83,7 @@ def renew_token(credentials: str, patient: bool = True) -> TokenSession:
     return cast("TokenSession", Completed(message=describe(session), data=session))
 
 
-# Not stored, for the reason that `renew-access-token` gives.
+# Not stored, for the same reason as in `renew-access-token`.
 @sure
 @flow(
     name=FLEET,
@@ -94,21 +94,21 @@ def renew_token(credentials: str, patient: bool = True) -> TokenSession:
 )
 def renew_fleet(
     credentials: Annotated[
-        list[str] | None, titled("E*TRADE Credentials blocks, as in desk-*; all unless given")
+        list[str] | None, titled("E*TRADE Credentials blocks, such as desk-*; all by default")
     ] = None,
     concurrency: Annotated[int, Field(ge=1, le=MOST_AT_ONCE), titled("How many at once")] = CONCURRENCY,
     per_second: Annotated[float, Field(gt=0), titled("How many a second for each consumer key")] = PER_SECOND,
 ) -> dict[str, TokenSession]:
     """Makes sure that many E*TRADE access tokens are active, and names those for which a person must act.
 
-    Each token is a task run, and is renewed as `renew_access_token` would: with the same record and lock, the
-    same refusals and errors. One bad token never stops the others. While it runs, the artifact `etrade-fleet`
-    fills with what came of each, and `etrade-fleet-progress` shows how far it is.
+    Each token is a task run, which renews as `renew_access_token` does: with the same record and lock, the
+    same refusals and errors. One bad token never stops the others. During the run, the artifact
+    `etrade-fleet` shows each result, and `etrade-fleet-progress` shows how far the run is.
 
-    It ends with one message and one alert for all that need somebody. A *scheduled* run in which only the
-    sign-ins are due that an earlier run of that day has told of completes quietly.
+    It ends with one message and one alert for all tokens that need somebody. A *scheduled* run completes
+    quietly if it finds only sign-ins that an earlier run of that day has reported.
 
-    It runs unchanged with other task runners, on as many machines as they have:
+    It also runs with other task runners, on as many machines as they have:
 
     ```python
     from prefect_dask import DaskTaskRunner
@@ -116,12 +116,12 @@ def renew_fleet(
     renew_fleet.with_options(task_runner=DaskTaskRunner(address="tcp://scheduler:8786"))()
     ```
 
-    There is no parameter for tags: a block has none in Prefect, and those of a run are its deployment's, or
-    given by `with prefect.tags(...)`. Choose tokens by their names.
+    There is no parameter for tags: blocks have none in Prefect, and a run has those of its deployment or of
+    `with prefect.tags(...)`. Choose tokens by their names.
 
     Args:
-        credentials: The names of E*TRADE Credentials blocks, in which `*` and `?` stand for any characters;
-            all blocks of the server unless given.
+        credentials: The names of E*TRADE Credentials blocks, which may contain the wildcards `*` and `?`; by
+            default all blocks of the server.
         concurrency: How many tokens are renewed at once.
         per_second: How many renewals start in a second for each consumer key.
 
@@ -129,8 +129,8 @@ def renew_fleet(
         The sessions, by the names of their credentials.
 
     Raises:
-        TokensNotRenewed: Some are not good; it names each and carries its error.
-        CredentialsNotFound: There is no block at all, or none that fits a pattern.
+        TokensNotRenewed: Some sessions are not good; it names each and carries its error.
+        CredentialsNotFound: There is no block at all, or none that matches a pattern.
     """
     fleet = members(credentials)
     tally = Tally(tuple(member.name for member in fleet))
@@ -142,11 +142,11 @@ def renew_fleet(
 
 
 def _renewed(fleet: Sequence[Member], concurrency: int, per_second: float) -> Iterator[tuple[str, Outcome]]:
-    """What comes of each token, in the order in which they end.
+    """Each token's result, in the order in which they end.
 
-    No more tasks than `concurrency` are submitted at once: that bounds every task runner alike, and what the
-    run holds in memory. When so many in a row fail that E*TRADE seems to be down, each of those that follow
-    makes one call, until one of them succeeds: thousands that all use up their deadline would take hours.
+    At most `concurrency` tasks are submitted at once. That limits every task runner, and the run's memory.
+    If that many fail in a row, E*TRADE seems to be down. Then each further token makes one call, until one
+    succeeds: if thousands used up their deadlines, the run would take hours.
     """
     failed_in_a_row = 0
     pace = Pace(fleet, per_second)
@@ -179,7 +179,7 @@ def _renewed(fleet: Sequence[Member], concurrency: int, per_second: float) -> It
 
 
 def _outcome(future: PrefectFuture[TokenSession]) -> Outcome:
-    """What came of a task that has ended; a process that was killed has left no state."""
+    """The result of a task that has ended; a killed process leaves no state."""
     try:
         found = future.result(raise_on_failure=False)
     except Exception as error:  # noqa: BLE001  # each task runner has its own
@@ -190,11 +190,11 @@ def _outcome(future: PrefectFuture[TokenSession]) -> Outcome:
 
 
 def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
-    """What the flow returns; the alert, the artifacts and the run's name and tags are up to date by then."""
+    """Send the alert, update the artifacts and the run's name and tags, and return the flow's result."""
     at, errors, sessions = now(), tally.errors, tally.sessions
     sign_ins = must_sign_in(errors)
     due = alerts_due(errors, board.alerted, at)
-    # What is good again may be told anew, and so may everything on another day.
+    # A token that was good meanwhile may alert again, and on another day every token may.
     today, before = eastern_date(at).isoformat(), board.alerted.items()
     kept = {name: what for name, what in before if what.startswith(today) and name not in sessions}
     board.end(kept | due)

@@ -1,6 +1,6 @@
-"""The flow `sign-in`: a person signs in from the Prefect UI, from a phone if need be.
+"""The flow `sign-in`: a person signs in from the Prefect UI, even from a phone.
 
-The run pauses, and takes the verifier as the input with which it is resumed.
+The run pauses, and gets the verifier as input when it is resumed.
 """
 
 import time
@@ -41,50 +41,50 @@ from etrade_tasks.session import TokenSession
 from etrade_tasks.words import clock
 
 OUTAGE_PAUSE = 300.0
-"""Seconds after which a run that is kept open asks an E*TRADE again that did not serve it."""
+"""Seconds until a run that is kept open tries again, if E*TRADE did not serve it."""
 
-_OVER = "No run waits for a sign-in. The last one says how it ended."
+_OVER = "No run is waiting for a sign-in. The last run says how it ended."
 
 
 def artifact_key(credentials: str) -> str:
-    """The key of the artifact that leads to the waiting run."""
+    """The key of the artifact that links to the waiting run."""
     return f"etrade-sign-in-{credentials}"
 
 
-# Not stored: a retried parent asks the person anew.
+# Not stored: a retried parent asks the person again.
 @sure
 @flow(name=SIGN_IN, flow_run_name=sign_in_run("{credentials}"), retries=0, persist_result=False)
 def sign_in(
     credentials: Annotated[str, titled("E*TRADE Credentials block")] = DEFAULT_NAME,
-    rerun: Annotated[bool, titled("Then run again what failed for want of a sign-in")] = False,
+    rerun: Annotated[bool, titled("Then run again what failed because nobody was signed in")] = False,
     keep_open_for: Annotated[timedelta, titled("Wait for somebody (PT12H is twelve hours)")] = timedelta(0),
 ) -> TokenSession:
     """Lets a person sign in at E*TRADE: press Resume in the run's menu, open the link, enter the verifier.
 
-    The artifact `etrade-sign-in-<credentials>` leads to the run that waits. The new token is proven by a
-    first renewal before it replaces the old one in the block. A verifier that is refused leads to another
-    link, at most twice. If nobody has answered in time, nor signed in elsewhere, the run fails.
+    The artifact `etrade-sign-in-<credentials>` links to the waiting run. A first renewal tests the new token
+    before it replaces the old one in the block. If a verifier is refused, there is another link, at most
+    twice. If nobody answers in time or signs in elsewhere, the run fails.
 
     Args:
         credentials: The name of the E*TRADE Credentials block, which must hold the consumer keys.
-        rerun: Once signed in, run again what failed today because nobody was signed in to these credentials,
-            and resume what paused for that. Only runs of deployments can be run again.
-        keep_open_for: How long to wait for a person, as an ISO 8601 duration: PT12H is twelve hours. Every
-            five minutes the form gets a new link, since none lasts longer; PT0S is for the first link alone.
-            A run that is kept open asks nobody where the session is good already, and outlasts an outage.
+        rerun: Afterwards, run again what failed today because nobody was signed in to these credentials, and
+            resume what paused for that. Only runs of deployments can be run again.
+        keep_open_for: How long to wait for a person, as an ISO 8601 duration: PT12H is twelve hours. Links
+            last five minutes, so the form then gets a new one; PT0S waits only as long as the first link. A
+            run that is kept open asks nobody if the session is already good, and goes on after an outage.
 
     Returns:
         The session, without any secret.
 
     Raises:
         CredentialsNotFound: There is no block of that name.
-        CredentialsInvalid: The block cannot be used as it stands.
-        VerifierRefused: Three verifiers were wrong, late or used already.
+        CredentialsInvalid: The block cannot be used.
+        VerifierRefused: Three verifiers were wrong, late or already used.
         ConfigurationRefused: A key, a secret or an address is wrong.
-        AuthorizationFailed: E*TRADE or the network did not answer well.
-        RenewalFailed: The new token could not be proven; the block is as it was.
+        AuthorizationFailed: E*TRADE or the network kept failing.
+        RenewalFailed: The first renewal of the new token failed; the block is unchanged.
     """
-    with best_effort("What earlier sign-ins left could not be cleared"):
+    with best_effort("The leftovers of earlier sign-ins could not be deleted"):
         clear_leftovers(credentials)
     began_at, stored = now(), None
     try:
@@ -103,19 +103,19 @@ def sign_in(
     with best_effort("The report could not be written"):
         tell_signed("signed in", Ending(credentials, began_at, session, stored_credentials(credentials)))
     if rerun:
-        with best_effort("The runs that waited could not be looked for"):
+        with best_effort("The waiting runs could not be looked up"):
             run_logger().info("Going on: %s.", ", ".join(let_go_on(credentials)) or "nothing waited")
     return cast("TokenSession", Completed(message=said, data=leave(session)))
 
 
 def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -> tuple[TokenSession, str]:
-    """The session, and what was done for it as a sentence.
+    """The session, and a sentence that says how it was opened.
 
     Raises:
-        FlowPauseTimeout: Nobody has signed in in time, neither here nor elsewhere.
+        FlowPauseTimeout: Nobody signed in in time, neither here nor elsewhere.
     """
     ends_at = now() + keep_open_for
-    # A run that nobody watches may begin late, when somebody has signed in since it was called for.
+    # The run may begin late, when somebody has already signed in.
     if keep_open_for > timedelta(0) and (elsewhere := _signed_in_elsewhere(name, stored)):
         return elsewhere
     run_logger().info(
@@ -137,14 +137,14 @@ def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -
         except ETradeError as error:
             if not error.retryable or now() >= ends_at:
                 raise
-            run_logger().warning("%s The sign-in goes on in some minutes.", error.message)
+            run_logger().warning("%s The sign-in goes on in a few minutes.", error.message)
             with best_effort("Prefect could not be told that the sign-in goes on"):
                 show_life()
             time.sleep(OUTAGE_PAUSE)
 
 
 def _signed_in_elsewhere(name: str, stored: ETradeCredentials) -> tuple[TokenSession, str] | None:
-    """As `_signed_in`, of the token that is stored, if E*TRADE itself confirms it; None if it does not."""
+    """The same as `_signed_in` for the stored token, if E*TRADE confirms it; None if it does not."""
     try:
         session = renew_loaded(name, stored, force=True)
     except (SignInRequired, RenewalFailed):
@@ -162,25 +162,25 @@ def _ask(waiting: SignIn, refused: VerifierRefused | None) -> str:
         run_logger().warning("%s The run pauses again, with a new link.", refused.message)
     before = "".join(f"{note} " for note in notes if note)
     return ask(
-        f"{before}[Log in to E*TRADE]({waiting.authorize_url}), accept, and enter the verifier that you are "
-        f"shown, before {ends_at} US Eastern. The link leaves this page: open it in another tab, or come "
-        "back and press Resume again."
+        f"{before}[Log in to E*TRADE]({waiting.authorize_url}), accept, and enter the verifier that it shows "
+        f"before {ends_at} US Eastern. The link leaves this page: open it in another tab, or come back and "
+        "press Resume again."
     )
 
 
 @contextmanager
 def _announced(name: str) -> Iterator[None]:
-    """An artifact that leads to the run that waits, for as long as the `with` block lasts."""
+    """An artifact that links to the waiting run, inside the `with` block."""
     page = url_for("flow-run", obj_id=this_run())
-    run = f"[the run that waits for you]({page})" if page else "the run that waits for you"
+    run = f"[the run that is waiting for you]({page})" if page else "the run that is waiting for you"
     made = create_markdown_artifact(
         key=artifact_key(name),
         markdown=f"Open {run} and press **Resume** in its menu ⋮ at the top right.",
-        description=f"Where somebody signs in to {name}.",
+        description=f"Where to sign in to {name}.",
     )
     try:
         yield
     finally:
-        gone = f"The artifact {artifact_key(name)!r} could not be brought up to date"
+        gone = f"The artifact {artifact_key(name)!r} could not be updated"
         with best_effort(gone), get_client(sync_client=True) as client:
             client.update_artifact(cast("UUID", made), ArtifactUpdate(data=_OVER))

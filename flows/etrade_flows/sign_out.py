@@ -1,4 +1,4 @@
-"""Signing out, for the terminal and as the flow `sign-out`: revoked at E*TRADE first, then forgotten here."""
+"""Signing out, in the terminal and as the flow `sign-out`: the token is revoked at E*TRADE, then removed."""
 
 from typing import Annotated, Any
 
@@ -24,15 +24,15 @@ from etrade_tasks.oauth.authorization import revoke
 from etrade_tasks.sharing.record import Records
 
 
-# Not stored: a retried parent signs out whoever has signed in meanwhile.
+# Not stored: a retried parent signs out again, because somebody may have signed in meanwhile.
 @flow(name=SIGN_OUT, flow_run_name=sign_out_run("{credentials}"), retries=0, persist_result=False)
 def sign_out(
     credentials: Annotated[str, titled("E*TRADE Credentials block")] = DEFAULT_NAME,
 ) -> State[Any]:
-    """Ends the E*TRADE session: the token is revoked at E*TRADE, and the block forgets it.
+    """Ends the E*TRADE session: the token is revoked at E*TRADE and removed from the block.
 
-    The block keeps its consumer keys, so that `sign-in` opens the next session. A token that E*TRADE does not
-    confirm as dead stays where it is, and the run fails.
+    The block keeps its consumer keys, so that `sign-in` can open the next session. If E*TRADE does not
+    confirm that the token is dead, it stays in the block, and the run fails.
 
     Args:
         credentials: The name of the E*TRADE Credentials block.
@@ -42,9 +42,9 @@ def sign_out(
 
     Raises:
         CredentialsNotFound: There is no block of that name.
-        CredentialsInvalid: The block cannot be used as it stands.
+        CredentialsInvalid: The block cannot be used.
         ConfigurationRefused: A key, a secret or an address is wrong.
-        AuthorizationFailed: E*TRADE or the network did not answer well.
+        AuthorizationFailed: E*TRADE or the network kept failing.
     """
     began_at, stored = now(), None
     try:
@@ -61,15 +61,15 @@ def sign_out(
 
 
 def end_session(name: str, credentials: ETradeCredentials) -> str:
-    """How the token ended, as a sentence; after it the block holds none, or that of a later sign-in.
+    """Revoke the token and remove it from the block; return a sentence that says how it ended.
 
     Args:
         name: The block's name.
-        credentials: What the block held when it was loaded; what was edited since then stays.
+        credentials: The block as it was loaded. Later edits stay, and so does the token of a later sign-in.
 
     Raises:
-        ConfigurationRefused: A key, a secret or an address is wrong. The block is as it was.
-        AuthorizationFailed: E*TRADE did not confirm that the token is dead. The block is as it was.
+        ConfigurationRefused: A key, a secret or an address is wrong. The block is unchanged.
+        AuthorizationFailed: E*TRADE did not confirm that the token is dead. The block is unchanged.
     """
     try:
         require_signed_in(name, credentials)
@@ -90,13 +90,13 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
 def _end_token(name: str, credentials: ETradeCredentials) -> str:
     moment = now()
     if moment >= credentials.expires_at(moment):
-        # E*TRADE has been seen to refuse a token of yesterday without a reason.
-        return f"The session of {name!r} was over at midnight US Eastern; its token is forgotten."
+        # E*TRADE sometimes refuses yesterday's token without a reason.
+        return f"The session of {name!r} ended at midnight US Eastern; its token is removed."
     try:
         revoke(credentials.signing_keys, credentials.oauth_base_url)
     except SignInRequired as over:
-        return f"{over.message} It is forgotten."
+        return f"{over.message} It is removed."
     except (AuthorizationFailed, ConfigurationRefused) as error:
         message = f"{error.message} The token stays in the block."
         raise type(error)(message, advice=error.advice, **error.facts) from error
-    return f"The access token of {name!r} is revoked and forgotten."
+    return f"The access token of {name!r} is revoked and removed."

@@ -168,7 +168,7 @@ class TestAnswered:
         person.answers()
         state = sign_in(block, return_state=True)
         assert [] == inputs_of(state)
-        assert "No run waits" in Artifact.get(artifact_key(block)).data
+        assert "No run is waiting" in Artifact.get(artifact_key(block)).data
 
     @pytest.mark.parametrize("rerun", [False, True])
     def test_runs_that_waited_go_on_if_asked(
@@ -353,13 +353,13 @@ class TestServerFails:
         person.before_resuming = delete_artifact
         person.answers()
         assert "Completed" == sign_in(block, return_state=True).name
-        assert f"The artifact '{artifact_key(block)}' could not be brought up to date" in caplog.text
+        assert f"The artifact '{artifact_key(block)}' could not be updated" in caplog.text
 
     @pytest.mark.parametrize(
         ("call", "lost"),
         [
-            ("clear_leftovers", "What earlier sign-ins left could not be cleared (ConnectionError)."),
-            ("let_go_on", "The runs that waited could not be looked for (ConnectionError)."),
+            ("clear_leftovers", "The leftovers of earlier sign-ins could not be deleted (ConnectionError)."),
+            ("let_go_on", "The waiting runs could not be looked up (ConnectionError)."),
         ],
     )
     def test_lost_connection(
@@ -511,7 +511,7 @@ class TestRefused:
         state = sign_in(block, return_state=True)
         assert "Failed" == state.name
         assert ([], before) == (inputs_of(state), token_of(block))
-        assert "No run waits" in Artifact.get(artifact_key(block)).data
+        assert "No run is waiting" in Artifact.get(artifact_key(block)).data
 
     @pytest.mark.usefixtures("impatience")
     def test_server_keeps_the_name(self, simulator: Simulator, block: str) -> None:

@@ -32,7 +32,7 @@ def test_run_ends_signed_out(simulator: Simulator, block: str, credentials: ETra
     """The run completes, and E*TRADE serves the token no more."""
     state = sign_out(block, return_state=True)
     assert "Completed" == state.name
-    assert f"The access token of {block!r} is revoked and forgotten." == state.message
+    assert f"The access token of {block!r} is revoked and removed." == state.message
     with credentials.get_client() as client:
         assert 401 == client.get("/v1/accounts/list.json").status_code
 
@@ -101,7 +101,7 @@ class TestEditedMeanwhile:
         """What was edited stands, and the token is forgotten."""
         before = stored_credentials(block)
         store(block, before.model_copy(update={"consumer_key_issued_on": date(2025, 7, 15)}))
-        assert "revoked and forgotten" in end_session(block, before)
+        assert "revoked and removed" in end_session(block, before)
         after = stored_credentials(block)
         assert (date(2025, 7, 15), None) == (after.consumer_key_issued_on, after.access_token)
 
@@ -127,7 +127,7 @@ class TestEditedMeanwhile:
 def test_session_of_yesterday_needs_no_call(simulator: Simulator, block: str) -> None:
     """Past midnight the token is dead without E*TRADE being asked, and is forgotten."""
     simulator.advance(timedelta(hours=12))
-    assert "over at midnight" in sign_out(block, return_state=True).message
+    assert "ended at midnight" in sign_out(block, return_state=True).message
     assert [] == simulator.calls()
 
 

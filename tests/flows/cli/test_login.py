@@ -578,7 +578,7 @@ class TestLogout:
     ) -> None:
         """E*TRADE serves the token no more, and the next renewal asks for a sign-in."""
         assert 0 == run("logout", "--credentials", block)
-        assert "revoked and forgotten" in " ".join(capsys.readouterr().err.split())
+        assert "revoked and removed" in " ".join(capsys.readouterr().err.split())
         assert [200] == [call.status for call in simulator.calls(REVOKE)]
         assert 4 == run("renew", "--credentials", block)
 
