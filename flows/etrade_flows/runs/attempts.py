@@ -1,4 +1,4 @@
-"""What one attempt to renew came to. Pure."""
+"""The result of one attempt to renew. Pure."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from etrade_tasks.session import TokenSession
 
 
 class AttemptOutcome(StrEnum):
-    """What one attempt to renew came to."""
+    """The result of one attempt to renew, in one word."""
 
     RENEWED = "renewed"
     """E*TRADE renewed the token."""
     REUSED = "reused"
-    """An earlier renewal still answered; E*TRADE was not called."""
+    """An earlier renewal was still valid; E*TRADE was not called."""
     SIGN_IN_REQUIRED = "sign-in required"
     """The token is over; a person signs in."""
     FAILED = "failed"
-    """E*TRADE or the network did not answer well, or a setting is wrong."""
+    """E*TRADE or the network kept failing, or a setting is wrong."""
     TOO_SHORT = "too short"
-    """The session is good, and ends sooner than the pipeline needs it; E*TRADE was not called."""
+    """The session is good, but ends sooner than the pipeline needs; E*TRADE was not called."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to renew, as a person will read of it. It holds no secret.
+    """One attempt to renew, as people read about it. It holds no secret.
 
     Attributes:
         at: When the attempt ended.
-        outcome: What it came to, in one word.
+        outcome: Its result, in one word.
         detail: What it said or did, as a sentence.
-        took: How long it lasted; None if nobody measured.
+        took: How long it lasted; None if not measured.
     """
 
     at: datetime
@@ -45,12 +45,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a run came to, for all who report it.
+    """How a run ended, for the tags, the report and the events.
 
     Attributes:
         credentials: The credentials' name.
         began_at: When this attempt began.
-        outcome: What it came to; None where nothing was to be renewed.
+        outcome: Its session or its error; None if it renewed nothing.
         loaded: The credentials themselves; None if they could not be loaded.
     """
 
@@ -61,12 +61,12 @@ class Ending:
 
     @property
     def is_reused(self) -> bool:
-        """Whether an earlier renewal answered."""
+        """Whether it reused an earlier renewal."""
         return isinstance(self.outcome, TokenSession) and self.outcome.reused
 
 
 def attempt_outcome(outcome: TokenSession | ETradeError) -> AttemptOutcome:
-    """What a renewal came to, in one word."""
+    """The result of a renewal, in one word."""
     match outcome:
         case TokenSession():
             return AttemptOutcome.REUSED if outcome.reused else AttemptOutcome.RENEWED

@@ -1,4 +1,4 @@
-"""What may fail without stopping what it accompanies."""
+"""Work that may fail without stopping the run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def best_effort(loss: str) -> Iterator[None]:
     """Turns an exception of the `with` block into a warning in the run's log.
 
     Args:
-        loss: What could not be done if it fails, as in `The report could not be written`.
+        loss: What failed, such as `The report could not be written`.
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001  # a session that is good must not fail for what goes with it
+    except Exception as error:  # noqa: BLE001  # side work must not fail a run whose session is good
         run_logger().warning("%s (%s).", loss, type(error).__name__)

@@ -1,11 +1,12 @@
 """How code calls the flow `renew-access-token`: as a function or by awaiting it, and without a needless wait.
 
-At the end of a sync flow Prefect waits up to a second for the thread that sends the run's heartbeats, which
-sleeps in steps of one second (3.8 and 3.9). So a subflow sends none: the run that calls it sends its own,
-which tell whether the process lives. A run that a worker starts, or a call outside of any flow, keeps them.
+At the end of a sync flow, Prefect waits up to a second for the thread that sends the run's heartbeats,
+because that sleeps in steps of one second (3.8 and 3.9). So a subflow sends none. The run that calls it sends
+its own, which show that the process is alive. A run that a worker starts, or a call outside any flow, keeps
+them.
 
-Prefect names a run by a request of its own. So the name of a subflow goes to the server with its tags: at the
-end where an earlier renewal is reused, and before the first call where the session is renewed.
+Prefect makes a separate request to name a run. So we send the name of a subflow together with its tags: at
+the end if an earlier renewal is reused, and before the first call if the session is renewed.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ from etrade_tasks.session import TokenSession
 if TYPE_CHECKING:
 
     class Renewed(TokenSession):
-        """What a call gives: to async code something to await, to any other the session."""
+        """The result of a call: an awaitable in async code, the session in other code."""
 
         def __await__(self) -> Generator[Any, None, TokenSession]:
             """The session."""
-            raise NotImplementedError  # stands for the types alone
+            raise NotImplementedError  # exists only for type checkers
 
 
 NAMED = renewal_run("{credentials}")
-"""How Prefect names a run by its parameters."""
+"""A function with which Prefect names a run from its parameters."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class RenewalFlow(SureFlow[P, R]):
-    """A sync flow that async code may await. Then it runs in a thread, and the event loop goes on."""
+    """A sync flow that async code may await. It then runs in a thread and does not block the event loop."""
 
-    # Prefect's own overloads know sync flows and async flows, and none that is both.
+    # Prefect's own overloads know sync flows and async flows, but no flow that is both.
     @overload  # type: ignore[override]
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Renewed: ...
 
@@ -54,7 +55,7 @@ class RenewalFlow(SureFlow[P, R]):
     def __call__(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> State[TokenSession]: ...  # noqa: ANN401
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Flow.__call__`; in async code, something to await that gives the same."""
+        """Call as `Flow.__call__` does; in async code, return an awaitable of the result."""
 
         def call() -> object:
             if FlowRunContext.get() is None:
@@ -65,21 +66,21 @@ class RenewalFlow(SureFlow[P, R]):
         return asyncio.to_thread(call) if _in_async_code() else call()
 
     def with_options(self, *args: Any, **options: Any) -> RenewalFlow[P, R]:  # noqa: ANN401
-        """As `Flow.with_options`, which would make a plain flow of it."""
+        """The same as `Flow.with_options`, which would return a plain flow."""
         return callable_everywhere(super().with_options(*args, **options))
 
 
 def callable_everywhere(flow: Flow[P, R]) -> RenewalFlow[P, R]:
-    """The same flow, for sync and for async code to call."""
+    """The same flow, callable from sync and async code."""
     made = copy(flow)
     made.__class__ = RenewalFlow
     return cast("RenewalFlow[P, R]", made)
 
 
 def _in_async_code() -> bool:
-    """Whether the caller can await: it is a coroutine, and not sync code that a coroutine has called.
+    """Whether the caller can await: it is a coroutine, not sync code that a coroutine has called.
 
-    A sync task or flow that async code calls runs in the thread of the event loop, as Prefect has it.
+    Prefect runs a sync task or flow that async code calls in the event loop's thread.
     """
     try:
         asyncio.get_running_loop()
@@ -93,21 +94,21 @@ def _in_async_code() -> bool:
 
 
 def take_name(credentials: str) -> None:
-    """Call the current run here what Prefect has not called it at its server."""
+    """Set the current run's name here, without telling the server."""
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None and _is_named_late(context.flow):
         context.flow_run.name = renewal_run(credentials)
 
 
 def show_name() -> None:
-    """Let the server know the name of the current run before its end."""
+    """Send the current run's name to the server before the run ends."""
     context = FlowRunContext.get()
     if context is not None and _is_named_late(context.flow):
         tag_run()
 
 
 def _named_late(flow: RenewalFlow[P, R]) -> RenewalFlow[P, R]:
-    """The same flow, whose runs Prefect does not name; one with a name of the caller's keeps it."""
+    """The same flow, but Prefect does not name its runs; a name from the caller stays."""
     if flow.flow_run_name != NAMED:
         return flow
     made = copy(flow)

@@ -1,4 +1,4 @@
-"""How a run ends in Prefect: with a state that says what was done, or what to do."""
+"""How a run ends in Prefect: with a state that says what was done or what to do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from etrade_tasks.words import clock
 
 
 def end_well(session: TokenSession) -> TokenSession:
-    """What the flow returns for a session: a completed state that says what was done.
+    """The flow's return value for a session: a completed state that says what was done.
 
-    Prefect hands a calling flow the state's data, which is the session. Outside of a run it is the session
+    A calling flow gets the state's data, which is the session. Outside a run, this returns the session
     itself.
     """
     if current_run() is None:
@@ -28,30 +28,30 @@ def end_well(session: TokenSession) -> TokenSession:
 
 
 def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
-    """What the flow returns for a failure: a failed state, which raises the error for who called the flow.
+    """The flow's return value for a failure: a failed state, which raises the error in the caller.
 
-    Of an exception that a flow raises, Prefect writes a pickle into the result storage, whatever the flow
-    says about results. It writes none of a state that the flow returns.
+    If a flow raises an exception, Prefect writes it as a pickle into the result storage, even if the flow
+    persists no results. It does not do so for a state that the flow returns.
 
     Args:
-        error: What the run found. Where that is that nobody is signed in, see `end_without_sign_in`.
+        error: Why the run failed. If nobody is signed in, see `end_without_sign_in`.
         signed_in_at: When somebody last signed in; None if that is not known.
 
     Raises:
-        ETradeError: `error` itself, outside of a run.
+        ETradeError: `error` itself, outside a run.
     """
     try:
         if isinstance(error, SignInRequired):
             return end_without_sign_in(error, signed_in_at)
     except SignInRequired:
-        pass  # it is told to who waits for the run, as every other error is
+        pass  # the caller gets it, as any other error
     if current_run() is None:
         raise error
     return Failed(message=as_message(error), data=leave(error))
 
 
 def describe(session: TokenSession) -> str:
-    """What was done, and how long it holds, in one sentence."""
+    """What was done, and how long the session lasts, in one sentence."""
     calls = "1 call" if session.attempts == 1 else f"{session.attempts} calls"
     done = "Reused an earlier renewal" if session.reused else f"Renewed in {calls}"
     if session.idle_at >= session.expires_at:
@@ -60,5 +60,5 @@ def describe(session: TokenSession) -> str:
 
 
 def holds_until(session: TokenSession) -> str:
-    """Until when the session holds if nothing renews it, as in `14:10` or `midnight`."""
+    """Until when the session lasts if nothing renews it, such as `14:10` or `midnight`."""
     return "midnight" if session.idle_at >= session.expires_at else clock(session.idle_at)

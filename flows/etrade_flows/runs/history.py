@@ -1,4 +1,4 @@
-"""What the Prefect server remembers of the day's runs of `renew-access-token`."""
+"""Reads the day's runs of `renew-access-token` from the Prefect server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from etrade_flows.runs.tags import outcome_of
 from etrade_tasks.session import day_begins
 
 HISTORY = 200
-"""How many of the day's runs are looked at, which is what the server gives at once."""
+"""How many of the day's runs are read, which is what the server returns at once."""
 
 
 def days_attempts(
@@ -26,9 +26,9 @@ def days_attempts(
     """The Eastern day's attempts for these credentials, the latest first.
 
     Args:
-        client: Asks the server.
+        client: The server's client.
         credentials: The credentials' name.
-        at: A moment of the day.
+        at: A time on that day.
         but: The run to leave out.
     """
     ended = FlowRunFilter.model_validate(
@@ -44,19 +44,19 @@ def days_attempts(
     for run in runs:
         theirs = is_called(run.name, renewal_run(credentials))  # no filter tells `etrade` from `etrade-2`
         if theirs and run.end_time and run.state and run.id != but:
-            # Prefect's times are pendulum's, which do not divide by the standard library's.
+            # Prefect's times are pendulum's, which cannot be divided by the standard library's.
             ended_at = datetime.fromtimestamp(run.end_time.timestamp(), UTC)
             took = timedelta(seconds=run.total_run_time.total_seconds())
             yield Attempt(ended_at, _outcome(run), _detail(run), took)
 
 
 def renewal_flow() -> FlowFilter:
-    """What finds the flow `renew-access-token`."""
+    """A filter for the flow `renew-access-token`."""
     return FlowFilter.model_validate({"name": {"any_": [RENEWAL]}})
 
 
 def _outcome(run: FlowRun) -> AttemptOutcome:
-    """What the run was tagged with. One that could not be tagged made no use of the token that we know of."""
+    """The outcome in the run's tag. A run without one made no known use of the token."""
     well = run.state is not None and run.state.is_completed()
     return outcome_of(run) or (AttemptOutcome.REUSED if well else AttemptOutcome.FAILED)
 

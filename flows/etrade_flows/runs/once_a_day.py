@@ -1,4 +1,4 @@
-"""No false alarm every hour: of the scheduled runs that find nobody signed in, one a day fails."""
+"""Prevents an alarm every hour: only one scheduled run a day fails because nobody is signed in."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ from etrade_tasks.settings import renewal_settings
 
 
 def as_message(error: ETradeError) -> str:
-    """What a run's state says of an error: on the first line what happened, on the second what to do."""
+    """The message of a run's state for an error: first line what happened, second line what to do."""
     return f"{' '.join(error.message.split())}\nNext: {error.advice}"
 
 
 def end_without_sign_in(error: SignInRequired, signed_in_at: datetime | None = None) -> State[Any]:
-    """What a flow returns that found nobody signed in: one alert a day, where a schedule started the run.
+    """The return value of a flow that found nobody signed in. Scheduled runs then alert once a day.
 
-    The first such run of an Eastern day fails, which alerts; the later ones complete, which does not, and say
-    why they did nothing. All are tagged `outcome:sign-in-required`. A session that began meanwhile and has
-    ended alerts anew. Before `ETRADE_SIGN_IN_BY`, 07:00 US Eastern unless set, and on other days than
-    `ETRADE_SIGN_IN_DAYS` no run alerts. In async code, await it by
-    `asyncio.to_thread`.
+    The first such run of an Eastern day fails, which alerts. Later ones complete, and say why they did
+    nothing. All have the tag `outcome:sign-in-required`. If a session has begun and ended meanwhile, the next
+    run alerts again. No run alerts before `ETRADE_SIGN_IN_BY` (07:00 US Eastern by default), or on days that
+    are not in `ETRADE_SIGN_IN_DAYS`. In async code, await `asyncio.to_thread(end_without_sign_in, error)`.
 
-    A subflow is a run of its own, and fails each time. So a pipeline that runs every few minutes renews by
-    `etrade_client` or `active_session`, not by the flow `renew_access_token`.
+    A subflow is a run of its own, and fails each time. So a pipeline that runs every few minutes renews with
+    `etrade_client` or `active_session`, not with the flow `renew_access_token`.
 
     Example:
         ```python
@@ -51,12 +50,12 @@ def end_without_sign_in(error: SignInRequired, signed_in_at: datetime | None = N
         ```
 
     Args:
-        error: What the run found.
+        error: The error that the run found.
         signed_in_at: When somebody last signed in; None if that is not known.
 
     Raises:
-        SignInRequired: `error` itself, where a person or another flow started the run and learns of it so.
-        SessionTooShort: `error` itself: somebody is signed in, and what needs it longer shall not seem done.
+        SignInRequired: `error` itself, if a person or another flow started the run.
+        SessionTooShort: `error` itself: somebody is signed in, and the unfinished work must not look done.
     """
     run = current_run()
     if run is None or not is_scheduled(run) or isinstance(error, SessionTooShort):
@@ -71,22 +70,22 @@ def alert_is_due(at: datetime, *, alerted_at: datetime | None, well_at: Iterable
     """Whether a run that finds nobody signed in at `at` alerts. Pure.
 
     Args:
-        at: The moment to judge by.
+        at: The current time.
         alerted_at: When the last run alerted; None if none has.
-        well_at: When there was a session, as far as that is known: an earlier alert was about another one.
+        well_at: Known times at which there was a session: an earlier alert was about another one.
     """
     return alerted_at is None or alerted_at < max((day_begins(at), *filter(None, well_at)))
 
 
 def is_scheduled(run: FlowRun | None) -> bool:
-    """Whether a schedule started the run, or the one that it tries again, and no other flow waits for it."""
+    """Whether a schedule started the run, or the run that it retries, and no other flow waits for it."""
     if run is None or run.parent_task_run_id is not None:
         return False
     return run.auto_scheduled or is_second_try(run)
 
 
 def is_second_try(run: FlowRun) -> bool:
-    """Whether the run tries again what an earlier one failed at."""
+    """Whether the run is the second try of a failed one."""
     return (run.idempotency_key or "").startswith(SECOND_TRY)
 
 
@@ -100,10 +99,10 @@ def _alerts(run: FlowRun, signed_in_at: datetime | None) -> bool:
 
 
 def _last_end(run: FlowRun, after: datetime, kind: StateType, *, held_up: bool) -> datetime | None:
-    """When the last run of the same deployment and parameters ended so since `after`; None if none did.
+    """When the last run of the same deployment and parameters ended this way since `after`; None if none did.
 
     Args:
-        run: The run at hand.
+        run: The current run.
         after: The earliest end to look at.
         kind: How it ended.
         held_up: Whether it found nobody signed in.

@@ -1,7 +1,7 @@
-"""A second try before the next hour, where E*TRADE or the network kept a scheduled run from renewing.
+"""A second try before the next hour, if E*TRADE or the network kept a scheduled run from renewing.
 
-It is a run of the same deployment, so whatever runs that one runs it too: a worker or `serve`. Retries of the
-flow would hold the deployment's one place, and a process, while they wait.
+It is a run of the same deployment, so the same worker or `serve` runs it. Retries of the flow would hold the
+deployment's single slot, and a process, while they wait.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from etrade_tasks.errors import ETradeError
 from etrade_tasks.logs import run_logger
 
 SOON = timedelta(minutes=10)
-"""How long after a failure the second try begins: a short outage is over, and the token not yet idle."""
+"""How long after a failure the second try begins: after a short outage, before the token goes idle."""
 
 
 def try_again_soon(error: ETradeError) -> None:
-    """Schedule one more run, if a schedule started this one and trying again can help. There is no third.
+    """Schedule one more run, if a schedule started this one and trying again can help. There is no third try.
 
-    Nor is there one where the deployment runs as soon by itself.
+    It schedules none if the deployment has another run as soon.
 
     Args:
         error: What ended the current run.
@@ -52,7 +52,7 @@ def try_again_soon(error: ETradeError) -> None:
 
 
 def _runs_before(client: SyncPrefectClient, deployment_id: UUID, at: datetime) -> bool:
-    """Whether a run of the deployment is planned that begins by then."""
+    """Whether a run of the deployment is planned to begin by then."""
     planned = {
         "deployment_id": {"any_": [deployment_id]},
         "state": {"type": {"any_": [StateType.SCHEDULED]}},

@@ -1,11 +1,11 @@
-"""Prefect as the commands meet it: it does what it should, or one error says what to do.
+"""Checks Prefect for the commands: it works, or one error says what to do.
 
-Inside a run there is a server, and Prefect's client tries for minutes to reach it again; at a terminal a
-person waits.
+Inside a run, Prefect's client tries for minutes to reach the server again. At a terminal a person is waiting,
+so it must not.
 
-Prefect's engine loads the default result storage for every flow and task run, and persists nothing in most of
-ours; a block that does not exist fails them all, with a `ValueError` before their first line. A block that is
-no storage, and a folder that cannot be written, fail nothing until a result is written (Prefect 3.8).
+Prefect's engine loads the default result storage for every flow and task run, although most of ours persist
+nothing. If its block does not exist, all runs fail with a `ValueError` before their first line. A block that
+is not a storage, or a folder that cannot be written, fails only when a result is written (Prefect 3.8).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from etrade_tasks.prefect_settings import changed_setting
 from etrade_tasks.sharing.record import default_result_storage
 
 RETRIES = 1
-"""How often a call that fails is made once more while a person waits."""
+"""How many times a failed call is retried while a person waits."""
 
 SECONDS = 10.0
-"""How long the first answer is waited for, in seconds."""
+"""How long to wait for the first answer, in seconds."""
 
 TEMPORARY_SERVER = (
     "No Prefect server is set (PREFECT_API_URL), so each command starts a temporary one. What it stores "
-    "stays in the Prefect home, but nothing runs by schedule, nobody is alerted, and there is no UI."
+    "stays in the Prefect home, but nothing runs on a schedule, nobody is alerted, and there is no UI."
 )
-"""What it means to have no server: the temporary one keeps its database, and runs no services."""
+"""What happens without a server: the temporary one keeps its database, but runs no services."""
 
 START_SERVER = (
     "run `prefect server start` and leave it running, and "
@@ -46,19 +46,19 @@ START_SERVER = (
 )
 
 _CA_REMEDY = (
-    "name a file with the CA certificate of the Prefect server, or of your company's proxy, by "
-    "`prefect config set PREFECT_API_SSL_CERT_FILE=FILE`; SSL_CERT_FILE serves as well."
+    "name a file with the CA certificate of the Prefect server, or of your company's proxy, with "
+    "`prefect config set PREFECT_API_SSL_CERT_FILE=FILE`; SSL_CERT_FILE works too."
 )
 _CA_FILE_REMEDY = "correct or unset PREFECT_API_SSL_CERT_FILE (`prefect config view`) or SSL_CERT_FILE."
-_HANDSHAKE_REMEDY = "see that PREFECT_API_URL is right (`prefect config view`), and that TLS is spoken there."
-_BUSY = "try again in a moment; where SQLite is the server's database, many runs at once keep it locked."
+_HANDSHAKE_REMEDY = "check that PREFECT_API_URL is right (`prefect config view`) and the server uses TLS."
+_BUSY = "try again in a moment; if the server's database is SQLite, many runs at once keep it locked."
 _LOCKED_OUT = (
-    "give the key or the password that the server asks for: PREFECT_API_KEY (Prefect Cloud) or "
+    "set the key or the password that the server asks for: PREFECT_API_KEY (Prefect Cloud) or "
     "PREFECT_API_AUTH_STRING (`prefect config view`); a key that may only read is not enough."
 )
 _VERSIONS = (
-    "see that PREFECT_API_URL is the address of a Prefect server, with /api at the end, and that the server "
-    "is no older than Prefect here (`prefect version`)."
+    "check that PREFECT_API_URL is the address of a Prefect server, ending in /api, and that the server is "
+    "no older than Prefect here (`prefect version`)."
 )
 _ADVICE = {
     **dict.fromkeys((401, 403), _LOCKED_OUT),
@@ -68,31 +68,31 @@ _ADVICE = {
 _SHOW_WHY = "run `prefect server start`, which shows why it fails; `etrade-session doctor` tells more."
 _STORAGE = (
     "correct or unset PREFECT_DEFAULT_RESULT_STORAGE_BLOCK (`prefect config view`), or create that block "
-    "(Prefect UI > Blocks) and install the package of its type; where the setting is unset, correct the "
+    "(Prefect UI > Blocks) and install the package of its type; if the setting is unset, correct the "
     "default result storage of the server."
 )
 
 
 def spare_this_machine_the_proxy() -> None:
-    """Have this process, and those that it starts, reach a Prefect server on this machine past any proxy.
+    """Let this process, and those it starts, reach a Prefect server on this machine without a proxy.
 
-    Prefect's clients take the environment's proxies to every host that `NO_PROXY` does not name.
+    Prefect's clients use the environment's proxies for every host that is not in `NO_PROXY`.
     """
     proxies = getproxies()
     known = proxies.pop("no", "")
     if not proxies or known.strip() == "*":
         return
     hosts: list[str] = list(LOOPBACK_HOSTS)
-    with suppress(httpx.InvalidURL):  # which the first call will tell
+    with suppress(httpx.InvalidURL):  # the first call will report it
         hosts.append(httpx.URL(PREFECT_API_URL.value() or "").host)
     named = [*filter(None, known.split(",")), *filter(is_loopback, hosts)]
-    # Where both are set, the one in small letters counts.
+    # If both are set, the one in small letters counts.
     os.environ["no_proxy" if "no_proxy" in os.environ else "NO_PROXY"] = ",".join(dict.fromkeys(named))
 
 
 def prefect_tls_failure(error: Exception) -> TlsFailure | None:
-    """Why TLS towards the Prefect server failed, and what to do; None if it was not TLS that failed."""
-    # What the network does, httpx raises as an error of its own; a bare one is of the files it reads first.
+    """Why TLS with the Prefect server failed, and what to do; None if TLS did not fail."""
+    # httpx wraps network failures in its own errors; a bare one is about the files that it reads first.
     if isinstance(error, OSError) and not server_is_temporary():
         return TlsFailure("its file of certificates cannot be used", _CA_FILE_REMEDY)
     return tls_failure(error, _CA_REMEDY, _HANDSHAKE_REMEDY)
@@ -104,24 +104,24 @@ def server_is_temporary() -> bool:
 
 
 def require_lasting_server() -> None:
-    """Go on only where a server is set.
+    """Raise if no server is set.
 
     Raises:
-        PrefectUnavailable: None is.
+        PrefectUnavailable: No server is set.
     """
     if server_is_temporary():
         raise PrefectUnavailable(
-            "No Prefect server is set (PREFECT_API_URL), and a temporary one runs nothing by schedule.",
+            "No Prefect server is set (PREFECT_API_URL), and a temporary one runs nothing on a schedule.",
             advice=START_SERVER,
         )
 
 
 @contextmanager
 def prefect_reached() -> Iterator[None]:
-    """A `with` block that is entered once the Prefect server has answered.
+    """Enter the `with` block after the Prefect server has answered.
 
     Raises:
-        PrefectUnavailable: It does not answer as it should, now or later in the block.
+        PrefectUnavailable: It does not answer correctly, now or later in the block.
     """
     _ask_once()
     with _told_as_unavailable():
@@ -129,10 +129,10 @@ def prefect_reached() -> Iterator[None]:
 
 
 def _ask_once() -> None:
-    """See that a Prefect server stands at PREFECT_API_URL; starts a temporary one where Prefect would.
+    """Check that there is a Prefect server at PREFECT_API_URL. Starts a temporary one if Prefect would.
 
     Raises:
-        PrefectUnavailable: It is none, or it does not answer.
+        PrefectUnavailable: There is no Prefect server, or it does not answer.
     """
     with (
         changed_setting("client.max_retries", RETRIES),
@@ -142,22 +142,23 @@ def _ask_once() -> None:
         try:
             with get_client(sync_client=True) as client:
                 client.read_flows(limit=1)
-        # Only Prefect's client has run: no server can be started; a file, address or answer is unreadable.
+        # Only Prefect's client has run, so no server can be started, or a file, address or answer is
+        # unreadable.
         except (OSError, RuntimeError, ValueError, httpx.InvalidURL) as error:
             raise _no_answer(error) from None
 
 
 def require_result_storage() -> None:
-    """See that the default result storage loads, as Prefect's engine loads it for every run.
+    """Check that the default result storage loads, as Prefect's engine loads it for every run.
 
     Raises:
-        PrefectUnavailable: It does not, so no flow and no task can run here.
+        PrefectUnavailable: It does not load, so no flow and no task can run here.
     """
     try:
         default_result_storage()
     except httpx.HTTPError:
-        raise  # which is the server's fault
-    except Exception as error:  # noqa: BLE001  # a block can fail to load in as many ways as there are types
+        raise  # the server's fault
+    except Exception as error:  # noqa: BLE001  # each type of block can fail to load in its own way
         found = error
     else:
         return
@@ -169,10 +170,10 @@ def require_result_storage() -> None:
 
 @contextmanager
 def storage_told() -> Iterator[None]:
-    """Turns what the `with` block raises because the result storage cannot be loaded into our error.
+    """Turns an exception of the `with` block into our error, if the result storage cannot be loaded.
 
-    Whether that is the cause is asked of Prefect anew, once something has failed: its exception is an
-    ordinary `ValueError`, and its text is not for programs to read.
+    Prefect's exception is an ordinary `ValueError`, and its text is not for programs to read. So after a
+    failure this loads the storage again, to see whether that is the cause.
 
     Raises:
         PrefectUnavailable: The result storage cannot be loaded.
@@ -187,7 +188,7 @@ def storage_told() -> Iterator[None]:
         except PrefectUnavailable as unusable:
             raise unusable from None
         except httpx.HTTPError:
-            pass  # the first is the better one to know
+            pass  # the first error says more
         raise
 
 
@@ -199,7 +200,7 @@ def _told_as_unavailable() -> Iterator[None]:
     except ETradeError:
         raise
     except Exception as error:
-        # Some of Prefect's functions wrap what its client has raised into an error of Python's own.
+        # Some of Prefect's functions wrap its client's error in one of Python's own.
         unavailable = _unavailable(error) or (error.__cause__ and _unavailable(error.__cause__))
         if not unavailable:
             raise
@@ -207,7 +208,7 @@ def _told_as_unavailable() -> Iterator[None]:
 
 
 def _unavailable(error: BaseException) -> PrefectUnavailable | None:
-    """What to say of an exception of Prefect or its client; None of any other."""
+    """Our error for an exception of Prefect or its client; None for any other exception."""
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return PrefectUnavailable(

@@ -1,4 +1,4 @@
-"""A run's tags, by which people filter and code reads what it came to; and its name, which people read."""
+"""A run's tags, with which people filter and code reads the result; and its name, which people read."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
 
 OURS = "etrade"
-"""The tag of every run that this package has had to do with."""
+"""The tag of every run that this package touches."""
 
 _OUTCOME = "outcome:"
 
 
 def current_run() -> FlowRun | None:
-    """The flow run that the code is part of; None outside of any."""
+    """The flow run that the code is part of; None outside any run."""
     context = FlowRunContext.get()
     return context.flow_run if context else None
 
 
 def outcome_tag(outcome: AttemptOutcome) -> str:
-    """The tag that stands for an outcome, as in `outcome:sign-in-required`."""
+    """The tag for an outcome, such as `outcome:sign-in-required`."""
     return f"{_OUTCOME}{outcome.replace(' ', '-')}"
 
 
 def outcome_of(run: FlowRun) -> AttemptOutcome | None:
-    """What the run came to, as it was tagged; None if nothing was."""
+    """The outcome in the run's tag; None if it has none."""
     return next((each for each in AttemptOutcome if outcome_tag(each) in run.tags), None)
 
 
 def tag_run(*tags: str, outcome: AttemptOutcome | None = None, name: str | None = None) -> None:
-    """Tag the current run with `etrade` and these, and with what it came to instead of what it did before.
+    """Tag the current run with `etrade` and these tags, and replace the tag of its outcome.
 
-    Where the server does not take the tags and the name, a warning says so.
+    If the server does not accept the tags and the name, a warning says so.
 
     Args:
-        tags: What else to tag it with: the credentials' name, the environment.
-        outcome: What it came to; None while it has not.
-        name: What the run is called from now on; None to keep its name.
+        tags: Other tags: the credentials' name, the environment.
+        outcome: The run's outcome; None if it has none yet.
+        name: The run's new name; None to keep its name.
     """
     run = current_run()
     if run is None:
@@ -53,5 +53,5 @@ def tag_run(*tags: str, outcome: AttemptOutcome | None = None, name: str | None 
         return
     with best_effort("The tags could not be written"), get_client(sync_client=True) as client:
         client.update_flow_run(run.id, tags=wanted, name=name)
-        # A retry in this process finds what Prefect read at the run's beginning.
+        # A retry in this process sees the run as Prefect read it at the beginning.
         run.tags, run.name = wanted, name

@@ -1,11 +1,10 @@
-"""Where a person signs in just now: at the run that waits for them, else at the form that starts one.
+"""Finds where a person can sign in now: at the run that waits for them, else at the form that starts one.
 
-An alert has to lead there. The automation that starts a sign-in acts on an event, and what else acts on the
-same event cannot know the run that it starts: Prefect hands a notification's template the run that emitted
-the event, and no action learns what another one did. An alert that the sign-in itself sends would be none
-where its run never begins. So the run that finds a sign-in due first calls for it, waits for the run to be
-there, which takes a second, and only then gives its alert, with the link. Where no run comes, the alert comes
-all the same, with the link to the form.
+An alert must link there. An automation starts the sign-in when it gets an event. A notification for the same
+event cannot know that run: Prefect gives its template only the run that emitted the event, and no action
+learns what another one did. If the sign-in itself sent the alert, there would be none if its run never began.
+So the run that finds a sign-in due first asks for one, waits until its run exists, which takes a second, and
+only then sends its alert with the link. If no run comes, it sends the alert with a link to the form.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SessionTooShort, SignInRequired
 
 GRACE = timedelta(minutes=1)
-"""How long after its time a paused run may still be found waiting: its process does not look all the time."""
+"""How long a paused run may still wait after its time: its process checks only now and then."""
 
 SILENCE = timedelta(hours=1)
-"""No process stays so long between two states other than a pause: one that does has died."""
+"""The longest that a live process stays in one state, other than a pause. After that it has died."""
 
 STARTS_WITHIN = 15.0
-"""How long a sign-in that was called for may take to be there, in seconds."""
+"""How long to wait for a sign-in that was asked for, in seconds."""
 
 _LOOK_EVERY = 0.5
 _LOOKED_AT = 50
@@ -52,7 +51,7 @@ class WayIn:
 
     Attributes:
         address: The page in the Prefect UI.
-        waits: Whether a run waits there; else it is the form that starts one.
+        waits: Whether a run is waiting there; else it is the form that starts one.
     """
 
     address: str
@@ -61,7 +60,7 @@ class WayIn:
     def advice(self, credentials: str) -> str:
         """What a person does there, the link first."""
         if self.waits:
-            return f"sign in now: {self.address} (press Resume in the menu of the run that waits there)."
+            return f"sign in now: {self.address} (press Resume in the menu of the waiting run)."
         return (
             f"sign in now: {self.address} (start the run, and press Resume in its menu), or run "
             f"`etrade-session login --credentials {credentials}`."
@@ -71,19 +70,19 @@ class WayIn:
 def led_to_sign_in(
     error: Required, name: str, loaded: ETradeCredentials | None, call: Callable[[], bool] = lambda: False
 ) -> Required:
-    """The same error, whose advice leads to where a person signs in; as it is where that is not in the UI.
+    """The same error, with advice that links to the sign-in. Unchanged if nobody can sign in in the UI.
 
     Args:
-        error: That nobody is signed in.
+        error: The error that says that nobody is signed in.
         name: The credentials' name.
-        loaded: The credentials, if they could be loaded; no run signs in to those of the environment.
-        call: Calls for a sign-in, where an automation starts one and none waits; gives whether it did.
+        loaded: The credentials, if they could be loaded. No run can sign in to those of the environment.
+        call: Asks for a sign-in if an automation starts one and none is waiting; returns whether it did.
     """
     block_id = loaded._block_document_id if loaded else None  # noqa: SLF001  # Prefect has no public name
     if block_id is None or isinstance(error, SessionTooShort):
         return error
     way = None
-    with best_effort("The way to sign in could not be looked up"), get_client(sync_client=True) as client:
+    with best_effort("The link to sign in could not be looked up"), get_client(sync_client=True) as client:
         way = find_way_in(client, name, call)
     return type(error)(error.message, advice=way.advice(name), **error.facts) if way else error
 
@@ -91,12 +90,12 @@ def led_to_sign_in(
 def find_way_in(
     client: SyncPrefectClient, credentials: str, call: Callable[[], bool] = lambda: False
 ) -> WayIn | None:
-    """Where a person signs in to these credentials; None where no deployment of `sign-in` is to be had.
+    """Where a person signs in to these credentials; None if there is no deployment of `sign-in`.
 
     Args:
-        client: Asks the server.
+        client: The server's client.
         credentials: The credentials' name.
-        call: As of `led_to_sign_in`.
+        call: As in `led_to_sign_in`.
     """
     run = _waiting_run(client, credentials)
     if run is None and _starts_by_itself(client) and call():
@@ -111,8 +110,8 @@ def find_way_in(
 
 
 def may_live(state: State[Any]) -> bool:
-    """Whether a process may still be at work on a run in that state, or yet begin to."""
-    at = datetime.now(UTC)  # the server's time, whatever clock the package is given
+    """Whether a process may still work on a run in that state, or may begin to."""
+    at = datetime.now(UTC)  # the server's time, not that of the package's clock
     if state.is_paused():
         until = state.state_details.pause_timeout
         return until is None or at < until + GRACE
@@ -120,11 +119,11 @@ def may_live(state: State[Any]) -> bool:
 
 
 def _waiting_run(client: SyncPrefectClient, credentials: str) -> FlowRun | None:
-    """The sign-in that waits for its person, or is about to; None if there is none."""
+    """The sign-in that waits for a person, or will soon; None if there is none."""
     due = FlowRunFilter.model_validate(
         {
             "state": {"type": {"any_": _GOING_ON}},
-            # No run that a schedule has planned for later is one to sign in at; there may be a hundred.
+            # Nobody can sign in at a run that is planned for later; there may be a hundred.
             "expected_start_time": {"before_": datetime.now(UTC) + GRACE},
         }
     )
@@ -146,7 +145,7 @@ def _starts_by_itself(client: SyncPrefectClient) -> bool:
 
 
 def _form(client: SyncPrefectClient, credentials: str) -> WayIn | None:
-    """The form of the deployment that signs in to these credentials, or of one that can be told to."""
+    """The form of the deployment that signs in to these credentials, or of one that takes their name."""
     deployments = sorted(client.read_deployments(flow_filter=_sign_in_flow()), key=_age)
     if not deployments:
         return None

@@ -24,9 +24,9 @@ from etrade_flows.news.automations import notifications
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # which Apprise imports
 
 RUN = "http://127.0.0.1:4200/runs/flow-run/0190"
-ADVICE = f"sign in now: {RUN} (press Resume in the menu of the run that waits there)."
+ADVICE = f"sign in now: {RUN} (press Resume in the menu of the waiting run)."
 LINES = [
-    f"Sign in now: {RUN} (press Resume in the menu of the run that waits there).",
+    f"Sign in now: {RUN} (press Resume in the menu of the waiting run).",
     "The E*TRADE session of 'my_main_account' ended at 2027-06-15 00:00 US Eastern.",
     "Credentials: my_main_account (live)",
     "Session: over since 2027-06-15 00:00 US Eastern",

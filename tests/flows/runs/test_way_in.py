@@ -180,4 +180,4 @@ def test_server_that_fails_leaves_the_advice(
     monkeypatch.setattr(way_in, "_waiting_run", refuse)
     state = renew_access_token(signed_out, return_state=True)
     assert "etrade-session login" in state.message
-    assert "The way to sign in could not be looked up (ConnectionError)." in caplog.text
+    assert "The link to sign in could not be looked up (ConnectionError)." in caplog.text
