@@ -1,1 +1,1 @@
-"""How sessions stand and what renewals rest on: one reading, for `etrade-session status` and `doctor`."""
+"""How sessions stand and what renewals need, for `etrade-session status` and `doctor`."""

@@ -1,4 +1,4 @@
-"""What a person does about a session that stands as it does. Pure."""
+"""What a person does about a session, depending on how it stands. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def advice_on(status: SessionStatus, way_in: WayIn | None, *, failing: bool) -> 
 
     Args:
         status: How the session stands.
-        way_in: Where a person signs in in the Prefect UI; None where no run does that.
+        way_in: Where a person signs in in the Prefect UI; None if no run does that.
         failing: Whether the last known renewal failed.
     """
     if status.state.needs_sign_in:
@@ -41,7 +41,7 @@ def _sign_in(status: SessionStatus, way_in: WayIn | None) -> str:
     if status.source is Source.ENVIRONMENT:
         return (
             "sign in at E*TRADE, and set ETRADE_ACCESS_TOKEN, ETRADE_ACCESS_TOKEN_SECRET and "
-            "ETRADE_SIGNED_IN_AT anew."
+            "ETRADE_SIGNED_IN_AT again."
         )
     if way_in is not None:
         return way_in.advice(status.credentials)

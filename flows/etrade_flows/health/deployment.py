@@ -1,6 +1,6 @@
-"""What renews by schedule, and what people need for a sign-in: deployments, workers, schedules, alerts.
+"""Checks what renews on a schedule and what a sign-in needs: deployments, workers, schedules, alerts.
 
-No renewal depends on the sign-in in the UI or on the alerts, so what they lack is a warning.
+No renewal depends on the sign-in in the UI or on the alerts, so a fault in those is only a warning.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INSTALL = (
 
 
 def ways_to_deploy(credentials: str) -> str:
-    """Both ways to deploy for the credentials of that name, to finish the sentence "run ..."."""
+    """Both ways to deploy for the credentials of that name, as the end of the sentence "run ..."."""
     return f"`prefect --no-prompt deploy --all` in the checkout, or {_serve(credentials)}"
 
 
@@ -35,7 +35,7 @@ def _serve(credentials: str) -> str:
 
 
 def check_deployment(facts: Facts) -> Finding:
-    """Whether a deployment renews these credentials by schedule."""
+    """Whether a deployment renews these credentials on a schedule."""
     facts.require_lasting_server()
     if not facts.deployments:
         return problem(f"The flow {RENEWAL} is not deployed.", f"run {ways_to_deploy(facts.name)}.")
@@ -43,12 +43,12 @@ def check_deployment(facts: Facts) -> Finding:
     if not meant:
         return problem(
             f"No deployment of {RENEWAL} has a schedule for {facts.name!r}.",
-            f"run {_serve(facts.name)}, which takes nothing from other accounts; or give {facts.name!r} an "
-            "`hourly` of its own in prefect.yaml, and run `prefect --no-prompt deploy --all`.",
+            f"run {_serve(facts.name)}, which does not change other accounts; or give {facts.name!r} its own "
+            "`hourly` in prefect.yaml, and run `prefect --no-prompt deploy --all`.",
         )
     active = active_deployments(facts)
     if active:
-        return ok(f"Renewed by schedule: {', '.join(map(_label, active))}.")
+        return ok(f"Renewed on a schedule: {', '.join(map(_label, active))}.")
     label = _label(meant[0])
     what = "The deployment" if meant[0].paused else "Every schedule of"
     return problem(
@@ -57,30 +57,30 @@ def check_deployment(facts: Facts) -> Finding:
 
 
 def check_worker(facts: Facts) -> Finding:
-    """Whether something alive runs each deployment that renews by schedule."""
+    """Whether a live worker or process runs each deployment that renews on a schedule."""
     deployments = require_active(facts)
     with facts.client() as client:
         for deployment in deployments:
             if lacking := lack(client, deployment, RENEWAL):
                 return lacking
-    return ok(f"Something alive runs {', '.join(map(_label, deployments))}.")
+    return ok(f"A live worker or process runs {', '.join(map(_label, deployments))}.")
 
 
 def check_schedule(facts: Facts) -> Finding:
-    """Whether each run comes before the token of the one before it goes idle."""
+    """Whether each run comes before the token of the previous run goes idle."""
     deployments = require_active(facts)
     schedules = [each for deployment in deployments for each in active_schedules(deployment, facts.name)]
     return judge_gap(worst_gap(schedules, days_to_look_at(now())), facts.settings.reuse_window)
 
 
 def check_alerts(facts: Facts) -> Finding:
-    """Whether the automations that notify people are there, and switched on."""
+    """Whether the automations that notify people exist and are switched on."""
     facts.require_lasting_server()
     with facts.client() as client:
         found = {name: client.read_automations_by_name(name) for name in NOTIFIERS}
     if not any(found.values()):
         return warning(
-            "Nobody is notified when a sign-in is due or a renewal fails, but by automations of your own.",
+            "Nobody is notified when a sign-in is due or a renewal fails, unless your own automations do it.",
             _INSTALL,
         )
     if missing := [f"`{name}`" for name, automations in found.items() if not automations]:
@@ -88,7 +88,7 @@ def check_alerts(facts: Facts) -> Finding:
     on = {name for name, automations in found.items() if any(each.enabled for each in automations)}
     if off := [f"`{name}`" for name in found if name not in on]:
         says = f"Switched off: {', '.join(off)}."
-        return warning(says, "switch it on in the Prefect UI (Automations), if it is missed.")
+        return warning(says, "switch it on in the Prefect UI (Automations), if you need it.")
     return ok("The automations that notify people are installed and on.")
 
 
@@ -96,7 +96,7 @@ def check_sign_in(facts: Facts) -> Finding:
     """Whether a person can sign in in the Prefect UI: the flow is deployed, and something alive runs it."""
     if not facts.sign_ins:
         return warning(
-            f"The flow {SIGN_IN} is not deployed: `etrade-session login` alone can sign in.",
+            f"The flow {SIGN_IN} is not deployed: only `etrade-session login` can sign in.",
             f"run {ways_to_deploy(facts.name)}.",
         )
     with facts.client() as client:
@@ -108,7 +108,7 @@ def check_sign_in(facts: Facts) -> Finding:
 
 
 def active_deployments(facts: Facts) -> list[DeploymentResponse]:
-    """The deployments that are on and have an active schedule for these credentials."""
+    """The deployments that are switched on and have an active schedule for these credentials."""
     return [
         deployment
         for deployment in facts.deployments
@@ -117,7 +117,7 @@ def active_deployments(facts: Facts) -> list[DeploymentResponse]:
 
 
 def require_active(facts: Facts) -> list[DeploymentResponse]:
-    """As `active_deployments`, for the checks that need one.
+    """The same as `active_deployments`, for the checks that need one.
 
     Raises:
         SkipCheck: There is none.
@@ -125,7 +125,7 @@ def require_active(facts: Facts) -> list[DeploymentResponse]:
     facts.require_lasting_server()
     if found := active_deployments(facts):
         return found
-    raise SkipCheck(f"Nothing renews {facts.name!r} by schedule.", first="deployment")
+    raise SkipCheck(f"Nothing renews {facts.name!r} on a schedule.", first="deployment")
 
 
 def active_schedules(deployment: DeploymentResponse, name: str) -> Iterator[DeploymentSchedule]:
@@ -134,7 +134,7 @@ def active_schedules(deployment: DeploymentResponse, name: str) -> Iterator[Depl
 
 
 def _schedules(deployment: DeploymentResponse, name: str) -> list[DeploymentSchedule]:
-    """The schedules that renew these credentials; a schedule's own parameters come first."""
+    """The schedules that renew these credentials; a schedule's own parameters override the deployment's."""
     return [each for each in deployment.schedules if meant(deployment.parameters, each.parameters) == name]
 
 
@@ -142,8 +142,8 @@ def lack(client: SyncPrefectClient, deployment: DeploymentResponse, flow: str) -
     """What keeps a deployment's runs from starting; None if nothing does.
 
     Args:
-        client: Asks the server.
-        deployment: Whose runs are meant.
+        client: The server's client.
+        deployment: The deployment to check.
         flow: The name of its flow.
     """
     label, pool_name = f"{flow}/{deployment.name}", deployment.work_pool_name
@@ -164,7 +164,7 @@ def lack(client: SyncPrefectClient, deployment: DeploymentResponse, flow: str) -
     if any(worker.status is WorkerStatus.ONLINE for worker in workers):
         return None
     return problem(
-        f"No worker is alive in the work pool {pool_name!r}, so {label} does not run.",
+        f"The work pool {pool_name!r} has no live worker, so {label} does not run.",
         f"prefect worker start --pool {pool_name}",
     )
 
@@ -174,7 +174,7 @@ def _lack_of_process(deployment: DeploymentResponse, label: str) -> Finding | No
     if deployment.status is not None and deployment.status.value == "READY":
         return None
     served = meant(deployment.parameters)
-    return problem(f"The process that serves {label} does not run.", f"run {_serve(served)}.")
+    return problem(f"The process that serves {label} is not running.", f"run {_serve(served)}.")
 
 
 def _label(deployment: DeploymentResponse) -> str:

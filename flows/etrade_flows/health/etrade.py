@@ -1,9 +1,9 @@
-"""E*TRADE: whether it answers and takes the key and the token, and how far the two clocks differ.
+"""Checks whether E*TRADE answers and accepts the key and the token, and how far the two clocks differ.
 
-One request-token call shows most of it. It is signed with the consumer key alone, and changes nothing. Which
-environment the key is of, OAuth calls do not show: E*TRADE takes both kinds of key at one address there. Only
-a data call does, and it needs a token; so it is made where somebody is signed in. For the token it is a use
-like any other.
+One request-token call shows most of this. It is signed only with the consumer key, and changes nothing. OAuth
+calls do not show which environment the key belongs to, because E*TRADE accepts both kinds of key at one
+address. Only a data call shows that, and it needs a token. So it is made if somebody is signed in, and it
+uses the token as any other call does.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from etrade_tasks.oauth.tls import tls_failure
 from etrade_tasks.session import SessionState
 
 DATA_PATH = "/v1/accounts/list.json"
-"""The data call that is made; of its answer only status and problem are read."""
+"""The data call; only the status and the problem of its answer are read."""
 
-_DATE_RESOLUTION = timedelta(seconds=1)  # of the HTTP header, which drops the rest
+_DATE_RESOLUTION = timedelta(seconds=1)  # the HTTP header has whole seconds
 _SANDBOX_OAUTH = f"{API_URLS['sandbox']}/oauth"
 _SECRET_ADVICE = "The consumer secret is mistyped, still percent-encoded, or another key's."  # noqa: S105
-_LATER = "run `etrade-session doctor` again in some minutes; if it stays so, look at E*TRADE's status."
+_LATER = "run `etrade-session doctor` again in a few minutes; if nothing changes, check E*TRADE's status."
 _SET_CLOCK = "set this machine's clock by NTP: `timedatectl set-ntp true`."
 
 
@@ -45,11 +45,11 @@ def check_etrade(facts: Facts) -> Finding:
         )
     if granted(reply) or _refuses(facts.exchange):
         return ok(f"E*TRADE answers (status {reply.status_code}).")
-    return warning(f"E*TRADE answers, but not with what was asked for (status {reply.status_code}).", _LATER)
+    return warning(f"E*TRADE answers, but not as expected (status {reply.status_code}).", _LATER)
 
 
 def check_consumer_key(facts: Facts) -> Finding:
-    """Whether E*TRADE takes the consumer key and its secret."""
+    """Whether E*TRADE accepts the consumer key and its secret."""
     environment, reply = facts.credentials.environment, facts.exchange.reply
     if granted(reply):
         return ok("E*TRADE accepts the consumer key and its secret.")
@@ -58,7 +58,7 @@ def check_consumer_key(facts: Facts) -> Finding:
     verdict = classify(reply)
     if verdict.outcome is Outcome.CLOCK_SKEWED:
         raise SkipCheck("E*TRADE refused this machine's clock before it checked the key.", first="clock")
-    # What is said of a refused renewal is about its token.
+    # The verdict's other advice is about a renewal's token.
     advice = verdict.advice if verdict.outcome is Outcome.MISCONFIGURED else "It does not say why."
     advice = _SECRET_ADVICE if verdict.problem == "signature_invalid" else advice
     return problem(
@@ -75,7 +75,7 @@ def check_key_age(facts: Facts) -> Finding:
         return warning(said, KEY_ADVICE)
     if issued_on is None:
         return ok(
-            "It is not known when the consumer key was issued "
+            "The consumer key's date of issue is not known "
             f"(`etrade-session login --credentials {facts.name} --key-issued-on DATE`)."
         )
     return ok(f"The consumer key works until about {lapses_on(issued_on)}.")
@@ -134,14 +134,14 @@ def check_clock(facts: Facts) -> Finding:
         return ok(f"This machine's clock is within {SKEW_WARNED.seconds} s of E*TRADE's.")
     says = clock_advice(offset).removesuffix(" Set it by NTP.")
     if abs(offset) < SKEW_REFUSED:
-        return warning(f"{says} E*TRADE refuses it from {SKEW_REFUSED.seconds} s on.", _SET_CLOCK)
+        return warning(f"{says} E*TRADE refuses it beyond {SKEW_REFUSED.seconds} s.", _SET_CLOCK)
     return problem(f"{says} E*TRADE refuses it.", _SET_CLOCK)
 
 
 def clock_offset(exchange: Exchange) -> timedelta | None:
     """What to add to this machine's clock to get E*TRADE's, give or take half the round trip and a second.
 
-    None where no answer came, or none with a readable `Date`.
+    None if no answer came, or it has no readable `Date`.
     """
     date = http_date(exchange.reply.header("Date"))
     if date is None:
@@ -151,25 +151,25 @@ def clock_offset(exchange: Exchange) -> timedelta | None:
 
 
 def _refuses(exchange: Exchange) -> bool:
-    """Whether E*TRADE itself refused the call, rather than some page in between."""
-    # No token takes part, so where a renewal would need a sign-in, here the key is meant.
+    """Whether E*TRADE itself refused the call, not some page in between."""
+    # The call uses no token, so a verdict that means a sign-in for a renewal is about the key here.
     refusals = (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED, Outcome.CLOCK_SKEWED)
     return classify(exchange.reply).outcome in refusals
 
 
 def _mismatched(credentials: ETradeCredentials) -> str | None:
-    """The field whose address is the other environment's."""
+    """The address that belongs to the other environment."""
     other = API_URLS["sandbox" if credentials.environment == "live" else "live"]
     if credentials.api_base_url == other:
         return "the API address"
-    # The other way round is no mistake: E*TRADE's live OAuth address serves both kinds of key.
+    # The reverse is no mistake: E*TRADE's live OAuth address serves both kinds of key.
     if credentials.environment == "live" and credentials.oauth_base_url == _SANDBOX_OAUTH:
         return "the OAuth address"
     return None
 
 
 def _not_served(name: str, api: str, response: httpx.Response) -> Finding:
-    """What a call that was not served says of the key and the token."""
+    """What a failed data call says about the key and the token."""
     verdict = judge_answer(response)
     if (verdict.problem or "").startswith("consumer_key"):
         return problem(
@@ -182,7 +182,7 @@ def _not_served(name: str, api: str, response: httpx.Response) -> Finding:
         return problem(
             f"{api} refuses the signature: a secret is mistyped, still percent-encoded, or another token's.",
             f"run `etrade-session login --credentials {name}`, which stores a token with its own secret; fix "
-            "`consumer-key` first if it is a problem too.",
+            "`consumer-key` first if that is also a problem.",
         )
     if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
         return warning(
@@ -197,5 +197,5 @@ def _network(address: str) -> str:
 
 
 def _edit(name: str, variables: str) -> str:
-    """Where a field of the credentials is corrected."""
+    """Where to correct a field of the credentials."""
     return f"Prefect UI > Blocks > {name} > Edit, or {variables}"

@@ -1,7 +1,7 @@
-"""Whether events reach the server: on them rest the alerts, and what the server knows of task runs.
+"""Checks whether events reach the server. Alerts need them, and so does what the server knows of task runs.
 
-Prefect sends them through a websocket, in the background, and says nothing on the screen where that fails. So
-one is sent here, and looked for on the server.
+Prefect sends events through a websocket in the background, and shows nothing on the screen if that fails. So
+this check sends one and looks for it on the server.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, ok, warning
 
 PROBE = "etrade.doctor.probe"
-"""The event that is sent; no automation of ours acts on it."""
+"""The test event; none of our automations acts on it."""
 
 SECONDS = 20.0
-"""How long the websocket may take, and then the event; the server stores events every few seconds."""
+"""How long the websocket may take, and after it the event; the server stores events every few seconds."""
 
 _LOOK_EVERY = 0.5
 _LOST = "nobody would be alerted"
 _WEBSOCKET = (
-    "let whatever stands before the Prefect server pass websockets (`Upgrade`, at /api/events/in), or name "
-    "the server's host in NO_PROXY; the server's log tells more."
+    "let the proxy before the Prefect server pass websockets (`Upgrade`, at /api/events/in), or name the "
+    "server's host in NO_PROXY; the server's log tells more."
 )
-_STORED = "see that the server's services run (`prefect server services ls` there), and read its log."
+_STORED = "check that the server's services run (`prefect server services ls` there), and read its log."
 
 
 def check_events(facts: Facts) -> Finding:
-    """Whether an event that is sent from here arrives at the server."""
+    """Whether an event sent from here arrives at the server."""
     facts.require_lasting_server()
     with facts.client() as client:
         resource = f"{PROBE}.{uuid4()}"
@@ -44,12 +44,12 @@ def check_events(facts: Facts) -> Finding:
             why = type(error).__name__
             return warning(f"No event reaches the Prefect server by websocket ({why}): {_LOST}.", _WEBSOCKET)
         if not _arrives(client, resource):
-            return warning(f"An event was sent, and the Prefect server does not show it: {_LOST}.", _STORED)
-    return ok("An event that was sent from here has arrived at the Prefect server.")
+            return warning(f"An event was sent, but the Prefect server does not show it: {_LOST}.", _STORED)
+    return ok("An event sent from here has arrived at the Prefect server.")
 
 
 async def _send(resource: str) -> None:
-    """Send the event and see it taken; raises what the connection raises, without trying again."""
+    """Send the event without retries; raises what the connection raises."""
     probe = Event(event=PROBE, resource=Resource({"prefect.resource.id": resource}))
     async with get_events_client(reconnection_attempts=0, checkpoint_every=1) as events:
         await events.emit(probe)

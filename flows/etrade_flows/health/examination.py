@@ -1,4 +1,4 @@
-"""All that the doctor looks at, in order."""
+"""All of the doctor's checks, in order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from etrade_flows.health.storage import check_locks, check_result_storage, check
 from etrade_tasks.prefect_settings import changed_setting
 
 SERVER_SECONDS = 10.0
-"""How long one answer of the Prefect server is waited for."""
+"""How long to wait for one answer of the Prefect server."""
 
 CHECKS: dict[str, Callable[[Facts], Finding]] = {
     "versions": check_versions,
@@ -62,16 +62,16 @@ CHECKS: dict[str, Callable[[Facts], Finding]] = {
     "locks": check_locks,
     "sharing": check_sharing,
 }
-"""Each check by its name, which stays as it is: other programs read it."""
+"""Each check by its name. Never change a name: other programs read it."""
 
 
 def examine(name: str) -> list[Finding]:
-    """What every check found for the credentials of that name. Never raises.
+    """The findings of every check for the credentials of that name. Never raises.
 
     Args:
         name: The credentials' name.
     """
     facts = Facts(name)
-    # Prefect's client would try for minutes; the doctor says at once that nobody answers.
+    # Prefect's client would retry for minutes; the doctor says at once that nothing answers.
     with changed_setting("client.max_retries", 0), changed_setting("api.request_timeout", SERVER_SECONDS):
         return [find(check, partial(look, facts)) for check, look in CHECKS.items()]

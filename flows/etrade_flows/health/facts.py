@@ -1,6 +1,6 @@
-"""What `status` and `doctor` rest on: each fact is found out once, when it is first asked for.
+"""The facts behind `status` and `doctor`. Each is looked up once, when it is first needed.
 
-It comes from the settings, the Prefect server, the result storage and, if it is to be asked, E*TRADE.
+They come from the settings, the Prefect server, the result storage and, if requested, E*TRADE.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from etrade_tasks.settings import RenewalSettings, renewal_settings
 from etrade_tasks.sharing.record import NOTHING, Block, Folder, Record, Records, open_storage
 
 CALL_LIMIT = timedelta(seconds=5)
-"""The longest that E*TRADE's answer is waited for."""
+"""The longest wait for E*TRADE's answer."""
 
 MOST_RUNS = 200
-"""How many scheduled runs the server gives in one answer."""
+"""How many scheduled runs the server returns in one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Exchange:
 
     Attributes:
         sent_at: When it was sent, by this machine's clock.
-        reply: What came back, or what the network did instead.
+        reply: The answer, or the network's failure.
     """
 
     sent_at: datetime
@@ -60,8 +60,8 @@ class Exchange:
 class Facts:
     """The facts about the credentials of one name, and about what renews them.
 
-    A fact that cannot be found out because another one is missing raises `SkipCheck`, which says what to see
-    to first.
+    If a fact cannot be looked up because another one is missing, it raises `SkipCheck`, which says what to
+    fix first.
 
     Args:
         name: The credentials' name.
@@ -72,7 +72,7 @@ class Facts:
 
     @cached_property
     def server(self) -> Server:
-        """Where the server is and whether it answers. Starts a temporary one where Prefect would."""
+        """Where the server is and whether it answers. Starts a temporary one if Prefect would."""
         return find_server()
 
     @contextmanager
@@ -87,16 +87,16 @@ class Facts:
             yield client
 
     def require_server(self) -> None:
-        """Go on only if the server answers.
+        """Raise if the server does not answer.
 
         Raises:
-            SkipCheck: It does not.
+            SkipCheck: It does not answer.
         """
         if self.server.failure is not None:
             raise SkipCheck("The Prefect server does not answer.", first="server")
 
     def require_lasting_server(self) -> None:
-        """Go on only if the server answers, and outlives this command; else raise `SkipCheck`."""
+        """Raise `SkipCheck` unless the server answers and is not a temporary one."""
         if self.server.place is Place.TEMPORARY:
             raise SkipCheck("A temporary Prefect server runs no deployment.", first="server")
         self.require_server()
@@ -126,7 +126,7 @@ class Facts:
                 sort=FlowRunSort.EXPECTED_START_TIME_ASC,
                 limit=MOST_RUNS,
             )
-        # A parameter cannot be filtered by.
+        # The server cannot filter by parameters.
         theirs = [run for run in runs if meant(run.parameters) == self.name and run.expected_start_time]
         known = self.deployments if any(run.deployment_id for run in theirs) else []
         names = {deployment.id: deployment.name for deployment in known}
@@ -134,24 +134,24 @@ class Facts:
 
     @cached_property
     def way_in(self) -> WayIn | None:
-        """Where a person signs in in the Prefect UI; None where no run does that."""
+        """Where a person signs in in the Prefect UI; None if no run does that."""
         with self.client() as client:
             return find_way_in(client, self.name)
 
     @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
-        """What the Eastern day's runs for these credentials came to; a missing server raises `SkipCheck`."""
+        """The Eastern day's attempts for these credentials; a missing server raises `SkipCheck`."""
         with self.client() as client:
             return tuple(days_attempts(client, self.name, now()))
 
     @cached_property
     def stored(self) -> tuple[ETradeCredentials | ETradeError, Source]:
-        """The credentials, or why there are none that can be used; and where they come from.
+        """The credentials, or why there are no usable ones; and where they come from.
 
         Raises:
             SkipCheck: The server does not answer.
         """
-        # `load` would emit an event at each look, and keep the command from ending for a second.
+        # `load` would emit an event each time, and delay the command's end by a second.
         with self.client() as client:
             try:
                 slug = ETradeCredentials.get_block_type_slug()
@@ -161,7 +161,7 @@ class Facts:
         try:
             if data is not None:
                 return ETradeCredentials.model_validate(data), Source.BLOCK
-            # The function itself: this is no run, and should leave none.
+            # The function itself, because this must not make a run.
             return load_credentials.fn(self.name), Source.ENVIRONMENT
         except ValidationError as error:
             return unusable_block(self.name, error), Source.BLOCK
@@ -170,7 +170,7 @@ class Facts:
 
     @cached_property
     def credentials(self) -> ETradeCredentials:
-        """The credentials, for what needs some.
+        """The usable credentials.
 
         Raises:
             SkipCheck: There are none, or they cannot be used.
@@ -182,7 +182,7 @@ class Facts:
 
     @property
     def record(self) -> Record:
-        """What is recorded of the token's renewals just now.
+        """The current record of the token's renewals.
 
         Raises:
             SkipCheck: There are no usable credentials.
@@ -192,7 +192,7 @@ class Facts:
 
     @cached_property
     def settings(self) -> RenewalSettings:
-        """What the `ETRADE_*` variables tune.
+        """The settings from the `ETRADE_*` variables.
 
         Raises:
             SkipCheck: One of them is malformed.
@@ -204,7 +204,7 @@ class Facts:
 
     @cached_property
     def exchange(self) -> Exchange:
-        """One request-token call to E*TRADE. It changes nothing, and the access token takes no part in it.
+        """One request-token call to E*TRADE. It changes nothing, and does not use the access token.
 
         Raises:
             SkipCheck: There are no usable credentials.
@@ -218,7 +218,8 @@ class Facts:
         """Where the records of renewals are kept, as a renewal would find it.
 
         Raises:
-            SkipCheck: The server, which may name the place, does not answer; or it cannot be opened.
+            SkipCheck: The server, which may name the storage, does not answer; or the storage cannot be
+                opened.
         """
         self.require_server()
         try:
@@ -229,7 +230,7 @@ class Facts:
 
 
 def _scheduled(run: FlowRun, names: Mapping[UUID, str]) -> ScheduledRun:
-    assert run.expected_start_time is not None  # noqa: S101  # for type checkers; the caller has looked
+    assert run.expected_start_time is not None  # noqa: S101  # for type checkers; the caller has checked
     return ScheduledRun(
         at=datetime.fromtimestamp(run.expected_start_time.timestamp(), UTC),
         deployment=names.get(run.deployment_id) if run.deployment_id else None,

@@ -1,7 +1,7 @@
-"""What a check finds, in words that are safe to show in public. Pure.
+"""A check's finding, in words that are safe to post in public. Pure.
 
-A finding holds no secret, no path, no host and no account: where a value is at fault, it names the variable,
-the setting or the field.
+A finding contains no secret, path, host or account. If a value is wrong, it names the variable, the setting
+or the field.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 
 class Health(StrEnum):
-    """How a check came out, in one word."""
+    """A check's result, in one word."""
 
     OK = "ok"
     """Nothing to do."""
     WARNING = "warning"
-    """Works, and may surprise somebody."""
+    """It works, but may surprise somebody."""
     PROBLEM = "problem"
     """Renewals fail or will fail."""
     SKIPPED = "skipped"
-    """Nobody can say: what the check needs is missing."""
+    """Unknown, because something that the check needs is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Finding:
 
     Attributes:
         verdict: The one word.
-        says: What is so, as one sentence.
+        says: What the check found, as one sentence.
         remedy: The command or the screen that fixes it; empty if there is nothing to fix.
         check: The check's name.
     """
@@ -58,12 +58,12 @@ class SkipCheck(Exception):
 
 
 def ok(says: str) -> Finding:
-    """A finding that asks for nothing."""
+    """A finding without a remedy."""
     return Finding(Health.OK, says)
 
 
 def warning(says: str, remedy: str) -> Finding:
-    """A finding that a person should know of."""
+    """A finding that a person should know about."""
     return Finding(Health.WARNING, says, remedy)
 
 
@@ -73,9 +73,10 @@ def problem(says: str, remedy: str) -> Finding:
 
 
 def find(name: str, check: Callable[[], Finding]) -> Finding:
-    """What the check found, whatever happens in it.
+    """The check's finding, even if the check fails.
 
-    An exception becomes a finding with the name of its class alone: its text may hold a secret or an address.
+    An exception becomes a finding with only the name of its class: its text may contain a secret or an
+    address.
     """
     try:
         finding = check()
@@ -83,8 +84,8 @@ def find(name: str, check: Callable[[], Finding]) -> Finding:
         finding = Finding(Health.SKIPPED, skipped.says, skipped.remedy)
     except Exception as error:  # noqa: BLE001  # one check's failure must not stop the others
         finding = problem(
-            f"This check failed by itself ({type(error).__name__}).",
-            "run `etrade-session doctor` again; if it stays so, report it with this page.",
+            f"This check itself failed ({type(error).__name__}).",
+            "run `etrade-session doctor` again; if it fails again, report it with this page.",
         )
     return replace(finding, check=name)
 
@@ -106,9 +107,9 @@ def _counted(count: int, health: Health) -> str:
 
 
 def gathered(findings: list[Finding]) -> list[Finding]:
-    """The findings as a person reads them: checks that were skipped for one reason are one finding, the last.
+    """The findings as people read them: checks skipped for the same reason become one finding at the end.
 
-    Where the server is down, most of them are.
+    If the server is down, most checks are skipped.
     """
     read = [finding for finding in findings if finding.verdict is not Health.SKIPPED]
     for remedy in dict.fromkeys(each.remedy for each in findings if each.verdict is Health.SKIPPED):
@@ -117,12 +118,12 @@ def gathered(findings: list[Finding]) -> list[Finding]:
             read += alike
             continue
         names = ", ".join(each.check for each in alike)
-        read.append(Finding(Health.SKIPPED, f"Not looked at: {names}.", remedy, f"{len(alike)} checks"))
+        read.append(Finding(Health.SKIPPED, f"Not checked: {names}.", remedy, f"{len(alike)} checks"))
     return read
 
 
 def as_object(credentials: str, findings: list[Finding]) -> dict[str, Any]:
-    """The report as an object for other programs. Its keys stay as they are."""
+    """The report as an object for other programs. Never change its keys."""
     keys = ("check", "verdict", "says", "remedy")
     return {
         "credentials": credentials,

@@ -1,4 +1,4 @@
-"""What the scheduled runs of `renew-access-token` will do to one session. Pure: `now` is passed in."""
+"""Predicts what the scheduled runs of `renew-access-token` will do. Pure: `now` is passed in."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ScheduledRun:
 
     Attributes:
         at: When it is due.
-        deployment: The name of its deployment; None for a run of none.
-        late: Whether it was due some time ago and nothing has taken it.
-        work_pool: Where it waits for a worker; None if a process serves it.
-        force: Whether it renews although an earlier renewal still answers.
+        deployment: The name of its deployment; None if it has none.
+        late: Whether it is overdue and nothing has started it.
+        work_pool: The work pool where it waits; None if a process serves it.
+        force: Whether it renews even if an earlier renewal is still valid.
     """
 
     at: datetime
@@ -36,12 +36,12 @@ class ScheduledRun:
 
 
 class Action(StrEnum):
-    """What a run will do, if nobody does anything before."""
+    """What a run will do, if nobody acts before."""
 
     RENEWS = "renews"
     """It renews the token."""
     REUSES = "reuses"
-    """An earlier renewal will still answer; E*TRADE is not called."""
+    """An earlier renewal will still be valid; E*TRADE is not called."""
     FINDS_SESSION_OVER = "finds-session-over"
     """A person must sign in first."""
     FAILS = "fails"
@@ -55,9 +55,9 @@ class NextRun(BaseModel):
 
     at: Instant = Field(description="When the run is due (UTC).")
     in_seconds: int = Field(description="Seconds until then; negative if it is overdue.")
-    deployment: str | None = Field(description="The name of its deployment; null for a run of none.")
-    late: bool = Field(description="It was due some time ago, and nothing has taken it.")
-    work_pool: str | None = Field(description="Where it waits for a worker; null if a process serves it.")
+    deployment: str | None = Field(description="The name of its deployment; null if it has none.")
+    late: bool = Field(description="Whether it is overdue and nothing has started it.")
+    work_pool: str | None = Field(description="The work pool where it waits; null if a process serves it.")
     action: Action = Field(description="`renews`, `reuses`, `finds-session-over` or `fails`.")
     message: str = Field(description="The same in words.")
 
@@ -71,14 +71,14 @@ def forecast(
     reuse_window: timedelta,
     refused: bool = False,
 ) -> Iterator[NextRun]:
-    """The next runs in order, and what each will do; of many late ones the first stands for all.
+    """The next runs in order, and what each will do. Of several late runs, only the first is listed.
 
     Args:
         runs: The scheduled runs of these credentials.
-        now: The moment to judge by.
-        renewed_at: The last renewal that is known.
-        over_at: When the session is over, or was.
-        reuse_window: How long one renewal answers for the next ones.
+        now: The current time.
+        renewed_at: The last known renewal.
+        over_at: When the session ends, or ended.
+        reuse_window: How long a renewal is reused.
         refused: Whether a setting is wrong, so that no run can renew.
     """
     for run in _listed(runs):

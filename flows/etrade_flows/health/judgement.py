@@ -1,7 +1,7 @@
-"""How a session stands, judged by what the stores say of it. Pure but for what the credentials hold.
+"""Judges how a session stands, by what the stores say about it. Pure, except that it reads the credentials.
 
-Nobody but E*TRADE knows for sure. What is known here is when the token was issued, when it was last renewed,
-and what the day's runs came to.
+Only E*TRADE knows for certain. The stores know when the token was issued, when it was last renewed, and how
+the day's runs ended.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ SHOWN_RENEWALS = 5
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What the stores say of one session.
+    """What the stores say about one session.
 
     Attributes:
         credentials: The credentials' name.
         source: Where they come from.
         loaded: The credentials themselves, or why they cannot be used.
-        record: The renewal that result storage holds of this very token.
-        refused: Why no renewal is recorded any more: E*TRADE refused the token when it was last asked.
-        attempts: What the day's runs came to, in any order.
+        record: This token's renewal in the result storage.
+        refused: Why no renewal is recorded any more: E*TRADE's last refusal of the token.
+        attempts: The results of the day's runs, in any order.
         scheduled: The runs that have not begun.
-        checked: What E*TRADE was asked just now, and said; None if it was not asked.
-        way_in: Where a person signs in in the Prefect UI; None where no run does that.
+        checked: E*TRADE's answer to a renewal made just now; None if it was not asked.
+        way_in: Where a person signs in in the Prefect UI; None if no run does that.
     """
 
     credentials: str
@@ -57,7 +57,7 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """How the session stands, why, and the clocks as far as they count then."""
+    """How the session stands, why, and its two clocks as far as they still matter."""
 
     state: SessionState
     message: str
@@ -72,8 +72,8 @@ def judge(facts: SessionFacts, now: datetime, reuse_window: timedelta) -> Sessio
 
     Args:
         facts: What the stores say.
-        now: The moment to judge by.
-        reuse_window: How long one renewal answers for the next ones.
+        now: The current time.
+        reuse_window: How long a renewal is reused.
     """
     loaded = facts.loaded if isinstance(facts.loaded, ETradeCredentials) else None
     error = next((e for e in (facts.loaded, facts.checked) if isinstance(e, ETradeError)), None)
@@ -115,17 +115,18 @@ def _next_runs(
 
 
 def _last_record(facts: SessionFacts) -> TokenSession | None:
-    """The last renewal of this very token that is known whole."""
+    """The last renewal of this token whose full result is known."""
     return facts.checked if isinstance(facts.checked, TokenSession) else facts.record
 
 
 def _renewals(facts: SessionFacts) -> Iterator[Renewal]:
-    """Every attempt that is known, each from one store."""
+    """Every known attempt, each from one store."""
     same = None
     if record := _last_record(facts):
         store = Store.ETRADE
         if record is facts.record:
-            # It is of the last renewal, so a run that renewed and ended later left it. The clocks may differ.
+            # The record is of the last renewal, so a run that renewed and ended later left it. Clocks may
+            # differ.
             since = record.renewed_at - SKEW_WARNED
             renewed = (a for a in facts.attempts if a.outcome is AttemptOutcome.RENEWED and a.at >= since)
             same, store = max(renewed, key=lambda a: a.at, default=None), Store.RESULT_STORAGE
@@ -156,7 +157,7 @@ def _verdict(
     if isinstance(checked, ETradeError):
         return replace(verdict, state=SessionState.FAILED, message=checked.message)
     if facts.refused:
-        # Whoever asks next calls E*TRADE again, and only its answer then is sure.
+        # The next caller asks E*TRADE again, and only that answer is certain.
         return _Verdict(SessionState.UNKNOWN, facts.refused.message, expires_at=day.expires_at)
     return verdict
 
@@ -182,12 +183,12 @@ def _in_words(stands: Standing, expires_at: datetime | None) -> _Verdict:
 
 
 def _attempts(begun: datetime | None, renewals: list[Renewal], reuse_window: timedelta) -> list[Attempt]:
-    """The attempts that are about the token issued at `begun`, and the renewals that they prove."""
-    # What came before the sign-in was another token's.
+    """The attempts for the token issued at `begun`, and the renewals that they prove."""
+    # Attempts before the sign-in belong to another token.
     attempts = [Attempt(r.at, r.outcome, r.message, None) for r in renewals if not begun or r.at >= begun]
     if not any(a.outcome is AttemptOutcome.RENEWED for a in attempts):
-        # Others renewed out of the server's sight, as the runs that reused their renewals prove. Each is
-        # dated as early as it can be, so that no session is taken to last longer than it does.
+        # Runs that reused a renewal prove that somebody renewed without the server's knowledge. Each such
+        # renewal is dated as early as possible, so that no session seems to last longer than it does.
         reused = [a.at - reuse_window for a in attempts if a.outcome is AttemptOutcome.REUSED]
         earliest = [max(at, begun or at) for at in reused]
         attempts += [Attempt(at, AttemptOutcome.RENEWED, "", None) for at in earliest]

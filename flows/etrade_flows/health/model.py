@@ -1,4 +1,4 @@
-"""What `etrade-session status` says of a session; its JSON is these models, whose keys stay as they are."""
+"""What `etrade-session status` says about a session. Its JSON is these models; never change their keys."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Source(StrEnum):
 
 
 class Store(StrEnum):
-    """Where a renewal is known from."""
+    """The store that knows about a renewal."""
 
     RESULT_STORAGE = "result storage"
     """The record of the last renewal, in Prefect's result storage."""
     PREFECT_SERVER = "Prefect server"
     """The runs of the flow `renew-access-token`."""
     ETRADE = "E*TRADE"
-    """The renewal that `--check` made."""
+    """A renewal that `--check` made."""
 
 
 class _Model(BaseModel):
@@ -36,7 +36,7 @@ class _Model(BaseModel):
 
 
 class Renewal(_Model):
-    """One attempt to renew, and who remembers it."""
+    """One attempt to renew, and the store that knows about it."""
 
     at: Instant = Field(description="When it ended (UTC).")
     outcome: AttemptOutcome = Field(
@@ -47,7 +47,7 @@ class Renewal(_Model):
 
 
 class Problem(_Model):
-    """What went wrong while the status was looked up."""
+    """What went wrong when the status was looked up."""
 
     error: str = Field(description="The name of the error, as in the README.")
     message: str = Field(description="What happened.")
@@ -60,18 +60,18 @@ class SessionStatus(_Model):
     credentials: str = Field(description="The credentials' name.")
     environment: str | None = Field(description="`live` or `sandbox`; null if the credentials are unusable.")
     source: Source = Field(description="Where the credentials come from: `block` or `environment`.")
-    as_of: Instant = Field(description="The moment that all this is judged by (UTC).")
+    as_of: Instant = Field(description="The time of this status (UTC).")
     state: SessionState = Field(
         description="`active`, `inactive`, `expired`, `signed-out`, `sign-in-required`, `failed`, `unknown`."
     )
-    message: str = Field(description="Why the state is so, in words.")
+    message: str = Field(description="The reason for the state, in words.")
     signed_in_at: Instant | None = Field(description="When the token was issued (UTC); null if not known.")
     idle_at: Instant | None = Field(
-        description="When the token goes inactive unless it is renewed, or went (UTC); null if not known."
+        description="When the token goes idle unless it is renewed, or went idle (UTC); null if not known."
     )
     idle_in_seconds: int | None = Field(description="Seconds until `idle_at`; negative once it has passed.")
     expires_at: Instant | None = Field(
-        description="The midnight US Eastern that ends the session, or did (UTC); null if not known."
+        description="The midnight US Eastern that ends or ended the session (UTC); null if not known."
     )
     expires_in_seconds: int | None = Field(
         description="Seconds until `expires_at`; negative once it has passed."
@@ -80,14 +80,14 @@ class SessionStatus(_Model):
     next_runs: tuple[NextRun, ...] = Field(
         description="The next scheduled runs of `renew-access-token`, at most three, in order."
     )
-    key_warning: str | None = Field(description="What to know about the consumer key's age; else null.")
+    key_warning: str | None = Field(description="A warning about the consumer key's age; else null.")
     error: Problem | None = Field(
-        description="Why the credentials cannot be used, or what --check met; else null."
+        description="Why the credentials cannot be used, or why --check failed; else null."
     )
     next: str | None = Field(description="What a person does next; null if there is nothing to do.")
 
 
 class StatusReport(_Model):
-    """Every session that was asked for, by name: what `--json` prints."""
+    """The requested sessions by name: what `--json` prints."""
 
     sessions: tuple[SessionStatus, ...] = Field(description="One for each credentials name.")

@@ -1,4 +1,4 @@
-"""Where the Prefect server is, in words that name no host, and whether it answers."""
+"""Finds where the Prefect server is, in words that name no host, and whether it answers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Server:
     Attributes:
         place: Where it is.
         failure: The error's class, or the HTTP status; None if it answers.
-        refused: It answers, and does not let this machine in.
-        remedy: What to do about the failure, where TLS failed and says it; None to go by the place.
+        refused: Whether it answers but refuses this machine's requests.
+        remedy: What to do if TLS failed and the failure says it; None to go by the place.
     """
 
     place: Place
@@ -43,7 +43,7 @@ class Server:
 
 
 def find_server() -> Server:
-    """The server in use, and whether it answers. Starts a temporary one where Prefect would."""
+    """The server in use, and whether it answers. Starts a temporary one if Prefect would."""
     place = _place()
     if place is Place.NOWHERE:
         return Server(place, failure="PREFECT_API_URL is not set")
@@ -54,7 +54,7 @@ def find_server() -> Server:
         status = error.response.status_code
         refused = status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
         return Server(place, f"status {status}", refused=refused)
-    except Exception as error:  # noqa: BLE001  # a server that cannot be started raises many kinds
+    except Exception as error:  # noqa: BLE001  # a server that cannot start raises many kinds of errors
         tls = prefect_tls_failure(error)
         if tls is None:
             return Server(place, type(error).__name__)
@@ -65,7 +65,7 @@ def find_server() -> Server:
 def _place() -> Place:
     kind = determine_server_type()
     if kind is ServerType.SERVER:
-        # Where a server is set to listen on every interface, people write that address here too.
+        # If a server listens on every interface, people write that address here too.
         host = httpx.URL(get_current_settings().api.url or "").host
         return Place.HERE if host == "0.0.0.0" or is_loopback(host) else Place.ELSEWHERE  # noqa: S104
     return {

@@ -1,4 +1,4 @@
-"""Whether the schedule keeps the token from going idle, on every kind of day."""
+"""Checks whether the schedule keeps the token from going idle, on every kind of day."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from etrade_tasks.session import EASTERN, IDLE_LIMIT, eastern_date
 from etrade_tasks.words import eastern_words
 
 DAYS_AHEAD = 8
-"""How many days are checked: each day of the week comes once in full."""
+"""How many days are checked, so that each day of the week comes once in full."""
 
 CLOCK_CHANGES = 2
-"""How many days are checked besides: the next on which the clocks go forward, and the next back."""
+"""How many more days are checked: the next one on which the clocks go forward, and the next one back."""
 
-_DATES_AT_ONCE = 1000  # more, Prefect does not give
+_DATES_AT_ONCE = 1000  # Prefect returns no more
 _SERVER_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
 
 
@@ -43,16 +43,16 @@ class Gap:
 def judge_gap(gap: Gap | None, reuse_window: timedelta) -> Finding:
     """What the longest gap means.
 
-    A run that an earlier renewal answered does not renew. So the token may have gone without a request for
-    the reuse window already when the gap begins.
+    A run that reuses an earlier renewal does not renew. So when the gap begins, the token may already have
+    gone without a request for the reuse window.
 
     Args:
-        gap: The longest of a day's; None where no day has two runs.
-        reuse_window: How long a renewal answers for the next ones.
+        gap: The longest gap of any day; None if no day has two runs.
+        reuse_window: How long a renewal is reused.
     """
-    remedy = "take both schedules of the deployment `hourly` in prefect.yaml"
+    remedy = "use both schedules of the deployment `hourly` in prefect.yaml"
     if gap is None:
-        return problem("It runs once a day at most, and the token goes idle after two hours.", f"{remedy}.")
+        return problem("It runs at most once a day, but the token goes idle after two hours.", f"{remedy}.")
     says = (
         f"The longest gap between two runs of a day is {_minutes(gap.length)} min, "
         f"from {eastern_words(gap.begins_at)}; with the reuse window of {_minutes(reuse_window)} min"
@@ -66,7 +66,7 @@ def judge_gap(gap: Gap | None, reuse_window: timedelta) -> Finding:
 
 
 def days_to_look_at(at: datetime) -> list[date]:
-    """The Eastern days ahead, and the next ones that have 23 and 25 hours."""
+    """The next Eastern days, and the next ones that have 23 and 25 hours."""
     first = eastern_date(at)
     year_ahead = [first + timedelta(days=n) for n in range(1, 400)]
     changes = [day for day in year_ahead if _length(day) != timedelta(hours=24)][:CLOCK_CHANGES]
@@ -74,9 +74,9 @@ def days_to_look_at(at: datetime) -> list[date]:
 
 
 def worst_gap(schedules: Iterable[DeploymentSchedule], days: Iterable[date]) -> Gap | None:
-    """The longest gap between two runs of one Eastern day; None where no day has two.
+    """The longest gap between two runs of one Eastern day; None if no day has two.
 
-    Midnight ends every session, so a gap across it harms none. All the schedules count together.
+    Midnight ends every session, so a gap across midnight does no harm. All schedules count together.
     """
     each_day = asyncio.run(_runs_by_day(list(schedules), days))
     gaps = (Gap(later - earlier, earlier) for runs in each_day for earlier, later in pairwise(runs))
@@ -85,7 +85,7 @@ def worst_gap(schedules: Iterable[DeploymentSchedule], days: Iterable[date]) -> 
 
 async def _runs_by_day(schedules: list[DeploymentSchedule], days: Iterable[date]) -> list[list[datetime]]:
     """The runs of each day in order, in UTC, as the server's scheduler would make them."""
-    # The client's schedules are data alone; the server's know their dates.
+    # The client's schedules are only data; the server's know their dates.
     known = [_SERVER_SCHEDULE.validate_python(each.schedule.model_dump()) for each in schedules]
     return [sorted({run for each in known for run in await _runs(each, day)}) for day in days]
 

@@ -1,4 +1,4 @@
-"""One screen for each session: what a person reads of it at a glance. Pure: `now` is in the status."""
+"""One screen for each session, to read at a glance. Pure: `now` is in the status."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LABEL_WIDTH = 10
 _ORIGINS = {Source.BLOCK: "Prefect block", Source.ENVIRONMENT: "ETRADE_* variables"}
 
 Row = tuple[str, Text]
-"""A label and what it says; a row without one goes on with the row before."""
+"""A label and its text; a row without a label continues the previous row."""
 
 
 def show(status: SessionStatus, console: Console) -> None:
-    """Print the screen: as a grid in a terminal, else in lines that are never cut."""
+    """Print the screen: as a grid in a terminal, elsewhere in lines that are never cut."""
     if console.is_terminal:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True, style="dim")
@@ -96,12 +96,12 @@ def _schedule(status: SessionStatus) -> Iterator[str]:
 
 
 def _run(run: NextRun) -> str:
-    named = f"`{visible(run.deployment)}`" if run.deployment else "a run of no deployment"
-    return f"{named} is late, nothing has taken it" if run.late else f"{named} {run.message}"
+    named = f"`{visible(run.deployment)}`" if run.deployment else "a run without a deployment"
+    return f"{named} is late, nothing has started it" if run.late else f"{named} {run.message}"
 
 
 def _when(at: datetime, now: datetime) -> str:
-    """How far off it is, and when: US Eastern, and on this machine where that differs."""
+    """How far off it is, and when: in US Eastern, and in this machine's time if that differs."""
     local = at.astimezone()
     said = f"{distance(at, now)}, {moment(at, now, EASTERN)} US Eastern"
     if local.utcoffset() == at.astimezone(EASTERN).utcoffset():

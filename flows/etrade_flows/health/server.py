@@ -1,6 +1,6 @@
-"""What is installed and set here, the Prefect server, and what it knows of this package.
+"""Checks what is installed and set here, the Prefect server, and what it knows about this package.
 
-Of the packages it reads the versions and imports none, so that it can report one that fails at import.
+It reads the packages' versions without importing them, so that it can report one that fails at import.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CAUSES = {
 _AUTHLIB_TAKES_HTTPX2 = Version("1.8")
 _UNREACHED = {
     Place.CLOUD: "check this machine's network, and `prefect config view` for PREFECT_API_URL.",
-    Place.HERE: "run `prefect server start`, or set the right port by `prefect config set PREFECT_API_URL=`.",
+    Place.HERE: "run `prefect server start`, or set its port with `prefect config set PREFECT_API_URL=`.",
     Place.ELSEWHERE: "check that it runs and can be reached, and `prefect config view` for PREFECT_API_URL.",
     Place.TEMPORARY: "fix `versions` first; else run `prefect server start`, which shows why it fails.",
 }
@@ -44,12 +44,12 @@ _REGISTER = "prefect block register -m etrade_tasks"
 
 
 def check_versions(_: Facts) -> Finding:
-    """The versions installed, and those that this package cannot work with."""
+    """The installed versions, and those that this package cannot work with."""
     clashes = list(_clashes())
     if clashes:
         named = "; ".join(_in_words(requirement) for requirement in clashes)
         wanted = " ".join(f"'{requirement.name}{requirement.specifier}'" for requirement in clashes)
-        return problem(f"These do not go together: {named}.", f"pip install {wanted}")
+        return problem(f"These do not work together: {named}.", f"pip install {wanted}")
     shown = ", ".join(f"{name} {_installed(name) or 'missing'}" for name in _SHOWN)
     return ok(f"python {platform.python_version()}, {shown}.")
 
@@ -57,14 +57,14 @@ def check_versions(_: Facts) -> Finding:
 def check_httpx2(_: Facts) -> Finding:
     """Whether Authlib's own httpx integration would take httpx2 instead."""
     if find_spec("httpx2") is None:
-        return ok("Nothing takes httpx2 for httpx: it is not installed.")
+        return ok("httpx2 is not installed, so nothing uses it instead of httpx.")
     authlib = _installed("authlib")
     if authlib is None or Version(authlib) < _AUTHLIB_TAKES_HTTPX2:
         return ok("httpx2 is installed, and this Authlib does not use it.")
     return warning(
         "httpx2 is installed, and `authlib.integrations.httpx_client` binds to it: with an httpx client "
         "its OAuth1Auth raises TypeError. This package does not use that module.",
-        "if your own code does, sign by `ETradeCredentials.get_client()`, or pip uninstall httpx2",
+        "if your own code uses it, sign with `ETradeCredentials.get_client()`, or pip uninstall httpx2",
     )
 
 
@@ -73,10 +73,10 @@ def check_server(facts: Facts) -> Finding:
     server = facts.server
     place = server.place
     if place is Place.NOWHERE:
-        return problem("No Prefect server is set, and no temporary one may be started.", START_SERVER)
+        return problem("No Prefect server is set, and none may be started temporarily.", START_SERVER)
     if server.refused:
         remedy = _REFUSED_BY_CLOUD if place is Place.CLOUD else _REFUSED
-        return problem(_sentence(f"{place} does not let this machine in ({server.failure})."), remedy)
+        return problem(_sentence(f"{place} refuses this machine ({server.failure})."), remedy)
     if server.failure is not None:
         remedy = server.remedy or _UNREACHED[place]
         return problem(_sentence(f"{place} does not answer ({server.failure})."), remedy)
@@ -86,7 +86,7 @@ def check_server(facts: Facts) -> Finding:
 
 
 def check_server_version(facts: Facts) -> Finding:
-    """Whether server and client are versions that go together."""
+    """Whether the versions of server and client work together."""
     with facts.client() as client:
         if facts.server.place is Place.CLOUD:
             return ok("Prefect Cloud serves every version.")
@@ -94,16 +94,16 @@ def check_server_version(facts: Facts) -> Finding:
 
 
 def compare(server: str, client: str) -> Finding:
-    """How a server of one version serves a client of another, as Prefect itself judges it."""
+    """Whether a server of one version serves a client of another, as Prefect itself judges it."""
     if Version(server).major != Version(client).major:
         return problem(
-            f"The server is Prefect {server}, and this machine has {client}: flows do not start.",
+            f"The server is Prefect {server}, but this machine has {client}: flows do not start.",
             f"pip install 'prefect=={server}' here, or upgrade the server to {client}.",
         )
     if Version(server) < Version(client):
         return warning(
             f"The server is Prefect {server}, older than the {client} of this machine.",
-            f"upgrade the server: pip install 'prefect=={client}' where it runs, and start it again.",
+            f"upgrade the server: pip install 'prefect=={client}' where it runs, and restart it.",
         )
     return ok(f"The server is Prefect {server}, and this machine has {client}.")
 
@@ -111,7 +111,7 @@ def compare(server: str, client: str) -> Finding:
 def check_block_type(facts: Facts) -> Finding:
     """Whether the server knows the block type, with the fields of the version installed here."""
     slug = ETradeCredentials.get_block_type_slug()
-    checksum = ETradeCredentials._calculate_schema_checksum()  # noqa: SLF001  # what Prefect registers by
+    checksum = ETradeCredentials._calculate_schema_checksum()  # noqa: SLF001  # Prefect registers with it
     with facts.client() as client:
         try:
             client.read_block_type_by_slug(slug)
@@ -150,7 +150,7 @@ def _sentence(text: str) -> str:
 
 
 def _clashes() -> Iterator[Requirement]:
-    """What this package requires and does not find."""
+    """The requirements of this package that are not met."""
     for line in requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):

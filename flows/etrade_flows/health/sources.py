@@ -1,4 +1,4 @@
-"""What the facts say of each session, for `status`."""
+"""Collects the facts about each session, for `status`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from etrade_tasks.session import TokenSession
 
 
 def session_facts(credentials: str | None, *, check: bool = False) -> tuple[SessionFacts, ...]:
-    """What is known of the sessions, sorted by name.
+    """What is known about the sessions, sorted by name.
 
     Args:
-        credentials: The one to look up; None for every block or, where there is none, the environment.
+        credentials: The one to look up; None for every block or, if there is none, the environment.
         check: Ask E*TRADE too, by renewing each session.
 
     Raises:
         CredentialsNotFound: There is nothing of that name, or nothing at all.
-        PrefectUnavailable: The Prefect server does not answer as it should.
+        PrefectUnavailable: The Prefect server does not answer correctly.
     """
     with prefect_reached(), changed_setting("client.max_retries", RETRIES):
         names = [credentials] if credentials else block_names() or [DEFAULT_NAME]
         try:
             return tuple(_facts(name, check=check) for name in names)
-        except SkipCheck as missing:  # the server has gone since it answered
+        except SkipCheck as missing:  # the server answered before, but is gone now
             raise PrefectUnavailable(missing.says) from None
 
 
@@ -58,7 +58,7 @@ def _facts(name: str, *, check: bool) -> SessionFacts:
 
 
 def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
-    """What E*TRADE says to a renewal just now."""
+    """E*TRADE's answer to a renewal now."""
     try:
         return renew_loaded(name, loaded, force=True)
     except ETradeError as error:

@@ -1,4 +1,4 @@
-"""Where renewals are remembered and where they wait for each other: writable, and shared."""
+"""Checks the result storage and the locks: whether they work, and whether machines share them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from etrade_tasks.sharing.record import STORAGE_LIMIT, Block, Folder
 from etrade_tasks.time_limit import within
 
 PROBE = "etrade-session-doctor"
-"""The key of the record that is written and read back. One that cannot be deleted is replaced by the next."""
+"""The key of the test record. If it cannot be deleted, the next test replaces it."""
 
 _LOCAL_FOLDER = "the folder of PREFECT_LOCAL_STORAGE_PATH (`prefect config view --show-defaults`)"
 _OPEN_RESULTS = (
@@ -20,14 +20,14 @@ _OPEN_RESULTS = (
     "the package of its type is installed."
 )
 _REACH_REDIS = (
-    "check that the Redis server of ETRADE_LOCK_REDIS_URL runs, can be reached and takes the password."
+    "check that the Redis server of ETRADE_LOCK_REDIS_URL runs, can be reached and accepts the password."
 )
 _WRITE_LOCKS = (
     "make the folder of ETRADE_LOCK_DIRECTORY (default: etrade-locks in the Prefect home) writable for "
     "this user."
 )
 _SHARE_RESULTS = (
-    "create a storage block that all of them reach, and set PREFECT_DEFAULT_RESULT_STORAGE_BLOCK to it"
+    "create a storage block that all machines reach, and set PREFECT_DEFAULT_RESULT_STORAGE_BLOCK to it"
 )
 _SHARE_LOCKS = "set ETRADE_LOCK_REDIS_URL and pip install 'prefect-etrade[redis]'"
 
@@ -46,10 +46,10 @@ def check_result_storage(facts: Facts) -> Finding:
     except Exception as error:  # noqa: BLE001  # every kind of storage fails in its own way
         whose = _LOCAL_FOLDER if local else "the storage block (Prefect UI > Blocks)"
         return problem(
-            f"No renewal can be remembered: {kept}, which cannot be written ({type(error).__name__}).",
+            f"Renewals cannot be recorded: {kept} cannot be written ({type(error).__name__}).",
             f"make {whose} writable for this user.",
         )
-    return ok(f"Renewals are remembered in {kept}, which can be written and read.")
+    return ok(f"Renewals are recorded in {kept}, which can be written and read.")
 
 
 def check_locks(facts: Facts) -> Finding:
@@ -60,17 +60,17 @@ def check_locks(facts: Facts) -> Finding:
         probe(locks_for(facts.settings))
     except ModuleNotFoundError:
         return problem(
-            "ETRADE_LOCK_REDIS_URL is set, and the package redis is missing.",
+            "ETRADE_LOCK_REDIS_URL is set, but the package redis is missing.",
             "pip install 'prefect-etrade[redis]'",
         )
     except Exception as error:  # noqa: BLE001  # the operating system and Redis fail in many ways
         remedy = _REACH_REDIS if in_redis else _WRITE_LOCKS
-        return problem(f"No lock can be had in {kept} ({type(error).__name__}).", remedy)
-    return ok(f"Locks are kept in {kept}, and one was taken and freed.")
+        return problem(f"Locks do not work in {kept} ({type(error).__name__}).", remedy)
+    return ok(f"Locks are kept in {kept}, and a test lock was taken and freed.")
 
 
 def check_sharing(facts: Facts) -> Finding:
-    """Whether the machines that may renew remember the same renewals and wait for the same locks."""
+    """Whether the machines that may renew share the same records and the same locks."""
     settings, store = facts.settings, facts.result_store
     if facts.server.place not in (Place.CLOUD, Place.ELSEWHERE):
         return ok(
@@ -89,10 +89,10 @@ def check_sharing(facts: Facts) -> Finding:
 
 
 def _write_and_read_back(store: Folder | Block) -> None:
-    """Leave nothing behind in a folder.
+    """Write a test record and read it back; leave nothing behind in a folder.
 
     Raises:
-        Exception: Whatever the storage raises, and OSError if another record comes back or none in time.
+        Exception: Whatever the storage raises, and OSError if another record comes back, or none in time.
     """
     mark = uuid4().hex.encode()
     try:

@@ -95,7 +95,7 @@ def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: s
     deploy(HOURLY, parameters={"credentials": "others"})
     finding = check_deployment(Facts(name))
     assert Health.PROBLEM is finding.verdict
-    assert f"serve --credentials {name}`, which takes nothing from other accounts" in finding.remedy
+    assert f"serve --credentials {name}`, which does not change other accounts" in finding.remedy
 
 
 @pytest.mark.essential

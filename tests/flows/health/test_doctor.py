@@ -117,7 +117,7 @@ def test_checks_that_are_skipped_for_one_reason_are_one_line(
     assert [
         "problem  worse           Something is bad.",
         "                         Next: mend it.",
-        "skipped  2 checks        Not looked at: open, closed.",
+        "skipped  2 checks        Not checked: open, closed.",
         "                         Next: fix `bad` first.",
         "1 ok, 1 warning, 2 problems, 2 skipped.",
     ] == capsys.readouterr().out.splitlines()[-5:]

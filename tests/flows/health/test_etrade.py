@@ -78,7 +78,7 @@ def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFo
 @pytest.mark.parametrize(
     ("age", "verdict", "says"),
     [
-        (None, Health.OK, "It is not known when"),
+        (None, Health.OK, "date of issue is not known"),
         (600, Health.OK, "works until about 2027-10-23"),
         (705, Health.WARNING, "two years old in 25 days"),
     ],
@@ -248,7 +248,7 @@ def nowhere(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCred
             id="another token's secret",
         ),
         pytest.param(idle, Health.WARNING, "now", "etrade-session renew --credentials main", id="idle"),
-        pytest.param(busy, Health.WARNING, "status 503", "in some minutes", id="busy"),
+        pytest.param(busy, Health.WARNING, "status 503", "in a few minutes", id="busy"),
         pytest.param(nowhere, Health.PROBLEM, "ConnectError", "network", id="no answer"),
     ],
 )

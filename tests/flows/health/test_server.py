@@ -103,8 +103,8 @@ def test_server_elsewhere_is_not_named(facts: Facts) -> None:
     ("status", "says", "remedy"),
     [
         pytest.param(None, "ConnectError", "prefect server start", id="nobody listens"),
-        pytest.param(401, "does not let this machine in (status 401)", "PREFECT_API_AUTH_STRING", id="401"),
-        pytest.param(403, "does not let this machine in (status 403)", "PREFECT_API_AUTH_STRING", id="403"),
+        pytest.param(401, "refuses this machine (status 401)", "PREFECT_API_AUTH_STRING", id="401"),
+        pytest.param(403, "refuses this machine (status 403)", "PREFECT_API_AUTH_STRING", id="403"),
         pytest.param(422, "does not answer (status 422)", "prefect server start", id="broken"),
     ],
 )
