@@ -1,1 +1,1 @@
-"""Who is notified of what."""
+"""Who is notified about what."""

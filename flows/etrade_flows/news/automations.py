@@ -1,7 +1,7 @@
 """The automations that notify people about a session: the command `etrade-session alerts`.
 
-They go to the Prefect server in use. Install them again after a change: what is there already is brought up
-to date and never doubled, and what somebody has paused stays paused.
+They are installed on the Prefect server. Install them again after a change: existing ones are updated and
+never doubled, and those that somebody has paused stay paused.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from etrade_tasks.errors import ETradeError
 TAG = "etrade"
 
 QUIET = timedelta(hours=26)
-"""How long a trigger that fired ignores events of the same `etrade.once`: more than any Eastern day lasts."""
+"""How long a trigger that has fired ignores events of the same `etrade.once`: longer than any Eastern day."""
 
 WEEKLY = frozenset({SessionEvent.KEY_LAPSING})
-"""What is not urgent: people are notified once a week."""
+"""The events that are not urgent: people are notified once a week."""
 
 QUIET_WEEK = timedelta(days=8)
-"""As `QUIET`, for what is not urgent."""
+"""The same as `QUIET`, for events that are not urgent."""
 
 SOURCE = """{% if flow_run.name %}Reported by: {{ flow_run.name }} {{ flow_run|ui_url or '' }}
 {% endif %}{% if deployment.name %}Deployment: {{ flow.name }}/{{ deployment.name }}
 {% endif %}"""
-"""What every notification ends with; an event from outside of a run has no link to show."""
+"""The end of every notification; an event from outside a run has no link to show."""
 
 FACTS = (
     """
@@ -49,7 +49,7 @@ Session: {{ event.payload.session }}
 """
     + SOURCE
 )
-"""What every notification about one session ends with."""
+"""The end of every notification about one session."""
 
 BODY = "{{ event.payload.message }}\n\nNext: {{ event.payload.advice }}\n" + FACTS
 
@@ -57,7 +57,7 @@ SIGN_IN_BODY = (
     "{{ event.payload.advice[0]|upper }}{{ event.payload.advice[1:] }}\n\n{{ event.payload.message }}\n"
     + FACTS
 )
-"""For who has to act, the link to act by stands first."""
+"""The person has to act, so the link comes first."""
 
 SUBJECTS = {
     SessionEvent.SIGN_IN_REQUIRED: "E*TRADE: sign in for {{ event.payload.credentials }}",
@@ -75,7 +75,7 @@ ALL_CLEAR = "E*TRADE: tell that a session is good again"
 FLEET_ALERT = "E*TRADE: tell which tokens of a fleet need somebody"
 FLEET_CLEAR = "E*TRADE: tell that a whole fleet is good again"
 NOTIFIERS = (*NAMES.values(), ALL_CLEAR, FLEET_ALERT, FLEET_CLEAR)
-"""What each automation that notifies is called, and known by."""
+"""The names of the automations that notify, by which they are found."""
 
 ALL_CLEAR_SUBJECT = "E*TRADE: the session of {{ event.payload.credentials }} is good again"
 ALL_CLEAR_BODY = "{{ event.payload.message }}\n\nNext: nothing, all is well.\n" + FACTS
@@ -103,19 +103,19 @@ KEEP_OPEN_FOR = timedelta(hours=12)
 
 
 class NotificationBlockInvalid(ETradeError):
-    """The block to notify through cannot be used; nothing was installed."""
+    """The notification block cannot be used; nothing was installed."""
 
-    default_advice = "take a notification block, such as Slack Webhook (Prefect UI > Blocks)."
+    default_advice = "use a notification block, such as Slack Webhook (Prefect UI > Blocks)."
 
 
 class NotificationFailed(ETradeError):
     """A notification could not be sent."""
 
-    default_advice = "see that the block holds the right address and secrets (Prefect UI > Blocks)."
+    default_advice = "check that the block has the right address and secrets (Prefect UI > Blocks)."
 
 
 def notifications(block: UUID, name: str) -> list[AutomationCore]:
-    """The automations that notify through a block: of each kind of alert, of fleets, and that all is well.
+    """The automations that notify through a block: one for each kind of alert, the all-clears and fleets.
 
     Args:
         block: The id of the notification block.
@@ -163,10 +163,10 @@ def notifications(block: UUID, name: str) -> list[AutomationCore]:
 
 
 def fitted(text: str, name: str) -> str:
-    """The text in the form that a block sends it in.
+    """The text in the form that a block needs.
 
-    A block for e-mail, made of Apprise as Prefect's own is, sends each text as HTML, which runs lines
-    together. Slack and webhooks keep them.
+    A block for e-mail, built on Apprise as Prefect's own is, sends text as HTML, which joins lines. Slack and
+    webhooks keep them.
 
     Args:
         text: The text, line by line.
@@ -176,10 +176,10 @@ def fitted(text: str, name: str) -> str:
 
 
 def _all_clear(tells: AutomationCore, after: set[SessionEvent] | set[FleetEvent]) -> AutomationCore:
-    """The same automation, that tells once after each alert that all is well.
+    """The same automation, made to notify once after each alert.
 
-    A trigger with `after` reacts to nothing until such an event has come; when it has fired it forgets that,
-    until the next one comes (Prefect 3.8). So the hourly renewals that follow tell nobody anything.
+    A trigger with `after` reacts only after such an event has come. When it has fired, it waits for the next
+    one (Prefect 3.8). So the hourly renewals that follow notify nobody.
     """
     trigger = tells.trigger.model_copy(
         update={
@@ -192,16 +192,16 @@ def _all_clear(tells: AutomationCore, after: set[SessionEvent] | set[FleetEvent]
 
 
 def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) -> AutomationCore:
-    """The automation that has a sign-in wait for a person, once for each Eastern day and cause.
+    """The automation that starts a sign-in, which waits for a person, once for each Eastern day and cause.
 
     Args:
         deployment: The id of the deployment of the flow `sign-in`.
-        keep_open_for: How long it waits.
-        rerun: Whether what failed because nobody was signed in is run again afterwards.
+        keep_open_for: How long the sign-in waits.
+        rerun: Whether it runs again what failed because nobody was signed in.
     """
     return _automation(
         START_SIGN_IN,
-        "So that the person who is notified finds the sign-in waiting in the UI.",
+        "The person who is notified then finds the sign-in waiting in the UI.",
         {SessionEvent.SIGN_IN_WANTED},
         RunDeployment(
             source="selected",
@@ -241,11 +241,11 @@ def _automation(
 
 
 def install(client: SyncPrefectClient, wanted: list[AutomationCore]) -> Iterator[tuple[str, str]]:
-    """Bring the server's automations up to date; yields each one's name and what was done.
+    """Update the server's automations; yields each one's name and what was done.
 
     Args:
-        client: The server.
-        wanted: What should be there; an automation is known by its name.
+        client: The server's client.
+        wanted: The automations that should exist; they are found by name.
     """
     for automation in wanted:
         found = client.read_automations_by_name(automation.name)
@@ -255,7 +255,8 @@ def install(client: SyncPrefectClient, wanted: list[AutomationCore]) -> Iterator
             continue
         current = found[0]
         kept = automation.model_copy(update={"enabled": current.enabled})
-        # An update gives the trigger a new id and so forgets which alerts were given: none without a change.
+        # An update gives the trigger a new id, which loses the alerts sent so far. So update only after a
+        # change.
         if current.model_dump(exclude={"id"}) == kept.model_dump():
             yield automation.name, "unchanged"
         else:
@@ -267,7 +268,7 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
     """The id of the block to notify through.
 
     Args:
-        client: The server.
+        client: The server's client.
         name: The block as `type/name`, such as `slack-webhook/operators`.
 
     Raises:
@@ -279,7 +280,7 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
     except ObjectNotFound:
         raise NotificationBlockInvalid(
             f"There is no block {name!r}.",
-            advice="create it (Prefect UI > Blocks > +), or look up its type and name by `prefect block ls`.",
+            advice="create it (Prefect UI > Blocks > +), or find its type and name with `prefect block ls`.",
         ) from None
     schema = document.block_schema
     if schema is None or "notify" not in schema.capabilities:
@@ -294,7 +295,8 @@ def send_sample(name: str) -> None:
         name: The block as `type/name`.
 
     Raises:
-        NotificationFailed: It did not go. Only the kind of error is told: its text may hold the address.
+        NotificationFailed: It was not sent. The message has only the kind of error: its text may hold the
+            address.
     """
     block = cast("NotificationBlock", Block.load(name))
     try:

@@ -4,19 +4,18 @@
     etrade.session.expiring            alert: midnight US Eastern is near, or comes too soon for a pipeline
     etrade.session.sign-in-wanted      the session is over, and no sign-in waits for a person yet
     etrade.session.sign-in-required    alert: the session is over; a person signs in
-    etrade.session.failing             alert: a renewal failed for good, and no sign-in is known to help
-    etrade.session.key-lapsing         alert, weekly: the consumer key is soon two years old
+    etrade.session.failing             alert: a renewal failed for good, and a sign-in may not help
+    etrade.session.key-lapsing         alert, weekly: the consumer key will soon be two years old
     etrade.session.signed-in           a person signed in
     etrade.session.signed-out          a person ended the session
 
 Each is about the resource `etrade.session.<credentials name>`. Prefect itself adds the run, its flow and its
 deployment as related resources; the credentials block is added here.
 
-Every run that finds an alert due emits it, and people are notified once for each Eastern day and cause: the
-events carry the label `etrade.once`, and the automations react once for each of its values. The server
-counts, in its database, so that this outlives every process that emits, and holds among many. A count of
-our own would be one more thing to lock; a look at the day's earlier events would miss the latest, which the
-server acts on at once and stores some seconds later.
+Every run that finds an alert due emits it, but people are notified once for each Eastern day and cause. The
+events have the label `etrade.once`, and the automations react once to each of its values. The server keeps
+the count in its database, for all processes. A count of our own would need a lock. And the day's earlier
+events would not show the latest ones, which the server stores some seconds after it has acted on them.
 
 Nothing here may stop a renewal, and no event holds a secret.
 """
@@ -39,10 +38,10 @@ from etrade_tasks.session import TokenSession
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 ENVIRONMENT_LABEL = "etrade.environment"
-"""The resource's label that says `live` or `sandbox`; `unknown` where no credentials could be loaded."""
+"""The resource's label with `live` or `sandbox`; `unknown` if no credentials could be loaded."""
 
 ONCE_LABEL = "etrade.once"
-"""The resource's label that is the same for all events that together deserve one alert."""
+"""The resource's label that is the same for all events that share one alert."""
 
 _LOSS = "The event could not be emitted"
 
@@ -52,14 +51,14 @@ def emit_outcome(
     outcome: TokenSession | ETradeError,
     loaded: ETradeCredentials | None,
 ) -> None:
-    """Emit what a renewal came to; outside of a run, and where the server takes no event, nothing.
+    """Emit the result of a renewal. Does nothing outside a run, or if the server accepts no event.
 
-    A scheduled run emits that a sign-in is due on `ETRADE_SIGN_IN_DAYS`, from `ETRADE_SIGN_IN_BY` on, as it
-    alerts by its state.
+    A scheduled run emits that a sign-in is due only on `ETRADE_SIGN_IN_DAYS`, from `ETRADE_SIGN_IN_BY` on.
+    Its state alerts at the same times.
 
     Args:
         credentials: The credentials' name.
-        outcome: What the renewal came to.
+        outcome: The result of the renewal.
         loaded: The credentials themselves; None if they could not be loaded.
     """
     run = current_run()
@@ -74,7 +73,7 @@ def emit_outcome(
 
 
 def call_for_sign_in(credentials: str, error: SignInRequired, loaded: ETradeCredentials) -> bool:
-    """Emit that a sign-in should begin to wait for a person, before anybody is alerted; whether it was.
+    """Emit that a sign-in is wanted, before anybody is alerted; return whether the event was emitted.
 
     Args:
         credentials: The credentials' name.
@@ -85,13 +84,13 @@ def call_for_sign_in(credentials: str, error: SignInRequired, loaded: ETradeCred
     if run is None or not may_call(run, at):
         return False
     alert, *_ = outcome_news(credentials, error, loaded, at, expiring_before=timedelta(0))
-    # The same `once`: a sign-in is started for each alert that is given.
+    # The same `once`, so that each alert starts one sign-in.
     _emit(alert.model_copy(update={"event": SessionEvent.SIGN_IN_WANTED, "advice": None}), loaded)
     return True
 
 
 def may_call(run: FlowRun, at: datetime) -> bool:
-    """Whether a run may call a person to sign in at that moment: a scheduled one has its hours."""
+    """Whether a run may ask for a sign-in at that time; a scheduled run may not always."""
     return not is_scheduled(run) or _settings().alerts_at(at)
 
 
@@ -118,7 +117,7 @@ def emit_signed_out(credentials: str, loaded: ETradeCredentials) -> None:
 def _settings() -> RenewalSettings:
     try:
         return renewal_settings()
-    except CredentialsInvalid:  # which is what there is to report then
+    except CredentialsInvalid:  # the error that is being reported
         return RenewalSettings.model_construct()
 
 
@@ -142,7 +141,7 @@ def _emit(news: SessionNews, loaded: ETradeCredentials | None) -> None:
 
 
 def _block_of(loaded: ETradeCredentials | None) -> list[dict[str, str]]:
-    """The saved block, by which the UI links the event to it; none for credentials of the environment."""
+    """The saved block, so that the UI links the event to it; nothing for credentials of the environment."""
     block_id = loaded._block_document_id if loaded else None  # noqa: SLF001  # Prefect has no public name
     if loaded is None or block_id is None:
         return []

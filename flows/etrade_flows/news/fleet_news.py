@@ -1,4 +1,4 @@
-"""The one notification about a fleet, and its words. Pure but for sending it."""
+"""The single notification about a fleet, and its words. Pure, except for sending it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from etrade_tasks.errors import ETradeError, SignInRequired, TokensNotRenewed, m
 from etrade_tasks.session import eastern_date
 
 RESOURCE = "etrade.fleet"
-"""What the events are about."""
+"""The resource of the events."""
 
 
 class FleetEvent(StrEnum):
@@ -28,26 +28,26 @@ class FleetEvent(StrEnum):
 
 
 class FleetNews(BaseModel):
-    """What an event about a fleet carries in its payload."""
+    """The payload of an event about a fleet."""
 
     model_config = ConfigDict(frozen=True)
 
-    summary: str = Field(description="How many sessions are good, of how many.")
+    summary: str = Field(description="How many sessions are good, and how many there are.")
     message: str = Field(description="Who must sign in, and who failed and why.")
     advice: str | None = Field(default=None, description="What a person does next; null if nothing.")
     sign_in: tuple[str, ...] = Field(default=(), description="The credentials to sign in to.")
     failed: dict[str, str] = Field(default={}, description="The error's class, by the credentials' name.")
-    eastern_date: str = Field(description="The Eastern date of the event, as in `2027-06-15`.")
-    once: str = Field(description="The same for all events that together deserve one alert.")
+    eastern_date: str = Field(description="The Eastern date of the event, such as `2027-06-15`.")
+    once: str = Field(description="The same for all events that share one alert.")
 
 
 def alerts_due(errors: Mapping[str, ETradeError], alerted: Mapping[str, str], at: datetime) -> dict[str, str]:
-    """Each token that deserves an alert, and what it is given for: the day and the kind of error.
+    """Each token that needs an alert, and its reason: the day and the kind of error.
 
     Args:
         errors: Why tokens are not renewed.
-        alerted: Which alerts were given before, in the same form.
-        at: The moment.
+        alerted: The alerts that were sent before, in the same form.
+        at: The current time.
     """
     run = current_run()
     may_sign_in = run is None or may_call(run, at)
@@ -62,13 +62,13 @@ def alerts_due(errors: Mapping[str, ETradeError], alerted: Mapping[str, str], at
 def not_renewed_news(
     error: TokensNotRenewed, summary: str, due: Mapping[str, str], at: datetime
 ) -> FleetNews:
-    """The alert that names all who need somebody; its `once` tells whose trouble is new.
+    """The alert that names all tokens that need somebody; its `once` depends on those that are new.
 
     Args:
-        error: What the run ends with.
+        error: The run's error.
         summary: How many sessions are good.
-        due: Who deserves an alert.
-        at: The moment.
+        due: The tokens that need an alert.
+        at: The current time.
     """
     new = hashlib.sha256("\n".join(sorted(f"{name} {what}" for name, what in due.items())).encode())
     day, sign_in = eastern_date(at).isoformat(), dict.fromkeys(must_sign_in(error.errors))
@@ -90,7 +90,7 @@ def renewed_news(summary: str, at: datetime) -> FleetNews:
 
 
 def emit_fleet(event: FleetEvent, news: FleetNews) -> None:
-    """Emit a notification; outside of a run, and where the server takes no event, nothing."""
+    """Emit a notification. Does nothing outside a run, or if the server accepts no event."""
     if current_run() is None:
         return
     with best_effort("The event could not be emitted"):

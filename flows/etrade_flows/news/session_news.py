@@ -1,4 +1,4 @@
-"""The notifications about a session, and their words. Pure but for what the credentials hold."""
+"""The notifications about a session, and their words. Pure, except that it reads the credentials."""
 
 from __future__ import annotations
 
@@ -32,48 +32,48 @@ class SessionEvent(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why an alert is given. That of `failing` is the name of the error's class instead."""
+    """The cause of an alert. For `failing`, the cause is the name of the error's class instead."""
 
     MIDNIGHT = "midnight"
     """The midnight that ends the session has passed."""
     SIGNED_OUT = "signed-out"
     """The credentials hold no token: nobody has signed in yet, or somebody has signed out."""
     REFUSED = "refused"
-    """E*TRADE does not accept the token although its day is not over."""
+    """E*TRADE does not accept the token, although its day is not over."""
     NEAR = "midnight-near"
     """The session ends sooner than `ETRADE_EXPIRING_BEFORE` from now."""
     TOO_SHORT = "too-short"
-    """The session ends sooner than a pipeline needs it."""
+    """The session ends sooner than a pipeline needs."""
     KEY_AGE = "key-age"
-    """E*TRADE lets the consumer key lapse soon, by the date of issue in the credentials."""
+    """The consumer key lapses soon, by the date of issue in the credentials."""
 
 
 _CAUSES = {SessionState.SIGNED_OUT: Cause.SIGNED_OUT, SessionState.EXPIRED: Cause.MIDNIGHT}
-"""Why a session is over; where neither is so, E*TRADE refused the token just now."""
+"""The states in which a session is over; in any other, E*TRADE has just refused the token."""
 
 
 class SessionNews(BaseModel):
-    """One notification, as an event carries it in its payload: the same fields whatever happened."""
+    """One notification, as the payload of an event. Its fields are always the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     event: SessionEvent = Field(exclude=True, description="The event's name; not part of the payload.")
     credentials: str = Field(description="The credentials' name.")
     environment: str = Field(description="`live` or `sandbox`; `unknown` if no credentials could be loaded.")
-    cause: str | None = Field(default=None, description="Why an alert is given; null where it is none.")
+    cause: str | None = Field(default=None, description="The cause of an alert; null if it is no alert.")
     message: str = Field(description="What happened, in one or two sentences.")
     advice: str | None = Field(default=None, description="What a person does next; null if nothing.")
-    session: str = Field(description="How long the session holds, in words.")
+    session: str = Field(description="How long the session lasts, in words.")
     expires_at: Instant | None = Field(
         default=None, description="The midnight US Eastern that ends the session (UTC); null if not known."
     )
     idle_at: Instant | None = Field(
-        default=None, description="When the token goes inactive (UTC); null if not renewed."
+        default=None, description="When the token goes idle (UTC); null if not renewed."
     )
-    eastern_date: str = Field(description="The Eastern date of the event, as in `2027-06-15`.")
-    once: str = Field(description="The same for all events that together deserve one alert.")
+    eastern_date: str = Field(description="The Eastern date of the event, such as `2027-06-15`.")
+    once: str = Field(description="The same for all events that share one alert.")
     fingerprint: str | None = Field(
-        default=None, description="Tells one token from another and reveals neither; null if none was loaded."
+        default=None, description="Identifies the token without revealing it; null if none was loaded."
     )
 
 
@@ -85,13 +85,13 @@ def outcome_news(
     *,
     expiring_before: timedelta,
 ) -> Iterator[SessionNews]:
-    """The notifications about a renewal's outcome at `at`; a reused session alone is none.
+    """The notifications about a renewal's outcome at `at`. A reused session by itself causes none.
 
     Args:
         credentials: The credentials' name.
-        outcome: What the renewal came to.
+        outcome: The result of the renewal.
         loaded: The credentials themselves; None if they could not be loaded.
-        at: The moment to judge by.
+        at: The current time.
         expiring_before: How long before its end a session counts as expiring.
     """
     if isinstance(outcome, TokenSession):
@@ -141,14 +141,14 @@ def _session_news(
                 "event": event,
                 "cause": cause,
                 "message": f"The E*TRADE session of {credentials!r} ends at midnight US Eastern.",
-                "advice": "sign in after midnight; a new token issued before it would end at the same time.",
+                "advice": "sign in after midnight; a token issued before it would end at the same time.",
                 "once": _once(event, credentials, at, cause),
             }
         )
 
 
 def _alert(error: ETradeError, loaded: ETradeCredentials | None, at: datetime) -> tuple[SessionEvent, str]:
-    """Which alert an error deserves, and its cause."""
+    """The alert for an error, and its cause."""
     if isinstance(error, SessionTooShort):
         # It needs no sign-in yet: a new token would end at the same midnight.
         return SessionEvent.EXPIRING, Cause.TOO_SHORT.value
@@ -175,11 +175,11 @@ def _news(
         credentials: The credentials' name.
         loaded: The credentials themselves; None if they could not be loaded.
         at: When it happened.
-        cause: Why an alert is given.
-        expires_at: When the session ends; None to go by the time of sign-in.
+        cause: The cause of the alert.
+        expires_at: When the session ends; None to use the time of the sign-in.
         said: The other fields.
     """
-    # Where the time of sign-in is not known, the midnight would be a guess.
+    # If the time of the sign-in is not known, the midnight would be a guess.
     if loaded and loaded.signed_in_at:
         expires_at = loaded.expires_at(at)
     over = event is SessionEvent.SIGN_IN_REQUIRED
@@ -200,7 +200,7 @@ def _news(
 
 
 def _once(event: SessionEvent, credentials: str, at: datetime, cause: str | None = None) -> str:
-    """The text that stands for one alert: whose, on which Eastern day, what and why."""
+    """The text that identifies one alert: whose, on which Eastern day, what and why."""
     what = event.removeprefix("etrade.session.")
     return "/".join((credentials, eastern_date(at).isoformat(), what, *([cause] if cause else [])))
 

@@ -1,4 +1,4 @@
-"""Reports what a run came to: in its tags and name, in the report, and as an event."""
+"""Reports a run's result: in its tags and name, in the report, and as an event."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from etrade_tasks.session import TokenSession
 
 
 def tell(ending: Ending) -> None:
-    """Report what the current run came to; outside of a run, nothing.
+    """Report the current run's result; does nothing outside a run.
 
     Args:
-        ending: What it came to.
+        ending: How the run ended.
     """
     _tag_and_name(ending)
     report(ending)
@@ -36,7 +36,7 @@ def tell_signed(what: str, ending: Ending) -> None:
 
     Args:
         what: What the person did, in two words.
-        ending: How things stand after it.
+        ending: How the run ended.
     """
     run = current_run()
     if run is not None:
@@ -57,18 +57,18 @@ def _tag_and_name(ending: Ending) -> None:
 def tell_failure(
     credentials: str, began_at: datetime, error: Exception, loaded: ETradeCredentials | None
 ) -> ETradeError | None:
-    """Report what ends the current run, before it is raised again; gives what was reported.
+    """Report the error that ends the current run, and return the error to raise.
 
-    Where that is that nobody is signed in, its advice leads to the sign-in that waits.
+    If nobody is signed in, the error's advice links to the waiting sign-in.
 
-    Of an unexpected exception only the type is reported: its text may hold a secret. A run that was cancelled
-    or paused has not failed, so nothing is reported. Prefect's other signals to a run, Ctrl+C and an exit are
-    not `Exception`s, and never come here.
+    For an unexpected exception, only the type is reported: its text may contain a secret. A run that was
+    cancelled or paused has not failed, so nothing is reported. Prefect's other signals to a run, Ctrl+C and
+    an exit are not `Exception`s, and never come here.
 
     Args:
         credentials: The credentials' name.
         began_at: When this attempt began.
-        error: What ends the run.
+        error: The error that ends the run.
         loaded: The credentials themselves; None if they could not be loaded.
     """
     if isinstance(error, (CancelledRun, PausedRun)):
@@ -83,8 +83,8 @@ def tell_failure(
 
 
 def unexpected(error: BaseException) -> ETradeError:
-    """What is told of an exception that nobody expected: its type alone, since its text may hold a secret."""
+    """The error for an unexpected exception. It names only the type, since the text may contain a secret."""
     return ETradeError(
-        f"An error that nobody expected ended the run ({type(error).__name__}).",
+        f"An unexpected error ended the run ({type(error).__name__}).",
         advice="read the run's log in the Prefect UI (Runs), and run `etrade-session doctor`.",
     )

@@ -403,7 +403,7 @@ def test_block_that_cannot_notify_is_refused(
     """A block of another kind is refused when it is given, not when the first alert is lost."""
     keys.save("not-a-notifier")
     assert 1 == install("--notify", "etrade-credentials/not-a-notifier")
-    assert "cannot notify. Next: take a notification block" in " ".join(capsys.readouterr().err.split())
+    assert "cannot notify. Next: use a notification block" in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_secret_is_sent(tell: Tell, heard: Any, inbox: Any, keys: ETradeCredentials) -> None:

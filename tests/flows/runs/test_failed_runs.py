@@ -71,7 +71,7 @@ def test_what_nobody_expected_is_told(
         flow(block)
     assert error is raised.value
     wait_until(lambda: len(failing(block)) == 1, SECONDS)
-    said = f"An error that nobody expected ended the run ({type(error).__name__})."
+    said = f"An unexpected error ended the run ({type(error).__name__})."
     assert said == failing(block)[0].payload["message"]
     assert said in reported(block)
     assert "canary" not in f"{failing(block)} {reported(block)}"
