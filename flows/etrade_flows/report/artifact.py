@@ -1,6 +1,6 @@
 """What an operator sees in the Prefect UI: one report for each credentials name.
 
-Nothing here may stop a renewal: where the server does not take a report, a warning says so.
+Nothing here may stop a renewal: if the server does not accept a report, a warning says so.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def artifact_key(credentials: str) -> str:
 
 
 def report(ending: Ending) -> None:
-    """Bring the report on the credentials up to date, if it does not say all of it already.
+    """Update the report on the credentials, unless it already says everything.
 
     Args:
-        ending: What the current run came to.
+        ending: How the current run ended.
     """
     run = current_run()
     if run is None:
@@ -51,7 +51,7 @@ def report(ending: Ending) -> None:
 
 
 def _is_told(ending: Ending) -> bool:
-    """Whether a run has reported the renewal that is reused here, and nothing has failed since."""
+    """Whether another run has reported the reused renewal, and nothing has failed since."""
     if ending.loaded is None or not ending.is_reused:
         return False
     record = Records().read(ending.loaded)
@@ -62,7 +62,7 @@ def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -
     name, outcome, loaded = ending.credentials, ending.outcome, ending.loaded
     moment, reports = now(), _reports(client)
     if isinstance(outcome, CredentialsNotFound) and name not in reports:
-        return  # most likely mistyped: a report of that name would stay among those of the accounts
+        return  # the name is probably mistyped, and its report would stay among those of the accounts
     attempts = list(days_attempts(client, name, moment, but=run.id))
     if outcome is not None:
         attempts.insert(0, _this_attempt(outcome, moment, moment - ending.began_at))

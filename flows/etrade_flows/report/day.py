@@ -1,6 +1,6 @@
-"""One Eastern day of an E*TRADE session: what is known of it, and how the session stands.
+"""One Eastern day of an E*TRADE session: what is known about it, and how the session stands.
 
-The report, `status`, `doctor` and the notifications all judge a session here, so they never disagree.
+The report, `status`, `doctor` and the notifications all use this to judge a session, so they never disagree.
 
 Pure: no I/O; `now` is passed in and every datetime is aware.
 """
@@ -36,11 +36,11 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class SessionDay:
-    """What is known of one credentials' session and of the attempts to renew it.
+    """What is known about the session of one credentials name, and the attempts to renew it.
 
     Attributes:
-        signed_in_at: When the person signed in; None if nobody did or nobody knows.
-        renewed_at: When E*TRADE last renewed the token, as far as a record says; None if there is none.
+        signed_in_at: When the person signed in; None if nobody did, or if that is not known.
+        renewed_at: When E*TRADE last renewed the token, by the record; None if there is none.
         expires_at: The midnight US Eastern that ends the session; None to count from its last known use.
         attempts: The attempts to renew, in any order.
         signed_in: Whether the credentials hold a token.
@@ -55,16 +55,16 @@ class SessionDay:
 
 @dataclass(frozen=True, slots=True)
 class KnownSession:
-    """The session as the known uses of its token show it; every time is in UTC.
+    """The session, by the known uses of its token; every time is in UTC.
 
     Attributes:
         began_at: The sign-in, or else the token's first known use.
         last_used_at: The sign-in or the last renewal.
         renewed_at: The last renewal; None if none is known since the sign-in.
-        idle_at: When the token goes, or went, inactive; its midnight at the latest.
+        idle_at: When the token goes or went idle; its midnight at the latest.
         expires_at: Its midnight.
-        over_at: Its midnight, or the earlier moment at which a run found the token refused or gone.
-        active: The stretches in which the token was or stays active, in order, apart from each other.
+        over_at: Its midnight, or the earlier time at which a run found the token refused or gone.
+        active: The periods in which the token was or stays active, in order and without overlaps.
     """
 
     began_at: datetime
@@ -83,11 +83,11 @@ class KnownSession:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a session stands at one moment.
+    """How a session stands at one time.
 
     Attributes:
         state: The state.
-        session: The session that it is about; None if there is no trace of one.
+        session: The session; None if there is no trace of one.
         failed: The last attempt, if it failed after the token's last known use.
         refusal: The first attempt after the token's last known use that found it refused.
     """
@@ -105,11 +105,11 @@ class Standing:
 
 
 class Stretch(NamedTuple):
-    """A stretch of the day in one state, from `start` until `end` (UTC, elapsed time).
+    """A part of the day in one state, from `start` until `end` (UTC, elapsed time).
 
     Attributes:
-        state: Active or inactive; None while there is no session.
-        ahead: It has not happened yet: it is what comes if nothing renews the token.
+        state: Active or idle; None while there is no session.
+        ahead: Whether it is in the future: it will happen if nothing renews the token.
     """
 
     state: SessionState | None
@@ -128,9 +128,9 @@ def session_day(
 
     Args:
         loaded: The credentials; None if they could not be loaded.
-        now: The moment to judge by.
+        now: The current time.
         attempts: The attempts to renew.
-        record: The last renewal of this token that is known whole.
+        record: The last renewal of this token whose full result is known.
     """
     expires_at = record.expires_at if record else None
     if loaded and loaded.signed_in_at:
@@ -145,10 +145,10 @@ def session_day(
 
 
 def issued_at(loaded: ETradeCredentials | None, record: TokenSession | None) -> datetime | None:
-    """When the token was issued at the latest; None if nobody knows.
+    """The latest time at which the token may have been issued; None if that is not known.
 
-    The sign-in is dated by this machine's clock, a renewal by E*TRADE's, to the second. A renewal of the same
-    token that is dated before its sign-in shows how early that was.
+    The sign-in is dated by this machine's clock, a renewal by E*TRADE's, to the second. If the token's
+    renewal is dated before its sign-in, the renewal's time is used.
     """
     signed_in_at = loaded.signed_in_at if loaded else None
     return min(signed_in_at, record.renewed_at) if signed_in_at and record else signed_in_at
@@ -185,7 +185,7 @@ def standing(day: SessionDay, now: datetime) -> Standing:
 
 
 def explain(stands: Standing, now: datetime) -> str:
-    """Why the session stands as it does at `now`, or until when: half a sentence to follow the word."""
+    """Why the session stands as it does at `now`, or until when: half a sentence to put after the word."""
     session = stands.session
     if stands.state is SessionState.SIGNED_OUT:
         return "nobody is signed in"
@@ -216,22 +216,22 @@ def _until(session: KnownSession, now: datetime, *, failing: bool) -> str:
 
 
 def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
-    """The latest session that anything is known of; None if there is no trace of one."""
+    """The latest session that we know about; None if there is no trace of one."""
     renewals = {in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED}
     renewals |= {in_utc(day.renewed_at)} if day.renewed_at else set()
     used = renewals | ({in_utc(day.signed_in_at)} if day.signed_in_at else set())
-    # What came before the sign-in was another token's.
+    # Attempts before the sign-in belong to another token.
     uses = sorted(use for use in used if not day.signed_in_at or use >= in_utc(day.signed_in_at))
     if not uses:
         return None
     midnight = in_utc(day.expires_at or midnight_after(uses[-1]))
-    # A session lives within one Eastern day, so a use on another day was another session's.
+    # A session lies within one Eastern day, so a use on another day belongs to another session.
     opened, _ = day_bounds(midnight - timedelta.resolution)
     uses = [use for use in uses if opened <= use < midnight] or uses[-1:]
     last = uses[-1]
     ends = [in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.SIGN_IN_REQUIRED]
     if not day.signed_in:
-        ends.append(now)  # by now at the latest
+        ends.append(now)  # now at the latest
     over_at = min((at for at in ends if last < at < midnight), default=midnight)
     idle_at = min(last + IDLE_LIMIT, midnight)
     active = tuple(_active(uses, min(idle_at, over_at)))
@@ -239,13 +239,13 @@ def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
 
 
 def _is_renewed(day: SessionDay) -> bool:
-    """Whether E*TRADE is known to have renewed this token; a token that was only stored proves nothing."""
+    """Whether E*TRADE is known to have renewed this token; a token that was only stored may be invalid."""
     renewals = (in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED)
     return bool(day.renewed_at) or any(at >= in_utc(day.signed_in_at or at) for at in renewals)
 
 
 def _active(uses: list[datetime], end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The stretches until `end` that `uses` keep the token active for, joined where they touch."""
+    """The periods until `end` in which `uses` keep the token active, joined where they touch."""
     start = uses[0]
     for use, following in pairwise(uses):
         if following > use + IDLE_LIMIT:
@@ -256,9 +256,9 @@ def _active(uses: list[datetime], end: datetime) -> Iterator[tuple[datetime, dat
 
 
 def stretches(stands: Standing, now: datetime) -> Iterator[Stretch]:
-    """The Eastern day of `now` in stretches, in order, divided at `now`; what is unknown is left out.
+    """The Eastern day of `now` in stretches, in order and split at `now`; unknown parts are left out.
 
-    Before a sign-in there is nothing; without a session there is no stretch ahead either.
+    There is no stretch before a sign-in; without a session there is none ahead either.
     """
     at, (first, last) = in_utc(now), day_bounds(now)
     for state, begins, ends in _phases(stands, first, at):
@@ -285,7 +285,7 @@ def _phases(
 
 
 def short_session(now: datetime) -> str | None:
-    """What to say to a person who signs in when midnight US Eastern is near; None while it is not."""
+    """What to tell a person who signs in shortly before midnight US Eastern; None at other times."""
     minutes = (in_utc(midnight_after(now)) - in_utc(now)).total_seconds() / 60
     if minutes >= 120:  # noqa: PLR2004  # long enough to be worth a sign-in
         return None

@@ -1,4 +1,4 @@
-"""The picture's measures, colours and elements, and how labels make way for each other. Pure."""
+"""The picture's sizes, colours and elements, and the placing of labels. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 900, 264
-"""The picture's size, in its own units and in CSS pixels where nothing shrinks it."""
+"""The picture's size, in its own units, which are CSS pixels if nothing shrinks it."""
 
 LEFT, RIGHT = 28, WIDTH - 28
 LABELS, TRACK = 98, 120
-LETTER = 0.57  # A sans-serif letter is rarely wider than this share of its size; text is never measured.
+LETTER = 0.57  # A sans-serif letter is rarely wider than this fraction of its size; text is never measured.
 
 INK, MUTED, CARD = "#1b2430", "#596473", "#ffffff"
 HAIRLINE, EMPTY = "#d8dde3", "#f3f5f7"
@@ -24,11 +24,11 @@ NARROW = (
 )
 
 Label = tuple[float, str, bool]
-"""Where it points to, its words, and whether a narrow place has it too."""
+"""Where it points to, its words, and whether narrow places show it too."""
 
 
 def canvas(height: int, title: str, described: str, inside: Iterable[str]) -> str:
-    """The whole picture: its words for those who cannot see it, a light card, and what is drawn on that."""
+    """The whole picture: its text for people who cannot see it, a light card, and the drawing on that."""
     around = (
         tag("style", NARROW),
         tag("title", title),
@@ -51,13 +51,13 @@ def box(x: float, y: float, width: float, height: float, **style: object) -> str
 
 
 def tag(name: str, *inside: str, **attributes: object) -> str:
-    """An element of XML; Python's `stroke_width` and `class_` are its `stroke-width` and `class`."""
+    """An XML element; Python's `stroke_width` and `class_` become `stroke-width` and `class`."""
     listed = "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in attributes.items())
     return f"<{name}{listed}>{''.join(inside)}</{name}>" if inside else f"<{name}{listed}/>"
 
 
 def place_labels(labels: Sequence[Label], size: float) -> Iterator[str]:
-    """The labels in one row, each as near to its place as the others let it; the first is now's."""
+    """The labels in one row, each as near to its place as the others allow; the first is the one for now."""
     now = labels[0]
     row = sorted(labels, key=lambda label: label[0])
     widths = [len(text) * size * LETTER + (size * 1.2 if text is now[1] else 0) for _, text, _ in row]
@@ -75,9 +75,9 @@ def place_labels(labels: Sequence[Label], size: float) -> Iterator[str]:
 
 
 def _spread(wanted: Sequence[tuple[float, float]], pivot: int, apart: float) -> list[float]:
-    """The left edge of each (middle, width), in order: apart from each other and within the margins.
+    """The left edge of each (middle, width), in order, without overlaps and within the margins.
 
-    The one at `pivot` stays where it wants to be if it can, and the others make way.
+    The one at `pivot` stays in its place if it can, and the others move aside.
     """
     lefts = [middle - width / 2 for middle, width in wanted]
     ends = [width + apart for _, width in wanted]
@@ -93,7 +93,7 @@ def _spread(wanted: Sequence[tuple[float, float]], pivot: int, apart: float) -> 
 
     to_the_left(pivot)
     to_the_right(pivot)
-    # The margins have the last word.
+    # The margins come last, because they must hold.
     lefts[0] = max(lefts[0], LEFT)
     to_the_right(0)
     lefts[last] = min(lefts[last], RIGHT - wanted[last][1])

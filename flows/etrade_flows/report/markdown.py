@@ -1,7 +1,7 @@
-"""What an operator reads of one E*TRADE session: how it stands, until when, and what to do, as markdown.
+"""The report on one E*TRADE session as markdown: how it stands, until when, and what to do.
 
-The markdown is for Prefect's UI, which shows tables and images and drops raw SVG; so the picture is an image
-with its data in the address. Everything that comes from outside is escaped.
+The markdown is for Prefect's UI, which shows tables and images but drops raw SVG. So the picture is an image
+with its data in the address. All text from outside is escaped.
 
 Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
 """
@@ -29,10 +29,10 @@ from etrade_tasks.session import EASTERN, in_utc
 from etrade_tasks.words import clock, date_words
 
 SHOWN_ROWS = 10
-"""How many lines the report has of the day, the latest first."""
+"""How many lines of the day the report shows, the latest first."""
 
 DETAIL_LENGTH = 240
-"""The most characters that are shown of what one attempt said."""
+"""The most characters that are shown of one attempt's text."""
 
 _SIGNS = {"active": "✅", "inactive": "⚠️", "failing": "❌", "unknown": "❔"}
 _OVER = "⛔"
@@ -59,12 +59,12 @@ def render_report(
     """The markdown report on the session of the credentials `name`; its first line says how it stands.
 
     Args:
-        name: The credentials' name, as the operator knows it.
-        day: What is known of the session.
-        now: The moment of the report.
-        local: The reader's own time zone, shown beside Eastern time where it differs; None if unknown.
+        name: The credentials' name.
+        day: What is known about the session.
+        now: The time of the report.
+        local: The reader's own time zone, shown beside Eastern time if it differs; None if unknown.
         advice: What a person should do next; None if there is nothing to do.
-        notice: What a person should know that has no hurry; None if there is nothing.
+        notice: What a person should know that is not urgent; None if there is nothing.
 
     Raises:
         ValueError: A datetime is naive.
@@ -85,7 +85,7 @@ def render_report(
 
 
 def one_line(day: SessionDay, now: datetime) -> str:
-    """How the session stands, for a list of many: the same as long as nothing has changed."""
+    """How the session stands, as one line of a list. It stays the same until something changes."""
     stands = standing(day, now)
     renewed_at = stands.session.renewed_at if stands.session and not stands.state.needs_sign_in else None
     return _headline(stands, now) + (f"; renewed {clock(renewed_at)}" if renewed_at else "")
@@ -101,18 +101,18 @@ def image(described: str, svg: str) -> str:
 
 
 def escape(text: str) -> str:
-    """The text on one line, to be shown letter for letter wherever it stands in markdown, tables included.
+    """The text on one line, escaped so that markdown shows it as it is, also in tables.
 
-    Markup gets a backslash, which both of Prefect's UIs understand; one of them shows character references as
-    they are written. Addresses are kept from becoming links: the text may be a stranger's. Characters that
-    cannot be seen become spaces.
+    Markup gets a backslash, which both of Prefect's UIs understand; one of them does not decode character
+    references. Addresses do not become links, because the text may come from a stranger. Invisible characters
+    become spaces.
     """
     inert = _MARKUP.sub(r"\\\1", visible(text))
     return _AUTOLINK.sub(_WORD_JOINER, inert)
 
 
 def _with_markup(advice: str) -> str:
-    """The advice, escaped but for its addresses and its `code`: it is this package's own."""
+    """The advice, escaped except for its addresses and its `code`, because it is this package's own text."""
     pieces = _OWN_MARKUP.split(advice)
     return "".join(_marked(piece) if i % 2 else _escape_inside(piece) for i, piece in enumerate(pieces))
 
@@ -122,7 +122,7 @@ def _marked(piece: str) -> str:
 
 
 def _escape_inside(text: str) -> str:
-    """The text escaped, with the spaces at its ends kept as one each."""
+    """The escaped text, with the spaces at each end kept as one."""
     before, after = (" " if text[:1].isspace() else ""), (" " if text[-1:].isspace() else "")
     return before + escape(text) + after if text.strip() else before
 
@@ -149,7 +149,7 @@ def _limits(session: KnownSession, now: datetime, local: tzinfo | None, end: str
 
 
 def _day_so_far(day: SessionDay, now: datetime) -> str:
-    """The sign-in and the attempts as a table, newest first; reused renewals stand with what they reused."""
+    """The sign-in and the attempts as a table, newest first; reuses are listed with their renewal."""
     groups = list(_grouped(in_order(day)))
     rows = [_cells(group, now) for group in groups]
     if day.signed_in_at and in_utc(day.signed_in_at) >= day_bounds(now)[0]:
@@ -180,7 +180,7 @@ def _grouped(attempts: Iterable[Attempt]) -> Iterator[list[Attempt]]:
 
 def _cells(group: list[Attempt], now: datetime) -> tuple[str, str, str, str]:
     first, *reused = group
-    # Not broken into two lines, however narrow the table is shown.
+    # Never broken into two lines, even in a narrow table.
     outcome = f"{_MARKS[first.outcome]} {first.outcome}".replace(" ", "\u00a0")
     detail = escape(shortened(first.detail.strip()))
     if reused:
@@ -197,7 +197,7 @@ def _cells(group: list[Attempt], now: datetime) -> tuple[str, str, str, str]:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of cells that are markdown already."""
+    """A table of cells that are already markdown."""
     head = list(head)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
@@ -206,12 +206,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def shortened(text: str) -> str:
-    """The text, cut where it is longer than `DETAIL_LENGTH`."""
+    """The text, cut if it is longer than `DETAIL_LENGTH`."""
     return text if len(text) <= DETAIL_LENGTH else text[: DETAIL_LENGTH - 1] + "…"
 
 
 def moment(at: datetime | None, now: datetime, zone: tzinfo | None) -> str:
-    """The wall-clock time, with the date where it is not today; in this machine's zone if `zone` is None."""
+    """The wall-clock time, with the date if it is not today; in this machine's zone if `zone` is None."""
     if at is None:
         return _NONE
     there = in_utc(at).astimezone(zone)
@@ -221,7 +221,7 @@ def moment(at: datetime | None, now: datetime, zone: tzinfo | None) -> str:
 
 
 def distance(at: datetime | None, now: datetime) -> str:
-    """How far `at` is from `now`, as in `in 1 h 55 min`, `5 min ago` or `just now`; nothing for no time."""
+    """How far `at` is from `now`, such as `in 1 h 55 min`, `5 min ago` or `just now`; empty for None."""
     if at is None:
         return ""
     span = in_utc(at) - in_utc(now)

@@ -1,7 +1,7 @@
 """All accounts at a glance: how each session stands, and how its last 28 days went.
 
-What the overview needs of an account stands in the metadata of the account's own report, so that one look at
-the latest reports is enough, however many runs there were.
+The metadata of each account's own report holds what the overview needs. So it only has to read the latest
+reports, however many runs there were.
 
 Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
 """
@@ -38,14 +38,14 @@ DAYS = 28
 """How many days the strip shows, today included."""
 
 _METADATA = "overview-"
-_PIECE = 500  # Prefect cuts a longer value of an artifact's metadata, and takes any number of them (3.8)
+_PIECE = 500  # Prefect cuts longer values in an artifact's metadata, but accepts any number of them (3.8)
 _BAD = (AttemptOutcome.FAILED, AttemptOutcome.SIGN_IN_REQUIRED)
 _HEAD, _ROW, _STRIP = 58, 40, 190
 _CELL = (RIGHT - _STRIP) / DAYS
 
 
 class DayMarks(BaseModel):
-    """One Eastern day of an account; each moment is a share of the day, from 0 to 1."""
+    """One Eastern day of an account; each time is a fraction of the day, from 0 to 1."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +67,7 @@ class Account(BaseModel):
 
     @classmethod
     def of(cls, day: SessionDay, now: datetime, metadata: Mapping[str, str] | None) -> Account:
-        """The account after a day as known at `now`, and what the metadata of its last report tells."""
+        """The account, from its day as known at `now` and the metadata of its last report."""
         before, today = cls.read(metadata), eastern_date(now)
         kept = {at: marks for at, marks in (before.days if before else {}).items() if _is_shown(at, today)}
         stands = standing(day, now)
@@ -82,7 +82,7 @@ class Account(BaseModel):
 
     @classmethod
     def read(cls, metadata: Mapping[str, str] | None) -> Account | None:
-        """The account as a report's metadata tells of it; None if it does not."""
+        """The account in a report's metadata; None if there is none."""
         pieces = sorted(each for each in (metadata or {}).items() if each[0].startswith(_METADATA))
         try:
             return cls.model_validate_json("".join(text for _, text in pieces))
@@ -117,7 +117,7 @@ class Account(BaseModel):
 
 
 def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
-    """The markdown of all accounts, a row each, and the picture of their last days."""
+    """The markdown with a row for each account, and the picture of their last days."""
     shown = {name: accounts[name] for name in sorted(accounts) if _is_current(accounts[name], now)}
     rows = ((escape(name), account.line_at(now)) for name, account in shown.items())
     return (
@@ -125,13 +125,13 @@ def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
         f"{image(*draw_strips(shown, now))}\n\n"
         f"The last {DAYS} days, each from midnight to midnight US Eastern. Green: active. Amber: idle. "
         "Black: somebody signed in. Red: a renewal failed.\n\n"
-        f"As of {date_words(now)}, {clock(now)} US Eastern. Each account has a report of its own, "
+        f"As of {date_words(now)}, {clock(now)} US Eastern. Each account has its own report, "
         "`etrade-session-...`.\n"
     )
 
 
 def summary(accounts: Mapping[str, Account], now: datetime) -> str:
-    """The overview in one line: how many sessions there are, and how many of them are good."""
+    """The overview in one line: how many sessions there are, and how many are good."""
     shown = [account for account in accounts.values() if _is_current(account, now)]
     good = sum(account.is_good_at(now) for account in shown)
     sign = "✅" if good == len(shown) else "⚠️"
@@ -139,7 +139,7 @@ def summary(accounts: Mapping[str, Account], now: datetime) -> str:
 
 
 def _describe(accounts: Mapping[str, Account], now: datetime) -> str:
-    """What the picture shows, in words, for those who cannot see it."""
+    """The picture in words, for people who cannot see it."""
     told = []
     for name, account in accounts.items():
         days = [marks for at, marks in account.days.items() if _is_shown(at, eastern_date(now))]
@@ -173,7 +173,7 @@ _NARROW: dict[str, object] = {"class_": "narrow", "display": "none"}
 
 
 def _dates(days: list[date], size: float, apart: int) -> Iterator[str]:
-    """The days' numbers, today's last; every so many, counted back from today."""
+    """The numbers of some days at equal distances, counted back from today, which is last."""
     for i, day in enumerate(days):
         if (len(days) - 1 - i) % apart == 0:
             yield text_at(f"{day.day}", size, _STRIP + (i + 0.5) * _CELL, _HEAD - 14)
@@ -218,5 +218,5 @@ def _is_shown(day: date, today: date) -> bool:
 
 
 def _is_current(account: Account, now: datetime) -> bool:
-    """Whether anything is known of its last days: the credentials of one that is gone may be deleted."""
+    """Whether anything is known about its last days; if not, its credentials may be deleted."""
     return any(_is_shown(day, eastern_date(now)) for day in account.days)

@@ -1,8 +1,8 @@
 """A picture of one Eastern day of an E*TRADE session, as SVG.
 
-The shapes are drawn once, the words twice: for a wide place and for a narrow one. A media query, which an
-image answers with the width it is shown at, picks the words that can be read. The picture carries its own
-light card, so that it reads the same on a dark page.
+The shapes are drawn once, the words twice: for wide and for narrow places. A media query, which in an image
+uses the image's own width, picks the readable words. The picture has its own light card, so that it looks the
+same on a dark page.
 
 Pure: no I/O, no Prefect; `now` is passed in and every datetime is aware.
 """
@@ -41,16 +41,16 @@ from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_tasks.session import EASTERN, SessionState, in_utc
 from etrade_tasks.words import clock, date_words
 
-# The rows below and above the track, from the top down.
+# The rows above and below the track, from top to bottom.
 HEADLINE, TRACK_END, HOURS, LEGEND = 46, TRACK + 38, 218, 246
 _MARK_GAP = 13
-# For each state of a stretch: its fill, how faint it is ahead, and its words' colour now and ahead.
+# For each state of a stretch: its fill, its opacity when ahead, and the colour of its words now and ahead.
 _STRETCHES = {
     SessionState.ACTIVE: (GREEN, 0.3, CARD, "#075a3e"),
     SessionState.INACTIVE: ("url(#idle)", 0.2, "#402c00", "#684800"),
     None: (GREY, 0.3, "#39424e", "#39424e"),
 }
-# Paths relative to a mark's middle. Shapes as well as colours tell the outcomes apart.
+# Paths relative to a mark's middle. Both shapes and colours distinguish the outcomes.
 _CHECK, _CROSS, _DIAMOND = "m-5,0l3.5,4 6.5,-8", "m-4.5,-4.5l9,9m0,-9l-9,9", "m0,-7l7,7-7,7-7,-7z"
 _PAUSE, _EXCLAMATION, _QUESTION = "m-3,-4v8m6,-8v8", "m0,-5v5m0,4.5v.01", "m-3,-3a3,3 0 1 1 3,3v1m0,4.5v.01"
 _LINE: dict[str, object] = {"class_": "mark line", "fill": "none", "stroke_width": 2.4}
@@ -74,14 +74,14 @@ _LABEL = {"wide": 13.5, "narrow": 26}
 
 
 def draw_timeline(day: SessionDay, now: datetime) -> tuple[str, str]:
-    """The Eastern day of `now` in words and as SVG: how the session stood, stands, and will if left alone.
+    """The Eastern day of `now` in words and as SVG: how the session was, is, and will be if left alone.
 
-    Hours are placed by elapsed time and labelled by the clock on an Eastern wall, so a day of 23 or 25 hours
-    fills the same width. Marks too near to each other to be told apart are drawn once.
+    Hours are placed by elapsed time and labelled with Eastern wall-clock time, so a day of 23 or 25 hours
+    fills the same width. Marks too near to each other to distinguish are drawn once.
 
     Args:
-        day: What is known of the session.
-        now: The moment to draw it at; its Eastern date is the day that is drawn.
+        day: What is known about the session.
+        now: The current time; its Eastern date is the day to draw.
 
     Raises:
         ValueError: A datetime is naive.
@@ -91,7 +91,7 @@ def draw_timeline(day: SessionDay, now: datetime) -> tuple[str, str]:
 
 
 class _Picture:
-    """One picture: what is known of the day, and the pieces that it is drawn of."""
+    """One picture: what is known about the day, and the parts of the drawing."""
 
     def __init__(self, day: SessionDay, now: datetime) -> None:
         self.day, self.now = day, now
@@ -125,12 +125,12 @@ class _Picture:
         )
 
     def x(self, instant: datetime) -> float:
-        """Where an instant of the day is, by elapsed time."""
+        """The x position of a time of the day, by elapsed time."""
         share = (in_utc(instant) - self.start) / (self.end - self.start)
         return round(LEFT + share * (RIGHT - LEFT), 1)
 
     def hours(self, apart: int) -> Iterator[tuple[float, str]]:
-        """Each Eastern wall-clock hour that `apart` divides: where it is, and its name."""
+        """Each Eastern wall-clock hour that is a multiple of `apart`: its x position and its name."""
         instant = self.start
         while instant < self.end:
             hour = instant.astimezone(EASTERN).hour
@@ -140,7 +140,7 @@ class _Picture:
         yield self.x(self.end), "24:00"
 
     def track(self) -> Iterator[str]:
-        """The day as a band: empty where nothing is known, pale where it is still ahead."""
+        """The day as a band: empty where nothing is known, pale in the future."""
         frame = {"x": LEFT, "y": TRACK, "width": RIGHT - LEFT, "height": TRACK_END - TRACK, "rx": 9}
         hatch = (box(0, 0, 7, 7, fill=AMBER), box(0, 0, 2, 7, fill="#d8941b"))
         style = {"patternUnits": "userSpaceOnUse", "patternTransform": "rotate(45)"}
@@ -162,7 +162,7 @@ class _Picture:
         yield tag("g", *words, class_="wide", text_anchor="middle")
 
     def marks(self) -> Iterator[str]:
-        """What went well in one row, what did not in the next; in each row the weightier mark stays."""
+        """Successes in one row, failures in the next; where marks overlap, the more important one stays."""
         good = (AttemptOutcome.RENEWED, AttemptOutcome.REUSED)
         bad = (AttemptOutcome.SIGN_IN_REQUIRED, AttemptOutcome.FAILED, AttemptOutcome.TOO_SHORT)
         for y, outcomes in ((TRACK_END + 14, good), (TRACK_END + 31, bad)):
@@ -191,7 +191,7 @@ class _Picture:
             yield text_at(note, 12.5, RIGHT, LEGEND, text_anchor="end")
 
     def needles(self) -> Iterator[str]:
-        """The lines across the track: now, and the session's end."""
+        """The lines across the track, for now and for the session's end."""
         x = self.x(self.now)
         yield tag("path", d=f"M{x:g},{TRACK}V{TRACK_END}", stroke=CARD, stroke_width=5)
         yield tag("path", d=f"M{x:g},{TRACK - 4}V{TRACK_END + 7}", stroke=INK, stroke_width=2)
@@ -200,7 +200,7 @@ class _Picture:
             yield tag("path", d=end, stroke=INK, stroke_width=4)
 
     def words(self, place: str) -> Iterator[str]:
-        """Headline, hours and labels, as large as a place of that width needs them."""
+        """Headline, hours and labels, in the size for a place of that width."""
         wide = place == "wide"
         large, hour, below, apart = (22, 12, 0, 3) if wide else (40, 27, 25, 6)
         yield _badge(self.stands.word, large / 22)
@@ -217,7 +217,7 @@ class _Picture:
         yield from place_labels([each for each in self.turning_points() if wide or each[2]], _LABEL[place])
 
     def turning_points(self) -> Iterator[Label]:
-        """The labels above the track, now first: where, which words, whether a narrow place has them too."""
+        """The labels above the track, now's first: position, words, and whether narrow places show it."""
         yield self.x(self.now), f"now {clock(self.now)}", True
         session = self.session
         if session is None:
@@ -235,7 +235,7 @@ class _Picture:
             word = "refused" if self.day.signed_in else "over by"
             yield self.x(session.over_at), f"{word} {clock(session.over_at)}", True
         elif session.over_at == self.end:
-            # A narrow place has no room for these words, and there the end of the track says it.
+            # A narrow place has no room for these words; the end of the track shows it there.
             yield self.x(self.end), "over at midnight", False
 
 
@@ -254,7 +254,7 @@ def _stretch_word(piece: Stretch, middle: float) -> str:
 
 
 def _badge(word: str, zoom: float) -> str:
-    """How the session stands, as a sign that can be told without its colour."""
+    """How the session stands, as a sign that is clear even without its colour."""
     fill, shape, ink = _BADGES.get(word, (RED, _EXCLAMATION, CARD))
     middle = f"translate({round(LEFT + 13 * zoom, 1)},{round(HEADLINE - 8 * zoom, 1)})scale({zoom:.2f})"
     ground = tag("circle", r=12.5, fill=fill)
