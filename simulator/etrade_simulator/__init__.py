@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AccessToken", "Consumer", "Fault", "RecordedCall", "Simulator", "SimulatorClock", "serve"]
 
-# Loaded on first use: every pytest run imports this package for its plug-in, and a run that never starts
-# a simulator should not pay for Starlette, uvicorn and oauthlib.
+# Loaded on first use: every pytest run imports this package for its plug-in, and a run without a simulator
+# should not load Starlette, uvicorn and oauthlib.
 _HOMES = {
     "AccessToken": "parties",
     "Consumer": "parties",
@@ -40,7 +40,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Give a public name, importing the module it lives in the first time."""
+    """Return the object of a public name, importing its module the first time."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,7 +1,7 @@
-"""E*TRADE's answers, good and bad, in the forms they have been seen in.
+"""E*TRADE's answers, good and bad, in the forms that users have seen.
 
-There are many forms of refusal because E*TRADE is many services behind one name; a client has to read all
-of them. ``ProblemForm`` names them; ``as-seen`` picks, call by call, the one E*TRADE was seen to use.
+There are many forms of refusal, because E*TRADE is many services behind one name. A client has to read all of
+them. ``ProblemForm`` names them; ``as-seen`` picks for each call the form that E*TRADE has used.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SEEN: dict[str, ProblemForm] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer on its way out; ``problem`` names the refusal, if it is one."""
+    """One answer to send; ``problem`` names the refusal, if it is one."""
 
     status: int
     body: str = field(repr=False)
@@ -54,29 +54,29 @@ class Answer:
 
 
 def credentials(pairs: Mapping[str, str]) -> Answer:
-    """Give tokens as a form body, each value percent-encoded once (RFC 5849, 2.1 and 2.3)."""
+    """Return tokens as a form body, each value percent-encoded once (RFC 5849, 2.1 and 2.3)."""
     return Answer(HTTPStatus.OK, urlencode(pairs, quote_via=quote, safe=""), FORM)
 
 
 def renewed() -> Answer:
-    """Give E*TRADE's sentence for a renewal, with the white space it comes in."""
+    """Return E*TRADE's sentence for a renewal, with its white space."""
     return Answer(HTTPStatus.OK, "\n\n   Access Token has been renewed   \n\n", TEXT)
 
 
 def revoked() -> Answer:
-    """Give E*TRADE's sentence for a revocation."""
+    """Return E*TRADE's sentence for a revocation."""
     return Answer(HTTPStatus.OK, "Revoked Access Token", TEXT)
 
 
 def data(document: Mapping[str, object], *, as_json: bool) -> Answer:
-    """Give the document of a data call, as JSON or XML."""
+    """Return the document of a data call, as JSON or XML."""
     if as_json:
         return Answer(HTTPStatus.OK, json.dumps(document), JSON)
     return Answer(HTTPStatus.OK, to_xml(document), XML)
 
 
 def refusal(refused: Refusal, form: ProblemForm, *, data_as: Literal["json", "xml"] | None) -> Answer:
-    """Give the answer to a refused call; ``data_as`` is what a data call asked for, ``None`` for OAuth."""
+    """Return the answer to a refused call; ``data_as`` is what a data call asked for, ``None`` for OAuth."""
     if isinstance(refused, OAuthProblem):
         chosen = form if form != "as-seen" else _as_seen(refused.problem, data_as)
         body, content_type, headers = _FORMS[chosen](refused)
@@ -91,7 +91,7 @@ def refusal(refused: Refusal, form: ProblemForm, *, data_as: Literal["json", "xm
 
 
 def _as_seen(problem: str, data_as: Literal["json", "xml"] | None) -> ProblemForm:
-    """A data service speaks of tokens in the form asked for; all else is refused before it is reached."""
+    """Data services answer token problems in the requested form; other calls are refused before them."""
     if data_as is not None and problem.startswith("token_"):
         return data_as
     return _SEEN.get(problem, "text")

@@ -1,11 +1,11 @@
 """The HTTP side: E*TRADE's paths, each leading to one operation of the service.
 
 /oauth/...              both kinds of consumer key, as at api.etrade.com
-/e/t/etws/authorize     the page a person sees
+/e/t/etws/authorize     the page that a person sees
 /v1/...                 data for live keys, as at api.etrade.com
 /sandbox/v1/...         data for sandbox keys, as at apisb.etrade.com
-/sandbox/oauth/...      OAuth for sandbox keys alone, as at apisb.etrade.com
-/_control/...           only where the simulator was started with control
+/sandbox/oauth/...      OAuth for sandbox keys only, as at apisb.etrade.com
+/_control/...           only if the simulator was started with control
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PAGE_HEADERS = {
 
 
 def create_app(service: Service, control: list[BaseRoute] | None = None) -> Starlette:
-    """Give the ASGI application over the service, with the control routes if there are any."""
+    """Return the ASGI application over the service, with the control routes if there are any."""
     routes: list[BaseRoute] = [
         Route(AUTHORIZE_PATH, _authorize(service), methods=["GET", "POST"]),
         Mount("/sandbox/oauth", routes=_oauth_routes(service, "sandbox")),
@@ -93,7 +93,7 @@ def _data_routes(service: Service, environment: Environment) -> list[BaseRoute]:
 
 
 def _signed(service: Service, environment: Environment | None, find: FindOperation) -> Endpoint:
-    """Give the endpoint that hands a signed call to the service and delivers what comes back."""
+    """Return the endpoint that passes a signed call to the service and delivers its answer."""
 
     async def endpoint(request: Request) -> Response:
         call = await _read(request)
@@ -104,8 +104,8 @@ def _signed(service: Service, environment: Environment | None, find: FindOperati
 
 
 async def _read(request: Request) -> SignedCall:
-    # The signature covers the address as it was written, so from the raw path: Starlette's own URL is
-    # built from the decoded one.
+    # The signature covers the address as it was sent, so the raw path is used: Starlette builds its own URL
+    # from the decoded one.
     scope = request.scope
     host, query = request.headers.get("host", ""), scope["query_string"].decode("latin-1")
     uri = f"{scope['scheme']}://{host}{scope['raw_path'].decode('latin-1')}"
@@ -118,7 +118,7 @@ async def _read(request: Request) -> SignedCall:
 
 
 def _authorize(service: Service) -> Endpoint:
-    """Give the endpoint of the page on which a person accepts or declines."""
+    """Return the endpoint of the page on which a person accepts or declines."""
 
     async def endpoint(request: Request) -> Response:
         fields = dict(request.query_params)
@@ -137,7 +137,7 @@ def _decide(service: Service, fields: dict[str, str]) -> str:
     with service.lock:
         now = service.clock()
         consumer = service.registry.consumer(fields.get("key", ""), None, now)
-        # Clients put the token into this address unencoded, where a form's reader takes + for a blank.
+        # Clients put the token into this address unencoded, and form decoding turns + into a blank.
         token = service.registry.request_token(fields.get("token", "").replace(" ", "+"), consumer.key)
         decision = fields.get("decision")
         if decision == "accept":
@@ -150,7 +150,7 @@ def _decide(service: Service, fields: dict[str, str]) -> str:
 
 
 class _SimulatedDate:
-    """Dates every answer by the simulator's clock, from which a client may learn how wrong its own is."""
+    """Dates every answer by the simulator's clock, so that a client can correct its own."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""What an operation of the service is: a token that signs it, and what it does for a verified caller."""
+"""Defines an operation of the service: the token that signs it, and what it does for a verified caller."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from etrade_simulator.verification import SignedCall, require
 
 
 class Signer(Protocol):
-    """Whatever token a call is signed with: all that the signature takes of it is its secret."""
+    """Any token that signs a call; the signature only uses its secret."""
 
     @property
     def secret(self) -> str:
-        """Give the token secret, empty where there is no token."""
+        """Return the token secret; it is empty if there is no token."""
         ...
 
 
 @dataclass(frozen=True)
 class NoToken:
-    """The token of a call that has none yet: the one that asks for a request token."""
+    """The token of a request-token call, which has none yet."""
 
     secret: str = ""
 
@@ -36,7 +36,7 @@ Token = TypeVar("Token", bound=Signer)
 
 @dataclass(frozen=True)
 class Caller(Generic[Token]):
-    """Who a verified call comes from, with which token, and when."""
+    """The caller of a verified call, its token, and the time."""
 
     call: SignedCall
     consumer: Consumer
@@ -58,12 +58,12 @@ class Operation(Generic[Token]):
 
 
 def no_token(registry: Registry, call: SignedCall, consumer: Consumer) -> NoToken:  # noqa: ARG001
-    """Give the token of a call that the consumer signs alone."""
+    """Return the token of a call that only the consumer signs."""
     return NoToken()
 
 
 def request_token(registry: Registry, call: SignedCall, consumer: Consumer) -> RequestToken:
-    """Give the consumer's request token that signs the call.
+    """Return the consumer's request token that signs the call.
 
     Raises:
         OAuthProblem: ``parameter_absent`` or ``token_rejected``.
@@ -73,7 +73,7 @@ def request_token(registry: Registry, call: SignedCall, consumer: Consumer) -> R
 
 
 def access_token(registry: Registry, call: SignedCall, consumer: Consumer) -> GrantedToken:
-    """Give the consumer's access token that signs the call.
+    """Return the consumer's access token that signs the call.
 
     Raises:
         OAuthProblem: ``parameter_absent`` or ``token_rejected``.
@@ -83,5 +83,5 @@ def access_token(registry: Registry, call: SignedCall, consumer: Consumer) -> Gr
 
 
 def wants_json(call: SignedCall) -> bool:
-    """Tell whether a data call asks for JSON: by its path's ending, or by its ``Accept`` header."""
+    """Return whether a data call asks for JSON: by its path's ending, or by its ``Accept`` header."""
     return call.path.endswith(".json") or "application/json" in call.headers.get("accept", "")

@@ -1,4 +1,4 @@
-"""The simulator's clock: real time by default, movable, or standing still."""
+"""The simulator's clock: real time by default. It can be moved, or stand still."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ EASTERN = ZoneInfo("America/New_York")
 
 
 def aware(moment: datetime) -> datetime:
-    """Give the moment in UTC.
+    """Return the moment in UTC.
 
     Raises:
-        ValueError: The moment carries no time zone, so nobody can tell which midnight is meant.
+        ValueError: The moment has no time zone, so its midnight is unknown.
     """
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone; pass an aware datetime, e.g. datetime.now(UTC)")
@@ -23,8 +23,8 @@ def aware(moment: datetime) -> datetime:
 class SimulatorClock:
     """Tells the simulator's time, in UTC, when called.
 
-    It runs with the machine's clock from ``start`` on (the machine's own time, if none is given), and
-    moves by ``advance`` and ``set_time``. Made with ``frozen``, it moves only by those two.
+    It starts at ``start`` (by default the machine's own time) and runs with the machine's clock. ``advance``
+    and ``set_time`` move it. Made with ``frozen``, only those two move it.
     """
 
     def __init__(self, start: datetime | None = None) -> None:
@@ -36,13 +36,13 @@ class SimulatorClock:
 
     @classmethod
     def frozen(cls, at: datetime) -> SimulatorClock:
-        """Give a clock that stands still at ``at`` until it is moved."""
+        """Return a clock that stands still at ``at`` until it is moved."""
         clock = cls()
         clock._stands_at = aware(at)
         return clock
 
     def __call__(self) -> datetime:
-        """Give the time it is, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         with self._lock:
             return self._read()
 
@@ -52,7 +52,7 @@ class SimulatorClock:
             self._move(by)
 
     def set_time(self, at: datetime) -> None:
-        """Set the clock to the aware moment ``at``; it goes on as it did, running or standing."""
+        """Set the clock to the aware moment ``at``; it then goes on running or standing still, as before."""
         with self._lock:
             self._move(aware(at) - self._read())
 

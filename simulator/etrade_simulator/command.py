@@ -1,4 +1,4 @@
-"""Serving a simulator in the foreground, for a command to build on."""
+"""Serves a simulator in the foreground, for a command to use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etrade_simulator.simulator import Simulator
 
 
 def serve(port: int, control: bool, announce: Callable[[Simulator], None]) -> None:
-    """Serve until interrupted or terminated; ``announce`` is called once calls are answered.
+    """Serve until interrupted or terminated; ``announce`` is called when the simulator answers calls.
 
     Raises:
         OSError: The port is taken.
@@ -34,7 +34,7 @@ def serve(port: int, control: bool, announce: Callable[[Simulator], None]) -> No
 
 
 def describe(simulator: Simulator) -> str:
-    """Give the text that tells a person where the simulator listens and with which keys to call it."""
+    """Return the text that tells a person the simulator's address and its keys."""
     lines = [
         f"E*TRADE simulator at {simulator.url} (nothing here is E*TRADE; Ctrl+C ends it)",
         f"  OAuth calls    {simulator.oauth_url}",

@@ -4,11 +4,11 @@
     POST   /_control/clock      {"advance": seconds} or {"set": ISO 8601}
     POST   /_control/faults     {"path": "/oauth/renew_access_token", "times": 1, "status": 503, ...}
     DELETE /_control/faults
-    GET    /_control/calls      [{"method", "path", "status", "at", "problem", "faulted"}], ?path= to choose
+    GET    /_control/calls      [{"method", "path", "status", "at", "problem", "faulted"}], ?path= to filter
     POST   /_control/sign-in    {"environment": "live"}, with "issued_at" and "last_used_at" if wanted
     POST   /_control/form       {"problem_form": "text"}
 
-What cannot be understood is answered 400, with ``{"error": ...}``.
+A request that is not understood is answered 400, with ``{"error": ...}``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Command = Callable[[Simulator, dict[str, Any]], object]
 
 
 def control_routes(simulator: Simulator) -> list[BaseRoute]:
-    """Give the routes that do over HTTP what the simulator's own methods do in process."""
+    """Return the routes that do over HTTP what the simulator's methods do in this process."""
     commands: list[tuple[str, str, Command]] = [
         ("GET", "/clock", _clock),
         ("POST", "/clock", _move_clock),

@@ -1,4 +1,4 @@
-"""Sending an answer over HTTP, with whatever fault strikes it on its way."""
+"""Sends an answer over HTTP, with the fault that strikes it, if any."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from etrade_simulator.answers import Answer
 from etrade_simulator.faults import Fault
 
 HANG_UP = "etrade_simulator.hang_up"
-"""The ASGI extension by which the server lets an answer close its own connection."""
+"""The ASGI extension with which an answer can close its own connection."""
 
 _CHUNK = 64 * 1024
 
 
 class Delivery(Response):
-    """An answer on its way to the client: whole and at once, unless a fault says otherwise."""
+    """An answer that is sent whole and at once, unless a fault says otherwise."""
 
     def __init__(self, answer: Answer, fault: Fault | None = None) -> None:
         self._fault = fault or Fault()
@@ -29,7 +29,7 @@ class Delivery(Response):
             del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer; a client that leaves early ends it early."""
+        """Send the answer, or stop early if the client disconnects."""
         fault = self._fault
         if fault.delay and await _left_within(fault.delay, receive):
             return
@@ -59,7 +59,7 @@ async def _left(receive: Receive) -> None:
 
 
 async def _left_within(seconds: float, receive: Receive) -> bool:
-    """Wait that many seconds, and tell whether the client left meanwhile."""
+    """Wait that many seconds, and return whether the client disconnected meanwhile."""
     try:
         await asyncio.wait_for(_left(receive), seconds)
     except TimeoutError:

@@ -16,20 +16,20 @@ Drop = Literal["before-answer", "mid-body"]
 class Fault:
     """Something that goes wrong with a call.
 
-    A fault with a ``status`` answers in the service's place. One without leaves the call its own answer
+    A fault with a ``status`` answers instead of the service. A fault without one keeps the call's own answer,
     and only delays, drips, pads or drops it.
 
     Attributes:
         status: The status to answer, or ``None`` for the call's own answer.
         body: The body to answer, with a ``status``.
         content_type: The content type to answer, with a ``status``.
-        headers: More headers to answer, such as ``Retry-After``.
+        headers: More headers for the answer, such as ``Retry-After``.
         delay: Seconds to wait before the first byte.
         drip: Seconds to wait before each byte of the body.
         size: Bytes to pad the body to, with blanks and without a ``Content-Length``; 0 leaves it as it is.
         drop: Close the connection instead: before any byte, or after half of the body.
-        when: ``before`` anything is checked; only once the call is ``verified``, of which nothing but the
-            used nonce remains; or ``after`` the call has had its effect, so that only the answer is lost.
+        when: ``before`` anything is checked; when the call is ``verified``, so that it only uses up its
+            nonce; or ``after`` the call has had its effect, so that only the answer is lost.
     """
 
     status: int | None = None
@@ -43,7 +43,7 @@ class Fault:
     when: When = "before"
 
     def __post_init__(self) -> None:
-        """Check what the types cannot, or could not where the fault came as JSON.
+        """Check what the types cannot check, also for a fault that came as JSON.
 
         Raises:
             ValueError: There is no such ``when`` or ``drop``, or a duration or size is negative.
@@ -57,7 +57,7 @@ class Fault:
 
     @property
     def answer(self) -> Answer | None:
-        """Give the answer that takes the place of the call's own, or ``None`` if that one stays."""
+        """Return the answer that replaces the call's own, or ``None`` if that one stays."""
         if self.status is not None:
             return Answer(self.status, self.body, self.content_type, self.headers)
         if self.drop == "before-answer":
@@ -67,7 +67,7 @@ class Fault:
 
 @dataclass
 class Planted:
-    """A fault with the calls it waits for: a path's ending, and how many of them."""
+    """A fault, with the path ending of the calls it strikes and their number."""
 
     fault: Fault
     path: str
@@ -75,7 +75,7 @@ class Planted:
 
 
 class FaultBed:
-    """Holds the planted faults; of several for one path, the one planted first strikes first."""
+    """Holds the planted faults. If there are several for one path, the first one strikes first."""
 
     def __init__(self) -> None:
         self._planted: list[Planted] = []
@@ -91,15 +91,15 @@ class FaultBed:
         self._planted.append(Planted(fault, path, times))
 
     def clear(self) -> None:
-        """Take out every fault."""
+        """Remove every fault."""
         self._planted.clear()
 
     def waiting_for(self, path: str) -> Planted | None:
-        """Give the fault that would strike a call of this path, without using it up."""
+        """Return the fault that would strike a call of this path, without using it up."""
         return next((planted for planted in self._planted if path.endswith(planted.path)), None)
 
     def use(self, planted: Planted) -> None:
-        """Count one strike of the fault, and take it out after its last."""
+        """Count one strike of the fault, and remove it after its last."""
         planted.times -= 1
         if planted.times == 0:
             self._planted.remove(planted)

@@ -1,4 +1,4 @@
-"""Whether a call is fresh: its timestamp near the service's clock, its nonce never seen (RFC 5849, 3.3)."""
+"""Checks that a call is fresh: its timestamp is near the service's clock, its nonce new (RFC 5849, 3.3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TIMESTAMP_TOLERANCE = timedelta(minutes=5)
 
 
 def check_timestamp(timestamp: str, now: datetime, tolerance: timedelta = TIMESTAMP_TOLERANCE) -> int:
-    """Give the timestamp in seconds since 1970, if it lies within ``tolerance`` of ``now``.
+    """Return the timestamp in seconds since 1970, if it is within ``tolerance`` of ``now``.
 
     Raises:
         OAuthProblem: ``timestamp_refused``, naming the range that would have been accepted.
@@ -23,7 +23,7 @@ def check_timestamp(timestamp: str, now: datetime, tolerance: timedelta = TIMEST
 
 
 class NonceBook:
-    """Remembers which nonces were used, as long as their timestamps could still be accepted."""
+    """Remembers used nonces, as long as their timestamps could still be accepted."""
 
     def __init__(self) -> None:
         self._used: dict[tuple[str, int, str], datetime] = {}
@@ -48,7 +48,7 @@ class NonceBook:
         self._used[used] = now
 
     def _forget_before(self, moment: datetime) -> None:
-        # Insertion order is time order unless the clock was moved back, when keeping more does no harm.
+        # Insertion order is time order, unless the clock was moved back; then keeping more does no harm.
         for used, at in list(self._used.items()):
             if at >= moment:
                 return

@@ -1,4 +1,4 @@
-"""The list of calls the service has seen, with what came of each and without any secret."""
+"""The list of calls to the service, with each one's result and without any secret."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class RecordedCall:
-    """One call: what was asked for, when, and how it was answered.
+    """One call: what it asked for, when, and how it was answered.
 
     Attributes:
         method: The HTTP method.
         path: The path without its query, so without any key or token.
-        status: The status answered, or ``None`` if the connection was dropped before one was.
+        status: The status of the answer, or ``None`` if the connection was dropped before.
         at: When it came, in UTC, by the simulator's clock.
-        problem: The ``oauth_problem`` it was refused for, ``rate_limit`` or ``data_error``; ``None`` if
-            the call was carried out.
-        faulted: Whether a planted fault shaped the answer.
+        problem: The ``oauth_problem`` of a refusal, ``rate_limit`` or ``data_error``; ``None`` if the call
+            was carried out.
+        faulted: Whether a planted fault changed the answer.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""What each signed call does once it is verified, by E*TRADE's authorization and data pages."""
+"""What each verified call does, according to E*TRADE's authorization and data pages."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _quotes(caller: Caller[GrantedToken], symbols: str) -> Answer:
 
 
 def _order(caller: Caller[GrantedToken], action: str) -> Answer:
-    """Take an order and do nothing with it: what a client sent stands in the list of calls."""
+    """Accept an order and do nothing with it; the list of calls shows it."""
     caller.token.use(caller.now)
     document = {f"{action.capitalize()}OrderResponse": {"orderId": 1, "placedTime": _millis(caller.now)}}
     return answers.data(document, as_json=wants_json(caller.call))
@@ -103,20 +103,20 @@ ACCOUNT_LIST = Operation(access_token, _account_list, "accounts")
 
 
 def balance_of(account: str) -> Operation[GrantedToken]:
-    """Give the operation that answers this account's balance."""
+    """Return the operation that answers this account's balance."""
     return Operation(access_token, partial(_balance, account=account), "accounts")
 
 
 def portfolio_of(account: str) -> Operation[GrantedToken]:
-    """Give the operation that answers this account's positions."""
+    """Return the operation that answers this account's positions."""
     return Operation(access_token, partial(_portfolio, account=account), "accounts")
 
 
 def order_by(action: str) -> Operation[GrantedToken]:
-    """Give the operation that takes an order: ``preview``, ``place`` or ``cancel``."""
+    """Return the operation that accepts an order: ``preview``, ``place`` or ``cancel``."""
     return Operation(access_token, partial(_order, action=action), "orders")
 
 
 def quotes_of(symbols: str) -> Operation[GrantedToken]:
-    """Give the operation that answers the quotes of these symbols, as they stand in the path."""
+    """Return the operation that answers the quotes of these symbols, as written in the path."""
     return Operation(access_token, partial(_quotes, symbols=symbols), "market")

@@ -1,6 +1,6 @@
-"""The pages a person sees while signing in: one file each, no script, nothing loaded from elsewhere.
+"""The pages that a person sees while signing in: one file each, no script, nothing loaded from elsewhere.
 
-Every element a browser test looks for has an ``id``: ``application``, ``accept``, ``decline``,
+Every element that a browser test looks for has an ``id``: ``application``, ``accept``, ``decline``,
 ``verifier``, ``declined`` and ``problem``.
 """
 
@@ -42,7 +42,7 @@ button:focus-visible { outline: 3px solid var(--strong); outline-offset: 2px; }
 
 _NOTE = (
     '<p class="note" id="simulator-note"><strong>This is a simulator on your own machine.</strong> '
-    "It is not E*TRADE. It never asks for a password, and what it hands out is worth nothing elsewhere.</p>"
+    "It is not E*TRADE. It never asks for a password, and its codes and tokens work nowhere else.</p>"
 )
 
 
@@ -56,7 +56,7 @@ def _page(title: str, content: str) -> str:
 
 
 def consent_page(consumer: Consumer, request_token: str) -> str:
-    """Give the page that asks whether the application may act for the person."""
+    """Return the page that asks whether the application may act for the person."""
     key, token = escape(consumer.key), escape(request_token)
     return _page(
         "Allow access?",
@@ -68,32 +68,32 @@ def consent_page(consumer: Consumer, request_token: str) -> str:
         f'<input type="hidden" name="key" value="{key}"><input type="hidden" name="token" value="{token}">'
         '<button class="strong" id="accept" name="decision" value="accept">Accept</button>'
         '<button id="decline" name="decision" value="decline">Decline</button></form>\n'
-        f'<p class="soft">The question stands for {_MINUTES} minutes from when the application asked it.</p>',
+        f'<p class="soft">You can answer within {_MINUTES} minutes of the application\'s request.</p>',
     )
 
 
 def verifier_page(verifier: str) -> str:
-    """Give the page that shows the five-character verifier; one tap or click selects it."""
+    """Return the page that shows the five-character verifier; one tap or click selects it."""
     return _page(
         "Your verification code",
         "<h1>Almost there: here is your verification code</h1>\n"
-        "<p>Go back to the application and type it in. This page may then be closed.</p>\n"
+        "<p>Go back to the application and type it in. You can then close this page.</p>\n"
         f'<output id="verifier" aria-label="Verification code">{escape(verifier)}</output>\n'
-        f'<p class="soft">It works once, within {_MINUTES} minutes of when the application asked.</p>',
+        f'<p class="soft">It works once, within {_MINUTES} minutes of the application\'s request.</p>',
     )
 
 
 def declined_page() -> str:
-    """Give the page that confirms the person's no."""
+    """Return the page that confirms that the person declined."""
     return _page(
         "Access declined",
         '<h1 id="declined">Access declined</h1>\n'
-        "<p>The application was given nothing. To allow it after all, start a new sign-in there.</p>",
+        "<p>The application got nothing. To allow it after all, start a new sign-in there.</p>",
     )
 
 
 def problem_page(problem: str) -> str:
-    """Give the page that says why there is nothing to accept, and what to do about it."""
+    """Return the page that says why there is nothing to accept, and what to do about it."""
     return _page(
         "This sign-in cannot go on",
         "<h1>This sign-in cannot go on</h1>\n"
@@ -104,9 +104,9 @@ def problem_page(problem: str) -> str:
 
 _ADVICE = {
     "consumer_key_rejected": "The link names a consumer key that this simulator does not know, or that has "
-    "lapsed. A simulator makes new keys each time it starts: use those it shows.",
-    "token_rejected": "The link names a sign-in this simulator does not know. Start a new one.",
-    "token_expired": f"More than {_MINUTES} minutes have gone by. Start a new sign-in.",
-    "token_used": "This sign-in has been completed already. There is nothing left to do here.",
+    "lapsed. A simulator makes new keys each time it starts: use the ones it shows.",
+    "token_rejected": "The link names a sign-in that this simulator does not know. Start a new one.",
+    "token_expired": f"More than {_MINUTES} minutes have passed. Start a new sign-in.",
+    "token_used": "This sign-in is already complete. There is nothing left to do here.",
     "permission_denied": "This sign-in was declined. Start a new one to allow it after all.",
 }

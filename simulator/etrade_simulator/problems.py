@@ -1,17 +1,17 @@
-"""What the service refuses a call for, as exceptions that carry what E*TRADE tells the client.
+"""The reasons to refuse a call, as exceptions that carry what E*TRADE tells the client.
 
 Refusal
  +-- OAuthProblem    an ``oauth_problem``, in the words of the OAuth problem reporting extension
  +-- RateExceeded    too many calls in a second or an hour
- +-- DataProblem     a numbered E*TRADE error about what was asked for
+ +-- DataProblem     a numbered E*TRADE error about the requested data
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-# RFC 5849, section 3.2: 400 for what is wrong with the protocol parameters, 401 for what is wrong with
-# the credentials, the token, the signature or the nonce.
+# RFC 5849, section 3.2: 400 for a fault in the protocol parameters, 401 for a fault in the credentials, the
+# token, the signature or the nonce.
 _BAD_REQUESTS = frozenset(
     {
         "callback_rejected",
@@ -33,7 +33,7 @@ class Refusal(Exception):
 
 
 class OAuthProblem(Refusal):
-    """An ``oauth_problem`` with the parameters that explain it, in the order E*TRADE gives them."""
+    """An ``oauth_problem`` with the parameters that explain it, in E*TRADE's order."""
 
     def __init__(self, problem: str, **details: str) -> None:
         super().__init__(problem)
@@ -42,7 +42,7 @@ class OAuthProblem(Refusal):
         self.status = HTTPStatus.BAD_REQUEST if problem in _BAD_REQUESTS else HTTPStatus.UNAUTHORIZED
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Give the problem and its details as names and values, the problem first."""
+        """Return the problem and its details as names and values, the problem first."""
         return [("oauth_problem", self.problem), *self.details.items()]
 
 

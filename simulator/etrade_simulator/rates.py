@@ -14,7 +14,7 @@ Module = Literal["accounts", "market", "orders"]
 
 @dataclass(frozen=True)
 class RateLimit:
-    """How many calls a consumer key may make in any second, and in any hour; one at least."""
+    """How many calls a consumer key may make in any second, and in any hour; at least one."""
 
     per_second: int
     per_hour: int
@@ -25,11 +25,11 @@ ETRADE_LIMITS: dict[Module, RateLimit] = {
     "market": RateLimit(per_second=4, per_hour=14_000),
     "orders": RateLimit(per_second=2, per_hour=7_000),
 }
-"""The limits on E*TRADE's developer pages; its OAuth calls are not among them."""
+"""The limits on E*TRADE's developer pages, which list none for OAuth calls."""
 
 
 class RateCounter:
-    """Counts the calls of every consumer key, and refuses the one too many."""
+    """Counts the calls of every consumer key, and refuses those over the limit."""
 
     def __init__(self, limits: dict[Module, RateLimit]) -> None:
         self._limits = limits

@@ -1,4 +1,4 @@
-"""What the service knows: its consumers, the request tokens under way and the access tokens granted."""
+"""The service's data: its consumers, the open request tokens and the granted access tokens."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class Registry:
         self._granted: dict[str, GrantedToken] = {}
 
     def add_consumer(self, consumer: Consumer) -> Consumer:
-        """Add the consumer, and give it back."""
+        """Add the consumer, and return it."""
         self._consumers[consumer.key] = consumer
         return consumer
 
     def add_request_token(self, token: RequestToken) -> RequestToken:
-        """Add the request token, and give it back."""
+        """Add the request token, and return it."""
         self._requests[token.token] = token
         return token
 
     def add_granted_token(self, token: GrantedToken) -> GrantedToken:
-        """Add the access token, and give it back."""
+        """Add the access token, and return it."""
         self._granted[token.token] = token
         return token
 
     def consumer(self, key: str, environment: Environment | None, now: datetime) -> Consumer:
-        """Give the consumer of a key that works at ``now`` in the environment (``None``: in either).
+        """Return the consumer of a key that works at ``now`` in the environment (``None``: in either).
 
         Raises:
             OAuthProblem: ``consumer_key_rejected``; unknown, lapsed, or the other environment's.
@@ -49,7 +49,7 @@ class Registry:
         return consumer
 
     def request_token(self, token: str, consumer_key: str | None = None) -> RequestToken:
-        """Give the request token, which must be the consumer's own if a key is given.
+        """Return the request token, which must be the consumer's own if a key is given.
 
         Raises:
             OAuthProblem: ``token_rejected``.
@@ -57,7 +57,7 @@ class Registry:
         return _owned(self._requests.get(token), consumer_key)
 
     def granted_token(self, token: str, consumer_key: str | None = None) -> GrantedToken:
-        """Give the access token, which must be the consumer's own if a key is given.
+        """Return the access token, which must be the consumer's own if a key is given.
 
         Raises:
             OAuthProblem: ``token_rejected``.

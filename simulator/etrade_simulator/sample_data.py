@@ -1,8 +1,7 @@
 """Sample accounts, balances and positions in E*TRADE's shapes; made up, and the same on every run.
 
-The shapes are those of E*TRADE's pages on accounts, balances and portfolios. The numbers agree with
-each other: a position is worth its quantity times its quote, and an account the sum of its positions and
-its cash.
+The shapes are those on E*TRADE's pages about accounts, balances and portfolios. The numbers are consistent: a
+position is worth its quantity times its quote, and an account the sum of its positions and its cash.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from etrade_simulator.sample_quotes import Document, Price
 
 @dataclass(frozen=True)
 class Position:
-    """A holding: how many shares, and their gain so far in percent of what was paid."""
+    """A holding: how many shares, and their gain so far in percent of the purchase price."""
 
     symbol: str
     quantity: int
@@ -24,13 +23,13 @@ class Position:
 
     @property
     def paid(self) -> float:
-        """Give what was paid for each share, in dollars."""
+        """Return the purchase price of each share, in dollars."""
         return round(Price.of(self.symbol).last / (1 + self.gain / 100), 2)
 
 
 @dataclass(frozen=True)
 class Account:
-    """One sample account; dollars throughout."""
+    """One sample account; all amounts are in dollars."""
 
     number: str
     key: str
@@ -67,7 +66,7 @@ ACCOUNTS = (
 
 
 def find_account(account_id_key: str) -> Account:
-    """Give the sample account of this ``accountIdKey``.
+    """Return the sample account of this ``accountIdKey``.
 
     Raises:
         DataProblem: There is none; code 102.
@@ -79,7 +78,7 @@ def find_account(account_id_key: str) -> Account:
 
 
 def account_list() -> Document:
-    """Give both accounts, as ``AccountListResponse``."""
+    """Return both accounts, as ``AccountListResponse``."""
     return {
         "AccountListResponse": {
             "Accounts": {
@@ -103,12 +102,12 @@ def account_list() -> Document:
 
 
 def market_value(account: Account) -> float:
-    """Give what the account's positions are worth, in dollars."""
+    """Return the value of the account's positions, in dollars."""
     return round(sum(held.quantity * Price.of(held.symbol).last for held in account.positions), 2)
 
 
 def balance(account: Account, *, real_time: bool) -> Document:
-    """Give the account's cash and buying power, and its net value if ``real_time``."""
+    """Return the account's cash and buying power, and its net value if ``real_time``."""
     worth = market_value(account)
     computed: Document = {
         "cashAvailableForInvestment": account.cash,
@@ -144,7 +143,7 @@ def balance(account: Account, *, real_time: bool) -> Document:
 
 
 def portfolio(account: Account, base_url: str, now: datetime) -> Document:
-    """Give the account's positions with a quick quote each, as ``PortfolioResponse``."""
+    """Return the account's positions with a quick quote each, as ``PortfolioResponse``."""
     worth = market_value(account)
     positions: list[Document] = []
     for number, held in enumerate(account.positions, start=1):

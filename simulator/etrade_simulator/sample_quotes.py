@@ -12,14 +12,14 @@ from etrade_simulator.clock import EASTERN
 Document = dict[str, object]
 
 MOST_SYMBOLS = 25
-"""How many symbols one quote call looks at; E*TRADE leaves out the rest."""
+"""How many symbols one quote call reads; E*TRADE leaves out the rest."""
 
 _SYMBOL = re.compile(r"[A-Z][A-Z0-9.:-]{0,39}")
 
 
 @dataclass(frozen=True)
 class Price:
-    """A symbol's made-up prices in dollars, derived from its letters alone."""
+    """A symbol's made-up prices in dollars, derived only from its letters."""
 
     last: float
     previous: float
@@ -27,7 +27,7 @@ class Price:
 
     @classmethod
     def of(cls, symbol: str) -> Price:
-        """Give the prices of a symbol: between 10 and 500 dollars, moving by three percent at most."""
+        """Return the prices of a symbol: between 10 and 500 dollars, changing by at most three percent."""
         seed = zlib.crc32(symbol.encode())
         previous = round(10 + seed % 49_000 / 100, 2)
         last = round(previous * (1 + (seed // 49_000 % 601 - 300) / 10_000), 2)
@@ -35,19 +35,19 @@ class Price:
 
     @property
     def change(self) -> float:
-        """Give the change since the previous close, in dollars."""
+        """Return the change since the previous close, in dollars."""
         return round(self.last - self.previous, 2)
 
     @property
     def change_percent(self) -> float:
-        """Give the change since the previous close, in percent."""
+        """Return the change since the previous close, in percent."""
         return round(100 * self.change / self.previous, 2)
 
 
 def quotes(symbols: str, now: datetime) -> Document:
-    """Give quotes of up to 25 symbols joined by commas, as ``QuoteResponse``.
+    """Return quotes of up to 25 symbols joined by commas, as ``QuoteResponse``.
 
-    What does not look like a symbol is named in ``Messages`` instead, as E*TRADE does.
+    Text that does not look like a symbol is listed in ``Messages`` instead, as E*TRADE does.
     """
     wanted = [symbol.strip().upper() for symbol in symbols.split(",")][:MOST_SYMBOLS]
     found = [_quote(symbol, now) for symbol in wanted if _SYMBOL.fullmatch(symbol)]

@@ -1,4 +1,4 @@
-"""Serving the application from a daemon thread, on the loopback interface and nowhere else."""
+"""Serves the application from a daemon thread, only on the loopback interface."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _STOP_SECONDS = 2
 
 
 def bind_loopback(host: str, port: int) -> socket.socket:
-    """Give a socket bound to a loopback address; port 0 takes a free one.
+    """Return a socket bound to a loopback address; port 0 takes a free one.
 
     Raises:
-        ValueError: The address is another machine's to reach. Sample credentials protect nothing.
+        ValueError: Other machines could reach the address, and sample credentials protect nothing.
         OSError: The port is taken.
     """
     address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     if not address.is_loopback:
-        raise ValueError(f"the simulator listens on loopback addresses only, and {host} is none")
+        raise ValueError(f"the simulator listens only on loopback addresses, and {host} is not one")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004  # IP's own number
-    # With the protocol named, asyncio turns Nagle's algorithm off; without, a reused connection waits 40 ms
-    # between the head and the body of an answer.
+    # If the protocol is named, asyncio turns Nagle's algorithm off. Otherwise a reused connection would wait
+    # 40 ms between the head and the body of an answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,12 +42,12 @@ def bind_loopback(host: str, port: int) -> socket.socket:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1 protocol, keeping no access log and letting an answer close its connection."""
+    """uvicorn's HTTP/1.1 protocol, without an access log, in which an answer can close its connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # uvicorn's own signature
         super().__init__(*args, **kwargs)
-        # The log would hold the query of the authorize page, with key and token. Turned off here and not
-        # by uvicorn's option, which silences the access logs of every uvicorn in the process.
+        # The log would contain the query of the authorize page, with key and token. uvicorn's own option
+        # would silence the access logs of every uvicorn in the process.
         self.access_log = False
         self._served: Any = self.app
         self.app = self._serve
@@ -57,11 +57,11 @@ class _Protocol(H11Protocol):
         await self._served(scope, receive, send)
 
     def _hang_up(self) -> None:
-        self.transport.close()  # after what was written has gone out
+        self.transport.close()  # after the written data is sent
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, told when it is up and ended at once: no polling, no grace for open connections."""
+    """uvicorn's server without polling: it says when it is up, and ends at once, despite open connections."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
         await self._ending.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening and cut every connection; answers under way notice and finish."""
+        """Stop listening and cut every connection; unfinished answers notice and end."""
         for server in self.servers:
             server.close()
         for listener in sockets or []:
@@ -87,7 +87,7 @@ class _Server(uvicorn.Server):
             await asyncio.wait(self.server_state.tasks, timeout=_STOP_SECONDS)
 
     def end(self) -> None:
-        """Have the server end, from another thread."""
+        """End the server, from another thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._ending.set)
 
@@ -112,7 +112,7 @@ class LoopbackServer:
         self._thread = threading.Thread(target=self._run, name="etrade-simulator", daemon=True)
 
     def start(self) -> None:
-        """Start serving, and come back when calls are answered.
+        """Start serving, and return when calls are answered.
 
         Raises:
             RuntimeError: The server did not come up within ten seconds.
@@ -122,7 +122,7 @@ class LoopbackServer:
             raise RuntimeError(f"the simulator did not start within {_START_SECONDS} seconds")
 
     def stop(self) -> None:
-        """Stop serving; calls under way are cut off."""
+        """Stop serving; running calls are cut off."""
         self._server.end()
         if self._thread.is_alive():
             self._thread.join(_START_SECONDS)

@@ -1,7 +1,7 @@
-"""The service itself: takes a signed call, checks it in E*TRADE's order, carries it out and answers.
+"""The service itself: it checks a signed call in E*TRADE's order, carries it out and answers.
 
-No HTTP server in here. Everything the service knows sits behind one lock, so that calls over HTTP and
-calls of the test that runs beside them never see it half changed.
+It has no HTTP server. One lock protects all its data, so that calls over HTTP and calls of a test in the same
+process never see it half changed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from etrade_simulator.verification import SignedCall, check_protocol, check_sign
 
 @dataclass(frozen=True)
 class Handled:
-    """The answer to a call, and the fault that strikes it on its way out, if one does."""
+    """The answer to a call, and the fault that strikes its delivery, if any."""
 
     answer: Answer
     fault: Fault | None = None
 
 
 class Service:
-    """Answers signed calls by the rules, and keeps what they leave behind."""
+    """Answers signed calls by the rules, and keeps their effects."""
 
     def __init__(self, clock: Callable[[], datetime], limits: dict[Module, RateLimit]) -> None:
         self.lock = threading.RLock()
@@ -48,7 +48,7 @@ class Service:
         self._rates = RateCounter(limits)
 
     def handle(self, operation: Operation[Any], call: SignedCall, environment: Environment | None) -> Handled:
-        """Give the answer to the call; ``environment`` is the one whose keys are taken (``None``: both)."""
+        """Return the answer to the call; only keys of ``environment`` are accepted (``None``: of both)."""
         with self.lock:
             now = self.clock()
             planted = self.faults.waiting_for(call.path)
@@ -56,7 +56,7 @@ class Service:
             answer = fault.answer if fault and fault.when == "before" else None
             if answer is None:
                 answer = self._attempt(operation, call, environment, now, fault)
-            # A fault that waits for a verified call is not used up by one that was refused.
+            # A refused call does not use up a fault that waits for a verified call.
             if planted and planted.fault.when == "verified" and answer.problem:
                 fault = None
             elif planted:
@@ -86,14 +86,14 @@ class Service:
     def _verify(
         self, operation: Operation[Token], call: SignedCall, environment: Environment | None, now: datetime
     ) -> Caller[Token]:
-        """Check the call in the order of blame: protocol, key, clock, token, secret, replay, rate."""
+        """Check the call in E*TRADE's order: protocol, key, clock, token, secret, replay, rate."""
         check_protocol(call)
         oauth = call.oauth
         consumer = self.registry.consumer(oauth["oauth_consumer_key"], environment, now)
         timestamp = check_timestamp(oauth["oauth_timestamp"], now, self.timestamp_tolerance)
         token = operation.find_token(self.registry, call, consumer)
         check_signature(call, consumer.secret, token.secret)
-        # Only a rightly signed call uses its nonce up: a forger must not be able to spoil another's.
+        # Only a correctly signed call uses up its nonce: else a forger could spoil somebody else's.
         self._nonces.use(consumer.key, timestamp, oauth["oauth_nonce"], now, self.timestamp_tolerance)
         if operation.module is not None:
             self._rates.count(consumer.key, operation.module, now)

@@ -1,4 +1,4 @@
-"""The simulator as a test or a demo holds it: start it, sign in, move its clock, plant faults, read calls."""
+"""The simulator as tests and demos use it: start it, sign in, move its clock, plant faults, read calls."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from etrade_simulator.tokens import GrantedToken, TokenState
 
 
 class Simulator:
-    """A running E*TRADE OAuth service, on the loopback interface, from ``with`` to its end.
+    """An E*TRADE OAuth service on the loopback interface, which runs inside the ``with`` block.
 
-    It keeps all of E*TRADE's rules but its rate limits, which it keeps on request: on a clock that stands
-    still no second ever passes, and a test's calls would be refused from the third on.
+    It enforces all of E*TRADE's rules. Rate limits are off by default: if the clock stands still, no second
+    ever passes, and a test's calls would be refused from the third on.
 
     Args:
         port: The port to listen on; 0 takes a free one.
-        clock: The clock to live by; real time if none is given.
-        control: Makes the routes under ``/_control/``, if they are to be served: ``control_routes``.
-        rate_limits: Whether to keep E*TRADE's rate limits on data calls, as the commands do; or limits of
-            your own, by module.
+        clock: The clock; real time if none is given.
+        control: Makes the routes under ``/_control/``, if you want them: ``control_routes``.
+        rate_limits: Whether to enforce E*TRADE's rate limits on data calls, as the commands do; or your own
+            limits, by module.
         host: A loopback address.
 
     Raises:
@@ -75,23 +75,23 @@ class Simulator:
 
     @property
     def oauth_url(self) -> str:
-        """Give the base address of the OAuth calls, for both kinds of consumer key."""
+        """Return the base address of the OAuth calls, for both kinds of consumer key."""
         return self.url + "/oauth"
 
     def api_url(self, environment: Environment) -> str:
-        """Give the base address of the environment's data calls, to which ``/v1/...`` is added."""
+        """Return the base address of the environment's data calls, to which ``/v1/...`` is added."""
         return {"live": self.url, "sandbox": self.url + "/sandbox"}[environment]
 
     def authorize_url(self, consumer_key: str, request_token: str) -> str:
-        """Give the address of the page on which a person accepts."""
+        """Return the address of the page on which a person accepts."""
         return f"{self.url}{AUTHORIZE_PATH}?{urlencode({'key': consumer_key, 'token': request_token})}"
 
     def consumer(self, environment: Environment) -> Consumer:
-        """Give the ready-made consumer of the environment; its key is random for each simulator."""
+        """Return the ready-made consumer of the environment; its key is random for each simulator."""
         return self._consumers[environment]
 
     def add_consumer(self, environment: Environment, issued_at: datetime | None = None) -> Consumer:
-        """Give a new consumer, whose key lapses two years after ``issued_at`` if that is given."""
+        """Return a new consumer, whose key lapses two years after ``issued_at`` if that is given."""
         consumer = new_consumer(environment, aware(issued_at) if issued_at else None)
         with self._service.lock:
             return self._service.registry.add_consumer(consumer)
@@ -104,13 +104,13 @@ class Simulator:
         *,
         consumer: Consumer | None = None,
     ) -> AccessToken:
-        """Give an access token as a person's sign-in would, without the person.
+        """Return an access token like one from a sign-in, without a person.
 
         Args:
             environment: The environment whose ready-made consumer signs in.
             issued_at: When it was issued; now, if not given. Yesterday makes an expired token.
-            last_used_at: When it was last used; ``issued_at``, if not given, so that a token issued
-                more than two hours ago is an inactive one.
+            last_used_at: When it was last used; ``issued_at``, if not given, so that a token issued more than
+                two hours ago is idle.
             consumer: A consumer of your own, from ``add_consumer``.
         """
         signer = consumer or self.consumer(environment)
@@ -128,7 +128,7 @@ class Simulator:
         )
 
     def credentials(self, token: AccessToken) -> dict[str, Any]:
-        """Give what an E*TRADE Credentials block of this token holds, by the names of its fields."""
+        """Return the fields of an E*TRADE Credentials block for this token."""
         return {
             "environment": token.environment,
             "consumer_key": token.consumer_key,
@@ -141,7 +141,7 @@ class Simulator:
         }
 
     def approve(self, request_token: str) -> str:
-        """Accept a request token as the person would, and give the verifier.
+        """Accept a request token as a person would, and return the verifier.
 
         Raises:
             OAuthProblem: It is unknown, used, declined, or older than five minutes.
@@ -150,16 +150,16 @@ class Simulator:
             return self._service.registry.request_token(request_token).accept(self.now())
 
     def revoke(self, token: AccessToken | str) -> None:
-        """Revoke an access token behind its owner's back.
+        """Revoke an access token without its owner's knowledge.
 
         Raises:
-            OAuthProblem: It is unknown, revoked already, or expired.
+            OAuthProblem: It is unknown, already revoked, or expired.
         """
         with self._service.lock:
             self._granted(token).revoke(self.now())
 
     def token_state(self, token: AccessToken | str) -> TokenState:
-        """Tell what an access token is at this moment, without touching it.
+        """Return an access token's state now, without using it.
 
         Raises:
             OAuthProblem: It is unknown.
@@ -172,7 +172,7 @@ class Simulator:
         return self._service.registry.granted_token(text)
 
     def now(self) -> datetime:
-        """Give the simulator's time, aware, in UTC."""
+        """Return the simulator's time, aware, in UTC."""
         return self._clock()
 
     def advance(self, by: timedelta) -> None:
@@ -193,21 +193,21 @@ class Simulator:
             self._service.faults.plant(fault, path, times)
 
     def clear_faults(self) -> None:
-        """Take out every planted fault."""
+        """Remove every planted fault."""
         with self._service.lock:
             self._service.faults.clear()
 
     def calls(self, path: str | None = None) -> list[RecordedCall]:
-        """Give the signed calls so far, oldest first; those whose path ends in ``path``, if given."""
+        """Return the signed calls so far, oldest first; those whose path ends in ``path``, if given."""
         with self._service.lock:
             return [call for call in self._service.recorded if path is None or call.path.endswith(path)]
 
     @property
     def problem_form(self) -> ProblemForm:
-        """Give the form in which ``oauth_problem`` is answered; ``as-seen`` unless set.
+        """Return the form in which ``oauth_problem`` is answered; ``as-seen`` by default.
 
         Raises:
-            ValueError: On setting a form there is none of.
+            ValueError: On setting a form that does not exist.
         """
         return self._service.problem_form
 
@@ -219,9 +219,9 @@ class Simulator:
 
     @property
     def timestamp_tolerance(self) -> timedelta:
-        """Give how far a call's timestamp may be from the simulator's clock; five minutes unless set.
+        """Return how far a call's timestamp may be from the simulator's clock; five minutes by default.
 
-        A wide one lets a client that lives by the machine's clock call a simulator whose clock was moved.
+        With a large one, a client that uses the machine's clock can call a simulator whose clock was moved.
         """
         return self._service.timestamp_tolerance
 

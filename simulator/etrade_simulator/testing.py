@@ -1,11 +1,11 @@
-"""A pytest plug-in: a running simulator, an access token just signed in, and variables that lead to both.
+"""A pytest plug-in: a running simulator, a new access token, and variables that lead to both.
 
-It comes with the package; a test that names a fixture gets it, and with it a Prefect without blocks or runs,
-a place of its own for renewal records and lock files, and a package that remembers no session. So no test
-sees another's session, and none reaches the Prefect server that a developer has set.
+It comes with the package. A test that uses one of its fixtures also gets a Prefect without blocks or runs,
+its own place for renewal records and lock files, and a package that remembers no session. So no test sees
+another's session, and none reaches the Prefect server that a developer has set.
 
-Starting that Prefect takes some seconds, once for each pytest run. A suite that is inside a
-``prefect_test_harness`` of its own keeps it, blocks and runs included.
+That Prefect takes a few seconds to start, once for each pytest run. A suite inside its own
+``prefect_test_harness`` keeps that, with its blocks and runs.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import pytest
 if TYPE_CHECKING:
     from etrade_simulator import AccessToken, Simulator
 
-# The fixtures import what they need, since the plug-in is loaded in every pytest run, and most of them never
-# ask for a fixture of it.
+# The fixtures import what they need, because every pytest run loads the plug-in, and most never use a fixture
+# of it.
 # ruff: noqa: PLC0415
 
 _STARTUP_LIMIT = 120
-"""Seconds that Prefect may take to start; a busy machine has been seen to take 30."""
+"""Seconds that Prefect may take to start; a busy machine has taken 30."""
 
 
 @pytest.fixture(scope="session")
 def _etrade_prefect() -> Iterator[str | None]:
-    """Run a Prefect server for this pytest run, and give its address; none where the suite has its own."""
+    """Run a Prefect server for this pytest run, and yield its address; None if the suite has its own."""
     if _inside_a_test_harness():
         yield None
         return
@@ -41,17 +41,17 @@ def _etrade_prefect() -> Iterator[str | None]:
 
 
 def _inside_a_test_harness() -> bool:
-    """Tell whether Prefect's API is a server that this process started, and set as its address.
+    """Return whether this process has started a server and set it as Prefect's API.
 
-    Prefect's harness does both. Its ephemeral mode starts a server too, over the developer's own database,
-    and sets no address.
+    Prefect's harness does both. Its ephemeral mode also starts a server, with the developer's own database,
+    but sets no address.
     """
     if "prefect.server.api.server" not in sys.modules:
         return False
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings
 
-    servers = SubprocessASGIServer._instances.values()  # noqa: SLF001  # Prefect tells it nowhere else
+    servers = SubprocessASGIServer._instances.values()  # noqa: SLF001  # Prefect has no public name
     return get_current_settings().api.url in {server.api_url for server in servers if server.running}
 
 
@@ -59,7 +59,7 @@ def _inside_a_test_harness() -> bool:
 def _etrade_isolation(
     _etrade_prefect: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """Keep the test from every session, record, lock, block and run but its own."""
+    """Give the test its own sessions, records, locks, blocks and runs."""
     import prefect.context
     from prefect.settings import (
         PREFECT_API_URL,
@@ -73,7 +73,7 @@ def _etrade_isolation(
     url, place = _etrade_prefect or PREFECT_API_URL.value(), tmp_path_factory.mktemp("etrade")
     monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(place / "locks"))
     monkeypatch.delenv("ETRADE_LOCK_REDIS_URL", raising=False)
-    # For the processes that a test starts, which know nothing of settings made here.
+    # For the processes that a test starts, which do not inherit settings made here.
     monkeypatch.setenv("PREFECT_API_URL", url)
     monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(place / "results"))
     forget_sessions()
@@ -94,10 +94,10 @@ def _etrade_isolation(
 
 
 def _forget_blocks_and_runs(url: str) -> None:
-    """Delete what a test left on the plug-in's own server; to start a new one would take seconds.
+    """Delete what a test left on the plug-in's own server; starting a new one would take seconds.
 
     Args:
-        url: Of that server. Prefect's settings may say another by now, and everything there is deleted.
+        url: That server's address. Prefect's settings may have another by now, and everything is deleted.
     """
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -107,14 +107,14 @@ def _forget_blocks_and_runs(url: str) -> None:
                 client.delete_block_document(block.id)
         while flows := client.read_flows():
             for flow in flows:
-                client.delete_flow(flow.id)  # its runs and deployments go with it
+                client.delete_flow(flow.id)  # this also deletes its runs and deployments
 
 
 @pytest.fixture
 def etrade_simulator(_etrade_isolation: None) -> Iterator[Simulator]:
-    """A running E*TRADE simulator of the test's own, on a free loopback port, with nothing signed in.
+    """The test's own E*TRADE simulator, running on a free loopback port, with nobody signed in.
 
-    It takes any number of calls a second; ``Simulator(rate_limits=True)`` keeps E*TRADE's limits.
+    It has no rate limits; ``Simulator(rate_limits=True)`` enforces E*TRADE's.
     """
     from etrade_simulator import Simulator
 
@@ -124,7 +124,7 @@ def etrade_simulator(_etrade_isolation: None) -> Iterator[Simulator]:
 
 @pytest.fixture
 def etrade_session(etrade_simulator: Simulator) -> AccessToken:
-    """A live access token, just signed in to the test's ``etrade_simulator``."""
+    """A live access token from a new sign-in at the test's ``etrade_simulator``."""
     return etrade_simulator.sign_in("live")
 
 
@@ -132,9 +132,9 @@ def etrade_session(etrade_simulator: Simulator) -> AccessToken:
 def etrade_environment(
     etrade_simulator: Simulator, etrade_session: AccessToken, monkeypatch: pytest.MonkeyPatch
 ) -> AccessToken:
-    """The ``ETRADE_*`` variables of ``etrade_session`` at ``etrade_simulator``, set for the test; the token.
+    """Set the ``ETRADE_*`` variables of ``etrade_session`` at ``etrade_simulator``, and return the token.
 
-    They stand in for credentials of any name of which there is no block.
+    They are used for any credentials name without a block.
     """
     for name, value in etrade_simulator.credentials(etrade_session).items():
         monkeypatch.setenv(f"ETRADE_{name.upper()}", str(value))

@@ -1,6 +1,6 @@
 """The life of a token: from request token through the person's consent to the access token's midnight.
 
-Pure: every rule takes ``now`` and nothing here reads a clock or does I/O. The rules are those of E*TRADE's
+Pure: every rule takes ``now``, and nothing here reads a clock or does I/O. The rules are from E*TRADE's
 authorization pages (request_token, authorize, get_access_token, renew_access_token, revoke_access_token).
 """
 
@@ -21,13 +21,13 @@ IDLE_LIMIT = timedelta(hours=2)
 VERIFIER_LENGTH = 5
 
 TokenState = Literal["active", "inactive", "expired", "revoked"]
-"""What an access token is at one moment: ``inactive`` needs a renewal, after that nothing helps."""
+"""An access token's state: ``inactive`` needs a renewal; after the later states nothing helps."""
 
 _VERIFIER_ALPHABET = string.ascii_uppercase + string.digits
 
 
 def next_midnight(moment: datetime) -> datetime:
-    """Give the first midnight in US Eastern time after ``moment``.
+    """Return the first midnight in US Eastern time after ``moment``.
 
     A day of 23 or 25 hours, when daylight saving time begins or ends, ends at its own midnight.
     """
@@ -37,7 +37,7 @@ def next_midnight(moment: datetime) -> datetime:
 
 @dataclass
 class RequestToken:
-    """A token on its way through a sign-in; worth nothing until a person accepts."""
+    """A token of an unfinished sign-in; it is useless until a person accepts."""
 
     consumer_key: str
     issued_at: datetime
@@ -59,10 +59,10 @@ class RequestToken:
             raise OAuthProblem("token_expired")
 
     def accept(self, now: datetime) -> str:
-        """Give the verifier, the same one however often a person presses the button.
+        """Return the verifier; it stays the same if a person presses the button again.
 
         Raises:
-            OAuthProblem: As for ``check_usable``, and ``permission_denied`` once declined.
+            OAuthProblem: As for ``check_usable``, and ``permission_denied`` if declined.
         """
         self.check_usable(now)
         if self.declined:
@@ -72,7 +72,7 @@ class RequestToken:
         return self.verifier
 
     def decline(self, now: datetime) -> None:
-        """Note that the person said no; an earlier yes is taken back.
+        """Note that the person declined; this overrides an earlier acceptance.
 
         Raises:
             OAuthProblem: As for ``check_usable``.
@@ -81,7 +81,7 @@ class RequestToken:
         self.declined, self.verifier = True, None
 
     def exchange(self, verifier: str, now: datetime) -> GrantedToken:
-        """Give the access token for the right verifier, once.
+        """Return the access token for the right verifier, once.
 
         Raises:
             OAuthProblem: As for ``check_usable``; ``permission_denied`` if declined,
@@ -100,7 +100,7 @@ class RequestToken:
 
 @dataclass
 class GrantedToken:
-    """An access token with its two clocks: idle after two hours unused, over at midnight US Eastern."""
+    """An access token with its two clocks: idle after two unused hours, expired at midnight US Eastern."""
 
     consumer_key: str
     issued_at: datetime
@@ -111,15 +111,15 @@ class GrantedToken:
 
     @property
     def expires_at(self) -> datetime:
-        """Give the midnight that ends the token; a renewal never moves it."""
+        """Return the midnight that ends the token; a renewal never changes it."""
         return next_midnight(self.issued_at)
 
     def active(self, now: datetime) -> bool:
-        """Tell whether a call came within the last two hours."""
+        """Return whether a call came within the last two hours."""
         return now < self.last_used_at + IDLE_LIMIT
 
     def state(self, now: datetime) -> TokenState:
-        """Tell what the token is at ``now``."""
+        """Return the token's state at ``now``."""
         if self.revoked:
             return "revoked"
         if now >= self.expires_at:
@@ -130,7 +130,7 @@ class GrantedToken:
         """Pass if the token may be renewed or revoked, active or not.
 
         Raises:
-            OAuthProblem: ``token_rejected`` once revoked (E*TRADE's word for every token it does not
+            OAuthProblem: ``token_rejected`` if revoked (E*TRADE's word for every token that it does not
                 know), ``token_expired`` from midnight on.
         """
         if self.revoked:
@@ -142,7 +142,7 @@ class GrantedToken:
         """Let a data call use the token, which keeps it active for two more hours.
 
         Raises:
-            OAuthProblem: As for ``check_alive``, and ``token_expired`` when inactive.
+            OAuthProblem: As for ``check_alive``, and ``token_expired`` if idle.
         """
         self.check_alive(now)
         if not self.active(now):
@@ -150,7 +150,7 @@ class GrantedToken:
         self.last_used_at = now
 
     def renew(self, now: datetime) -> None:
-        """Make the token active for two more hours, whether or not it was.
+        """Make the token active for two more hours, even if it was idle.
 
         Raises:
             OAuthProblem: As for ``check_alive``.

@@ -1,7 +1,7 @@
-"""Reading and checking a signed call, by oauthlib's side of RFC 5849.
+"""Reads and checks a signed call with oauthlib's implementation of RFC 5849.
 
-The package under test signs with another library, so an agreement of the two is an agreement about the
-standard and not one library with itself.
+The package under test signs with another library. So if the two agree, they agree about the standard; it is
+not one library agreeing with itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REQUIRED = (
 
 @dataclass(frozen=True)
 class SignedCall:
-    """An HTTP call as it came in; its parameters are read once, when first asked for."""
+    """An HTTP call as received; its parameters are read once, when first needed."""
 
     method: Method
     uri: str = field(repr=False)
@@ -41,16 +41,16 @@ class SignedCall:
 
     @property
     def path(self) -> str:
-        """Give the path alone, which holds neither key nor token."""
+        """Return only the path, which contains neither key nor token."""
         return urlsplit(self.uri).path
 
     def query(self, name: str) -> str | None:
-        """Give the first value of a query parameter, if it is there."""
+        """Return the first value of a query parameter, if there is one."""
         return next(iter(parse_qs(urlsplit(self.uri).query).get(name, [])), None)
 
     @cached_property
     def parameters(self) -> list[tuple[str, str]]:
-        """Give every parameter that the signature covers, and the signature (RFC 5849, 3.4.1.3.1).
+        """Return every parameter that the signature covers, and the signature (RFC 5849, 3.4.1.3.1).
 
         Raises:
             OAuthProblem: ``parameter_rejected``; header, query or body cannot be read.
@@ -68,10 +68,10 @@ class SignedCall:
 
     @cached_property
     def oauth(self) -> dict[str, str]:
-        """Give the ``oauth_`` parameters by name.
+        """Return the ``oauth_`` parameters by name.
 
         Raises:
-            OAuthProblem: ``parameter_rejected``; one of them is there twice (RFC 5849, 3.1).
+            OAuthProblem: ``parameter_rejected``; one of them occurs twice (RFC 5849, 3.1).
         """
         found = [pair for pair in self.parameters if pair[0].startswith("oauth_")]
         if len(dict(found)) != len(found):
@@ -91,7 +91,7 @@ def require(call: SignedCall, names: Iterable[str]) -> None:
 
 
 def check_protocol(call: SignedCall) -> None:
-    """Pass if the call speaks OAuth 1.0 with HMAC-SHA1, the one method E*TRADE offers.
+    """Pass if the call uses OAuth 1.0 with HMAC-SHA1, the only method that E*TRADE offers.
 
     Raises:
         OAuthProblem: ``parameter_absent``, ``signature_method_rejected`` or ``version_rejected``.
@@ -99,19 +99,19 @@ def check_protocol(call: SignedCall) -> None:
     require(call, _REQUIRED)
     if call.oauth["oauth_signature_method"] != "HMAC-SHA1":
         raise OAuthProblem("signature_method_rejected")
-    # E*TRADE documents no oauth_version and accepts the "1.0" that most clients send.
+    # E*TRADE documents no oauth_version, but accepts the "1.0" that most clients send.
     if call.oauth.get("oauth_version", "1.0") != "1.0":
         raise OAuthProblem("version_rejected", oauth_acceptable_versions="1.0-1.0")
 
 
 def check_signature(call: SignedCall, consumer_secret: str, token_secret: str = "") -> None:
-    """Pass if the secrets give the signature the call carries (RFC 5849, 3.4).
+    """Pass if the secrets produce the call's signature (RFC 5849, 3.4).
 
     Raises:
         OAuthProblem: ``signature_invalid``.
     """
-    # oauthlib's own verify_hmac_sha1 writes the base string of a mismatch, token and all, to its log;
-    # so the signature is made by oauthlib and compared here.
+    # oauthlib's own verify_hmac_sha1 logs the base string of a mismatch, including the token. So oauthlib
+    # makes the signature, and it is compared here.
     covered = [pair for pair in call.parameters if pair[0] != "oauth_signature"]
     base_string = signature.signature_base_string(
         call.method,

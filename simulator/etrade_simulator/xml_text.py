@@ -1,4 +1,4 @@
-"""E*TRADE's data as XML, which is what it answers to whoever does not ask for JSON."""
+"""E*TRADE's data as XML, which it sends to clients that do not ask for JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PROLOG = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 
 
 def to_xml(document: Mapping[str, object]) -> str:
-    """Give the document, a mapping with one root, as XML text; a list repeats its element."""
+    """Return the document, a mapping with one root, as XML text; a list repeats its element."""
     return _PROLOG + "".join(_element(name, value) for name, value in document.items())
 
 

@@ -98,8 +98,8 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
 def test_pytest_lists_the_fixtures_with_what_they_give(tmp_path: Path) -> None:
     """``pytest --fixtures`` explains them all."""
     listed = run("-m", "pytest", "--fixtures", "-p", "no:cacheprovider", cwd=tmp_path).stdout
-    assert "A running E*TRADE simulator of the test's own" in listed
-    assert "A live access token, just signed in" in listed
+    assert "The test's own E*TRADE simulator" in listed
+    assert "A live access token from a new sign-in" in listed
     assert "variables of ``etrade_session``" in listed
 
 
