@@ -1,10 +1,10 @@
-"""What a token of a fleet costs, by the number of tokens, beside a bare loop that signs and calls.
+"""Measures the cost of each token of a fleet, by the number of tokens, beside a bare loop of signed calls.
 
     python benchmarks/fleet.py 100 500 2000
 
-Each size is a fleet of its own, of tokens just issued over twenty consumer keys, on one Prefect server with
-SQLite and one simulator, all on this machine. The pace for each consumer key is left out of the measure. The
-table is printed, and saved as JSON under `build/`.
+Each size is a separate fleet of new tokens with twenty consumer keys, on one Prefect server with SQLite and
+one simulator, all on this machine. The pace for each consumer key is not measured. The table is printed, and
+saved as JSON under `build/`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Row:
 
     Attributes:
         tokens: How many it has.
-        ms: Milliseconds for a token.
-        cpu_ms: Of these, what this process computed; the simulator is part of it, the Prefect server not.
+        ms: Milliseconds for each token.
+        cpu_ms: Processor time of this process for each token, with the simulator but not the Prefect server.
         bare_ms: The same as `ms` for the bare loop.
-        calls: Calls to E*TRADE for a token.
-        requests: Requests to the Prefect API for a token.
-        memory_mb: By how much the fleet's run made this process larger at its largest.
-        objects_kb: That, for a token.
+        calls: Calls to E*TRADE for each token.
+        requests: Requests to the Prefect API for each token.
+        memory_mb: How much the run increased this process's peak memory.
+        objects_kb: The same for each token.
     """
 
     tokens: int
@@ -111,7 +111,7 @@ def signed_in(simulator: Simulator, tokens: int) -> list[ETradeCredentials]:
 
 
 async def bare_loop(fleet: list[ETradeCredentials]) -> None:
-    """Sign and call for each, and no more."""
+    """Sign and call for each token, and do nothing else."""
     room = asyncio.Semaphore(CONCURRENCY)
     async with httpx.AsyncClient() as client:
 
@@ -127,7 +127,7 @@ async def bare_loop(fleet: list[ETradeCredentials]) -> None:
 
 
 def measured(simulator: Simulator, fleet: list[ETradeCredentials]) -> Row:
-    """The figures of a fleet."""
+    """Measure one fleet."""
     tokens = len(fleet)
     began = time.perf_counter()
     asyncio.run(bare_loop(fleet))
@@ -153,12 +153,12 @@ def measured(simulator: Simulator, fleet: list[ETradeCredentials]) -> Row:
 
 
 def _largest() -> int:
-    """The most memory that this process has had, in KiB."""
+    """This process's peak memory, in KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main(sizes: list[int]) -> int:
-    """Measure, print a row a fleet, and save them."""
+    """Measure, print a row for each fleet, and save them."""
     table = Table(title=f"renew-fleet, {CONCURRENCY} at once")
     for heading in (
         "tokens",
@@ -173,13 +173,13 @@ def main(sizes: list[int]) -> int:
         table.add_column(heading, justify="right")
     with Simulator() as simulator, prefect_test_harness(server_startup_timeout=120):
         ETradeCredentials.register_type_and_schema(_sync=True)  # type: ignore[call-arg]
-        # All at first: what a fleet's run leaves the server to store keeps SQLite from taking blocks (3.8).
+        # All at first: after a fleet's run, SQLite is too busy to save blocks (3.8).
         fleets = [signed_in(simulator, tokens) for tokens in sizes]
         rows = []
         for fleet in fleets:
             row = measured(simulator, fleet)
             rows.append(row)
-            print(row, flush=True)  # noqa: T201  # a long run shows how far it is
+            print(row, flush=True)  # noqa: T201  # shows the progress of a long run
     for row in rows:
         figures = (row.ms, row.cpu_ms, row.bare_ms, row.calls, row.requests, row.memory_mb, row.objects_kb)
         table.add_row(f"{row.tokens:,}", *(f"{figure:,.2f}" for figure in figures))

@@ -1,4 +1,4 @@
-"""Keeps what a benchmark has measured, with the machine and the moment."""
+"""Saves what a benchmark has measured, with the machine and the time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What things cost, as ratios measured side by side in one run, beside rivals and beside empty runs.
+"""Measures costs as ratios, side by side in one run, against rivals and against empty runs.
 
-Absolute times depend on the machine and on what else it does; each figure is the median of pairs taken in
-turn, so that a slow moment falls on both sides alike. The table is printed, and saved as JSON under `build/`.
+Absolute times depend on the machine and its other work. So each figure is the median of pairs measured in
+turn, and a slow moment affects both sides. The table is printed, and saved as JSON under `build/`.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Row:
 
     Attributes:
         what: What is measured.
-        beside: What it is measured beside.
+        beside: What it is compared with.
         ours: Its median, in milliseconds.
-        theirs: The other's.
-        ratio: The median of the ratios, pair by pair.
-        aim: The ratio not to exceed.
+        theirs: The other's median, in milliseconds.
+        ratio: The median of the pairs' ratios.
+        aim: The highest acceptable ratio.
     """
 
     what: str
@@ -77,13 +77,13 @@ class Row:
 
 
 def compare(what: str, action: Action, beside: str, other: Action, *, pairs: int, aim: float) -> Row:
-    """The comparison of two actions, each warmed up once and then taken in turn."""
+    """The comparison of two actions, each warmed up once and then measured in turn."""
     action(), other()
     return _row(what, beside, [(_milliseconds(action), _milliseconds(other)) for _ in range(pairs)], aim)
 
 
 def _row(what: str, beside: str, times: list[tuple[float, float]], aim: float) -> Row:
-    """The comparison that these pairs of milliseconds make."""
+    """The comparison from these pairs of milliseconds."""
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     return Row(what, beside, ours, theirs, statistics.median(one / two for one, two in times), aim)
 
@@ -96,28 +96,28 @@ def _milliseconds(action: Action) -> float:
 
 @task
 def empty_task() -> None:
-    """What any task costs."""
+    """An empty task."""
 
 
 @flow
 def empty() -> None:
-    """What any sync flow costs."""
+    """An empty sync flow."""
 
 
 @flow
 async def empty_async() -> None:
-    """What any async flow costs."""
+    """An empty async flow."""
 
 
 @task
 def four_tasks() -> None:
-    """What a task costs that calls three."""
+    """A task that calls three others."""
     for _ in range(3):
         empty_task()
 
 
 def without_prefect(credentials: ETradeCredentials, simulator: Simulator) -> Iterator[Row]:
-    """Signing, and the call on the wire."""
+    """Compare signing, and the call on the wire."""
     keys = SigningKeys("fake-key", "fake-secret", "fake/token+=", "fake/token+secret=")
     four = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
     url = "https://api.etrade.com/oauth/renew_access_token"
@@ -159,7 +159,7 @@ def without_prefect(credentials: ETradeCredentials, simulator: Simulator) -> Ite
 
 
 def within_a_flow(simulator: Simulator) -> Iterator[Row]:
-    """What a pipeline waits for; run it in a flow."""
+    """Compare what a pipeline waits for; run this in a flow."""
 
     def reused() -> object:
         return renew_access_token("bench")
@@ -189,7 +189,7 @@ def within_a_flow(simulator: Simulator) -> Iterator[Row]:
 
 
 async def within_an_async_flow(pairs: int = 10) -> Row:
-    """What an async pipeline waits for; await it in an async flow."""
+    """Compare what an async pipeline waits for; await this in an async flow."""
     times = []
     for _ in range(pairs):
         began = time.perf_counter()
@@ -201,8 +201,8 @@ async def within_an_async_flow(pairs: int = 10) -> Row:
 
 
 def as_processes() -> Iterator[Row]:
-    """Imports and commands, each a process of its own."""
-    # The server in use stands in Prefect's settings here, which no other process sees.
+    """Compare imports and commands, each as a separate process."""
+    # The server in use is in Prefect's settings here, and other processes do not see those.
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
 
     def run(*command: str) -> Action:
@@ -219,7 +219,7 @@ def as_processes() -> Iterator[Row]:
 
 
 def rows() -> Iterator[Row]:
-    """Everything that is measured, in order."""
+    """All comparisons, in order."""
     with _signed_in() as (simulator, credentials):
         yield from without_prefect(credentials, simulator)
         renew_access_token("bench")
@@ -246,7 +246,7 @@ def _signed_in() -> Iterator[tuple[Simulator, ETradeCredentials]]:
 
 
 def main() -> int:
-    """Measure, print a row a comparison, and save them."""
+    """Measure, print a row for each comparison, and save them."""
     table = Table(title="Medians in ms; the ratio is the median over pairs taken in turn")
     for heading in ("what", "beside", "ms", "beside, ms", "ratio", "aim"):
         table.add_column(heading, justify="left" if heading in ("what", "beside") else "right")
