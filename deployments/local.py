@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Everything on this machine, to look at: `python deployments/local.py up`, and `down`.
+"""Runs everything on this machine for a trial: `python deployments/local.py up`, and `down`.
 
 `up` starts a Prefect server, a worker and the E*TRADE simulator on the loopback interface, signs in at the
-simulator, and deploys what `prefect.yaml` describes and, from `local.yaml`, a run every minute. A second `up`
-keeps what runs and signs in again. `down` ends it all.
+simulator, and deploys `prefect.yaml` and, from `local.yaml`, a run every minute. A second `up` keeps what is
+running and signs in again. `down` ends everything.
 
-All state is in one folder: logs, pid files, the Prefect home. The user's own Prefect profile is not read, nor
-are the `PREFECT_*` and `ETRADE_*` variables, so a trial cannot reach an account by mistake.
+All state is in one folder: logs, pid files, the Prefect home. It does not read the user's own Prefect
+profile, or the `PREFECT_*` and `ETRADE_*` variables, so a trial cannot reach an account by mistake.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BLOCK = "etrade"
 POOL = "etrade"
 
 START_SECONDS = 120
-"""How long a service may take until it answers; a cold start on a small machine takes half a minute."""
+"""How long a service may take to answer; a cold start on a small machine takes half a minute."""
 STOP_SECONDS = 15
 """How long a service may take to end by itself before it is killed."""
 
@@ -49,10 +49,10 @@ class Service:
     """One of the trial's processes.
 
     Attributes:
-        name: What its files are called.
-        title: What a person calls it.
-        arguments: What Python is started with.
-        port: Where it listens, if it does.
+        name: The name of its files.
+        title: Its name in messages.
+        arguments: Python's arguments.
+        port: Its port, if it has one.
         option: The option of this program that chooses the port.
     """
 
@@ -73,17 +73,17 @@ class Trial:
 
     @property
     def server_url(self) -> str:
-        """Where the Prefect server answers."""
+        """The Prefect server's address."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def ui_url(self) -> str:
-        """Where a person looks; the interface at the server's root is the previous one."""
+        """The address of the UI; the server's root has the previous one."""
         return f"{self.server_url}/v2"
 
     @property
     def simulator_url(self) -> str:
-        """Where the simulated E*TRADE answers."""
+        """The simulated E*TRADE's address."""
         return f"http://{HOST}:{self.simulator_port}"
 
     @property
@@ -111,19 +111,19 @@ class Trial:
         }
 
     def pid_file(self, service: Service) -> Path:
-        """Holds the process's id, and is locked by the process as long as it lives."""
+        """The file that holds the process's id. The process keeps it locked as long as it lives."""
         return self.state / f"{service.name}.pid"
 
     def log(self, service: Service) -> Path:
-        """What the process has printed."""
+        """The file with the process's output."""
         return self.state / f"{service.name}.log"
 
 
 def up(trial: Trial) -> None:
-    """Start what does not run yet, sign in, deploy, and say where to look.
+    """Start what is not running, sign in, deploy, and say where to look.
 
     Raises:
-        TrialError: A port is taken, or a step failed; what this call started is ended again.
+        TrialError: A port is taken, or a step failed. What this call has started is then ended.
     """
     missing = [service for service in trial.services if not is_running(trial.pid_file(service))]
     _require_same_ports(trial, fresh=len(missing) == len(trial.services))
@@ -138,15 +138,15 @@ def up(trial: Trial) -> None:
 
 
 def down(trial: Trial) -> None:
-    """End every process of the trial. The state stays, to be looked at and to start from again."""
+    """End every process of the trial. The state stays, for you to look at and for the next `up`."""
     ended = stop(trial, trial.services)
     _say(f"Ended: {', '.join(ended)}." if ended else "Nothing of the trial was running.")
 
 
 def _bring_up(trial: Trial) -> datetime:
-    """Make everything run, and tell when the token was issued with which it does."""
+    """Start everything, and return when the token was issued."""
     simulator, server, worker = trial.services
-    # A child inherits an ignored SIGINT, as under a shell's `&`, and the worker ends on no other signal.
+    # A child inherits an ignored SIGINT (as with a shell's `&`), and the worker ends on no other signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _ensure(trial, simulator)
     _ensure(trial, server)
@@ -157,20 +157,22 @@ def _bring_up(trial: Trial) -> datetime:
     run_prefect(trial, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     for file in ("prefect.yaml", "deployments/local.yaml"):
         run_prefect(trial, "--no-prompt", "deploy", "--all", "--prefect-file", file)
-    # Last: runs that came due since an earlier `down` would all start at once, and deploying takes them back.
+    # Last, because runs that came due since an earlier `down` would all start at once; deploying removes
+    # them.
     _ensure(trial, worker)
     return datetime.fromisoformat(token["issued_at"])
 
 
 def stop(trial: Trial, services: tuple[Service, ...] | list[Service]) -> list[str]:
-    """End these processes, the last started first, and name those that were running."""
+    """End these processes, the last one first, and return the names of those that were running."""
     return [service.title for service in reversed(services) if _stop(trial.pid_file(service))]
 
 
 def is_running(pid_file: Path) -> bool:
     """Whether the process of a pid file is alive.
 
-    The process holds the file's lock as long as it lives. A number alone could by now be another's.
+    The process holds the file's lock as long as it lives. The number alone could belong to another process by
+    now.
     """
     if not pid_file.exists():
         return False
@@ -183,16 +185,16 @@ def is_running(pid_file: Path) -> bool:
 
 
 def save_credentials(trial: Trial, token: dict[str, Any]) -> None:
-    """Store a token of the simulator's as the block that the deployments name.
+    """Store one of the simulator's tokens in the block that the deployments name.
 
     Args:
-        trial: Whose server and simulator.
-        token: What the simulator answered to the sign-in.
+        trial: The trial, with its server and simulator.
+        token: The simulator's answer to the sign-in.
     """
-    variables = trial.environment()  # first: it keeps what this process's environment holds
+    variables = trial.environment()  # first, because it copies this process's environment
     os.environ.clear()
     os.environ.update(variables)
-    # Prefect reads its settings when it is first imported, so they have to be there before.
+    # Prefect reads its settings when it is first imported, so they must be set before.
     from prefect_etrade import ETradeCredentials  # noqa: PLC0415
 
     ETradeCredentials.model_validate(token["credentials"]).save(BLOCK, overwrite=True)
@@ -202,9 +204,9 @@ def run_prefect(trial: Trial, *arguments: str) -> None:
     """Run a Prefect command in this checkout, against the trial's server.
 
     Raises:
-        TrialError: It failed; carries what Prefect said.
+        TrialError: It failed; contains Prefect's output.
     """
-    done = subprocess.run(  # noqa: S603  # nothing of it comes from outside
+    done = subprocess.run(  # noqa: S603  # none of it comes from outside
         [sys.executable, "-m", "prefect", *arguments],
         cwd=ROOT,
         env=trial.environment(),
@@ -218,7 +220,7 @@ def run_prefect(trial: Trial, *arguments: str) -> None:
 
 
 def _require_same_ports(trial: Trial, *, fresh: bool) -> None:
-    """Refuse to move a trial that is running; note where a fresh one runs."""
+    """Raise if a running trial has other ports; note the ports of a fresh one."""
     file, ports = trial.state / "ports.json", [trial.port, trial.simulator_port]
     if fresh:
         file.write_text(json.dumps(ports))
@@ -236,18 +238,18 @@ def _require_free_port(service: Service) -> None:
             probe.bind((HOST, service.port))
         except OSError as error:
             raise TrialError(
-                f"Port {service.port}, for {service.title}, cannot be had: {error.strerror}. "
-                f"Next: end what uses it, or choose another by {service.option}."
+                f"Port {service.port}, for {service.title}, cannot be used: {error.strerror}. "
+                f"Next: end what uses it, or choose another with {service.option}."
             ) from error
 
 
 def _ensure(trial: Trial, service: Service) -> None:
-    """Have a process run that outlives this one and holds its pid file's lock."""
+    """Start a process, if it is not running, that outlives this one and holds its pid file's lock."""
     if is_running(trial.pid_file(service)):
         return
     with trial.pid_file(service).open("w") as held, trial.log(service).open("w") as log:
         fcntl.flock(held, fcntl.LOCK_EX)
-        process = subprocess.Popen(  # noqa: S603  # nothing of it comes from outside
+        process = subprocess.Popen(  # noqa: S603  # none of it comes from outside
             [sys.executable, *service.arguments],
             cwd=ROOT,
             env=trial.environment(),
@@ -261,7 +263,7 @@ def _ensure(trial: Trial, service: Service) -> None:
 
 
 def _stop(pid_file: Path) -> bool:
-    """End the process of a pid file, and say whether it was running."""
+    """End the process of a pid file, and return whether it was running."""
     if not is_running(pid_file):
         return False
     pid = int(pid_file.read_text())
@@ -275,10 +277,10 @@ def _stop(pid_file: Path) -> bool:
 
 
 def _wait(trial: Trial, service: Service, url: str) -> None:
-    """Wait until a service has made an address answer.
+    """Wait until a service's address answers.
 
     Raises:
-        TrialError: It ended, or took too long; carries the end of its log.
+        TrialError: It ended, or took too long; contains the end of its log.
     """
     ended = False
 
@@ -291,7 +293,7 @@ def _wait(trial: Trial, service: Service, url: str) -> None:
         return
     log = trial.log(service)
     last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise TrialError(f"{service.title.capitalize()} did not come up. The end of {log}:\n{last}")
+    raise TrialError(f"{service.title.capitalize()} did not start. The end of {log}:\n{last}")
 
 
 def _answers(url: str) -> bool:
@@ -302,7 +304,7 @@ def _answers(url: str) -> bool:
 
 
 def _becomes_true(holds: Callable[[], bool], seconds: float) -> bool:
-    """Whether something comes to hold within so many seconds."""
+    """Whether the condition becomes true within this many seconds."""
     ends_at = time.monotonic() + seconds
     while not (held := holds()) and time.monotonic() < ends_at:
         time.sleep(0.1)
@@ -317,14 +319,14 @@ def _welcome(trial: Trial, issued_at: datetime) -> str:
     local = f"{midnight.astimezone():%H:%M %Z}"
     return f"""
   Prefect UI   {trial.ui_url}
-               Runs appear there by themselves, one a minute; the first takes up to a minute.
+               A run appears there every minute; the first takes up to a minute.
   E*TRADE      {trial.simulator_url} (a simulator; nothing here reaches E*TRADE)
   Signed in    until {eastern} US Eastern ({local}). The first run after that fails
-               with SignInRequired and says what a person must do; `make up` signs in again,
-               and so can you: run `sign-in` in the UI, or
+               with SignInRequired and says what to do. `make up` signs in again.
+               To sign in yourself, run `sign-in` in the UI, or
                PREFECT_API_URL={trial.server_url}/api .venv/bin/etrade-session login
   Logs         {trial.state}
-  To end it    make down
+  To stop      make down
 """
 
 
@@ -336,28 +338,28 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="A Prefect server, a worker and the simulator on this machine."
     )
-    parser.add_argument("action", choices=["up", "down"], help="start everything, or end it")
-    parser.add_argument("--port", type=int, default=4200, help="where the Prefect server listens")
-    parser.add_argument("--simulator-port", type=int, default=8765, help="where the simulator listens")
+    parser.add_argument("action", choices=["up", "down"], help="start or stop everything")
+    parser.add_argument("--port", type=int, default=4200, help="the Prefect server's port")
+    parser.add_argument("--simulator-port", type=int, default=8765, help="the simulator's port")
     parser.add_argument("--state", type=Path, default=ROOT / ".etrade-local", help="the folder for all state")
     return parser.parse_args(arguments)
 
 
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """Let no other `up` or `down` of the same trial run meanwhile."""
+    """Keep other `up` and `down` commands of the same trial from running meanwhile."""
     state.mkdir(parents=True, exist_ok=True)
     (state / ".gitignore").write_text("*\n")
     with (state / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TrialError("Another `up` or `down` is at work. Next: wait for it.") from None
+            raise TrialError("Another `up` or `down` is running. Next: wait for it.") from None
         yield
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what was asked; 0 if it was done."""
+    """Run the command; return 0 if it succeeded."""
     options = _options(arguments)
     trial = Trial(options.state.resolve(), options.port, options.simulator_port)
     action = {"up": up, "down": down}[options.action]

@@ -1,10 +1,10 @@
-# scripts beside each other, not a package: a pipeline is loaded by its path
-"""What both example pipelines share: one signed call that either gives data or says whether to try again.
+# scripts in one folder, not a package: a pipeline is loaded by its path
+"""What both example pipelines share: one signed call that returns data or says whether to try again.
 
-Copy this file along with a pipeline. You may want to change `data_call`: how often Prefect repeats a call,
+Copy this file along with a pipeline. You may want to change `data_call`: how often Prefect retries a call,
 and how long it waits in between.
 
-Prefect stores the text of an exception, so none here holds a header or a body. What it quotes of a body is
+Prefect stores the text of an exception, so no text here contains a header or a body. Quotes from a body are
 redacted.
 """
 
@@ -26,15 +26,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Document = dict[str, Any]
-"""A JSON object as E*TRADE sent it, but for its fractions: those are `Decimal`, never `float`."""
+"""A JSON object as E*TRADE sent it, except that fractions are `Decimal`, never `float`."""
 
 
 PAUSES = {"accounts": 0.55, "market": 0.28}
-"""Seconds between two calls of a kind: E*TRADE takes 2 a second for accounts and 4 for the market.
+"""Seconds between two calls of a kind: E*TRADE allows 2 a second for accounts and 4 for the market.
 
-It counts by consumer key. Where several pipelines share one, let Prefect count for all of them: create a
+It counts by consumer key. If several pipelines share one, let Prefect count for all of them: create a
 concurrency limit with a decay (`prefect gcl create etrade-accounts --limit 2 --slot-decay-per-second 2`) and
-call `rate_limit` of `prefect.concurrency.sync` instead.
+call `rate_limit` from `prefect.concurrency.sync` instead.
 """
 
 _turns: dict[str, float] = {}
@@ -42,23 +42,23 @@ _turn = threading.Lock()
 
 
 class DataCallFailed(Exception):
-    """E*TRADE gave no data, and sending the same call again would not help."""
+    """E*TRADE returned no data, and sending the same call again would not help."""
 
 
 class DataCallUnserved(DataCallFailed):
-    """E*TRADE or the network did not serve the call just now; later it may."""
+    """E*TRADE or the network could not serve the call now, but may serve it later."""
 
 
 def get_document(client: httpx.Client, path: str, **query: str | int) -> Document:
-    """What E*TRADE has at this path; empty where it answers that there is nothing (204).
+    """The document at this path; empty if E*TRADE answers that there is nothing (204).
 
     Args:
-        client: From `etrade_client`, which signs the call and renews the token when that is due.
+        client: From `etrade_client`, which signs the call and renews the token when needed.
         path: The path from `/v1/` on.
-        query: What follows the question mark.
+        query: The parameters after the question mark.
 
     Raises:
-        DataCallUnserved: There was no answer, a 5xx, or the rate limit is reached.
+        DataCallUnserved: There was no answer, a 5xx, or the rate limit was reached.
         DataCallFailed: Any other refusal.
         ETradeError: The session has expired or cannot be renewed.
     """
@@ -73,16 +73,16 @@ def get_document(client: httpx.Client, path: str, **query: str | int) -> Documen
         return {}
     try:
         document: Document = response.json(parse_float=Decimal)
-    except ValueError:  # a page for people, such as a notice of maintenance
-        raise DataCallUnserved(f"GET {path} was answered with no JSON.") from None
+    except ValueError:  # a page for people, such as a maintenance notice
+        raise DataCallUnserved(f"GET {path} was answered without JSON.") from None
     return document
 
 
 def data_call(function: Callable[P, R]) -> Task[P, R]:
-    """Make a task of a function that calls E*TRADE; Prefect repeats it while E*TRADE is not serving.
+    """Make a task from a function that calls E*TRADE; Prefect retries it while E*TRADE does not serve it.
 
-    Four more attempts, some 2, 4, 8 and 16 seconds apart. The jitter keeps runs that were refused together
-    from coming back together.
+    There are four more attempts, about 2, 4, 8 and 16 seconds apart. Jitter keeps runs that were refused
+    together from retrying together.
     """
     return task(
         name=function.__name__.replace("_", "-"),
@@ -90,24 +90,24 @@ def data_call(function: Callable[P, R]) -> Task[P, R]:
         retry_delay_seconds=exponential_backoff(2),
         retry_jitter_factor=0.5,
         retry_condition_fn=may_be_served_later,
-        # An argument is a client, which holds the credentials: nothing may hash it or store what it fetched.
+        # An argument is a client, which holds the credentials: nothing may hash it or store its results.
         cache_policy=NO_CACHE,
         persist_result=False,
     )(function)
 
 
 def may_be_served_later(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether the attempt that ended in this state is worth another."""
+    """Whether to try again after an attempt that ended in this state."""
     return isinstance(state.data, DataCallUnserved)
 
 
 def exact(number: Decimal | int | None) -> Decimal | None:
-    """A document's number as `Decimal`; E*TRADE writes whole ones without a fraction, and leaves out some."""
+    """A document's number as `Decimal`; E*TRADE writes whole numbers without a fraction, and omits some."""
     return None if number is None else Decimal(number)
 
 
 def _await_turn(path: str) -> None:
-    """Wait until this process may call again: E*TRADE refuses what comes too soon."""
+    """Wait until this process may call again: E*TRADE refuses calls that come too soon."""
     kind = path.split("/")[2]
     with _turn:
         time.sleep(max(0.0, _turns.get(kind, 0.0) - time.monotonic()))
@@ -115,7 +115,7 @@ def _await_turn(path: str) -> None:
 
 
 def _refusal(path: str, response: httpx.Response) -> DataCallFailed:
-    # A 400 may be the rate limit, which the verdict tells. What the excerpt holds of the answer is redacted.
+    # A 400 may be the rate limit; the verdict says so. The excerpt of the answer is redacted.
     verdict = judge_answer(response)
     error = DataCallUnserved if verdict.outcome is Outcome.TRANSIENT else DataCallFailed
     return error(f"GET {path} was answered with status {response.status_code}: {verdict.excerpt!r}.")

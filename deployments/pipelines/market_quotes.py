@@ -1,17 +1,17 @@
 #!/usr/bin/env python
-"""Example pipeline: quotes of a list of symbols into Parquet files, again and again while the market is open.
+"""Example pipeline: saves quotes of a list of symbols as Parquet files, repeatedly while the market is open.
 
 Copy this file and `etrade_data.py`. Change `SCHEMA` and `_row`, which belong together, to the fields that you
 need; those here suit shares and funds that are traded on an exchange. Keep the shape of the flow:
 
 1. Outside market hours it completes at once, without any call. It knows the hours 09:30 to 16:00 US Eastern
-   from Monday to Friday, and no holidays: on those, it reads the last close.
-2. `etrade_client` comes next, and renews the token if that is due. If a person must sign in, the pipeline
-   ends here with the advice, before its first data call. It runs 79 times a day: `end_without_sign_in` lets
-   the first of its scheduled runs fail, which alerts, and the others end quietly. `renew_access_token` would
-   be a linked run of its own, and fail each time.
-3. Each run writes one file, in a folder for each day (`date=2027-06-15/`), as pandas, Polars, DuckDB and
-   Spark read them. A run that Prefect repeats replaces its own file and no other.
+   from Monday to Friday, but no holidays: on those, it reads the last close.
+2. `etrade_client` comes next, and renews the token if needed. If a person must sign in, the pipeline ends
+   here with the advice, before its first data call. It runs 79 times a day: `end_without_sign_in` lets the
+   first of its scheduled runs fail, which alerts, and the others end quietly. `renew_access_token` would be a
+   linked run of its own, and fail each time.
+3. Each run writes one file, in a folder for each day (`date=2027-06-15/`), which pandas, Polars, DuckDB and
+   Spark can read. If Prefect retries a run, it replaces only its own file.
 
 It needs pyarrow.
 
@@ -46,7 +46,7 @@ OPENS_AT = time(9, 30)
 CLOSES_AT = time(16)
 
 SYMBOLS_A_CALL = 25
-"""E*TRADE leaves out what comes after; with `overrideSymbolCount=true` it looks at 50."""
+"""E*TRADE leaves out further symbols; with `overrideSymbolCount=true` it reads 50."""
 
 PLACES = Decimal("0.000001")
 PRICE = pa.decimal128(18, 6)
@@ -70,11 +70,11 @@ SCHEMA = pa.schema(
         pa.field("volume", pa.int64()),
     ]
 )
-"""The columns of every file; prices in dollars. Files of one schema can be read together for good."""
+"""The columns of every file; prices in dollars. Files with the same schema can be read together."""
 
 
 class QuotesSummary(BaseModel):
-    """What one run has read and written."""
+    """What one run read and wrote."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -83,7 +83,7 @@ class QuotesSummary(BaseModel):
     unread_symbols: int = 0
     """Of kinds that have other fields than `SCHEMA`, such as mutual funds."""
     file: str | None = None
-    """Where the quotes are, within the folder; none if the market was closed."""
+    """The file with the quotes, within the folder; None if the market was closed."""
 
 
 @flow(name="market-quotes", flow_run_name="market quotes")
@@ -97,8 +97,8 @@ def market_quotes(
 
     Args:
         credentials: The name of the E*TRADE Credentials block.
-        symbols: What to ask for, in any case; a symbol that is named twice is asked for once.
-        folder: Where the day's folders are, or will be made.
+        symbols: The symbols, in any case; a symbol that is named twice is read once.
+        folder: The folder of the day's folders, which are created if needed.
         only_in_market_hours: Do nothing outside 09:30 to 16:00 US Eastern on weekdays. Switch it off to try
             the pipeline in the evening.
 
@@ -106,9 +106,9 @@ def market_quotes(
         How many quotes were written, and where.
 
     Raises:
-        ETradeError: What `etrade_client` raises; its text says what to do next. Of the scheduled runs that
-            find nobody signed in, only the first of the day fails.
-        DataCallFailed: E*TRADE gave no data; nothing has been written.
+        ETradeError: As `etrade_client` raises; its text says what to do next. If nobody is signed in, only
+            the first scheduled run of the day fails.
+        DataCallFailed: E*TRADE returned no data; nothing was written.
     """
     read_at = now()
     if only_in_market_hours and not market_is_open(read_at):
@@ -129,7 +129,7 @@ def market_quotes(
     if unknown:
         logger.warning("E*TRADE gave no quote for %d symbols: %s.", len(unknown), "; ".join(unknown))
     if unread:
-        logger.warning("Not written, for they have other fields: %s.", ", ".join(unread))
+        logger.warning("Not written, because they have other fields: %s.", ", ".join(unread))
     saved_in = (folder / file).absolute()
     show_quotes(rows, saved_in)
     logger.info("Wrote %d quotes to %s.", len(rows), saved_in)
@@ -139,7 +139,7 @@ def market_quotes(
 
 
 def now() -> datetime:
-    """The time by this machine's clock. A test puts another function in its place."""
+    """The time by this machine's clock. A test replaces this function."""
     return datetime.now(UTC)
 
 
@@ -153,9 +153,9 @@ def read_quotes(client: httpx.Client, symbols: Sequence[str]) -> Document:
 
 @task(name="write-quotes", cache_policy=NO_CACHE, persist_result=False)
 def write_quotes(rows: list[Document], file: Path) -> None:
-    """Put the file in its place complete: readers see all of it or nothing."""
+    """Write the complete file at once: readers see all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Readers of a folder of Parquet files pass over names that begin with a dot.
+    # Readers of a folder of Parquet files ignore names that begin with a dot.
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
         parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), unfinished)
@@ -165,14 +165,14 @@ def write_quotes(rows: list[Document], file: Path) -> None:
 
 
 def show_quotes(rows: list[Document], file: Path) -> None:
-    """Leave the quotes as a table in the Prefect UI, which says where they are saved."""
+    """Show the quotes as a table in the Prefect UI, which says where they are saved."""
     shown = ("symbol", "last", "bid", "ask", "volume", "quoted_at")
     table = [{name: None if row[name] is None else str(row[name]) for name in shown} for row in rows]
     create_table_artifact(table, key="market-quotes", description=f"{len(rows)} quotes, saved in `{file}`")
 
 
 def market_is_open(at: datetime) -> bool:
-    """Whether the regular session is on, by the minute: a run due at 16:00 begins some seconds later."""
+    """Whether the market is open, to the minute: a run due at 16:00 begins a few seconds later."""
     eastern = at.astimezone(EASTERN)
     minute = eastern.time().replace(second=0, microsecond=0)
     return eastern.weekday() < calendar.SATURDAY and OPENS_AT <= minute <= CLOSES_AT
@@ -186,10 +186,10 @@ def batches(symbols: Sequence[str]) -> Iterator[list[str]]:
 
 
 def file_of_this_run(read_at: datetime) -> Path:
-    """Where this run's quotes go, such as `date=2027-06-15/20270615T1005-<id of the run>.parquet`.
+    """The file of this run's quotes, such as `date=2027-06-15/20270615T1005-<id of the run>.parquet`.
 
-    The name is the minute for which the run was due, by US Eastern time, and its id. Both stay when Prefect
-    runs it again, so it replaces its own file. The folder is the day of the quotes themselves.
+    The name has the minute when the run was due, in US Eastern time, and the run's id. Both stay when Prefect
+    retries the run, so it replaces its own file. The folder is the day of the quotes themselves.
     """
     due: datetime = flow_run.scheduled_start_time
     day = f"date={read_at.astimezone(EASTERN):%Y-%m-%d}"
@@ -197,7 +197,7 @@ def file_of_this_run(read_at: datetime) -> Path:
 
 
 def _messages(answer: Document) -> list[Document]:
-    """What E*TRADE says of the symbols for which it has no quote."""
+    """E*TRADE's messages about the symbols for which it has no quote."""
     messages: list[Document] = answer.get("Messages", {}).get("Message", [])
     return messages
 
@@ -224,8 +224,8 @@ def _row(entry: Document, read_at: datetime) -> Document:
     }
 
 
-def _price(number: Any) -> Decimal | None:  # noqa: ANN401  # as it stands in the document
-    # Arrow refuses a number with more places than its column has.
+def _price(number: Any) -> Decimal | None:  # noqa: ANN401  # as in the document
+    # Arrow refuses a number with more decimal places than its column has.
     price = exact(number)
     return None if price is None else price.quantize(PLACES)
 

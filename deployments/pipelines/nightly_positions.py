@@ -1,18 +1,17 @@
 #!/usr/bin/env python
-"""Example pipeline: accounts, balances and positions of every account into a database, once a night.
+"""Example pipeline: saves accounts, balances and positions of every account in a database, once a night.
 
 Copy this file, `positions_tables.py` and `etrade_data.py`. Change the tables and the functions that fill them
-(`_account`, `_balance`, `_position`) to what you need; keep the shape of the flow, in which each line has its
-reason:
+(`_account`, `_balance`, `_position`) to what you need. Keep the shape of the flow:
 
-1. `renew_access_token` first. It shows in the Prefect UI as a linked run. If a person must sign in, the
+1. `renew_access_token` comes first. It shows in the Prefect UI as a linked run. If a person must sign in, the
    pipeline fails here with the advice, before its first data call.
-2. Read everything before anything is written. A call that fails leaves the database as it was.
-3. Write in one transaction, the whole day anew. A second run on the same day (US Eastern) corrects the first
-   and never adds to it.
+2. Read everything before you write anything. A failed call then leaves the database unchanged.
+3. Write the whole day in one transaction. A second run on the same day (US Eastern) replaces the first and
+   never adds to it.
 
-Closed accounts are listed, but E*TRADE has no balance or positions for them. It needs SQLAlchemy, which comes
-with Prefect, and for other databases than SQLite their driver.
+Closed accounts are listed, but E*TRADE has no balance or positions for them. The pipeline needs SQLAlchemy,
+which comes with Prefect, and a driver for databases other than SQLite.
 
 Try it: `python deployments/pipelines/nightly_positions.py`.
 """
@@ -38,7 +37,7 @@ EASTERN = ZoneInfo("America/New_York")
 
 
 class NightlySummary(BaseModel):
-    """What one run has saved: counts, and nothing that tells whose they are."""
+    """What one run saved: only counts, which do not identify anybody."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,16 +55,16 @@ def nightly_positions(
 
     Args:
         credentials: The name of the E*TRADE Credentials block.
-        database: Where to save, as a SQLAlchemy URL without a password: parameters are shown to anybody who
-            may see the run. Leave the password to the database driver's own file or environment variable.
+        database: Where to save, as a SQLAlchemy URL without a password, because anybody who may see the run
+            sees its parameters. Put the password into the database driver's own file or environment variable.
 
     Returns:
         How much was saved.
 
     Raises:
-        ETradeError: What `renew_access_token` raises; its text says what to do next.
-        DataCallFailed: E*TRADE gave no data; nothing has been saved.
-        ValueError: The URL of the database carries a password.
+        ETradeError: As `renew_access_token` raises; its text says what to do next.
+        DataCallFailed: E*TRADE returned no data; nothing was saved.
+        ValueError: The database URL contains a password.
     """
     session = renew_access_token(credentials)
     url = url_without_password(database)
@@ -84,7 +83,7 @@ def nightly_positions(
         closed_accounts=len(accounts) - len(balances),
         positions=len(positions),
     )
-    # Taken down before they are saved: after that they belong to the database's session.
+    # Made before the rows are saved: after that they belong to the database's session.
     tables = tables_of(accounts, balances, positions)
     save_day(url, day, accounts, [*balances, *positions])
     for key, table in tables.items():
@@ -102,14 +101,14 @@ def nightly_positions(
 
 @data_call
 def read_accounts(client: httpx.Client) -> list[Account]:
-    """Every account, the closed ones included."""
+    """Every account, including closed ones."""
     document = get_document(client, "/v1/accounts/list.json")
     return [_account(entry) for entry in document["AccountListResponse"]["Accounts"]["Account"]]
 
 
 @data_call
 def read_balance(client: httpx.Client, account_key: str, day: date) -> Balance:
-    """What the account is worth now."""
+    """The account's current balance."""
     path = f"/v1/accounts/{account_key}/balance.json"
     document = get_document(client, path, instType="BROKERAGE", realTimeNAV="true")
     return _balance(document["BalanceResponse"], account_key, day)
@@ -117,7 +116,7 @@ def read_balance(client: httpx.Client, account_key: str, day: date) -> Balance:
 
 @data_call
 def read_positions(client: httpx.Client, account_key: str, day: date) -> list[Position]:
-    """Everything the account holds, from as many pages as it takes; empty if it holds nothing."""
+    """Everything that the account holds, from all pages; empty if it holds nothing."""
     positions: list[Position] = []
     page = pages = 1
     while page <= pages:
@@ -133,9 +132,9 @@ def read_positions(client: httpx.Client, account_key: str, day: date) -> list[Po
 
 @task(name="save-day", cache_policy=NO_CACHE, persist_result=False)
 def save_day(url: URL, day: date, accounts: Sequence[Account], rows: Iterable[Balance | Position]) -> None:
-    """Put these rows in place of what the accounts had for the day, all of it or nothing.
+    """Replace the day's rows of these accounts with these rows, all or nothing.
 
-    Deleting first makes the day right as well where a position was sold since the day's earlier run.
+    Deleting first also removes positions that were sold since the day's earlier run.
     """
     engine = create_engine(url)
     try:
@@ -155,7 +154,7 @@ def save_day(url: URL, day: date, accounts: Sequence[Account], rows: Iterable[Ba
 def tables_of(
     accounts: Sequence[Account], balances: Sequence[Balance], positions: Sequence[Position]
 ) -> dict[str, list[dict[str, str | None]]]:
-    """The tables that the run leaves in the Prefect UI: whoever sees the run sees them."""
+    """The tables that the run shows in the Prefect UI, to everybody who may see the run."""
     names = {account.key: account.name for account in accounts}
 
     def cell(row: Balance | Position, column: str) -> str | None:
@@ -172,21 +171,21 @@ def tables_of(
 
 
 def day_of(session: TokenSession) -> date:
-    """The US Eastern day on which the session is good; it expires at the midnight that ends this day."""
+    """The US Eastern day of the session, which expires at the midnight that ends this day."""
     return session.expires_at.astimezone(EASTERN).date() - timedelta(days=1)
 
 
 def url_without_password(database: str) -> URL:
-    """The database's URL, refused if a secret stands in it.
+    """The database's URL, if it contains no password.
 
     Raises:
-        ValueError: It holds a password; the message does not repeat it.
+        ValueError: It contains a password; the message does not repeat it.
     """
     url = make_url(database)
     if url.password is not None or "password" in url.query:
         raise ValueError(
-            "The database URL carries a password, and who sees a run sees its parameters. Next: take it out, "
-            "change it, and give it to the database driver (for PostgreSQL: PGPASSWORD or ~/.pgpass)."
+            "The database URL contains a password, and whoever sees a run sees its parameters. Next: remove "
+            "it, change it, and give it to the database driver (for PostgreSQL: PGPASSWORD or ~/.pgpass)."
         )
     return url
 

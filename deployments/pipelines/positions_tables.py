@@ -1,8 +1,8 @@
-# scripts beside each other, not a package: a pipeline is loaded by its path
+# scripts in one folder, not a package: a pipeline is loaded by its path
 """The tables that the example pipeline `nightly_positions.py` fills.
 
-They have a file of their own because Prefect sends a flow that is served from a script to another process by
-value, and SQLAlchemy's tables cannot be sent so. What a script imports, the other process imports too.
+They have their own file because Prefect sends a flow that a script serves to another process by value, and
+SQLAlchemy's tables cannot be sent that way. The other process imports what a script imports.
 """
 
 from datetime import date
@@ -29,7 +29,7 @@ class ExactNumber(TypeDecorator[Decimal]):
         return String(32) if dialect.name == "sqlite" else Numeric(24, 8)
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
-        """The number as this database takes it."""
+        """The number in the form that this database needs."""
         return value if value is None or dialect.name != "sqlite" else format(value, "f")
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:  # noqa: ANN401, ARG002
@@ -46,13 +46,13 @@ class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
 class Account(Base):
     """An account as it was last listed.
 
-    The account's number is left out: nothing needs it, and whoever may read positions need not know it.
+    The account's number is left out: nothing needs it, and people who may read positions need not know it.
     """
 
     __tablename__ = "accounts"
 
     key: Mapped[str] = mapped_column(primary_key=True)
-    """E*TRADE's `accountIdKey`, by which calls name the account."""
+    """E*TRADE's `accountIdKey`, which identifies the account in calls."""
     name: Mapped[str]
     kind: Mapped[str]
     mode: Mapped[str]
@@ -60,7 +60,7 @@ class Account(Base):
 
 
 class OfOneDay(MappedAsDataclass, kw_only=True):
-    """What makes a row one account's on one US Eastern day."""
+    """The columns for one account on one US Eastern day."""
 
     day: Mapped[date] = mapped_column(primary_key=True)
     account_key: Mapped[str] = mapped_column(ForeignKey("accounts.key"), primary_key=True)
@@ -78,7 +78,7 @@ class Balance(OfOneDay, Base):
 
 
 class Position(OfOneDay, Base):
-    """A holding on one day; money in dollars."""
+    """A holding on one day; amounts in dollars."""
 
     __tablename__ = "positions"
 

@@ -143,7 +143,7 @@ def test_a_taken_port_is_named(stage: Stage, tmp_path: Path) -> None:
     """Where a port is taken, `up` names it, says what it is for, and starts nothing."""
     done = stage.command("up", state=tmp_path)
     assert 1 == done.returncode
-    assert re.search(rf"Port {stage.simulator_port}, for the E\*TRADE simulator, cannot be had", done.stderr)
+    assert re.search(rf"Port {stage.simulator_port}, for the E\*TRADE simulator, cannot be used", done.stderr)
     assert "--simulator-port" in done.stderr
     assert [] == list(tmp_path.glob("*.pid"))
 
@@ -204,5 +204,5 @@ def test_a_service_that_does_not_come_up_is_told_with_its_log(
     broken = local.Service("server", "the Prefect server", ("-c", "raise SystemExit('no such luck')"))
     monkeypatch.setattr(local.Trial, "services", (broken,))
     local._ensure(trial, broken)
-    with pytest.raises(local.TrialError, match=r"(?s)did not come up.*no such luck"):
+    with pytest.raises(local.TrialError, match=r"(?s)did not start.*no such luck"):
         local._wait(trial, broken, f"{trial.server_url}/api/health")

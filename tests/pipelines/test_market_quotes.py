@@ -137,7 +137,7 @@ def test_a_mutual_fund_does_not_end_the_run(
     summary = market_quotes(block, ["VFIAX", "AAPL"], folder)
     assert (1, 1) == (summary.quotes, summary.unread_symbols)
     assert ["AAPL"] == [row["symbol"] for row in rows(folder)]
-    assert "Not written, for they have other fields: VFIAX." in caplog.messages
+    assert "Not written, because they have other fields: VFIAX." in caplog.messages
 
 
 def test_file_is_named_for_day_and_run(

@@ -394,7 +394,7 @@ def test_password_in_the_url_is_refused_unrepeated(
     simulator: Simulator, block: str, data_calls: Statuses, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A database URL with a password is refused before any data call, and no log repeats the password."""
-    with pytest.raises(ValueError, match="carries a password") as refused:
+    with pytest.raises(ValueError, match="contains a password") as refused:
         nightly_positions(block, "postgresql://me:fake-password@db.invalid/positions")
     assert "fake-password" not in str(refused.value) + caplog.text
     assert [] == data_calls()
