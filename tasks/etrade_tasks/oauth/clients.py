@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from etrade_tasks.oauth.addresses import LOOPBACK_HOSTS, is_loopback
+from etrade_tasks.oauth.addresses import is_loopback
 from etrade_tasks.oauth.tls import tls_context
 from etrade_tasks.oauth.wire_logs import GuardedAsyncClient, GuardedClient
 
@@ -51,20 +51,18 @@ def client_options(base: str) -> dict[str, Any]:
     """
     return {
         "verify": tls_context(),
-        "mounts": dict.fromkeys(_direct(base)),
+        "mounts": _direct(base),
         "follow_redirects": False,
         "timeout": httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
     }
 
 
-def _direct(base: str) -> set[str]:
-    """The hosts that httpx calls without a proxy: this machine, which a proxy could not reach.
-
-    Each pattern names one host, so the loopback address in use is added to the usual ones.
-    """
+def _direct(base: str) -> dict[str, None]:
+    """The pattern of the base's host if httpx calls it without a proxy, because it is this machine."""
     try:
         host = httpx.URL(base).host
     except (httpx.InvalidURL, UnicodeError):  # the call itself will report it
-        host = ""
-    hosts = {*LOOPBACK_HOSTS, *([host] if is_loopback(host) else [])}
-    return {f"all://[{name}]" if ":" in name else f"all://{name}" for name in hosts}
+        return {}
+    if not is_loopback(host):
+        return {}
+    return {f"all://[{host}]" if ":" in host else f"all://{host}": None}

@@ -47,14 +47,22 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 def scrubber(secrets: Iterable[str]) -> Callable[[str], str]:
     """A function that scrubs many texts of the same secrets."""
-    spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+    known = [(secret, _core(secret)) for secret in secrets if secret]
 
     def scrub_of_these(text: str) -> str:
-        # An answer seldom contains one, and compiling a pattern of all would take as long as the call itself.
-        found = sorted((spelling for spelling in spellings if spelling in text), key=len, reverse=True)
+        # An answer seldom contains one, and spelling them all takes a good part of the call's time.
+        near = [secret for secret, core in known if core in text]
+        spellings = {spelling for secret in near for spelling in _spellings(secret) if spelling in text}
+        found = sorted(spellings, key=len, reverse=True)
         return re.sub("|".join(map(re.escape, found)), REDACTED, text) if found else text
 
     return scrub_of_these
+
+
+def _core(secret: str) -> str:
+    """A part of the secret that is the same in every spelling; empty if there may be none."""
+    runs = [] if "%" in secret else re.findall(r"[A-Za-z0-9]+", secret)
+    return max(runs, key=len, default="")
 
 
 def _spellings(secret: str) -> set[str]:
