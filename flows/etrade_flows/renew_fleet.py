@@ -32,7 +32,7 @@ from etrade_flows.runs.endings import describe
 from etrade_flows.runs.names import FLEET, FLEET_RUN, ended_run, renewal_run, titled
 from etrade_flows.runs.once_a_day import as_message, is_scheduled
 from etrade_flows.runs.second_try import try_again_soon
-from etrade_flows.runs.sure_ends import leave, sure
+from etrade_flows.runs.sure_ends import keep_end, sure
 from etrade_flows.runs.tags import current_run, tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, TokensNotRenewed, must_sign_in
@@ -218,8 +218,8 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     if run is None:
         raise error
     run_logger().error("%s", error)
-    return Failed(message=as_message(error), data=leave(error))
+    return Failed(message=as_message(error), data=keep_end(error))
 
 
 def _completed(message: str, sessions: dict[str, TokenSession]) -> State[Any] | dict[str, TokenSession]:
-    return Completed(message=message, data=leave(sessions)) if current_run() else sessions
+    return Completed(message=message, data=keep_end(sessions)) if current_run() else sessions

@@ -30,7 +30,7 @@ from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.endings import describe
 from etrade_flows.runs.names import SIGN_IN, sign_in_run, titled
 from etrade_flows.runs.once_a_day import as_message
-from etrade_flows.runs.sure_ends import leave, sure
+from etrade_flows.runs.sure_ends import keep_end, sure
 from etrade_flows.runs.tags import tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
@@ -105,7 +105,7 @@ def sign_in(
     if rerun:
         with best_effort("The waiting runs could not be looked up"):
             run_logger().info("Going on: %s.", ", ".join(let_go_on(credentials)) or "nothing waited")
-    return cast("TokenSession", Completed(message=said, data=leave(session)))
+    return cast("TokenSession", Completed(message=said, data=keep_end(session)))
 
 
 def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -> tuple[TokenSession, str]:

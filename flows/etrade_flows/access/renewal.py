@@ -33,10 +33,8 @@ def active_session(
     """The active session: from this process's memory while its renewal is still valid, else renewed.
 
     Call it as often as you like: an answer from memory takes microseconds. Tasks, threads and mapped runs in
-    one process share one renewal, and processes share it as with `renew_access_token`. It makes no flow run
-    of its
-    own: its work shows as tasks of the calling run. In async code, await `asyncio.to_thread(active_session,
-        ...)`.
+    one process share one renewal, and processes share it as with `renew_access_token`. It makes no flow run:
+    its work shows as tasks of the calling run. In async code, await `asyncio.to_thread(active_session, ...)`.
 
     A sign-out, a refusal or a block that this process saves clears the memory at once. An edit made
     elsewhere, such as in the Prefect UI, is noticed within a second.
@@ -65,7 +63,7 @@ def revived_session(credentials: str, sent_at: float) -> TokenSession:
         sent_at: When the request was sent, by the monotonic clock.
 
     Raises:
-        ETradeError: What `renew_access_token` raises.
+        ETradeError: As `renew_access_token` raises.
     """
 
     def remembered() -> TokenSession | None:
@@ -91,7 +89,7 @@ def renew(
         since: Accept no renewal that was made before this moment of the monotonic clock.
 
     Raises:
-        ETradeError: What the flow `renew-access-token` raises.
+        ETradeError: As the flow `renew-access-token` raises.
         PrefectUnavailable: Prefect's default result storage cannot be loaded, so no task can run.
     """
 
@@ -152,7 +150,7 @@ def renew_latest(
         reports: Whether the caller reports the result.
 
     Raises:
-        ETradeError: What the flow `renew-access-token` raises.
+        ETradeError: As the flow `renew-access-token` raises.
     """
     try:
         try:
@@ -206,7 +204,7 @@ def renew_loaded(
         reports: As in `renew_latest`.
 
     Raises:
-        ETradeError: What the flow `renew-access-token` raises.
+        ETradeError: As the flow `renew-access-token` raises.
     """
     # First, so that a malformed setting is reported before anything else.
     effort = Effort(name) if began_at is None else Effort(name, started_at=began_at)

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from etrade_flows.runs.once_a_day import as_message, end_without_sign_in
-from etrade_flows.runs.sure_ends import leave
+from etrade_flows.runs.sure_ends import keep_end
 from etrade_flows.runs.tags import current_run
 from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.session import TokenSession
@@ -24,7 +24,7 @@ def end_well(session: TokenSession) -> TokenSession:
     """
     if current_run() is None:
         return session
-    return cast("TokenSession", Completed(message=describe(session), data=leave(session)))
+    return cast("TokenSession", Completed(message=describe(session), data=keep_end(session)))
 
 
 def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
@@ -47,7 +47,7 @@ def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
         pass  # the caller gets it, as any other error
     if current_run() is None:
         raise error
-    return Failed(message=as_message(error), data=leave(error))
+    return Failed(message=as_message(error), data=keep_end(error))
 
 
 def describe(session: TokenSession) -> str:

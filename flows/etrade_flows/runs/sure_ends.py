@@ -1,9 +1,10 @@
-"""What a run came to reaches its caller although Prefect loses it.
+"""Gives callers the result or the error of a flow even if Prefect loses it.
 
-Prefect's client sends a state again whose answer got lost, such as one that a busy server sent too late. The
-server has that state by then, and answers with its own copy, which carries no data. Where a flow returns a
-state, as ours do for its message, the engine goes by that copy: callers get `MissingResult` or `FailedRun`
-instead of the session or our error (3.8, 3.9). So the run leaves what it came to beside the state, too.
+If an answer is lost, such as one that a busy server sends too late, Prefect's client proposes the same state
+again. The server rejects it, because it has that state already, and sends its own copy, which has no data. If
+a flow returns a state, as ours do to show a message, Prefect's engine uses that copy. The caller then gets
+`MissingResult` or `FailedRun` instead of the session or our error (3.8, 3.9). So each run also keeps its
+result outside of the state.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ T = TypeVar("T")
 _ends: ContextVar[list[object] | None] = ContextVar("etrade_ends", default=None)
 
 
-def leave(end: T) -> T:
-    """Leave for the caller what the current run came to: its result, or the error that it ends with."""
+def keep_end(end: T) -> T:
+    """Keep the current run's result, or the error that ends it, for the caller; return it."""
     ends = _ends.get()
     if ends is not None:
         ends.append(end)
@@ -32,7 +33,7 @@ def leave(end: T) -> T:
 
 
 class SureFlow(Flow[P, R]):
-    """A sync flow whose callers get what its run has left, where Prefect has lost that."""
+    """A sync flow that gives its caller what its run has kept, if Prefect has lost that."""
 
     if not TYPE_CHECKING:  # it takes and gives what any flow does
 
@@ -46,17 +47,17 @@ class SureFlow(Flow[P, R]):
 
 
 def sure(flow: Flow[P, R]) -> SureFlow[P, R]:
-    """The same flow, whose callers get what its run has left."""
+    """The same flow as a `SureFlow`."""
     made = copy(flow)
     made.__class__ = SureFlow
     return cast("SureFlow[P, R]", made)
 
 
 def _surely(call: Callable[[], object]) -> object:
-    """What a call of a flow gives, or what its run has left.
+    """The result of a call of a flow; if Prefect has lost that, what the run has kept.
 
     Raises:
-        Exception: What the call raises, or the error that the run has left.
+        Exception: As the call raises, or the error that the run has kept.
     """
     ends: list[object] = []
     token = _ends.set(ends)
