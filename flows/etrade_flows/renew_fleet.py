@@ -21,7 +21,7 @@ from etrade_flows.fleet.pace import Pace
 from etrade_flows.fleet.tally import Outcome, Tally, troubles
 from etrade_flows.news.fleet_news import (
     FleetEvent,
-    alerts_due,
+    alerts_for,
     emit_fleet,
     not_renewed_news,
     renewed_news,
@@ -193,10 +193,13 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     """Send the alert, update the artifacts and the run's name and tags, and return the flow's result."""
     at, errors, sessions = now(), tally.errors, tally.sessions
     sign_ins = must_sign_in(errors)
-    due = alerts_due(errors, board.alerted, at)
+    alerts, today = alerts_for(errors, at), eastern_date(at).isoformat()
     # A token that was good meanwhile may alert again, and on another day every token may.
-    today, before = eastern_date(at).isoformat(), board.alerted.items()
-    kept = {name: what for name, what in before if what.startswith(today) and name not in sessions}
+    kept = {
+        name: why for name, why in board.alerted.items() if why.startswith(today) and name not in sessions
+    }
+    due = {name: why for name, why in alerts.items() if kept.get(name) != why}
+    told = {name: why for name, why in board.alerted.items() if why.startswith(today) and name in tally.names}
     board.end(kept | due)
     outcome = None
     if errors:
@@ -207,8 +210,10 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
         emit_fleet(FleetEvent.RENEWED, renewed_news(summary, at))
         return _completed(f"{summary}.", sessions)
     error = TokensNotRenewed(f"{summary}. {troubles(errors)}", good=len(sessions), errors=errors)
-    if due:
-        emit_fleet(FleetEvent.NOT_RENEWED, not_renewed_news(error, summary, due, at))
+    # While nothing changes, each run sends the same alert again, because a busy server may lose one. People
+    # get it once.
+    if due or (alerts and alerts == told):
+        emit_fleet(FleetEvent.NOT_RENEWED, not_renewed_news(error, summary, alerts, at))
     for each in errors.values():
         if each.retryable:
             try_again_soon(each)

@@ -28,6 +28,7 @@ from etrade_tasks import (
     TokensNotRenewed,
 )
 from etrade_tasks.renew_session import RETRIES
+from etrade_tasks.sharing import record
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
 
@@ -188,6 +189,25 @@ def test_sign_ins_that_were_told_fail_no_second_scheduled_run(
     assert f"1 of 2 sessions are good. Sign in: {out}." == second.message.partition("\n")[0]
 
 
+def test_same_alert_is_sent_by_each_run_until_something_changes(
+    simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may lose an event, so the next run sends the alert again; after a sign-in it does not."""
+    sent: list[str] = []
+    fleet_flow = sys.modules["etrade_flows.renew_fleet"]
+    monkeypatch.setattr(fleet_flow, "emit_fleet", lambda event, news: sent.append(news.once))
+    out = {"access_token": None, "access_token_secret": None}
+    names = [save("a", **out), save("b", **out)]
+    for _ in range(2):
+        renew_fleet(names, per_second=FAST, return_state=True)
+    assert (2, 1) == (len(sent), len(set(sent)))
+    ETradeCredentials.model_validate(simulator.credentials(simulator.sign_in("live"))).save(
+        names[0], overwrite=True
+    )
+    renew_fleet(names, per_second=FAST, return_state=True)
+    assert 2 == len(sent)
+
+
 def test_a_call_outside_of_any_flow_run_raises_what_names_all(simulator: Simulator, save: Save) -> None:
     """Who calls the flow is raised one error that carries each token's own, through pickling too."""
     out = save("out", access_token=None, access_token_secret=None)
@@ -208,8 +228,9 @@ def test_a_token_costs_one_request_to_the_prefect_api(
         return send(self, *args, **kwargs)
 
     monkeypatch.setattr(PrefectHttpxSyncClient, "send", counted)
-    # Meanwhile the table is not brought up to date, however slow the machine is.
+    # However slow the machine is, the table is not updated meanwhile, and the storage is not looked up again.
     monkeypatch.setattr(board, "SECONDS", 600.0)
+    monkeypatch.setattr(record, "_OPENED_FOR", 600.0)
 
     def cost(names: list[str]) -> int:
         before = seen[0]

@@ -41,36 +41,34 @@ class FleetNews(BaseModel):
     once: str = Field(description="The same for all events that share one alert.")
 
 
-def alerts_due(errors: Mapping[str, ETradeError], alerted: Mapping[str, str], at: datetime) -> dict[str, str]:
+def alerts_for(errors: Mapping[str, ETradeError], at: datetime) -> dict[str, str]:
     """Each token that needs an alert, and its reason: the day and the kind of error.
 
     Args:
         errors: Why tokens are not renewed.
-        alerted: The alerts that were sent before, in the same form.
         at: The current time.
     """
     run = current_run()
     may_sign_in = run is None or may_call(run, at)
-    found = {
+    return {
         name: f"{eastern_date(at).isoformat()} {type(error).__name__}"
         for name, error in errors.items()
         if may_sign_in or not isinstance(error, SignInRequired)
     }
-    return {name: what for name, what in found.items() if alerted.get(name) != what}
 
 
 def not_renewed_news(
-    error: TokensNotRenewed, summary: str, due: Mapping[str, str], at: datetime
+    error: TokensNotRenewed, summary: str, alerts: Mapping[str, str], at: datetime
 ) -> FleetNews:
-    """The alert that names all tokens that need somebody; its `once` depends on those that are new.
+    """The alert that names all tokens that need somebody; `once` is the same for the same tokens and reasons.
 
     Args:
         error: The run's error.
         summary: How many sessions are good.
-        due: The tokens that need an alert.
+        alerts: The tokens that need an alert, and why.
         at: The current time.
     """
-    new = hashlib.sha256("\n".join(sorted(f"{name} {what}" for name, what in due.items())).encode())
+    which = hashlib.sha256("\n".join(sorted(f"{name} {why}" for name, why in alerts.items())).encode())
     day, sign_in = eastern_date(at).isoformat(), dict.fromkeys(must_sign_in(error.errors))
     return FleetNews(
         summary=summary,
@@ -79,7 +77,7 @@ def not_renewed_news(
         sign_in=tuple(sign_in),
         failed={name: type(each).__name__ for name, each in error.errors.items() if name not in sign_in},
         eastern_date=day,
-        once=f"fleet/{day}/{new.hexdigest()[:16]}",
+        once=f"fleet/{day}/{which.hexdigest()[:16]}",
     )
 
 
