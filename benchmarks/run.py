@@ -7,6 +7,7 @@ turn, and a slow moment affects both sides. The table is printed, and saved as J
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import statistics
@@ -19,16 +20,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 HOME = tempfile.mkdtemp(prefix="etrade-bench-")
 os.environ.update(
     PREFECT_HOME=HOME, PREFECT_LOGGING_LEVEL="CRITICAL", PREFECT_SERVER_ANALYTICS_ENABLED="false"
 )
 
+import etrade_python.auth.credentials  # noqa: E402
 import httpx  # noqa: E402
 import oauthlib.oauth1  # noqa: E402
 import pyetrade  # noqa: E402
 from authlib.oauth1 import ClientAuth  # noqa: E402
+from etrade_python import ETradeSettings  # noqa: E402
+from etrade_python.auth import oauth  # noqa: E402
 from keeping import keep  # noqa: E402
 from prefect import flow, task  # noqa: E402
 from prefect.settings import (  # noqa: E402
@@ -174,6 +179,8 @@ def without_prefect(credentials: ETradeCredentials, simulator: Simulator) -> Ite
         fetch(sign_request.fn(credentials, timedelta(0)))
 
     yield compare("renew on the wire", renewed, "pyetrade", rival, pairs=60, aim=1.0)
+    other = _etrade_python(credentials, simulator)
+    yield compare("renew on the wire", renewed, "etrade-python", other, pairs=30, aim=1.0)
 
     def first_call() -> None:
         with credentials.get_client() as client:
@@ -195,6 +202,27 @@ def without_prefect(credentials: ETradeCredentials, simulator: Simulator) -> Ite
             bare.get(ACCOUNTS, headers={"Authorization": next(ready)}).raise_for_status()
 
         yield compare("call of a kept client", kept, "httpx, signed before", bare_kept, pairs=200, aim=1.15)
+
+
+def _etrade_python(credentials: ETradeCredentials, simulator: Simulator) -> Action:
+    """A renewal by etrade-python, which has no setting for the address."""
+    keys = credentials.signing_keys
+    settings = ETradeSettings(
+        consumer_key=keys.consumer_key, consumer_secret=keys.consumer_secret, environment="production"
+    )
+    token = etrade_python.auth.credentials.ETradeCredentials(
+        access_token=keys.token, access_token_secret=keys.token_secret
+    )
+
+    async def renew() -> None:
+        async with oauth.OAuthClient(settings) as client:
+            await client.renew_access_token(token)
+
+    def renewed() -> None:
+        with patch.object(oauth, "OAUTH_BASE_URL", simulator.url):
+            asyncio.run(renew())
+
+    return renewed
 
 
 def within_a_flow(simulator: Simulator) -> Iterator[Row]:
@@ -263,6 +291,36 @@ def as_processes() -> Iterator[Row]:
         yield compare(what, run(session, *arguments), "prefect version", prefect, pairs=5, aim=1.0)
 
 
+PROCESSES, THREADS = 4, 5
+
+
+def at_once() -> Row:
+    """The slowest of 20 renewals that start at once, and of 20 empty flows, each on a fresh server."""
+    slowest = {}
+    for kind in ("empty", "renewing"):
+        with _signed_in(), tempfile.TemporaryDirectory() as folder:
+            gate = Path(folder) / "gate"
+            command = [
+                sys.executable,
+                str(Path(__file__).with_name("at_once.py")),
+                kind,
+                str(THREADS),
+                str(gate),
+            ]
+            environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+            started = [
+                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
+                for _ in range(PROCESSES)
+            ]
+            for process in started:
+                assert process.stdout is not None  # noqa: S101  # for type checkers
+                process.stdout.readline()
+            gate.touch()
+            taken = [json.loads(process.communicate(timeout=600)[0]) for process in started]
+            slowest[kind] = 1000 * max(seconds for each in taken for seconds in each)
+    return _row("20 at once", "20 empty flows", [(slowest["renewing"], slowest["empty"])], 1.5)
+
+
 def rows() -> Iterator[Row]:
     """All comparisons, in order."""
     with _signed_in() as (simulator, credentials):
@@ -280,6 +338,7 @@ def rows() -> Iterator[Row]:
         yield from pipeline()
         yield asyncio.run(async_pipeline())
         yield from as_processes()
+    yield at_once()
 
 
 @contextmanager
