@@ -270,7 +270,7 @@ def test_installing_again_changes_nothing(
     tell("again", RenewalFailed(OUTAGE))
     heard("again", 1)
     assert 0 == installed()
-    assert ["unchanged"] * 7 == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert ["unchanged"] * len(before) == [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert before == installed_automations()
     tell("again", RenewalFailed(OUTAGE))
     tell("again", SignInRequired("a marker, told after all that went before"))
