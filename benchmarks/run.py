@@ -343,7 +343,7 @@ def rows() -> Iterator[Row]:
 
 @contextmanager
 def _signed_in() -> Iterator[tuple[Simulator, ETradeCredentials]]:
-    with Simulator() as simulator, prefect_test_harness():
+    with Simulator() as simulator, prefect_test_harness(server_startup_timeout=120):
         credentials = ETradeCredentials.model_validate(simulator.credentials(simulator.sign_in("live")))
         credentials.save("bench")
         yield simulator, credentials
