@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from prefect import Flow, State
 from prefect.context import FlowRunContext, TaskRunContext
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 NAMED = renewal_run("{credentials}")
-"""A function with which Prefect names a run from its parameters."""
+"""The template from which Prefect names a run by its parameters."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,16 +65,10 @@ class RenewalFlow(SureFlow[P, R]):
 
         return asyncio.to_thread(call) if _in_async_code() else call()
 
-    def with_options(self, *args: Any, **options: Any) -> RenewalFlow[P, R]:  # noqa: ANN401
-        """The same as `Flow.with_options`, which would return a plain flow."""
-        return callable_everywhere(super().with_options(*args, **options))
-
 
 def callable_everywhere(flow: Flow[P, R]) -> RenewalFlow[P, R]:
     """The same flow, callable from sync and async code."""
-    made = copy(flow)
-    made.__class__ = RenewalFlow
-    return cast("RenewalFlow[P, R]", made)
+    return RenewalFlow[P, R].of(flow)
 
 
 def _in_async_code() -> bool:

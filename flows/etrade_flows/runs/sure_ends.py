@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from copy import copy
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 from prefect import Flow, State
 from prefect.exceptions import FailedRun, MissingResult
@@ -41,16 +41,21 @@ class SureFlow(Flow[P, R]):
             """As `Flow.__call__`."""
             return _surely(lambda: super(SureFlow, self).__call__(*args, **kwargs))
 
-    def with_options(self, *args: Any, **options: Any) -> SureFlow[P, R]:  # noqa: ANN401
-        """As `Flow.with_options`, which would make a plain flow of it."""
-        return sure(super().with_options(*args, **options))
+    def with_options(self, *args: Any, **options: Any) -> Self:  # noqa: ANN401
+        """The same as `Flow.with_options`, which would return a plain flow."""
+        return self.of(super().with_options(*args, **options))
+
+    @classmethod
+    def of(cls, flow: Flow[P, R]) -> Self:
+        """The same flow as one of this class."""
+        made = copy(flow)
+        made.__class__ = cls
+        return cast("Self", made)
 
 
 def sure(flow: Flow[P, R]) -> SureFlow[P, R]:
     """The same flow as a `SureFlow`."""
-    made = copy(flow)
-    made.__class__ = SureFlow
-    return cast("SureFlow[P, R]", made)
+    return SureFlow[P, R].of(flow)
 
 
 def _surely(call: Callable[[], object]) -> object:
