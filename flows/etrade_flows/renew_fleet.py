@@ -195,11 +195,9 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     sign_ins = must_sign_in(errors)
     alerts, today = alerts_for(errors, at), eastern_date(at).isoformat()
     # A token that was good meanwhile may alert again, and on another day every token may.
-    kept = {
-        name: why for name, why in board.alerted.items() if why.startswith(today) and name not in sessions
-    }
+    told = {name: why for name, why in board.alerted.items() if why.startswith(today)}
+    kept = {name: why for name, why in told.items() if name not in sessions}
     due = {name: why for name, why in alerts.items() if kept.get(name) != why}
-    told = {name: why for name, why in board.alerted.items() if why.startswith(today) and name in tally.names}
     board.end(kept | due)
     outcome = None
     if errors:
@@ -212,7 +210,7 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     error = TokensNotRenewed(f"{summary}. {troubles(errors)}", good=len(sessions), errors=errors)
     # While nothing changes, each run sends the same alert again, because a busy server may lose one. People
     # get it once.
-    if due or (alerts and alerts == told):
+    if due or (alerts and alerts == {name: told[name] for name in tally.names if name in told}):
         emit_fleet(FleetEvent.NOT_RENEWED, not_renewed_news(error, summary, alerts, at))
     for each in errors.values():
         if each.retryable:

@@ -22,7 +22,7 @@ SLICE = 0.5
 
 @dataclass
 class _Turn:
-    """The lock of the thread that renews a session, and why the last one failed."""
+    """The locks of the two threads that may renew a session, and why the last renewal failed."""
 
     first: threading.Lock = field(default_factory=threading.Lock)
     next: threading.Lock = field(default_factory=threading.Lock)
