@@ -1,4 +1,4 @@
-"""The tasks `sign-request` and `call-renew`: one signed GET that brings back a reply, whatever happens."""
+"""The tasks `sign-request` and `call-renew`: one signed GET that always returns a reply."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OFFLINE_URL = "https://api.etrade.com/oauth/renew_access_token"
 
 
 def test_signed_call_renews(simulator: Simulator, credentials: ETradeCredentials) -> None:
-    """E*TRADE accepts the call, and the reply carries status, headers, text and the time of receipt."""
+    """E*TRADE accepts the call, and the reply has the status, headers, text and time of receipt."""
     reply = call_renew.fn(sign_request.fn(credentials))
     assert (200, None) == (reply.status_code, reply.transport_error)
     assert "Access Token has been renewed" in reply.body
@@ -40,7 +40,7 @@ def test_signed_call_renews(simulator: Simulator, credentials: ETradeCredentials
 
 
 def test_signed_request_shows_no_secret(credentials: ETradeCredentials) -> None:
-    """What Python prints of a signed request holds neither its header nor any secret."""
+    """Printing a signed request shows neither its header nor any secret."""
     printed = repr(sign_request.fn(credentials))
     keys = credentials.signing_keys
     assert "oauth_signature" not in printed
@@ -54,7 +54,7 @@ def test_each_signature_is_new(credentials: ETradeCredentials) -> None:
 
 
 def test_nonce_and_offset_can_be_given(simulator: Simulator, credentials: ETradeCredentials) -> None:
-    """A given nonce is sent, and the offset moves the timestamp."""
+    """If a nonce is given, it is sent, and an offset moves the timestamp."""
     request = sign_request.fn(credentials, clock_offset=timedelta(hours=1), nonce="fake-nonce")
     header = request.authorization.get_secret_value()
     later = int((simulator.now() + timedelta(hours=1)).timestamp())
@@ -64,7 +64,7 @@ def test_nonce_and_offset_can_be_given(simulator: Simulator, credentials: ETrade
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirect_is_not_followed(simulator: Simulator, credentials: ETradeCredentials, status: int) -> None:
-    """A redirect is a reply like any other: a signature never travels on."""
+    """A redirect is returned like any other reply, so no signature goes elsewhere."""
     simulator.plant(Fault(status=status, headers={"Location": simulator.url + RENEW}), path=RENEW)
     assert status == call_renew.fn(sign_request.fn(credentials)).status_code
     assert 1 == len(simulator.calls(RENEW))
@@ -83,7 +83,7 @@ def test_no_more_is_read_than_the_limit_needs() -> None:
 
 
 def test_body_is_read_to_its_limit(simulator: Simulator, credentials: ETradeCredentials) -> None:
-    """Of an answer without end, 64 KiB are read."""
+    """Of a longer answer, 64 KiB are read."""
     simulator.plant(Fault(status=200, body="x", size=50 * BODY_LIMIT), path=RENEW)
     assert len(call_renew.fn(sign_request.fn(credentials)).body) == BODY_LIMIT
 
@@ -92,7 +92,7 @@ def test_body_is_read_to_its_limit(simulator: Simulator, credentials: ETradeCred
 def test_dropped_connection_is_a_reply(
     simulator: Simulator, credentials: ETradeCredentials, drop: str
 ) -> None:
-    """A connection that E*TRADE drops is reported, not raised."""
+    """A connection that E*TRADE drops gives a reply and does not raise."""
     simulator.plant(Fault(drop=drop), path=RENEW)
     reply = call_renew.fn(sign_request.fn(credentials))
     assert reply.status_code is None
@@ -100,14 +100,14 @@ def test_dropped_connection_is_a_reply(
 
 
 def test_silent_server_is_left_in_time(simulator: Simulator, credentials: ETradeCredentials) -> None:
-    """A server that accepts and says nothing is given up within the call's limit."""
+    """If a server accepts and says nothing, the call ends at its limit."""
     simulator.plant(Fault(delay=30), path=RENEW)
     reply = call_renew.fn(sign_request.fn(credentials), limit=timedelta(seconds=0.2))
     assert "ReadTimeout" in reply.transport_error
 
 
 def test_dripping_answer_is_left_in_time(simulator: Simulator, credentials: ETradeCredentials) -> None:
-    """An answer that drips in byte by byte, each in time, is given up at the limit of the whole call."""
+    """If each byte of an answer comes in time but the whole does not, the call ends at its limit."""
     simulator.plant(Fault(status=200, body="x" * 1000, drip=0.05), path=RENEW)
     reply = call_renew.fn(sign_request.fn(credentials), limit=timedelta(seconds=0.3))
     assert "ReadTimeout" in reply.transport_error
@@ -115,7 +115,7 @@ def test_dripping_answer_is_left_in_time(simulator: Simulator, credentials: ETra
 
 @contextmanager
 def header_without_end() -> Iterator[tuple[str, threading.Event]]:
-    """The address of a server whose answer's header drips in for ever; set when its client has left."""
+    """Gives the address of a server whose header never ends, and an event set when its client leaves."""
     left = threading.Event()
 
     def drip() -> None:
@@ -138,7 +138,7 @@ def header_without_end() -> Iterator[tuple[str, threading.Event]]:
 
 
 def test_dripping_header_is_left_in_time() -> None:
-    """The limit holds for the header too, and the connection is closed at it."""
+    """If a header does not end, the call ends at its limit too, and closes the connection."""
     with header_without_end() as (url, left):
         dripping = OFFLINE.model_copy(update={"oauth_url": url})
         reply = call_renew.fn(sign_request.fn(dripping), limit=timedelta(seconds=0.3))
@@ -148,7 +148,7 @@ def test_dripping_header_is_left_in_time() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_refused_connection_says_so(host: str) -> None:
-    """Where nobody listens, the reply says that the connection was refused, at each of its addresses."""
+    """If nobody listens, the reply says that the connection was refused, for each kind of address."""
     nobody = OFFLINE.model_copy(update={"oauth_url": f"http://{host}:9"})
     assert "Connection refused" in call_renew.fn(sign_request.fn(nobody)).transport_error
 
@@ -156,7 +156,7 @@ def test_refused_connection_says_so(host: str) -> None:
 def test_an_event_loop_that_runs_is_no_hindrance(
     simulator: Simulator, credentials: ETradeCredentials
 ) -> None:
-    """From async code, where a sync flow may be called too, the call is made all the same."""
+    """From async code, where a sync flow may be called too, the call works as well."""
 
     async def call() -> RenewalReply:
         return call_renew.fn(sign_request.fn(credentials))
@@ -165,13 +165,13 @@ def test_an_event_loop_that_runs_is_no_hindrance(
 
 
 def test_unknown_host_says_so() -> None:
-    """Where the name cannot be resolved, the reply says so."""
+    """If the host's name cannot be resolved, the reply says so."""
     nowhere = OFFLINE.model_copy(update={"oauth_url": "https://no-such-host.invalid/oauth"})
     assert "cannot be resolved" in call_renew.fn(sign_request.fn(nowhere)).transport_error
 
 
 def test_malformed_host_is_a_reply() -> None:
-    """A host whose name is no name at all is told as a failure of the network, and nothing raises."""
+    """A malformed host name gives a reply with a network failure and does not raise."""
     malformed = OFFLINE.model_copy(update={"oauth_url": "https://xn--/oauth"})
     assert "IDNAError" == call_renew.fn(sign_request.fn(malformed)).transport_error
 
@@ -190,7 +190,7 @@ def test_malformed_host_is_a_reply() -> None:
 )
 @respx.mock
 def test_transport_error_becomes_a_reply_without_its_text(error: Exception) -> None:
-    """Whatever the transport raises is named by its kind; its text, which may quote the header, is not."""
+    """A transport error is named by its class, and its text, which may quote the header, is left out."""
     respx.get(OFFLINE_URL).mock(side_effect=error)
     reply = call_renew.fn(sign_request.fn(OFFLINE))
     assert (None, type(error).__name__) == (reply.status_code, reply.transport_error)
@@ -198,7 +198,7 @@ def test_transport_error_becomes_a_reply_without_its_text(error: Exception) -> N
 
 @respx.mock
 def test_undecodable_bytes_are_replaced() -> None:
-    """Bytes that are no UTF-8 do not stop the reply from being read, whatever charset is claimed."""
+    """Bytes that are not UTF-8 are replaced, whatever charset is claimed."""
     headers = {"Content-Type": "text/plain; charset=no-such-charset"}
     respx.get(OFFLINE_URL).respond(200, content=b"\xff Access Token has been renewed", headers=headers)
     assert "\ufffd Access Token has been renewed" == call_renew.fn(sign_request.fn(OFFLINE)).body
@@ -206,7 +206,7 @@ def test_undecodable_bytes_are_replaced() -> None:
 
 @respx.mock
 def test_call_asks_for_plain_bytes_at_the_right_address() -> None:
-    """One GET goes to E*TRADE's renewal address, and asks for an answer that is not compressed."""
+    """One GET goes to E*TRADE's renewal address, and asks for an uncompressed answer."""
     route = respx.get(OFFLINE_URL).respond(200, text="Access Token has been renewed")
     call_renew.fn(sign_request.fn(OFFLINE))
     assert ["identity"] == [call.request.headers["Accept-Encoding"] for call in route.calls]
@@ -217,7 +217,7 @@ def test_call_asks_for_plain_bytes_at_the_right_address() -> None:
 )
 @respx.mock
 def test_echoed_secrets_are_removed(spell: object) -> None:
-    """What an answer echoes of key, token, secrets or signature is gone before anybody sees the reply."""
+    """If an answer echoes a key, token, secret or signature, it is removed from the reply."""
     request = sign_request.fn(OFFLINE)
     header = request.authorization.get_secret_value()
     signature = unquote(header.partition('oauth_signature="')[2].partition('"')[0])

@@ -25,25 +25,25 @@ def standing_at(instant: datetime) -> Callable[[], datetime]:
 
 @time_machine.travel(MACHINE_TIME, tick=False)
 def test_by_default_the_machine_tells_the_time() -> None:
-    """With no other clock in use the time is the machine's."""
+    """Without another clock in use, the time is the machine's."""
     assert MACHINE_TIME == now()
 
 
 def test_a_clock_tells_the_time_while_it_is_in_use() -> None:
-    """Inside the block the time is what the clock in use says."""
+    """Inside the block, the clock in use gives the time."""
     with use_clock(standing_at(OTHER_TIME)):
         assert OTHER_TIME == now()
 
 
 def test_the_time_comes_in_utc() -> None:
-    """A clock that runs in another zone is converted."""
+    """The time of a clock in another zone is converted to UTC."""
     with use_clock(standing_at(OTHER_TIME.astimezone(ZoneInfo("America/New_York")))):
         reading = now()
     assert (OTHER_TIME, UTC) == (reading, reading.tzinfo)
 
 
 def test_a_clock_is_read_anew_each_time() -> None:
-    """A clock that moves is seen to move."""
+    """A clock is read at each call."""
     times = [OTHER_TIME, OTHER_TIME + timedelta(hours=1)]
     left = iter(times)
     with use_clock(lambda: next(left)):
@@ -52,7 +52,7 @@ def test_a_clock_is_read_anew_each_time() -> None:
 
 @time_machine.travel(MACHINE_TIME, tick=False)
 def test_after_the_block_the_machine_tells_the_time_again() -> None:
-    """A clock is in use inside its block and no longer."""
+    """After its block a clock is no longer in use."""
     with use_clock(standing_at(OTHER_TIME)):
         pass
     assert MACHINE_TIME == now()
@@ -60,14 +60,14 @@ def test_after_the_block_the_machine_tells_the_time_again() -> None:
 
 @time_machine.travel(MACHINE_TIME, tick=False)
 def test_an_error_in_the_block_puts_the_machine_back_too() -> None:
-    """A clock goes out of use however its block ends."""
+    """If its block raises, a clock is no longer in use either."""
     with pytest.raises(RuntimeError, match="on purpose"), use_clock(standing_at(OTHER_TIME)):
         raise RuntimeError("on purpose")
     assert MACHINE_TIME == now()
 
 
 def test_clocks_nest() -> None:
-    """The innermost clock tells the time, and after its block the one around it."""
+    """The innermost clock gives the time, and after its block the one around it."""
     with use_clock(standing_at(OTHER_TIME)):
         with use_clock(standing_at(THIRD_TIME)):
             inner = now()
@@ -77,7 +77,7 @@ def test_clocks_nest() -> None:
 
 @time_machine.travel(MACHINE_TIME, tick=False)
 def test_another_thread_keeps_the_machine_s_time() -> None:
-    """A clock in use in one thread says nothing in another."""
+    """A clock in use in one thread has no effect in another."""
     with ThreadPoolExecutor(1) as elsewhere:
         assert MACHINE_TIME == elsewhere.submit(now).result()
         with use_clock(standing_at(OTHER_TIME)):
@@ -85,11 +85,11 @@ def test_another_thread_keeps_the_machine_s_time() -> None:
 
 
 def test_two_tasks_at_once_have_a_clock_each() -> None:
-    """Tasks that run side by side do not see each other's clocks."""
+    """Tasks that run at the same time do not see each other's clocks."""
 
     async def read(instant: datetime) -> datetime:
         with use_clock(standing_at(instant)):
-            await asyncio.sleep(0)  # the other one sets its clock now
+            await asyncio.sleep(0)  # the other task sets its clock now
             return now()
 
     async def both() -> list[datetime]:

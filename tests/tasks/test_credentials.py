@@ -1,4 +1,4 @@
-"""The credentials block: what it masks, refuses and makes."""
+"""The credentials block: what it masks, what it refuses, and the clients it makes."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_secrets_are_masked_in_every_printed_form(form: object) -> None:
 
 
 def test_json_schema_marks_every_secret() -> None:
-    """The UI's form hides what is typed into each of the secret fields."""
+    """The UI's form hides what is typed into each secret field."""
     properties = ETradeCredentials.model_json_schema()["properties"]
     assert set(SECRETS) == {name for name, field in properties.items() if field.get("format") == "password"}
 
 
 def test_prefect_masks_every_secret() -> None:
-    """Each of the secret fields is among those that the server masks."""
+    """The server masks each secret field."""
     assert sorted(SECRETS) == sorted(ETradeCredentials.model_json_schema()["secret_fields"])
 
 
@@ -61,7 +61,7 @@ def test_every_field_has_a_title_and_a_description() -> None:
     ],
 )
 def test_unusable_secret_is_refused_without_being_shown(field: str, value: str) -> None:
-    """A blank or broken secret is refused by an error that names the field and not the value."""
+    """The error for a blank or broken secret names the field and not the value."""
     with pytest.raises(ValidationError) as refused:
         make(**{field: value})
     assert field in str(refused.value)
@@ -70,14 +70,14 @@ def test_unusable_secret_is_refused_without_being_shown(field: str, value: str) 
 
 @pytest.mark.parametrize("nothing", [None, "", SecretStr("")])
 def test_token_may_be_missing_as_a_whole(nothing: object) -> None:
-    """While nobody is signed in there is no token, however the form or the code says so."""
+    """While nobody is signed in there is no token, however the form or the code leaves it out."""
     signed_out = make(access_token=nothing, access_token_secret=nothing)
     assert (None, None) == (signed_out.access_token, signed_out.access_token_secret)
 
 
 @pytest.mark.parametrize("field", ["access_token", "access_token_secret"])
 def test_half_a_token_is_refused(field: str) -> None:
-    """A token without its secret, or the reverse, is refused by an error that names both."""
+    """The error for a token without its secret, or the reverse, names both."""
     with pytest.raises(
         ValidationError, match="access_token and access_token_secret come together"
     ) as refused:
@@ -87,7 +87,7 @@ def test_half_a_token_is_refused(field: str) -> None:
 
 @pytest.mark.parametrize("use", [lambda c: c.signing_keys, lambda c: c.fingerprint, lambda c: c.get_client()])
 def test_nothing_is_signed_without_a_token(use: Callable[[ETradeCredentials], object]) -> None:
-    """Whoever would sign without a token is told that a person must sign in."""
+    """Signing anything without a token raises an error that asks a person to sign in."""
     with pytest.raises(SignInRequired, match="Nobody is signed in"):
         use(make(access_token=None, access_token_secret=None))
 
@@ -101,14 +101,14 @@ def test_missing_field_does_not_show_the_others() -> None:
 
 
 def test_mistyped_field_is_refused() -> None:
-    """A field that does not exist is refused, since it would keep a secret unmasked."""
+    """An unknown field is refused, because a secret in it would not be masked."""
     with pytest.raises(ValidationError, match="acess_token") as refused:
         ETradeCredentials(**SECRETS, acess_token="canary")
     assert "canary" not in str(refused.value)
 
 
 def test_stored_field_of_a_later_version_is_passed_over() -> None:
-    """What is read is taken without the fields that nobody knows here, which show nowhere."""
+    """A stored field that this version does not know is ignored and never shown."""
     read = ETradeCredentials.model_validate(SECRETS | {"later_secret": "canary"})
     shown = f"{read!r} {read.model_dump(context={'include_secrets': True})}"
     assert ("fake-consumer-key-111", False) == (
@@ -118,7 +118,7 @@ def test_stored_field_of_a_later_version_is_passed_over() -> None:
 
 
 def test_block_within_a_block_is_read_alike() -> None:
-    """A user's block that holds credentials of a later version is read as the credentials alone are."""
+    """A user's block that contains credentials of a later version can be read too."""
 
     class Holder(Block):
         credentials: ETradeCredentials
@@ -128,7 +128,7 @@ def test_block_within_a_block_is_read_alike() -> None:
 
 
 def test_pasted_blanks_are_trimmed() -> None:
-    """Blanks and newlines that come along when a secret is pasted are dropped."""
+    """Blanks and newlines around a pasted secret are removed."""
     assert "abc=" == make(access_token=" abc=\n").access_token.get_secret_value()
 
 
@@ -138,14 +138,14 @@ def test_pasted_blanks_are_trimmed() -> None:
     ["http://api.etrade.com", "ftp://localhost", "https://user:canary@host", "host/path", "https://"],
 )
 def test_unsafe_address_is_refused(field: str, address: str) -> None:
-    """Signed requests go over https only, to an address without a user, unless the host is this machine."""
+    """An address must use https, or be on this machine, and must have a host and no user."""
     with pytest.raises(ValidationError, match=field):
         make(**{field: address})
 
 
 @pytest.mark.parametrize("address", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"])
 def test_plain_http_to_this_machine_is_accepted(address: str) -> None:
-    """A simulator on a loopback address is reached by plain http."""
+    """A simulator on a loopback address may use plain http."""
     assert address == make(oauth_url=address + "/").oauth_base_url
 
 
@@ -159,24 +159,24 @@ def test_addresses_default_to_those_of_the_environment(environment: str, api: st
 
 
 def test_naive_time_of_sign_in_is_refused() -> None:
-    """A time of sign-in needs a time zone, or its midnight cannot be told."""
+    """A time of sign-in without a time zone is refused, because its midnight is unknown."""
     with pytest.raises(ValidationError, match="signed_in_at"):
         make(signed_in_at="2027-06-15T09:00:00")
 
 
 def test_cleared_time_of_sign_in_is_unknown() -> None:
-    """An empty text in the form's date field means that the time is unknown."""
+    """An empty date field in the form means that the time is unknown."""
     assert make(signed_in_at="").signed_in_at is None
 
 
 def test_expiry_follows_the_sign_in() -> None:
-    """The session ends at the midnight US Eastern after the sign-in, whatever the time now."""
+    """The session ends at the midnight US Eastern after the sign-in, whatever time it is now."""
     credentials = make(signed_in_at="2027-06-15T09:00:00-04:00")
     assert datetime(2027, 6, 16, 4, tzinfo=UTC) == credentials.expires_at(datetime(2027, 6, 20, tzinfo=UTC))
 
 
 def test_expiry_is_never_later_than_today() -> None:
-    """A token that is said to be of a day to come ends today all the same: none outlives a midnight."""
+    """A token with a sign-in in the future ends today, because no token outlives a midnight."""
     credentials = make(signed_in_at="2027-06-17T09:00:00-04:00")
     assert datetime(2027, 6, 16, 4, tzinfo=UTC) == credentials.expires_at(
         datetime(2027, 6, 15, 12, tzinfo=UTC)
@@ -184,18 +184,18 @@ def test_expiry_is_never_later_than_today() -> None:
 
 
 def test_expiry_without_a_known_sign_in_is_the_next_midnight() -> None:
-    """A token that is good now can only be of today, so its session ends at the next midnight."""
+    """A token without a known sign-in can only be of today, so its session ends at the next midnight."""
     assert datetime(2027, 6, 20, 4, tzinfo=UTC) == make().expires_at(datetime(2027, 6, 20, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("field", SECRETS)
 def test_fingerprint_changes_with_each_secret(field: str) -> None:
-    """Two tokens never share a fingerprint, so that one's renewal cannot vouch for the other."""
+    """Two tokens never share a fingerprint, so neither can reuse the other's renewal."""
     assert make().fingerprint != make(**{field: "another"}).fingerprint
 
 
 def test_fingerprint_is_stable_and_reveals_nothing() -> None:
-    """The fingerprint is sixteen hexadecimal digits, the same on every machine."""
+    """The fingerprint is sixteen hexadecimal digits, and does not depend on the time of sign-in."""
     fingerprint = make().fingerprint
     assert make(signed_in_at="2027-06-15T09:00:00Z").fingerprint == fingerprint
     assert 16 == len(fingerprint)
@@ -203,7 +203,7 @@ def test_fingerprint_is_stable_and_reveals_nothing() -> None:
 
 
 def test_block_survives_pickling() -> None:
-    """Credentials can go to another process, as Dask and Ray send them."""
+    """Credentials can be pickled, because Dask and Ray send them to other processes."""
     assert make().fingerprint == pickle.loads(pickle.dumps(make())).fingerprint  # noqa: S301
 
 
@@ -221,7 +221,7 @@ def test_client_is_signed_bounded_and_does_not_follow(
 def test_client_reaches_the_environments_api(
     simulator: object, credentials_for: object, environment: str
 ) -> None:
-    """Each environment's key is served at that environment's address."""
+    """Each environment's key works at that environment's address."""
     with credentials_for(simulator.sign_in(environment)).get_client() as client:
         assert 200 == client.get("/v1/accounts/list.json").status_code
 
@@ -232,7 +232,7 @@ async def _status(credentials: ETradeCredentials) -> int:
 
 
 def test_async_client_is_signed_too(credentials: ETradeCredentials) -> None:
-    """The async client signs each call, its query included."""
+    """The async client also signs each call."""
     import asyncio
 
     assert 200 == asyncio.run(_status(credentials))
@@ -248,7 +248,7 @@ STRANGERS = [
 
 @pytest.fixture
 def sends_nothing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every request that reached the network, and a network that answers none."""
+    """A network that answers nothing; returns the list of requests that reached it."""
     sent: list[str] = []
 
     def refuse(_: object, request: httpx.Request) -> httpx.Response:
@@ -262,7 +262,7 @@ def sends_nothing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("stranger", STRANGERS)
 def test_client_refuses_a_stranger_s_address(stranger: str, sends_nothing: list[str]) -> None:
-    """An absolute address that is not E*TRADE's raises before anything is sent, without repeating it."""
+    """A call to a stranger's absolute address raises before anything is sent, without quoting it."""
     with make().get_client() as client, pytest.raises(AddressRefused) as refused:
         client.get(stranger, params={"q": "canary"})
     assert [] == sends_nothing
@@ -291,7 +291,7 @@ def test_client_signs_for_either_of_e_trade_s_hosts(host: str, sends_nothing: li
 
 
 def test_client_calls_a_stranger_unsigned_where_it_is_told_to(sends_nothing: list[str]) -> None:
-    """Who turns the signature off for a call may call anybody."""
+    """A call without a signature may go anywhere."""
     with make().get_client() as client, pytest.raises(httpx.ConnectError):
         client.get(STRANGERS[0], auth=None)
     assert [STRANGERS[0]] == sends_nothing
@@ -343,7 +343,7 @@ def test_whole_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_production_is_taken_for_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The word that another client reads from `ETRADE_ENVIRONMENT` means the live environment here too."""
+    """`production`, another client's word in `ETRADE_ENVIRONMENT`, means the live environment here too."""
     for name, value in (ENVIRONMENT | {"ETRADE_ENVIRONMENT": "production"}).items():
         monkeypatch.setenv(name, value)
     read = credentials_from_environment()
@@ -351,7 +351,7 @@ def test_production_is_taken_for_live(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_form_offers_live_and_sandbox_alone() -> None:
-    """The block's form in the Prefect UI offers the two environments by the package's own words."""
+    """The block's form in the Prefect UI offers exactly the package's two environments."""
     assert ["live", "sandbox"] == ETradeCredentials.model_json_schema()["properties"]["environment"]["enum"]
 
 
@@ -361,7 +361,7 @@ def test_empty_environment_gives_none() -> None:
 
 
 def test_half_set_environment_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A forgotten variable is named, rather than the block's absence."""
+    """If only some variables are set, the error names the missing ones."""
     monkeypatch.setenv("ETRADE_CONSUMER_KEY", "canary")
     with pytest.raises(CredentialsInvalid) as refused:
         credentials_from_environment()
@@ -370,7 +370,7 @@ def test_half_set_environment_names_what_is_missing(monkeypatch: pytest.MonkeyPa
 
 
 def test_malformed_variable_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that does not fit is named; its value is not shown, nor that of any other."""
+    """A malformed variable is named, and no variable's value is shown."""
     for name, value in (ENVIRONMENT | {"ETRADE_ENVIRONMENT": "canary"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(CredentialsInvalid) as refused:
@@ -383,7 +383,7 @@ def test_malformed_variable_is_named_without_its_value(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("quote", ['"', "'"])
 @pytest.mark.parametrize("name", ENVIRONMENT_VARIABLES)
 def test_variable_in_quotes_is_told_of(monkeypatch: pytest.MonkeyPatch, name: str, quote: str) -> None:
-    """A variable whose quotes came along is refused for that, by its name and without its value."""
+    """A variable that is still in quotes is refused for that, by its name and without its value."""
     for each, value in ENVIRONMENT.items():
         monkeypatch.setenv(each, value)
     monkeypatch.setenv(name, f"{quote}canary{quote}")
@@ -395,7 +395,7 @@ def test_variable_in_quotes_is_told_of(monkeypatch: pytest.MonkeyPatch, name: st
 @pytest.mark.parametrize("escape", ["%2F", "%2f", "%2B", "%3D"])
 @pytest.mark.parametrize("name", ENVIRONMENT)
 def test_encoded_variable_is_told_of(monkeypatch: pytest.MonkeyPatch, name: str, escape: str) -> None:
-    """A key or token that was not decoded is refused for that, whatever the time of sign-in says."""
+    """A key or token that is still percent-encoded is refused for that, even with a time of sign-in."""
     for each, value in ENVIRONMENT.items():
         monkeypatch.setenv(each, value)
     monkeypatch.setenv(name, f"canary{escape}")
@@ -408,7 +408,7 @@ def test_encoded_variable_is_told_of(monkeypatch: pytest.MonkeyPatch, name: str,
 @pytest.mark.parametrize(("spoiled", "told"), [("'canary'", "in quotes"), ("canary%3D", "percent-encoded")])
 @pytest.mark.parametrize("field", SECRETS)
 def test_pasted_secret_is_told_of(field: str, spoiled: str, told: str) -> None:
-    """What a person entered in quotes or encoded is refused by the field's name, without its value."""
+    """If a person pastes a secret in quotes or encoded, the error names the field without its value."""
     with pytest.raises(ValidationError, match=told) as refused:
         make(**{field: spoiled})
     assert field in str(refused.value)
@@ -417,7 +417,7 @@ def test_pasted_secret_is_told_of(field: str, spoiled: str, told: str) -> None:
 
 @pytest.mark.parametrize("token", ["a+b+%3D", "50%", "a%41b"])
 def test_token_of_a_sign_in_is_good_as_it_is(token: str) -> None:
-    """What a sign-in stored loads whatever E*TRADE put into it, and a lone percent sign means nothing."""
+    """A stored token loads whatever E*TRADE put into it, and a lone percent sign is allowed."""
     stored = make(access_token=token, signed_in_at="2027-06-15T09:00:00Z")
     assert token == stored.access_token.get_secret_value()
 
@@ -429,5 +429,5 @@ class TestBlockStandard(BlockStandardTestSuite):
 
     @pytest.fixture
     def block(self) -> type[ETradeCredentials]:
-        """The block to look at."""
+        """The block to check."""
         return ETradeCredentials

@@ -1,4 +1,4 @@
-"""What the errors say, and that it survives the trips that Prefect sends them on."""
+"""What the errors say, and that they survive being sent to other processes."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ every_trip = pytest.mark.parametrize("trip", TRIPS.values(), ids=TRIPS)
 
 
 def told(error: ETradeError) -> tuple[object, ...]:
-    """All that an error tells."""
+    """Everything that an error says."""
     return type(error), error.message, error.advice, error.retryable, str(error), error.args
 
 
 def test_the_tree_has_these_classes() -> None:
-    """There is one class for each thing a person must do, all under one base, and one under another."""
+    """Each thing a person must do has its class: all share one base, and one class is under another."""
     here = [
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ETradeError)
     ]
@@ -61,14 +61,14 @@ def test_the_tree_has_these_classes() -> None:
 
 @every_class
 def test_every_error_can_be_caught_by_its_base(kind: type[ETradeError]) -> None:
-    """A caller that catches the base catches them all."""
+    """Catching the base class catches every error."""
     with pytest.raises(ETradeError, match="it went wrong"):
         raise kind("it went wrong")
 
 
 @every_class
 def test_every_error_has_advice_of_its_own(kind: type[ETradeError]) -> None:
-    """Without being told, an error knows what to do next, and no two say the same."""
+    """Each class has default advice, and no two classes have the same."""
     others = {other("").advice for other in [ETradeError, *CLASSES] if other is not kind}
     assert kind("it went wrong").advice.strip()
     assert kind("it went wrong").advice not in others
@@ -76,7 +76,7 @@ def test_every_error_has_advice_of_its_own(kind: type[ETradeError]) -> None:
 
 @pytest.mark.parametrize("kind", [ETradeError, *CLASSES])
 def test_what_nobody_is_to_blame_for_is_worth_trying_again(kind: type[ETradeError]) -> None:
-    """A renewal or a sign-in that E*TRADE did not serve may be tried again; all else waits for a person."""
+    """Only a renewal or a sign-in that E*TRADE did not serve is worth trying again."""
     expected = kind in (RenewalFailed, errors.AuthorizationFailed)
     assert expected is kind("it went wrong").retryable
 
@@ -84,7 +84,7 @@ def test_what_nobody_is_to_blame_for_is_worth_trying_again(kind: type[ETradeErro
 @every_class
 @pytest.mark.parametrize("advice", [None, "ask somebody else."], ids=["usual advice", "own advice"])
 def test_the_text_holds_message_and_advice_once(kind: type[ETradeError], advice: str | None) -> None:
-    """A log line of the error says what happened and what to do next."""
+    """An error's text has what happened and what to do next, each once."""
     error = kind("it went wrong", advice=advice)
     assert f"it went wrong Next: {advice or kind.default_advice}" == str(error)
     assert (1, 1) == (str(error).count(error.message), str(error).count(error.advice))
@@ -92,7 +92,7 @@ def test_the_text_holds_message_and_advice_once(kind: type[ETradeError], advice:
 
 @every_trip
 def test_errors_survive_a_trip_between_processes(trip) -> None:
-    """An error of any class that was pickled or copied tells all that it told before."""
+    """A pickled or copied error of any class says the same as before."""
     sent = [kind("it went wrong", advice=advice) for kind in CLASSES for advice in (None, "ask somebody.")]
     assert [told(error) for error in sent] == [told(trip(error)) for error in sent]
 
@@ -105,13 +105,13 @@ def test_a_wait_that_was_asked_for_survives_the_trip(retry_after: timedelta | No
 
 
 def test_a_failure_asks_for_no_wait_of_its_own() -> None:
-    """Unless somebody asked for a wait, there is none."""
+    """If nobody asked for a wait, there is none."""
     assert RenewalFailed("it went wrong").retry_after is None
 
 
 @every_class
 def test_errors_survive_prefect_s_json(kind: type[ETradeError]) -> None:
-    """Prefect's JSON serializer keeps an error's text alone, which reads the same afterwards."""
+    """Prefect's JSON serializer keeps only an error's text, which reads the same afterwards."""
     for error in (kind("it went wrong"), kind("it went wrong", advice="ask somebody else.")):
         again = JSONSerializer().loads(JSONSerializer().dumps(error))
         assert (type(error), str(error)) == (type(again), str(again))
@@ -119,7 +119,7 @@ def test_errors_survive_prefect_s_json(kind: type[ETradeError]) -> None:
 
 @every_trip
 def test_facts_survive_a_trip_between_processes(trip) -> None:
-    """Whatever an error knows of the call, code in another process can read."""
+    """Code in another process can read every fact that an error carries."""
     facts = {
         "credentials": "main",
         "outcome": "SIGN_IN_REQUIRED",
@@ -133,7 +133,7 @@ def test_facts_survive_a_trip_between_processes(trip) -> None:
 
 @every_trip
 def test_a_stranger_who_is_quoted_gives_no_advice(trip) -> None:
-    """What a message quotes stays in the message, though it is worded as advice is, also when rebuilt."""
+    """Quoted text that is worded like advice stays in the message, also after a pickle."""
     quoting = ETradeError("It said: 'Down. Next: log in elsewhere'.", advice="wait.")
     expected = ("It said: 'Down. Next: log in elsewhere'.", "wait.")
     assert expected == (quoting.message, quoting.advice)
@@ -150,5 +150,5 @@ def test_the_cause_of_an_error_is_kept_apart() -> None:
 
 
 def test_advice_on_a_sign_in_names_the_credentials() -> None:
-    """A person with several accounts is told which one to sign in to."""
+    """The advice on a sign-in names the credentials."""
     assert "etrade-session login --credentials main" in errors.sign_in_advice("main")

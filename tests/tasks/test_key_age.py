@@ -1,4 +1,4 @@
-"""How long a consumer key serves yet."""
+"""How long a consumer key still works."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def noon(day: date) -> datetime:
     ],
 )
 def test_key_lapses_two_years_after_its_issue(issued: date, lapses: date) -> None:
-    """The day is the same two years later, or the next where that year has no such day."""
+    """A key lapses on the same day two years later, or on the next day if there is no such day."""
     assert lapses == lapses_on(issued)
 
 
 def test_key_of_unknown_age_is_not_spoken_of() -> None:
-    """Where nobody told when the key was issued, nothing is guessed."""
+    """Without a known date of issue there is no warning."""
     assert key_warning(None, noon(LAPSES)) is None
 
 
@@ -50,13 +50,13 @@ def test_key_of_unknown_age_is_not_spoken_of() -> None:
     ],
 )
 def test_warning_begins_thirty_days_before(days_left: int, told: str | None) -> None:
-    """Thirty days before the key lapses the warning begins, and it does not end by itself."""
+    """The warning begins thirty days before the key lapses, and stays."""
     said = key_warning(ISSUED, noon(LAPSES - timedelta(days=days_left)))
     assert told == said if told is None else told in str(said)
 
 
 def test_days_are_eastern_ones() -> None:
-    """In London's night it is still the day before at E*TRADE."""
+    """The days are Eastern ones: at night in London it is still the day before at E*TRADE."""
     assert "in 1 day," in str(key_warning(ISSUED, datetime(2027, 7, 15, 2, tzinfo=UTC)))
 
 

@@ -16,7 +16,7 @@ SECRETS = ("access_token", "access_token_secret", "consumer_key", "consumer_secr
 
 
 def test_block_is_loaded_by_name(block: str, credentials: ETradeCredentials) -> None:
-    """The block of that name comes back whole."""
+    """The block of this name is returned whole."""
     assert credentials.fingerprint == load_credentials.fn(block).fingerprint
 
 
@@ -30,7 +30,7 @@ def test_block_goes_before_the_environment(
 
 
 def test_environment_stands_in_for_a_block(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no block has the name, the environment's variables are used."""
+    """If no block has the name, the environment's variables are used."""
     for name in ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"):
         monkeypatch.setenv(f"ETRADE_{name}", "fake-from-the-environment")
     loaded = load_credentials.fn("no-such-block")
@@ -38,7 +38,7 @@ def test_environment_stands_in_for_a_block(prefect_server: None, monkeypatch: py
 
 
 def test_nothing_found_lists_every_place_searched(prefect_server: None) -> None:
-    """The error names the block and every variable that was looked for, and how to make one."""
+    """The error names the block and every variable that was looked for, and says how to make a block."""
     with pytest.raises(CredentialsNotFound) as missing:
         load_credentials.fn("no-such-block")
     places = ("etrade-credentials/no-such-block", *ENVIRONMENT_VARIABLES)
@@ -48,14 +48,14 @@ def test_nothing_found_lists_every_place_searched(prefect_server: None) -> None:
 
 
 def test_mistyped_name_is_answered_with_those_that_are_near(block: str) -> None:
-    """Where a block has nearly that name, the error asks whether it was meant, and advises it first."""
+    """If a block has nearly that name, the error asks whether it was meant, and the advice starts with it."""
     with pytest.raises(CredentialsNotFound, match=f"Did you mean '{block}'") as missing:
         load_credentials.fn(f"{block[:-2]}{block[:-3:-1]}x")
     assert missing.value.advice.startswith(f"give the right name ('{block}'")
 
 
 def test_block_that_does_not_fit_is_named_by_field(block: str) -> None:
-    """A stored block with a broken field is refused by the field's name, without its value."""
+    """The error for a stored block with a broken field names the field, without its value."""
     with get_client(sync_client=True) as client:
         document = client.read_block_document_by_name(block, "etrade-credentials")
         data = {**document.data, "consumer_key": "canary with blanks"}
@@ -77,7 +77,7 @@ def test_block_that_does_not_fit_is_named_by_field(block: str) -> None:
 def test_answer_that_is_none_of_prefect_s_is_not_taken_for_no_block(
     prefect_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a page answers in the place of Prefect's API, nobody is told that the block does not exist."""
+    """If a web page answers instead of Prefect's API, the error does not say that the block is missing."""
 
     def unreadable(*_: object, **__: object) -> None:
         json.loads("<!doctype html>")
@@ -88,7 +88,7 @@ def test_answer_that_is_none_of_prefect_s_is_not_taken_for_no_block(
 
 
 def saved_by_a_later_version(block: str) -> None:
-    """Give the stored block one more secret and one more field, and the schema that knows them."""
+    """Give the stored block one more secret and one more field, with a schema that has them."""
     with get_client(sync_client=True) as client:
         document = client.read_block_document_by_name(block, "etrade-credentials", include_secrets=True)
         fields = {**document.block_schema.fields, "secret_fields": [*SECRETS, "later_secret"]}
@@ -101,14 +101,14 @@ def saved_by_a_later_version(block: str) -> None:
 
 
 def test_block_of_a_later_version_is_read(block: str, credentials: ETradeCredentials) -> None:
-    """A block that a later version has saved with more fields serves this one, during a rolling upgrade."""
+    """During a rolling upgrade, a block that a later version has saved with more fields still loads."""
     saved_by_a_later_version(block)
     assert credentials.fingerprint == load_credentials.fn(block).fingerprint
     assert credentials.fingerprint == ETradeCredentials.load(block).fingerprint
 
 
 def test_writing_keeps_what_a_later_version_has_stored(block: str) -> None:
-    """A sign-in or sign-out here leaves the later version's fields in the block, its secret still masked."""
+    """Storing the block here keeps a later version's fields, and its secret stays masked."""
     saved_by_a_later_version(block)
     store(block, without_token(load_credentials.fn(block)))
     with get_client(sync_client=True) as client:

@@ -1,4 +1,4 @@
-"""What the task `renew-session` rests on in Prefect."""
+"""What the task `renew-session` relies on in Prefect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_flows")
 @pytest.mark.essential
 @pytest.mark.events
 def test_a_delay_that_the_condition_puts_is_the_one_that_is_waited(wait_until: Callable[..., None]) -> None:
-    """Prefect asks whether to try again before it reads the task's delay, so the answer may set it."""
+    """Prefect asks whether to try again before it reads the delay, so the condition may set the delay."""
     runs: list[TaskRun] = []
 
     def put_a_delay(asked: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

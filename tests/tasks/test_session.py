@@ -1,4 +1,4 @@
-"""The two clocks of an access token, above all where the Eastern day is not 24 hours long."""
+"""The two clocks of an access token, above all on days that do not have 24 hours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ZONES = [
     timezone(timedelta(hours=-23, minutes=-59)),
     timezone(timedelta(hours=14)),
 ]
-# Daylight saving has begun and ended on the present days since 2007.
+# Since 2007, daylight saving begins and ends on its present days.
 instants = st.datetimes(
     min_value=datetime(2007, 1, 1),  # noqa: DTZ001  # Hypothesis adds the zone
     max_value=datetime(2200, 1, 1),  # noqa: DTZ001
@@ -50,14 +50,14 @@ spans = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=3))
 
 
 class Nowhere(tzinfo):
-    """A zone that does not know its own offset."""
+    """A zone without a UTC offset."""
 
     def utcoffset(self, _: datetime | None) -> None:
-        """Nothing."""
+        """Return None."""
 
 
 def utc(text: str) -> datetime:
-    """An instant written as in `2027-01-15 17:00`."""
+    """This instant in UTC, written as in `2027-01-15 17:00`."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
@@ -78,7 +78,7 @@ def midnight_of(day: date) -> datetime:
 
 
 def renewed_at_noon(**changes: object) -> TokenSession:
-    """What a renewal at noon gives, with some fields changed."""
+    """The session of a renewal at noon, with some fields changed."""
     fields = {
         "environment": "live",
         "fingerprint": "fake-fingerprint",
@@ -121,7 +121,7 @@ def test_a_session_ends_at_the_next_eastern_midnight(instant: str, expected: str
 @unhurried
 @given(issued_at=instants, zone=zones)
 def test_expiry_is_a_midnight_at_most_25_hours_after_issue(issued_at: datetime, zone: tzinfo) -> None:
-    """Whenever and wherever a token is issued, it expires at the end of that same day in New York."""
+    """A token expires at the end of its day of issue in New York, wherever it was issued."""
     expires_at = midnight_after(issued_at.astimezone(zone))
     assert (0, 0, 0, 0) == (expires_at.hour, expires_at.minute, expires_at.second, expires_at.microsecond)
     assert issued_at.astimezone(EASTERN).date() + timedelta(days=1) == expires_at.date()
@@ -131,7 +131,7 @@ def test_expiry_is_a_midnight_at_most_25_hours_after_issue(issued_at: datetime, 
 @unhurried
 @given(year=st.integers(2007, 2200))
 def test_the_days_of_clock_changes_have_23_and_25_hours(year: int) -> None:
-    """A session issued as such a day begins lasts 23 hours in March and 25 in November, in every year."""
+    """In every year, a session that begins with such a day lasts 23 hours in March and 25 in November."""
     lengths = [
         midnight_after(midnight_of(day)).astimezone(UTC) - midnight_of(day)
         for day in (sunday(year, 3, 2), sunday(year, 11, 1))
@@ -148,7 +148,7 @@ def test_all_of_a_25_hour_day_ends_at_one_midnight(year: int, minutes: int) -> N
     assert midnight_of(day + timedelta(days=1)) == midnight_after(issued_at).astimezone(UTC)
 
 
-# Issued at noon; a token that was last used at 23:00 does not live to see its idle limit.
+# Issued at noon; a token that was last used at 23:00 expires before its idle limit.
 @pytest.mark.parametrize(
     ("last_used_at", "now", "expected"),
     [
@@ -165,7 +165,7 @@ def test_all_of_a_25_hour_day_ends_at_one_midnight(year: int, minutes: int) -> N
     ],
 )
 def test_the_instant_of_a_limit_counts_as_past(last_used_at: str, now: str, expected: SessionState) -> None:
-    """A token is active up to its idle limit and alive up to midnight, and at the very instant no more."""
+    """A token is active until its idle limit and alive until midnight, and no longer at that instant."""
     session = renewed_at_noon(idle_at=eastern(f"2027-01-15 {last_used_at}") + IDLE_LIMIT)
     assert expected == session.state(eastern(now))
 
@@ -182,7 +182,7 @@ def test_the_instant_of_a_limit_counts_as_past(last_used_at: str, now: str, expe
     ],
 )
 def test_the_hour_that_happens_twice(now: datetime, expected: SessionState) -> None:
-    """Idle since 0:05 summer time, a token goes inactive at 1:05 winter time and not an hour before."""
+    """A token last used at 0:05 summer time goes inactive at 1:05 winter time, and not an hour before."""
     issued_at = eastern("2027-11-07 00:05")
     idle_at = issued_at.astimezone(UTC) + IDLE_LIMIT
     session = renewed_at_noon(idle_at=idle_at, expires_at=midnight_after(issued_at))
@@ -194,7 +194,7 @@ def test_the_hour_that_happens_twice(now: datetime, expected: SessionState) -> N
 def test_the_zone_of_a_datetime_does_not_matter(
     issued_at: datetime, used: timedelta, later: timedelta, where: tuple[tzinfo, tzinfo, tzinfo]
 ) -> None:
-    """The same instants give the same state in whatever zones they are written."""
+    """The same instants give the same state, whatever their zones."""
     now, limits = issued_at + later, (issued_at + used, midnight_after(issued_at))
     found = {
         renewed_at_noon(idle_at=idle_at, expires_at=expires_at).state(at)
@@ -218,13 +218,13 @@ def test_the_zone_of_a_datetime_does_not_matter(
     ],
 )
 def test_a_datetime_without_a_zone_is_refused(use, naive: datetime) -> None:
-    """Nobody can say which midnight a naive datetime means, so none is taken."""
+    """A naive datetime is refused, because nobody can say which midnight it means."""
     with pytest.raises(ValueError, match="without a time zone"):
         use(naive)
 
 
 def test_a_moment_is_told_by_the_clocks_of_new_york() -> None:
-    """A person reads the Eastern date and time, the year included, wherever the machine stands."""
+    """A person reads the Eastern date and time, with the year, wherever the machine is."""
     assert eastern_words(utc("2028-01-01 03:30")) == "2027-12-31 22:30 US Eastern"
     assert eastern_words(utc("2027-07-01 03:59")) == "2027-06-30 23:59 US Eastern"
 
@@ -235,7 +235,7 @@ def test_an_aware_datetime_comes_back_in_utc() -> None:
 
 
 def test_an_hourly_schedule_stays_under_the_idle_limit() -> None:
-    """A reused answer just before its end plus an hour's wait is still within the idle limit."""
+    """The reuse window plus an hour's wait is less than the idle limit."""
     assert REUSE_WINDOW + timedelta(hours=1) < IDLE_LIMIT
 
 
@@ -249,25 +249,25 @@ def test_a_session_reads_its_limits_right_in_the_repeated_hour() -> None:
 
 @pytest.mark.parametrize("name", ["renewed_at", "idle_at", "expires_at"])
 def test_a_session_takes_aware_datetimes_alone(name: str) -> None:
-    """Each time of a session must carry its zone."""
+    """Each time in a session must have a zone."""
     with pytest.raises(ValidationError, match="timezone"):
         renewed_at_noon(**{name: NAIVE})
 
 
 def test_a_session_cannot_be_changed() -> None:
-    """A session is a statement about the past; nobody edits it."""
+    """A session cannot be changed, because it states what was."""
     with pytest.raises(ValidationError, match="frozen"):
         renewed_at_noon().reused = True  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["token", "token_secret", "consumer_key"])
 def test_a_session_takes_nothing_more(name: str) -> None:
-    """A field that a session does not know is passed over, so that no secret slips in."""
+    """A field that a session does not know is ignored, so no secret gets in."""
     assert "fake-secret" not in renewed_at_noon(**{name: "fake-secret"}).model_dump_json()
 
 
 def test_a_session_holds_nothing_secret() -> None:
-    """A session is made of these fields and of no others."""
+    """A session has these fields and no others."""
     expected = {
         "environment",
         "fingerprint",
@@ -281,12 +281,12 @@ def test_a_session_holds_nothing_secret() -> None:
 
 
 def test_a_session_is_new_and_took_one_call_unless_said_otherwise() -> None:
-    """By default a session was renewed just now by a single call."""
+    """By default a session is a new renewal, made by one call."""
     assert (False, 1) == (renewed_at_noon().reused, renewed_at_noon().attempts)
 
 
 def test_a_session_made_by_less_than_no_call_is_refused() -> None:
-    """The count of calls is never negative."""
+    """The number of calls is never negative."""
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         renewed_at_noon(attempts=-1)
 
@@ -298,6 +298,6 @@ def test_a_session_survives_being_stored() -> None:
 
 
 def test_a_day_begins_where_the_one_before_it_ended() -> None:
-    """A midnight belongs to the day that it begins, and to no other."""
+    """A midnight belongs to the day that it begins, and not to the one before."""
     midnight = midnight_after(datetime(2027, 6, 15, 12, tzinfo=UTC))
     assert midnight == day_begins(midnight) == day_begins(midnight + timedelta(hours=23, minutes=59))

@@ -1,4 +1,4 @@
-"""What may be tuned by `ETRADE_*` variables, and how a mistake is told."""
+"""What `ETRADE_*` variables can set, and how a mistake is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 
 def test_spans_are_seconds_or_iso_8601(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number counts seconds, and a duration is read as ISO 8601 writes it."""
+    """A number is read as seconds, and a duration as ISO 8601."""
     monkeypatch.setenv("ETRADE_DEADLINE", "90")
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT40M")
     settings = renewal_settings()
@@ -22,7 +22,7 @@ def test_spans_are_seconds_or_iso_8601(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is set to nothing leaves the default."""
+    """An empty variable leaves the default."""
     monkeypatch.setenv("ETRADE_SIGN_IN_BY", "")
     assert time(7) == renewal_settings().sign_in_by
 
@@ -39,7 +39,7 @@ def test_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_people_are_alerted_on_the_days_that_need_a_session(
     monkeypatch: pytest.MonkeyPatch, days: str, alerting: str
 ) -> None:
-    """On other days, and before the hour to sign in, no scheduled run alerts; days and hours are Eastern."""
+    """Scheduled runs alert only on sign-in days and from the hour to sign in; both are Eastern."""
     monkeypatch.setenv("ETRADE_SIGN_IN_BY", "")
     monkeypatch.setenv("ETRADE_SIGN_IN_DAYS", days)
     settings, monday = renewal_settings(), datetime(2027, 6, 14, 7, tzinfo=EASTERN)
@@ -63,7 +63,7 @@ def test_people_are_alerted_on_the_days_that_need_a_session(
 def test_malformed_variable_is_named_without_its_value(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """A setting that cannot be used is an error of ours, which names the variable and not its value."""
+    """A setting that cannot be used raises our own error, with the variable's name and not its value."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(CredentialsInvalid, match=f"{variable}: ") as told:
         renewal_settings()
@@ -73,7 +73,7 @@ def test_malformed_variable_is_named_without_its_value(
 @pytest.mark.parametrize("field", RenewalSettings.model_fields)
 @pytest.mark.parametrize("quoted", ['"60"', "'60'"])
 def test_quotes_are_told_of(monkeypatch: pytest.MonkeyPatch, field: str, quoted: str) -> None:
-    """A setting that is still in quotes, a path too, is refused by its name and for that reason."""
+    """A setting that is still in quotes is refused for that, by its name, even if it is a path."""
     monkeypatch.setenv(f"ETRADE_{field.upper()}", quoted)
     with pytest.raises(CredentialsInvalid, match=f"ETRADE_{field.upper()}: is in quotes"):
         renewal_settings()
@@ -82,7 +82,7 @@ def test_quotes_are_told_of(monkeypatch: pytest.MonkeyPatch, field: str, quoted:
 def test_settings_are_read_once_while_nothing_changes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """They are read anew as soon as a variable, in capitals or not, or Prefect's home has changed."""
+    """Settings are read again only if a variable, in capitals or not, or Prefect's home has changed."""
     first = renewal_settings()
     assert first is renewal_settings()
     with temporary_settings({PREFECT_HOME: tmp_path}):

@@ -1,4 +1,4 @@
-"""E*TRADE's addresses, and which others may stand in for them."""
+"""E*TRADE's addresses, and which other addresses are safe."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NOT_SAFE = "must start with https://"
 
 @pytest.mark.parametrize("address", [OAUTH_URL, *API_URLS.values()])
 def test_e_trade_s_own_addresses_are_safe(address: str) -> None:
-    """Every address that the package knows of itself passes unchanged."""
+    """Every address of E*TRADE in the package is safe and stays unchanged."""
     assert address == safe_address(address)
 
 
 def test_each_environment_has_its_address() -> None:
-    """Data calls have an address for the live and for the sandbox environment, and the two differ."""
+    """Each environment has an address for data calls, and the two differ."""
     assert set(get_args(get_args(Environment)[0])) == set(API_URLS)
     assert len(API_URLS) == len(set(API_URLS.values()))
 
@@ -48,7 +48,7 @@ def test_each_environment_has_its_address() -> None:
     ],
 )
 def test_a_safe_address_loses_its_trailing_slash_and_nothing_else(address: str, expected: str) -> None:
-    """Over https any host is safe, over plain http this machine alone."""
+    """With https any host is safe, and with plain http only this machine; a trailing slash is removed."""
     assert expected == safe_address(address)
 
 
@@ -75,7 +75,7 @@ def test_a_safe_address_loses_its_trailing_slash_and_nothing_else(address: str, 
     ],
 )
 def test_any_other_address_is_refused(address: str, reason: str) -> None:
-    """An address that signed requests must not go to is refused, with the reason."""
+    """An unsafe address is refused with the reason."""
     with pytest.raises(ValueError, match=reason):
         safe_address(address)
 
@@ -94,7 +94,7 @@ def test_any_other_address_is_refused(address: str, reason: str) -> None:
     ],
 )
 def test_a_refusal_does_not_repeat_the_address(address: str) -> None:
-    """The text of the error is stored and shown, so nothing of the address is in it."""
+    """The error does not repeat any of the address, because it is stored and shown."""
     with pytest.raises(ValueError, match=r"\w") as refusal:
         safe_address(address)
     assert MARK not in str(refusal.value)
@@ -103,11 +103,11 @@ def test_a_refusal_does_not_repeat_the_address(address: str) -> None:
 @unhurried
 @given(before=st.text(max_size=20), after=st.text(max_size=20))
 def test_no_address_whatever_is_repeated(before: str, after: str) -> None:
-    """Whatever stands around a password, the address is taken as it is or refused without repeating it."""
+    """Whatever surrounds a password, the address is accepted or refused without showing the password."""
     try:
         safe_address(f"https://{before}:{MARK}@{after}")
     except ValueError as refusal:
-        assert MARK not in str(refusal)  # noqa: PT017  # most are refused, some are not: both are right
+        assert MARK not in str(refusal)  # noqa: PT017  # some are refused and some accepted: both are right
 
 
 SIMULATOR = "http://127.0.0.1:8765/sandbox"
@@ -125,7 +125,7 @@ SIMULATOR = "http://127.0.0.1:8765/sandbox"
     ],
 )
 def test_requests_to_e_trade_and_the_own_address_may_be_signed(address: str) -> None:
-    """A signature may go to either of E*TRADE's hosts, and to where the credentials' data calls go."""
+    """Requests to E*TRADE's hosts and to the credentials' own API address may be signed."""
     assert may_be_signed(address, SIMULATOR)
 
 
@@ -153,13 +153,13 @@ def test_requests_to_e_trade_and_the_own_address_may_be_signed(address: str) -> 
     ],
 )
 def test_requests_to_a_stranger_may_not(address: str) -> None:
-    """Any other scheme, host, port or spelling is a stranger's."""
+    """Requests to any other scheme, host, port or spelling may not be signed."""
     assert not may_be_signed(address, SIMULATOR)
 
 
 @unhurried
 @given(address=st.text(max_size=60), api_url=st.text(max_size=60))
 def test_any_text_is_judged(address: str, api_url: str) -> None:
-    """Whatever stands there instead of an address, the answer is yes or no, and no where it is no address."""
+    """Any text gets a yes or a no, and text without an address a no."""
     assert may_be_signed(address, api_url) in {True, False}
     assert not may_be_signed(address.replace("/", ""), "")

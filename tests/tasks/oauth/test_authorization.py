@@ -43,7 +43,7 @@ def consumer(simulator: Simulator) -> ConsumerKeys:
 
 @pytest.fixture
 def begun(simulator: Simulator, consumer: ConsumerKeys) -> RequestToken:
-    """A sign-in that waits for its person."""
+    """A sign-in that waits for a person."""
     return request_token(consumer, simulator.oauth_url)
 
 
@@ -57,19 +57,19 @@ class TestTryRequestToken:
     LIMIT = timedelta(seconds=5)
 
     def test_good_key_is_granted_a_token(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
-        """A key that E*TRADE takes is granted a token, in one call."""
+        """If E*TRADE accepts the key, one call gets a token."""
         assert granted(try_request_token(consumer, simulator.oauth_url, self.LIMIT))
         assert [200] == statuses(simulator, REQUEST)
 
     def test_failure_is_tried_once_and_returned(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
-        """An answer that a sign-in would try again after comes back as it is."""
+        """A failed call is returned as it is, without the further attempts of a sign-in."""
         simulator.plant(Fault(status=503), path=REQUEST)
         reply = try_request_token(consumer, simulator.oauth_url, self.LIMIT)
         assert (503, False) == (reply.status_code, granted(reply))
         assert [503] == statuses(simulator, REQUEST)
 
     def test_page_of_status_200_grants_nothing(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
-        """A maintenance page is no token, whatever its status."""
+        """A maintenance page with status 200 grants no token."""
         simulator.plant(Fault(status=200, body="<html>Maintenance</html>"), path=REQUEST)
         assert not granted(try_request_token(consumer, simulator.oauth_url, self.LIMIT))
 
@@ -80,19 +80,19 @@ class TestRequestToken:
     def test_person_finds_the_page_that_asks(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
     ) -> None:
-        """The address leads to a page that asks for consent, so key and token arrived in it whole."""
+        """The address opens the page that asks for consent, so key and token have arrived whole."""
         page = httpx.get(authorize_url(consumer, begun, simulator.oauth_url))
         assert (200, True) == (page.status_code, 'id="accept"' in page.text)
 
     @pytest.mark.parametrize("host", ["api", "apisb"])
     def test_etrade_asks_on_its_own_pages(self, host: str) -> None:
-        """For either OAuth host of E*TRADE the page is on us.etrade.com, with the token encoded once."""
+        """For both of E*TRADE's OAuth hosts the page is on us.etrade.com, with the token encoded once."""
         token = RequestToken("a/b+c=", "fake-secret", datetime(2027, 6, 15, tzinfo=UTC))
         address = authorize_url(ConsumerKeys("fake&key", "fake"), token, f"https://{host}.etrade.com/oauth")
         assert "https://us.etrade.com/e/t/etws/authorize?key=fake%26key&token=a%2Fb%2Bc%3D" == address
 
     def test_is_dated_by_its_receipt(self, simulator: Simulator, begun: RequestToken) -> None:
-        """The five minutes are counted from when the token came."""
+        """The five minutes count from the moment the token arrived."""
         assert abs(simulator.now() - begun.issued_at) < MINUTE
 
     def test_unknown_consumer_key_is_a_configuration(self, simulator: Simulator) -> None:
@@ -104,19 +104,19 @@ class TestRequestToken:
     def test_wrong_consumer_secret_is_a_configuration(
         self, simulator: Simulator, consumer: ConsumerKeys
     ) -> None:
-        """A mistyped consumer secret is named as the likely cause of a wrong signature."""
+        """The error for a wrong signature names a mistyped consumer secret as a likely cause."""
         with pytest.raises(ConfigurationRefused, match=r"signature_invalid.*consumer secret"):
             request_token(ConsumerKeys(consumer.key, "fake-secret"), simulator.oauth_url)
 
     def test_bare_refusal_is_about_the_consumer(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
-        """A 401 that stays without a reason can only mean the consumer, since no token takes part."""
+        """A 401 that has no reason twice is about the consumer key, since the call carries no token."""
         simulator.plant(Fault(status=401), path=REQUEST, times=2)
         with pytest.raises(ConfigurationRefused):
             request_token(consumer, simulator.oauth_url)
 
 
 class TestAttempts:
-    """What every call does when E*TRADE, the network or the clock is unwell."""
+    """What every call does if E*TRADE, the network or the clock fails."""
 
     @pytest.mark.parametrize(
         "fault",
@@ -134,7 +134,7 @@ class TestAttempts:
     def test_passing_trouble_is_tried_again(
         self, simulator: Simulator, consumer: ConsumerKeys, fault: Fault
     ) -> None:
-        """What may pass is followed by another attempt, signed anew, and that one serves."""
+        """A failure that may pass is tried again, signed again, and the second attempt succeeds."""
         simulator.plant(fault, path=REQUEST)
         begun = request_token(consumer, simulator.oauth_url)
         assert 2 == len(simulator.calls(REQUEST))
@@ -148,14 +148,14 @@ class TestAttempts:
         assert (ATTEMPTS, True) == (len(simulator.calls(REQUEST)), failed.value.retryable)
 
     def test_long_pause_is_not_waited_for(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
-        """Where E*TRADE asks for a minute's patience, the person is told at once."""
+        """If E*TRADE asks for a wait of a minute, the call fails at once."""
         simulator.plant(Fault(status=503, headers={"Retry-After": "60"}), path=REQUEST)
         with pytest.raises(AuthorizationFailed):
             request_token(consumer, simulator.oauth_url)
         assert 1 == len(simulator.calls(REQUEST))
 
     def test_unreachable_host_says_so(self, consumer: ConsumerKeys) -> None:
-        """Where nobody listens, the error tells what the network did."""
+        """If nobody listens, the error says what the network did."""
         with pytest.raises(AuthorizationFailed, match="Connection refused"):
             request_token(consumer, "http://127.0.0.1:9/oauth")
 
@@ -163,7 +163,7 @@ class TestAttempts:
     def test_sign_in_after_midnight_is_of_the_new_day(
         self, simulator: Simulator, consumer: ConsumerKeys, behind: timedelta
     ) -> None:
-        """The token is dated by E*TRADE's clock, also where this machine's is off by less than is refused."""
+        """The token has E*TRADE's date, even if this machine's clock is off by less than E*TRADE refuses."""
         simulator.advance(timedelta(hours=12, minutes=1))
         with use_clock(lambda: simulator.now() - behind):
             begun = request_token(consumer, simulator.oauth_url)
@@ -175,7 +175,7 @@ class TestAttempts:
     def test_date_of_another_clock_is_not_believed(
         self, simulator: Simulator, consumer: ConsumerKeys
     ) -> None:
-        """E*TRADE took the timestamp, so a `Date` of another day is a proxy's fancy."""
+        """If E*TRADE accepted the timestamp, a `Date` of another day is ignored."""
         body = "oauth_token=fake&oauth_token_secret=fake"
         headers = {"Date": "Fri, 15 Jan 1999 12:00:00 GMT"}
         simulator.plant(Fault(status=200, body=body, content_type=FORM, headers=headers), path=REQUEST)
@@ -186,7 +186,7 @@ class TestAttempts:
     def test_wrong_clock_is_healed_once_for_both_calls(
         self, simulator: Simulator, consumer: ConsumerKeys
     ) -> None:
-        """The first call learns how far the clock is off; the exchange needs no second lesson."""
+        """The first call learns how far the clock is off, and the exchange needs no extra attempt."""
         with use_clock(lambda: simulator.now() - timedelta(hours=1)):
             begun = request_token(consumer, simulator.oauth_url)
             bought = access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
@@ -213,7 +213,7 @@ class TestAttempts:
     ],
 )
 def test_verifier_is_found_in_what_was_entered(entered: str, verifier: str) -> None:
-    """An address is read for its verifier; what is no five letters and digits stays as it was typed."""
+    """An address is searched for its verifier, and anything that does not look like one stays as typed."""
     assert verifier == verifier_in(entered)
 
 
@@ -227,7 +227,7 @@ class TestAccessToken:
         begun: RequestToken,
         credentials: ETradeCredentials,
     ) -> None:
-        """Token and secret are decoded exactly once: they sign a call that E*TRADE serves."""
+        """Token and secret are decoded exactly once: E*TRADE accepts a call that they sign."""
         bought = access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
         changes = {"access_token": bought.token, "access_token_secret": bought.secret}
         signer = ETradeCredentials.model_validate(
@@ -244,7 +244,7 @@ class TestAccessToken:
     def test_unencoded_plus_stays_a_plus(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
     ) -> None:
-        """A plus that E*TRADE left as it is is not read as a blank, and an encoded percent stays one."""
+        """An unencoded plus is not read as a blank, and an encoded percent sign is decoded only once."""
         body = "oauth_token=a+b%2B%253D&oauth_token_secret=c%2Fd%3D\n"
         simulator.plant(Fault(status=200, body=body, content_type=FORM), path=ACCESS)
         bought = access_token(consumer, begun, "ABC12", simulator.oauth_url)
@@ -253,7 +253,7 @@ class TestAccessToken:
     def test_blanks_around_the_verifier_do_not_matter(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
     ) -> None:
-        """A verifier that was pasted with blanks and a newline serves."""
+        """Blanks and a newline around a pasted verifier are ignored."""
         verifier = f"  {simulator.approve(begun.token)}\n"
         assert access_token(consumer, begun, verifier, simulator.oauth_url).token
 
@@ -263,7 +263,7 @@ class TestAccessToken:
     def test_one_call_takes_it_as_a_person_enters_it(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken, spoil: Callable[[str], str]
     ) -> None:
-        """Small letters and a callback address buy the token at once."""
+        """A verifier in small letters or in a callback address gets the token in one call."""
         verifier = spoil(simulator.approve(begun.token))
         assert access_token(consumer, begun, verifier, simulator.oauth_url).token
         assert [200] == statuses(simulator, ACCESS)
@@ -292,7 +292,7 @@ class TestAccessToken:
     def test_refusals_are_told_apart(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken, problem: str, told: str
     ) -> None:
-        """Each reason that E*TRADE names has its own sentence; without one, all likely ones are named."""
+        """Each reason of E*TRADE has its own sentence; without a reason the error names all likely ones."""
         body = f"oauth_problem={problem}" if problem else ""
         simulator.plant(Fault(status=401, body=body), path=ACCESS, times=2)
         with pytest.raises(VerifierRefused, match=told):
@@ -302,7 +302,7 @@ class TestAccessToken:
     def test_wrong_verifier_is_refused(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
     ) -> None:
-        """E*TRADE's own check of a mistyped verifier arrives as such."""
+        """If E*TRADE refuses a mistyped verifier, the error says so."""
         simulator.approve(begun.token)
         with pytest.raises(VerifierRefused, match="not the one"):
             access_token(consumer, begun, "wrong", simulator.oauth_url)
@@ -310,7 +310,7 @@ class TestAccessToken:
     def test_second_use_is_refused(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
     ) -> None:
-        """A verifier that has bought its token buys no other."""
+        """A verifier that was already used is refused."""
         verifier = simulator.approve(begun.token)
         access_token(consumer, begun, verifier, simulator.oauth_url)
         with pytest.raises(VerifierRefused, match="already used"):
@@ -319,7 +319,7 @@ class TestAccessToken:
     def test_late_is_known_by_the_clock_too(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
     ) -> None:
-        """After five minutes a refusal without a reason is put down to the delay."""
+        """After five minutes a refusal without a reason is explained by the delay."""
         simulator.advance(5 * MINUTE)
         simulator.plant(Fault(status=401), path=ACCESS)
         with pytest.raises(VerifierRefused, match="too late"):
@@ -328,7 +328,7 @@ class TestAccessToken:
     def test_consumer_key_that_lapses_is_no_fault_of_the_verifier(
         self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
     ) -> None:
-        """A refused consumer key is told as such, whatever call it meets."""
+        """A refused consumer key is reported as that, even in the exchange of a verifier."""
         simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=ACCESS)
         with pytest.raises(ConfigurationRefused):
             access_token(consumer, begun, "ABC12", simulator.oauth_url)
@@ -338,7 +338,7 @@ class TestRevoke:
     """`revoke`."""
 
     def test_revoked_token_is_dead(self, simulator: Simulator, credentials: ETradeCredentials) -> None:
-        """After it, E*TRADE serves the token no more."""
+        """After a revocation, E*TRADE no longer accepts the token."""
         revoke(credentials.signing_keys, credentials.oauth_base_url)
         with credentials.get_client() as client:
             assert 401 == client.get("/v1/accounts/list.json").status_code
@@ -347,13 +347,13 @@ class TestRevoke:
     def test_either_answer_counts(
         self, simulator: Simulator, credentials: ETradeCredentials, body: str
     ) -> None:
-        """E*TRADE's newer sentence and its older token pair both say that it is done."""
+        """Both E*TRADE's newer sentence and its older token pair count as success."""
         simulator.plant(Fault(status=200, body=body), path=REVOKE)
         revoke(credentials.signing_keys, credentials.oauth_base_url)
         assert [200] == statuses(simulator, REVOKE)
 
     def test_dead_token_is_named_as_such(self, simulator: Simulator, credentials: ETradeCredentials) -> None:
-        """A token that E*TRADE calls dead needs no revocation, and that is a thing of its own."""
+        """Revoking a token that is already dead raises an error of its own."""
         revoke(credentials.signing_keys, credentials.oauth_base_url)
         with pytest.raises(SignInRequired, match="token_rejected"):
             revoke(credentials.signing_keys, credentials.oauth_base_url)
@@ -362,7 +362,7 @@ class TestRevoke:
     def test_doubt_is_a_failure(
         self, simulator: Simulator, credentials: ETradeCredentials, fault: Fault
     ) -> None:
-        """An answer that does not say that the token is dead leaves it for alive."""
+        """An answer that does not confirm that the token is dead is a failure."""
         simulator.plant(fault, path=REVOKE, times=ATTEMPTS)
         with pytest.raises(AuthorizationFailed):
             revoke(credentials.signing_keys, credentials.oauth_base_url)
@@ -370,7 +370,7 @@ class TestRevoke:
     def test_wrong_address_is_a_configuration(
         self, simulator: Simulator, credentials: ETradeCredentials
     ) -> None:
-        """An address that knows no such call is a configuration to correct."""
+        """An address without such a call is a configuration error."""
         simulator.plant(Fault(status=404), path=REVOKE, times=2)
         with pytest.raises(ConfigurationRefused):
             revoke(credentials.signing_keys, credentials.oauth_base_url)
@@ -378,7 +378,7 @@ class TestRevoke:
     def test_bare_status_is_asked_once_more(
         self, simulator: Simulator, credentials: ETradeCredentials
     ) -> None:
-        """One page that says nothing but its status ends no step of a sign-in or sign-out."""
+        """A page that says nothing but its status does not end a sign-out: the call is made once more."""
         simulator.plant(Fault(status=404), path=REVOKE)
         revoke(credentials.signing_keys, credentials.oauth_base_url)
         assert 2 == len(simulator.calls(REVOKE))
@@ -391,7 +391,7 @@ def test_errors_hold_no_secret(
     begun: RequestToken,
     status: int,
 ) -> None:
-    """Whatever E*TRADE echoes, neither key, token, secret nor verifier is in the error."""
+    """Whatever E*TRADE echoes, the error holds no key, token, secret or verifier."""
     known = (consumer.key, consumer.secret, begun.token, begun.secret, "XY7Q9")
     spellings = [spelling for secret in known for spelling in (secret, quote(secret, safe=""))]
     simulator.plant(Fault(status=status, body=" ".join(["echo:", *spellings])), path=ACCESS, times=ATTEMPTS)
@@ -404,7 +404,7 @@ def test_errors_hold_no_secret(
 def test_nothing_printable_holds_a_secret(
     simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
 ) -> None:
-    """What Python prints of keys and tokens shows none of them."""
+    """Printing keys and tokens in Python shows none of them."""
     bought = access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
     known = (consumer.key, consumer.secret, begun.token, begun.secret, bought.token, bought.secret)
     assert [] == [secret for secret in known if secret in f"{consumer!r} {begun!r} {bought!r}"]
@@ -412,7 +412,7 @@ def test_nothing_printable_holds_a_secret(
 
 @pytest.mark.parametrize("kind", [VerifierRefused, AuthorizationFailed])
 def test_errors_survive_a_trip(kind: Callable[[str], ETradeError]) -> None:
-    """An error keeps message and advice between processes."""
+    """An error keeps its message and advice when it is sent to another process."""
     error = kind("It happened.")
     back = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     assert (type(error), error.message, error.advice) == (type(back), back.message, back.advice)

@@ -1,4 +1,4 @@
-"""Taking secrets out of text that a person will see."""
+"""Removing secrets from text that a person will see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from etrade_tasks.oauth.redaction import (
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-# Like a token in what it is made of, and plainly none.
+# Made of the same characters as a token, and clearly fake.
 SECRET = "FAKE/fake+token~0123 é&<="
 
 Spelling = Callable[[str], str]
@@ -56,7 +56,7 @@ every_spelling = pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLI
 
 @every_spelling
 def test_a_known_secret_is_removed_in_each_spelling(spell: Spelling) -> None:
-    """However an answer echoes a secret, it is replaced wherever it stands."""
+    """A secret is replaced wherever an answer echoes it, in each spelling."""
     echoed = spell(SECRET)
     assert f"a {REDACTED} b{REDACTED}c" == scrub(f"a {echoed} b{echoed}c", [SECRET])
 
@@ -77,12 +77,12 @@ def test_the_longest_secret_is_removed_first(order: int) -> None:
 
 @pytest.mark.parametrize("secrets", [[], [""], ["", ""]], ids=["none", "an empty one", "two empty ones"])
 def test_empty_secrets_are_ignored(secrets: list[str]) -> None:
-    """A secret that is not set removes nothing."""
+    """An empty secret removes nothing."""
     assert "nothing to hide" == scrub("nothing to hide", secrets)
 
 
 def test_text_without_a_secret_stays_as_it_is() -> None:
-    """What is not secret is not touched."""
+    """Text without a secret stays unchanged."""
     assert "<b>fake</b> & more" == scrub("<b>fake</b> & more", [SECRET])
 
 
@@ -115,7 +115,7 @@ def test_text_without_a_secret_stays_as_it_is() -> None:
     ],
 )
 def test_an_excerpt_is_the_readable_text_on_one_line(text: str, expected: str) -> None:
-    """Of an answer stays what a person would read of it."""
+    """An excerpt is what a person would read of the answer, on one line."""
     assert expected == excerpt(text)
 
 
@@ -145,7 +145,7 @@ def test_an_excerpt_is_the_readable_text_on_one_line(text: str, expected: str) -
     ],
 )
 def test_the_value_of_a_secret_s_name_is_hidden(text: str, expected: str) -> None:
-    """However short it is, the value of a token, key, secret, signature, nonce or verifier is not shown."""
+    """The value of a token, key, secret, signature, nonce or verifier is hidden, however short it is."""
     assert expected.replace("@", REDACTED) == excerpt(text)
 
 
@@ -164,22 +164,22 @@ def test_the_value_of_a_secret_s_name_is_hidden(text: str, expected: str) -> Non
     ],
 )
 def test_what_looks_like_a_token_is_hidden(text: str, expected: str) -> None:
-    """An unbroken run of 16 characters or more is not shown, unless it is made of plain words."""
+    """An unbroken run of 16 or more characters is hidden, unless it consists of plain words."""
     assert expected.replace("@", REDACTED) == excerpt(text)
 
 
 def test_a_token_that_was_escaped_twice_is_hidden() -> None:
-    """HTML that was escaped once more on its way does not bring the tail of a token to light."""
+    """If HTML was escaped twice, the end of a token is still hidden."""
     assert "ghiJKL789" not in excerpt("oauth_token=abcDEF123&amp;#x2F;ghiJKL789")
 
 
 def test_an_excerpt_has_an_end() -> None:
-    """Of a long answer 200 characters are shown."""
+    """An excerpt of a long answer has 200 characters."""
     assert ("word " * 100)[:200] == excerpt("word " * 100)
 
 
 def test_a_token_across_the_end_of_an_excerpt_is_hidden() -> None:
-    """The text is cut after secrets are taken out, so no half of a token is left at the end."""
+    """Secrets are removed before the text is cut, so an excerpt never ends with half a token."""
     assert f"{'x ' * 95}[redacted]" == excerpt(f"{'x ' * 95}0123456789ABCDEF0123456789ABCDEF")
 
 
@@ -193,7 +193,7 @@ def test_any_text_has_an_excerpt(text: str) -> None:
 
 
 def test_a_reference_to_no_character_at_all_is_survived() -> None:
-    """An HTML reference with thousands of digits names no character, and is no reason to fail."""
+    """An HTML reference with thousands of digits, which names no character, does not raise."""
     assert len(excerpt(f"a &#{'1' * 5_000}; b")) <= EXCERPT_LENGTH
 
 
@@ -212,7 +212,7 @@ def test_json_escapes_are_undone(text: str, expected: str) -> None:
     assert expected == undo_json_escapes(text)
 
 
-# What acts on its reader -------------------------------------------------------------------------------
+# What a reader's program would act on ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_json_escapes_are_undone(text: str, expected: str) -> None:
     ],
 )
 def test_an_excerpt_acts_on_nobody(text: str, expected: str) -> None:
-    """A chat, a mail program or markdown finds no link, mention or markup in an excerpt."""
+    """An excerpt contains no link, mention or markup for a chat, a mail program or markdown."""
     assert expected == excerpt(text)
 
 
@@ -255,21 +255,21 @@ def test_an_excerpt_acts_on_nobody(text: str, expected: str) -> None:
     ],
 )
 def test_a_content_type_is_told_like_a_body(given: str, expected: str) -> None:
-    """What a header says is cleaned and cut as a body is, and the usual types are told as they are."""
+    """A content type is cleaned and cut as a body is, and the usual types stay as they are."""
     assert f"It answered: status 503, {expected}, empty." == describe_answer(503, given, "")
 
 
 @unhurried
 @given(kind=st.text(max_size=300), body=st.text(max_size=300))
 def test_whatever_answers_is_told_in_one_short_line(kind: str, body: str) -> None:
-    """No header and no body makes the sentence long, or puts into it what a terminal obeys."""
+    """No header or body makes the sentence long or puts control characters into it."""
     said = describe_answer(500, kind * 300, body * 300)
     assert len(said) < 3 * EXCERPT_LENGTH
     assert said.isprintable()
 
 
 def test_a_short_secret_is_taken_out_by_name() -> None:
-    """A verifier, too short to look like a secret, is removed where it is known, also at an excerpt's end."""
+    """A verifier is too short to look like a secret, so it is removed by value, even at an excerpt's end."""
     body = f"VRF5Y &#86;RF5Y {'x ' * 91}VRF5Y"
     said = describe_answer(500, "text/VRF5Y", body, ["VRF5Y"])
     assert "VRF" not in said.upper()

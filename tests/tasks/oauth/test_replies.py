@@ -1,4 +1,4 @@
-"""What E*TRADE's answer to a renewal means, wherever and however it says so."""
+"""What E*TRADE's answer to a renewal means, in whatever form it comes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = datetime(2021, 11, 11, 21, 17, 12, tzinfo=UTC)
 SENTENCE = "Access Token has been renewed"
 UNAUTHORIZED = "Unauthorized request - invalid Consumer key and/or session token"
 RATE_LIMIT = "Number of requests exceeded the rate limit set"
-WINDOW = "1636665132-1636665732"  # five minutes either way of NOW
+WINDOW = "1636665132-1636665732"  # five minutes on either side of NOW
 
 RENEWED, TRANSIENT, NONCE_REFUSED, CLOCK_SKEWED, SIGN_IN_REQUIRED, MISCONFIGURED, UNRECOGNISED = Outcome
 
@@ -115,7 +115,7 @@ def older_tomcat(message: str) -> str:
     ],
 )
 def test_a_reply_means_this(status: int, body: str, expected: Outcome) -> None:
-    """Without an `oauth_problem`, its sentences judge a reply, then its status; its content type never."""
+    """Without an `oauth_problem`, sentences decide, then the status, and never the content type."""
     for kind in ("text/html", "application/json", "image/png"):
         found = verdict(status, body, {"Content-Type": kind})
         assert (expected, None) == (found.outcome, found.problem)
@@ -161,18 +161,18 @@ def test_a_problem_that_e_trade_names(status: int, problem: str, expected: Outco
     ],
 )
 def test_a_parameter_that_e_trade_missed(absent: str, expected: Outcome) -> None:
-    """A nonce or timestamp was sent, so it counts as overlooked; of other parameters nothing is known."""
+    """A missing nonce or timestamp counts as refused, because both were sent; any other is unrecognised."""
     found = verdict(400, f"oauth_problem=parameter_absent&oauth_parameters_absent={absent}")
     assert (expected, "parameter_absent") == (found.outcome, found.problem)
 
 
 def test_a_missed_parameter_that_is_not_named() -> None:
-    """Without a word on which parameter was missed, nothing is known."""
+    """A missing parameter that is not named is unrecognised."""
     assert UNRECOGNISED == verdict(400, "oauth_problem=parameter_absent").outcome
 
 
 def test_a_missed_nonce_that_a_header_names() -> None:
-    """A header that carries the problem also says which parameter was missed."""
+    """If a header gives the problem, it also names the missing parameter."""
     header = 'OAuth oauth_problem="parameter_absent", oauth_parameters_absent="oauth_nonce"'
     assert NONCE_REFUSED == verdict(401, headers={"WWW-Authenticate": header}).outcome
 
@@ -192,7 +192,7 @@ def test_a_missed_nonce_that_a_header_names() -> None:
     ],
 )
 def test_an_error_code_that_passes(code: int, status: int, body: Callable[[int], str]) -> None:
-    """The codes 100 and 670 say that E*TRADE is unwell, at any status below 500 and in any notation."""
+    """The codes 100 and 670 are failures that may pass, with any status below 500 and in any notation."""
     assert TRANSIENT == verdict(status, body(code)).outcome
 
 
@@ -209,7 +209,7 @@ def test_an_error_code_that_passes(code: int, status: int, body: Callable[[int],
     ],
 )
 def test_any_other_code_says_nothing(body: str) -> None:
-    """A code that is not known to pass leaves the status to decide."""
+    """With any other code, the status decides."""
     assert MISCONFIGURED == verdict(400, body).outcome
 
 
@@ -249,12 +249,12 @@ def test_any_other_code_says_nothing(body: str) -> None:
     ],
 )
 def test_what_goes_first(status: int, body: str, expected: Outcome) -> None:
-    """A 5xx goes before success, that before a problem, that before other text, that before the status."""
+    """A 5xx counts before success, then a problem, then other text, and then the status."""
     assert expected == verdict(status, body).outcome
 
 
 def test_a_problem_in_the_header_goes_before_one_in_the_body() -> None:
-    """Where header and body name different problems, the header's counts."""
+    """If header and body name different problems, the header's counts."""
     found = verdict(
         401, "oauth_problem=token_expired", {"WWW-Authenticate": "OAuth oauth_problem=nonce_used"}
     )
@@ -265,13 +265,13 @@ def test_a_problem_in_the_header_goes_before_one_in_the_body() -> None:
     "status", [None, 200, 401], ids=["no answer", "error after a 200", "error after a 401"]
 )
 def test_a_failure_of_the_transport_goes_before_everything(status: int | None) -> None:
-    """An answer that was cut short is no answer, and the advice says what the network did."""
+    """An answer that was cut short counts as none, and the advice says what the network did."""
     found = verdict(status, f"{SENTENCE} oauth_problem=token_expired", transport_error="ReadTimeout")
     assert (TRANSIENT, "No answer came: ReadTimeout.") == (found.outcome, found.advice)
 
 
 def test_no_answer_and_no_reason() -> None:
-    """A call without an answer passes, even if nobody knows why."""
+    """A call without an answer is a failure that may pass, even for an unknown reason."""
     assert (TRANSIENT, "No answer came: reason unknown.") == (verdict(None).outcome, verdict(None).advice)
 
 
@@ -315,7 +315,7 @@ PAIR = "oauth_problem=token_rejected"
     ],
 )
 def test_a_problem_is_found_in_the_body(body: str) -> None:
-    """Whatever the notation, the problem in a body is read, and given in lower case."""
+    """A problem is found in a body of any notation, and returned in lower case."""
     found = verdict(403, body)
     assert (SIGN_IN_REQUIRED, "token_rejected") == (found.outcome, found.problem)
 
@@ -332,7 +332,7 @@ def test_a_problem_is_found_in_the_body(body: str) -> None:
     ],
 )
 def test_a_problem_is_found_in_the_header(name: str, value: str) -> None:
-    """A problem in a WWW-Authenticate header of any case is read, though the body says nothing."""
+    """A problem is found in a WWW-Authenticate header of any case, even if the body is empty."""
     found = verdict(403, "", {"Content-Type": "text/html", name: value})
     assert (SIGN_IN_REQUIRED, "token_rejected") == (found.outcome, found.problem)
 
@@ -342,7 +342,7 @@ def test_a_problem_is_found_in_the_header(name: str, value: str) -> None:
     ["oauth_problem", "oauth_problem=", "oauth_problem=&a=1", "oauth_problem=1", "my_problem=token_rejected"],
 )
 def test_half_a_problem_is_none(body: str) -> None:
-    """Where no problem is named the status decides."""
+    """If no problem is named, the status decides."""
     assert (MISCONFIGURED, None) == (verdict(400, body).outcome, verdict(400, body).problem)
 
 
@@ -377,16 +377,16 @@ def test_how_long_e_trade_asks_to_wait(name: str, value: str, expected: timedelt
 
 
 def test_without_a_word_on_waiting_there_is_no_wait() -> None:
-    """An answer without the header asks for nothing."""
+    """Without the header, E*TRADE asks for no wait."""
     assert verdict(503).retry_after is None
 
 
 def test_after_a_success_there_is_nothing_to_wait_for() -> None:
-    """A renewed token needs no second try, whatever the header says."""
+    """After a success no wait is asked for, whatever the header says."""
     assert verdict(200, SENTENCE, {"Retry-After": "120"}).retry_after is None
 
 
-# Whose clock is off ------------------------------------------------------------------------------------
+# How far the clock is off ------------------------------------------------------------------------------
 
 REFUSED = "oauth_problem=timestamp_refused"
 TIMESTAMPS = f"{REFUSED}&oauth_acceptable_timestamps={WINDOW}"
@@ -430,7 +430,7 @@ AHEAD = {"Date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}
 def test_how_far_this_machine_s_clock_is_off(
     body: str, headers: dict[str, str], expected: int | None, off: int
 ) -> None:
-    """The offset leads from this machine's clock to E*TRADE's: the middle of what it accepts, or its date."""
+    """The clock's offset comes from the middle of the timestamps that E*TRADE accepts, or from its date."""
     found = verdict(401, body, headers, received_at=NOW - timedelta(seconds=off))
     offset = None if expected is None else timedelta(seconds=expected + off)
     assert (CLOCK_SKEWED, offset) == (found.outcome, found.clock_offset)
@@ -450,18 +450,18 @@ def test_how_far_this_machine_s_clock_is_off(
     ids=str,
 )
 def test_the_advice_says_how_far_the_clock_is_off(offset: timedelta, expected: str) -> None:
-    """A reader is told by how many seconds, in which direction, and what to do."""
+    """The advice says by how many seconds the clock is off, in which direction, and what to do."""
     assert f"This machine's clock is {expected}. Set it by NTP." == clock_advice(offset)
 
 
 def test_a_naive_time_of_receipt_is_taken_for_utc() -> None:
-    """Classification does not fail over a time without a zone."""
+    """A time of receipt without a zone is read as UTC."""
     found = verdict(401, TIMESTAMPS, received_at=NOW.replace(tzinfo=None))
     assert timedelta(0) == found.clock_offset
 
 
 def test_a_clock_that_was_not_refused_is_left_alone() -> None:
-    """Other answers carry a date as well, and it corrects nothing."""
+    """If the timestamp was not refused, the answer's date does not correct the clock."""
     assert verdict(401, "oauth_problem=nonce_used", AHEAD).clock_offset is None
 
 
@@ -480,7 +480,7 @@ def test_a_clock_that_was_not_refused_is_left_alone() -> None:
 def test_offset_is_learned_of_an_answer_that_took_the_timestamp(
     known: timedelta, off: timedelta | None, learned: bool
 ) -> None:
-    """A `Date` that E*TRADE's clock can have shown tells how far this one is off; no other does."""
+    """If E*TRADE accepted the timestamp, a plausible `Date` sets the offset, and any other is ignored."""
     headers = {} if off is None else {"Date": format_datetime(NOW + known + off, usegmt=True)}
     served = RenewalReply(200, headers, "oauth_token=fake", NOW)
     assert (known + off if learned else known) == learned_offset(served, known)
@@ -491,20 +491,20 @@ def test_offset_is_learned_of_an_answer_that_took_the_timestamp(
 
 @pytest.mark.parametrize("name", ["Content-Type", "content-type", "CONTENT-TYPE"])
 def test_a_header_is_found_in_any_case(name: str) -> None:
-    """The case of a header's name does not matter, on either side."""
+    """Headers are found in any case, however they are written."""
     reply = RenewalReply(200, {"Date": "today", "cOnTent-tYpe": "text/html"}, "", NOW)
     assert ("text/html", "") == (reply.header(name), reply.header("Content"))
 
 
 def test_a_reply_does_not_show_what_came_in_it() -> None:
-    """Headers and body may echo what was sent, so they are not printed."""
+    """Printing a reply leaves out headers and body, because they may echo secrets."""
     shown = repr(RenewalReply(401, {"X-Echo": "fake-secret-1"}, "fake-secret-2", NOW))
     assert "401" in shown
     assert "fake-secret" not in shown
 
 
 def test_the_excerpt_is_the_readable_start_of_the_answer() -> None:
-    """A verdict shows what a person would read on the error page."""
+    """The excerpt is what a person would read on the error page."""
     shown = verdict(401, newer_tomcat(PAIR)).excerpt
     assert f"HTTP Status 401 HTTP Status 401 Type Status Report Message {PAIR}" in shown
 
@@ -520,12 +520,12 @@ def test_the_excerpt_is_the_readable_start_of_the_answer() -> None:
     ],
 )
 def test_answer_is_dated_by_its_date_where_that_can_be(date: str, expected: datetime) -> None:
-    """A `Date` near the timestamp that E*TRADE took dates the answer; else the moment of sending does."""
+    """A plausible `Date` dates the answer; otherwise the time of sending does."""
     reply = RenewalReply(200, {"Date": date}, SENTENCE, received_at=NOW + timedelta(hours=3))
     assert expected == answered_at(reply, NOW)
 
 
 @pytest.mark.parametrize(("body", "dead"), [(UNAUTHORIZED, True), (SENTENCE, False), ("", False)])
 def test_sentence_of_a_dead_token_is_known(body: str, dead: bool) -> None:
-    """E*TRADE's sentences for a dead token are known wherever they stand."""
+    """E*TRADE's sentences for a dead token are found wherever they are in the text."""
     assert dead is says_token_is_dead(f"<p>{body}</p>")

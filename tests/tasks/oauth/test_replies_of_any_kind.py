@@ -30,10 +30,10 @@ def verdict(
 
 
 class Nowhere(tzinfo):
-    """A zone that does not know its own offset."""
+    """A zone without a UTC offset."""
 
     def utcoffset(self, _: datetime | None) -> None:
-        """Nothing."""
+        """Return None."""
 
 
 FRAGMENTS = [
@@ -66,7 +66,7 @@ any_text = st.text(st.characters(exclude_categories=()))
 
 @st.composite
 def bodies(draw: st.DrawFn) -> str:
-    """Texts made of what classification looks for and of anything else, escaped up to three times."""
+    """Texts of what classification looks for and of anything else, escaped up to three times."""
     pieces = draw(st.lists(st.one_of(st.sampled_from(FRAGMENTS), any_text), max_size=12))
     text = "".join(pieces)
     for escape in draw(st.lists(st.sampled_from(ESCAPES), max_size=3)):
@@ -102,7 +102,7 @@ def test_any_reply_gets_a_verdict(
     received_at: datetime,
     transport_error: str | None,
 ) -> None:
-    """Whatever came, it gets one outcome and a sentence of advice, a short excerpt, and no exception."""
+    """Any reply gets one outcome, some advice and a short excerpt, and never raises."""
     found = classify(RenewalReply(status, headers, body, received_at, transport_error))
     assert found.outcome in set(Outcome)
     assert found.advice
@@ -113,14 +113,14 @@ def test_any_reply_gets_a_verdict(
 
 @pytest.mark.parametrize("place", ["body", "header"])
 def test_a_reference_to_no_character_at_all_is_survived(place: str) -> None:
-    """An HTML reference with thousands of digits names no character, and is no reason to fail."""
+    """An HTML reference with thousands of digits, which names no character, does not raise."""
     hostile = f"&#{'1' * 5_000};"
     found = verdict(401, hostile) if place == "body" else verdict(401, "", {"WWW-Authenticate": hostile})
     assert Outcome.SIGN_IN_REQUIRED == found.outcome
 
 
 def test_a_time_of_receipt_in_a_zone_without_an_offset_is_survived() -> None:
-    """A zone that does not know its offset makes a time naive, and is no reason to fail."""
+    """A time of receipt in a zone without an offset counts as naive, and does not raise."""
     found = verdict(401, TIMESTAMPS, received_at=NOW.replace(tzinfo=Nowhere()))
     assert timedelta(0) == found.clock_offset
 
@@ -148,21 +148,21 @@ def test_a_time_of_receipt_in_a_zone_without_an_offset_is_survived() -> None:
     ids=repr,
 )
 def test_a_hostile_body_is_classified(piece: str) -> None:
-    """64 KiB of one thing over and over, made to keep a pattern busy, are classified like any other body."""
+    """64 KiB of one repeated piece, chosen to slow down a pattern, are classified like any other body."""
     assert Outcome.SIGN_IN_REQUIRED == verdict(401, (piece * 65_536)[:65_536]).outcome
 
 
 @pytest.mark.parametrize("piece", ["<style ", "<script>"])
 @pytest.mark.parametrize("end", ["</style x", "</script x", "</style", "<"])
 def test_markup_without_a_proper_end_is_classified(piece: str, end: str) -> None:
-    """64 KiB of style sheets or scripts begun and never ended are classified like any other body."""
+    """64 KiB of style sheets or scripts that never end are classified like any other body."""
     assert Outcome.SIGN_IN_REQUIRED == verdict(401, (piece * 65_536)[: 65_536 - len(end)] + end).outcome
 
 
 # Secrets in an answer ----------------------------------------------------------------------------------
 
 BASE64 = f"{string.ascii_letters}{string.digits}+/"
-# Plain words are shown unless they stand where a secret would, so a token has more in it than small letters.
+# Plain words are shown outside of a secret's place, so a token has more in it than small letters.
 tokens = st.builds(
     "{}{}".format,
     st.text(BASE64, min_size=16, max_size=64).filter(
@@ -173,7 +173,7 @@ tokens = st.builds(
 
 
 def each(template: str, characters: str = "+/=") -> Callable[[str], str]:
-    """A spelling that writes some characters by a template."""
+    """A spelling that writes these characters by a template."""
     return lambda token: "".join(
         template.format(ord(character)) if character in characters else character for character in token
     )
@@ -220,7 +220,7 @@ PLACES = {
 def test_no_secret_in_an_answer_is_shown(
     *, token: str, spell: Callable[[str], str], place: str, status: int, before: str
 ) -> None:
-    """However an answer spells a token, and wherever, no twelve characters of it are in the excerpt."""
+    """However and wherever an answer spells a token, its excerpt never has twelve characters of it."""
     spelled = spell(token)
     shown = verdict(status, before + place.format(spelled, spelled)).excerpt
     twelves = {text[at : at + 12] for text in (token, spelled) for at in range(len(text) - 11)}

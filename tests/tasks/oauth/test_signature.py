@@ -36,7 +36,7 @@ SECRETS = [KEYS.consumer_key, KEYS.consumer_secret, KEYS.token, KEYS.token_secre
 URL = "https://api.example.com/oauth/renew_access_token"
 MOMENT = datetime(2027, 1, 15, 17, 0, 0, 999_999, tzinfo=UTC)
 
-# What real tokens and secrets hold, what an encoder may trip over, and what no real one holds.
+# Characters of real tokens and secrets, some that an encoder may get wrong, and some that never occur.
 AWKWARD = [
     *"/+=%~&",
     " ",
@@ -87,7 +87,7 @@ def base_string_parts(url: str, method: str = "GET") -> list[str]:
 
 
 def test_the_example_of_e_trade_s_authorization_guide() -> None:
-    """E*TRADE's own example gives E*TRADE's own signature, in a header of the documented form."""
+    """E*TRADE's own example gets E*TRADE's own signature, in a header of the documented form."""
     keys = SigningKeys(
         "c5bb4dcb7bd6826c7c4340df3f791188",
         "7d30246211192cda43ede3abd9b393b9",
@@ -136,12 +136,12 @@ def test_the_example_of_e_trade_s_authorization_guide() -> None:
 def test_the_examples_of_rfc_5849_section_1_2(
     method: str, url: str, keys: SigningKeys, parts: dict[str, object], expected: str
 ) -> None:
-    """The requests of the standard's introduction get the signatures printed there."""
+    """The example requests in the RFC's introduction get the signatures printed there."""
     assert authorization_header(method, url, keys, **parts).endswith(expected)
 
 
 def test_the_base_string_of_rfc_5849_section_3_4_1_1() -> None:
-    """The standard's own mixture of query, form and protocol parameters gives the text printed there."""
+    """The RFC's mixture of query, form and protocol parameters gives the text printed there."""
     expected = (
         "POST&http%3A%2F%2Fexample.com%2Frequest&a2%3Dr%2520b%26a3%3D2%2520q%26a3%3Da%26b5%3D%253D%25253D"
         "%26c%2540%3D%26c2%3D%26oauth_consumer_key%3D9djdj82h48djs9d2%26oauth_nonce%3D7d8f3e4a"
@@ -164,7 +164,7 @@ def test_the_base_string_of_rfc_5849_section_3_4_1_1() -> None:
 
 
 def test_oauthlib_agrees_on_ten_thousand_awkward_credentials() -> None:
-    """Whatever a key, a token or a secret is made of, oauthlib reads it and computes the same signature."""
+    """Whatever a key, token or secret consists of, oauthlib reads it and computes the same signature."""
     chance = random.Random(5849)  # noqa: S311  # repeatable, not secret
 
     def any_value() -> str:
@@ -188,7 +188,7 @@ def test_oauthlib_agrees_on_ten_thousand_awkward_credentials() -> None:
 def test_oauthlib_agrees_on_awkward_requests(
     method: str, query: list[tuple[str, str]], form: list[tuple[str, str]], values: tuple[str, ...]
 ) -> None:
-    """Whatever a query, a form, a callback or a verifier is made of, oauthlib computes the same signature."""
+    """Whatever a query, form, callback or verifier consists of, oauthlib computes the same signature."""
     *credentials, callback, verifier = values
     keys = SigningKeys(*credentials)
     url = f"{URL}?{'&'.join(f'{quote(name)}={quote(value)}' for name, value in query)}"
@@ -218,7 +218,7 @@ def test_oauthlib_agrees_on_awkward_requests(
     ],
 )
 def test_the_address_in_the_base_string(url: str, expected: str) -> None:
-    """Scheme and host are in lower case, a default port is left out, and so are query and fragment."""
+    """Scheme and host are in lower case, and a default port, the query and the fragment are left out."""
     assert expected == base_string_parts(url)[1]
 
 
@@ -248,7 +248,7 @@ def test_the_address_in_the_base_string(url: str, expected: str) -> None:
     ],
 )
 def test_the_query_in_the_base_string(query: str, expected: str) -> None:
-    """A query is decoded once, encoded anew as the standard says, and sorted."""
+    """A query is decoded once, encoded again as the RFC says, and sorted."""
     assert expected == base_string_parts(f"https://example.com/a?{query}")[2]
 
 
@@ -259,7 +259,7 @@ def test_the_method_in_the_base_string() -> None:
 
 @pytest.mark.parametrize("url", ["", "example.com/a", "//example.com/a", "https:///a", "https:a"])
 def test_an_address_that_is_not_absolute_is_refused(url: str) -> None:
-    """Without a scheme and a host there is nothing to sign."""
+    """An address without a scheme and a host is refused."""
     with pytest.raises(ValueError, match="scheme and netloc"):
         authorization_header("GET", url, KEYS)
 
@@ -268,7 +268,7 @@ def test_an_address_that_is_not_absolute_is_refused(url: str) -> None:
 
 
 def test_the_header_has_the_documented_parts_and_no_others() -> None:
-    """A renewal's header has an empty realm and six parts of the protocol, and no version."""
+    """A renewal's header has an empty realm and six protocol parameters, and no version."""
     expected = {
         "realm",
         "oauth_consumer_key",
@@ -291,7 +291,7 @@ def test_the_header_has_the_documented_parts_and_no_others() -> None:
     ],
 )
 def test_a_part_is_sent_and_signed_when_asked_for(extra: dict[str, str], name: str, value: str) -> None:
-    """Version, callback and verifier are in the header, and in the signature, only if they are given."""
+    """Version, callback and verifier are sent and signed only if they are given."""
     header = authorization_header("GET", URL, KEYS, **extra)
     sent = parts_of(header)
     assert (value, oauthlib_signs("GET", URL, header, KEYS)) == (sent[name], sent["oauth_signature"])
@@ -299,7 +299,7 @@ def test_a_part_is_sent_and_signed_when_asked_for(extra: dict[str, str], name: s
 
 
 def test_without_a_token_none_is_sent() -> None:
-    """A request that precedes the sign-in is signed with the consumer's secret alone."""
+    """Without a token, a request is signed with the consumer's secret alone."""
     keys = SigningKeys("fake-consumer-key", "fake-consumer-secret")
     header = authorization_header("GET", URL, keys, callback="oob")
     sent = parts_of(header)
@@ -308,7 +308,7 @@ def test_without_a_token_none_is_sent() -> None:
 
 
 def test_the_form_is_signed() -> None:
-    """The pairs of a form body change the signature, as oauthlib says they must."""
+    """The pairs of a form body are part of the signature, as oauthlib computes it."""
     form = [("b", "x y"), ("a", ""), ("b", "+")]
     header = authorization_header("POST", URL, KEYS, form=form)
     sent = parts_of(header)["oauth_signature"]
@@ -324,7 +324,7 @@ def test_the_clock_in_use_gives_the_timestamp() -> None:
 
 
 def test_nonces_do_not_repeat() -> None:
-    """Ten thousand nonces are ten thousand different ones, of 32 hexadecimal digits each."""
+    """Ten thousand nonces all differ, and each has 32 hexadecimal digits."""
     nonces = {new_nonce() for _ in range(10_000)}
     assert 10_000 == len(nonces)
     assert {32} == {len(nonce) for nonce in nonces}
@@ -332,13 +332,13 @@ def test_nonces_do_not_repeat() -> None:
 
 
 def test_each_header_has_a_nonce_of_its_own() -> None:
-    """Two headers for the same request differ."""
+    """Two headers for the same request have different nonces."""
     assert 2 == len({parts_of(authorization_header("GET", URL, KEYS))["oauth_nonce"] for _ in range(2)})
 
 
 @pytest.mark.parametrize("holder", [KEYS, ETradeAuth(KEYS)], ids=["SigningKeys", "ETradeAuth"])
 def test_nothing_secret_is_shown(holder: object) -> None:
-    """What holds secrets does not print them."""
+    """Printing the objects that hold secrets does not show them."""
     shown = f"{holder!r} {holder}"
     assert [] == [secret for secret in SECRETS if secret in shown]
 
@@ -347,7 +347,7 @@ def test_nothing_secret_is_shown(holder: object) -> None:
 
 
 class Server:
-    """Answers any request, and remembers them all."""
+    """Answers any request, and keeps all of them."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -418,7 +418,7 @@ def test_a_client_sends_what_oauthlib_would_sign(
 
 @pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
 def test_each_request_of_a_client_has_a_nonce_of_its_own(call) -> None:
-    """Three requests of one client carry three nonces."""
+    """Three requests of one client have three nonces."""
     sent = call(ETradeAuth(KEYS), *[("GET", URL, {})] * 3).sent()
     assert 3 == len({parts["oauth_nonce"] for parts in sent})
 
@@ -426,14 +426,14 @@ def test_each_request_of_a_client_has_a_nonce_of_its_own(call) -> None:
 @pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
 @pytest.mark.parametrize("offset", [-7200, 0, 3600])
 def test_a_client_corrects_the_clock_by_the_offset(call, offset: int) -> None:
-    """The timestamp is that of the package's clock, plus how far E*TRADE's is ahead of it."""
+    """The timestamp is the time of the package's clock plus the offset."""
     with use_clock(lambda: MOMENT):
         server = call(ETradeAuth(KEYS, clock_offset=timedelta(seconds=offset)), ("GET", URL, {}))
     assert str(int(MOMENT.timestamp()) + offset) == server.sent()[0]["oauth_timestamp"]
 
 
 def test_a_client_can_have_a_clock_of_its_own() -> None:
-    """A clock that is given goes before the package's."""
+    """If a client is given a clock, it is used instead of the package's."""
     with use_clock(lambda: MOMENT):
         server = call(ETradeAuth(KEYS, clock=lambda: MOMENT + timedelta(days=1)), ("GET", URL, {}))
     assert str(int(MOMENT.timestamp()) + 86_400) == server.sent()[0]["oauth_timestamp"]
@@ -456,7 +456,7 @@ print(signing.authorization_header("GET", "https://example.com/", keys, nonce="n
     "first", ["import httpx2", "sys.modules['httpx2'] = None"], ids=["httpx2 is there", "httpx2 is missing"]
 )
 def test_signing_does_not_depend_on_a_second_httpx(first: str, tmp_path: Path) -> None:
-    """Whether or not a package named httpx2 is installed, signing works, and without a warning."""
+    """Signing works without a warning, whether or not a package named httpx2 is installed."""
     (tmp_path / "httpx2").mkdir()
     (tmp_path / "httpx2" / "__init__.py").touch()
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What one renewal may spend, and what it makes of what it learns. By a clock that stands still."""
+"""What one renewal may spend, and what it does with what it learns, on a clock that stands still."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 
 
 class Watch:
-    """Time that a test sets."""
+    """A clock that a test sets."""
 
     seconds = 0.0
 
@@ -29,7 +29,7 @@ class Watch:
 
 @pytest.fixture(autouse=True)
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """The time that efforts go by, and noon by this machine's clock."""
+    """Makes efforts use this clock, and this machine's clock say noon."""
     passing = Watch()
     monkeypatch.setattr(effort_module, "time", passing)
     with use_clock(lambda: NOON):
@@ -57,7 +57,7 @@ def effort() -> Make:
 def test_moment_to_come_is_past_by_what_e_trade_has_just_taught_alone(
     effort: Make, offset: timedelta, learned: bool, past: bool
 ) -> None:
-    """An offset of an earlier renewal does not make a moment past that this machine's clock has ahead."""
+    """A future moment is past only by an offset that E*TRADE has just taught, not by an earlier one."""
     made = effort(clock_offset=offset, offset_is_learned=learned)
     assert past is made.surely_past(NOON + HOUR / 2)
 
@@ -69,13 +69,13 @@ def test_moment_to_come_is_past_by_what_e_trade_has_just_taught_alone(
 def test_moment_of_before_is_past_unless_the_clock_is_known_to_be_ahead(
     effort: Make, offset: timedelta, learned: bool, past: bool
 ) -> None:
-    """What this machine's clock has behind it is past, unless an offset says otherwise."""
+    """A moment that this machine's clock calls past is past, unless an offset says otherwise."""
     made = effort(clock_offset=offset, offset_is_learned=learned)
     assert past is made.surely_past(NOON - HOUR / 2)
 
 
 def test_offset_of_an_earlier_renewal_replaces_none_that_e_trade_has_just_taught(effort: Make) -> None:
-    """What a call of this effort has taught is kept."""
+    """An offset from an earlier renewal does not replace one that a call of this effort has taught."""
     made = effort(clock_offset=HOUR, offset_is_learned=True)
     made.suppose(-HOUR)
     assert made.clock_offset == HOUR
@@ -85,14 +85,14 @@ def test_offset_of_an_earlier_renewal_replaces_none_that_e_trade_has_just_taught
 def test_call_may_take_what_is_left_and_never_nothing(
     effort: Make, watch: Watch, at: float, limit: float
 ) -> None:
-    """The next call has `CALL_LIMIT` at most, and a tenth of the deadline where waiting used up more."""
+    """The next call gets what is left, at most `CALL_LIMIT`, and at least a tenth of the deadline."""
     made = effort()
     watch.seconds = at
     assert made.call_limit() == timedelta(seconds=limit)
 
 
 def test_call_has_a_second_at_least(effort: Make, watch: Watch) -> None:
-    """However short the deadline is, a call can be answered."""
+    """However short the deadline is, a call gets at least a second."""
     made = effort(0.5)
     watch.seconds = 10
     assert made.call_limit() == timedelta(seconds=1)
@@ -102,12 +102,12 @@ def test_call_has_a_second_at_least(effort: Make, watch: Watch) -> None:
     ("deadline", "reserve"), [(3, 1), (60, CALL_LIMIT.total_seconds() + CALL_MARGIN)], ids=["short", "long"]
 )
 def test_call_of_one_s_own_is_kept_for(effort: Make, deadline: float, reserve: float) -> None:
-    """A whole call with its margin is reserved, or a third of a deadline that is too short for that."""
+    """The reserve is one call with its margin, or a third of a deadline that is too short for that."""
     assert effort(deadline).reserve == reserve
 
 
 def test_bare_status_is_doubted_once(effort: Make) -> None:
-    """One status without a reason gets another attempt, the second is believed, and a named one always."""
+    """A bare status is doubted the first time and believed the second; a named problem is never doubted."""
     bare = Verdict(Outcome.SIGN_IN_REQUIRED, advice="", bare=True)
     named = Verdict(Outcome.SIGN_IN_REQUIRED, advice="", problem="token_rejected")
     made = effort()
@@ -115,7 +115,7 @@ def test_bare_status_is_doubted_once(effort: Make) -> None:
 
 
 def test_refused_nonce_is_tried_again_at_once_the_first_time(effort: Make) -> None:
-    """The first refusal of a nonce or a timestamp costs no wait, later ones back off, others heed E*TRADE."""
+    """The first refused nonce or timestamp costs no wait, later ones back off, and E*TRADE's wait counts."""
     made = effort()
     busy = Verdict(Outcome.TRANSIENT, advice="", retry_after=timedelta(seconds=7))
     refusals = [Verdict(each, advice="") for each in (Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED)]
@@ -124,7 +124,7 @@ def test_refused_nonce_is_tried_again_at_once_the_first_time(effort: Make) -> No
 
 
 def test_what_an_attempt_learns_is_kept_for_the_next(effort: Make) -> None:
-    """E*TRADE's clock counts as learned from then on, and the failure is at hand when time runs out."""
+    """After an attempt the effort keeps the clock's offset, and the failure in case time runs out."""
     made, failed = effort(), RenewalFailed("No.")
     made.learn(Verdict(Outcome.CLOCK_SKEWED, advice="", clock_offset=HOUR), failed)
     assert (HOUR, True, failed) == (made.clock_offset, made.offset_is_learned, made.last_error)

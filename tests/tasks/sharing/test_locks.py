@@ -1,4 +1,4 @@
-"""The locks: exclusive, never waited for, and gone when their holder is."""
+"""The locks: exclusive, tried without waiting, and free once their holder is gone."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ Make = Callable[..., Locks]
 
 @pytest.fixture(params=["file", "redis"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Makes locks that share one place, of either kind."""
+    """Makes locks of either kind that share one place."""
     if request.param == "file":
         return lambda: FileLocks(tmp_path / "locks")
     url = request.getfixturevalue("redis_url")
@@ -32,7 +32,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
 
 
 def test_lock_excludes_others(make: Make) -> None:
-    """While one holds the lock, another does not get it, of the same locks or of others."""
+    """While a lock is held, nobody else gets it, from the same object or another."""
     locks = make()
     held = locks.try_lock("key")
     assert (True, None, None) == (held is not None, locks.try_lock("key"), make().try_lock("key"))
@@ -40,7 +40,7 @@ def test_lock_excludes_others(make: Make) -> None:
 
 
 def test_released_lock_can_be_had(make: Make) -> None:
-    """Once released, the lock is free for the next."""
+    """A released lock can be taken again."""
     make().try_lock("key").release()
     again = make().try_lock("key")
     assert again is not None
@@ -48,7 +48,7 @@ def test_released_lock_can_be_had(make: Make) -> None:
 
 
 def test_lock_is_released_by_any_thread(make: Make) -> None:
-    """A lock that one thread has taken is free once another has released it."""
+    """A lock that one thread has taken can be released by another."""
     with ThreadPoolExecutor() as pool:
         held = pool.submit(make().try_lock, "key").result()
     held.release()
@@ -58,7 +58,7 @@ def test_lock_is_released_by_any_thread(make: Make) -> None:
 
 
 def test_other_keys_are_free(make: Make) -> None:
-    """The lock of one token does not hold up another's."""
+    """The lock of one token does not block another's."""
     locks = make()
     both = locks.try_lock("key"), locks.try_lock("another")
     assert None not in both
@@ -67,7 +67,7 @@ def test_other_keys_are_free(make: Make) -> None:
 
 
 def test_probe_leaves_its_lock_free(make: Make) -> None:
-    """A probe can be made again, and holds up no other lock."""
+    """A probe can be made twice, and while another lock is held."""
     locks = make()
     held = locks.try_lock("key")
     probe(locks)
@@ -77,7 +77,7 @@ def test_probe_leaves_its_lock_free(make: Make) -> None:
 
 @pytest.mark.parametrize("broken", ["file", "redis"])
 def test_place_that_does_not_serve_raises(tmp_path: Path, broken: str) -> None:
-    """Where locks cannot be kept, the attempt says why; it is neither a lock nor a refusal."""
+    """If locks cannot be kept, trying to take one raises the reason."""
     (tmp_path / "file").touch()
     locks = FileLocks(tmp_path / "file" / "locks") if broken == "file" else RedisLocks("redis://127.0.0.1:9")
     with pytest.raises(Exception, match=r"file|127\.0\.0\.1"):
@@ -85,7 +85,7 @@ def test_place_that_does_not_serve_raises(tmp_path: Path, broken: str) -> None:
 
 
 def test_file_system_without_flock_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No soft lock stands in where `flock` is missing: it would outlive a process that is killed."""
+    """Without `flock` there is no soft lock instead, because that would outlive a killed process."""
 
     def missing(*_: object) -> None:
         raise OSError(errno.ENOSYS, "not implemented")
@@ -94,13 +94,13 @@ def test_file_system_without_flock_raises(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="not implemented"):
         FileLocks(tmp_path).try_lock("key")
     monkeypatch.undo()
-    held = FileLocks(tmp_path).try_lock("key")  # nothing was left that says it is held
+    held = FileLocks(tmp_path).try_lock("key")  # no file was left that says it is held
     assert held is not None
     held.release()
 
 
 def test_lock_files_are_private_and_name_nothing(tmp_path: Path) -> None:
-    """A directory that is made is its owner's alone, and a lock file's name reveals no key."""
+    """A new lock directory is open to its owner only, and a lock file's name shows no key."""
     directory = tmp_path / "locks"
     FileLocks(directory).try_lock("etrade-session-live-fingerprint").release()
     assert 0o700 == stat.S_IMODE(directory.stat().st_mode)
@@ -119,8 +119,8 @@ def test_directory_of_several_users_serves_each_of_them(tmp_path: Path) -> None:
 
 
 def test_lock_file_of_another_user_can_be_opened() -> None:
-    """Another Unix user may write the lock file that this one made, where the directory lets them."""
-    directory = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
+    """If the directory allows it, another Unix user may write to this user's lock file."""
+    directory = Path(tempfile.mkdtemp())  # other users cannot enter pytest's own folders
     try:
         directory.chmod(0o777)
         FileLocks(directory).try_lock("key").release()
@@ -132,14 +132,14 @@ def test_lock_file_of_another_user_can_be_opened() -> None:
 
 
 def test_home_in_the_lock_directory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`~` in `ETRADE_LOCK_DIRECTORY` is the home of the user, not a folder of that name."""
+    """`~` in `ETRADE_LOCK_DIRECTORY` is the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", "~/locks")
     assert tmp_path / "locks" == RenewalSettings().lock_directory
 
 
 def test_old_lock_files_are_removed(tmp_path: Path) -> None:
-    """A new lock file takes away those that nobody has used for days, and no others."""
+    """A new lock file removes those that nobody has used for days, and no others."""
     for key, age in (("old", KEPT.total_seconds() + 60), ("young", 60)):
         FileLocks(tmp_path).try_lock(key).release()
         newest = max(tmp_path.glob("*.lock"), key=lambda path: path.stat().st_mtime)
@@ -149,7 +149,7 @@ def test_old_lock_files_are_removed(tmp_path: Path) -> None:
 
 
 def test_lock_file_that_is_used_stays(tmp_path: Path) -> None:
-    """A lock that somebody takes again after days is not removed from under them."""
+    """A lock file of days ago that is in use is not removed."""
     FileLocks(tmp_path).try_lock("key").release()
     (file,) = tmp_path.glob("*.lock")
     os.utime(file, (time.time() - KEPT.total_seconds() - 60,) * 2)
@@ -160,7 +160,7 @@ def test_lock_file_that_is_used_stays(tmp_path: Path) -> None:
 
 
 def test_redis_takes_the_place_of_files_by_a_setting(redis_url: str) -> None:
-    """`ETRADE_LOCK_REDIS_URL` decides where locks are kept."""
+    """`ETRADE_LOCK_REDIS_URL` moves the locks from files to Redis."""
     kinds = [type(locks_for(RenewalSettings(lock_redis_url=url))) for url in (None, redis_url)]
     assert [FileLocks, RedisLocks] == kinds
 
@@ -178,7 +178,7 @@ time.sleep(600)
 
 @pytest.fixture
 def holder() -> object:
-    """Lets another process take the lock."""
+    """Makes another process take the lock."""
     started = []
 
     def start(kind: str, place: str, lease: float = 0.0) -> subprocess.Popen[bytes]:
@@ -197,7 +197,7 @@ def holder() -> object:
 
 
 def test_killed_process_frees_its_file_lock(tmp_path: Path, holder: object) -> None:
-    """A lock whose holder was killed is free at once."""
+    """If the holder of a file lock is killed, the lock is free at once."""
     process = holder("file", str(tmp_path))
     process.kill()
     process.wait()
@@ -210,7 +210,7 @@ def test_killed_process_frees_its_file_lock(tmp_path: Path, holder: object) -> N
 def test_redis_lock_of_a_dead_or_stopped_process_becomes_free(
     redis_url: str, holder: object, wait_until: Callable[..., None], end: signal.Signals
 ) -> None:
-    """A Redis lock whose holder was killed, or stopped, becomes free within its lease."""
+    """If the holder of a Redis lock is killed or stopped, the lock is free within its lease."""
     process = holder("redis", redis_url, 1.0)
     process.send_signal(end)
     had = []
@@ -227,7 +227,7 @@ def test_redis_lock_is_kept_while_its_holder_lives(redis_url: str, holder: objec
 
 
 def test_redis_lock_is_extended_again_after_a_failure() -> None:
-    """One extension that Redis does not answer in time does not end the next ones; a lost lock does."""
+    """If Redis fails to extend a lock once, it is extended again later; a lost lock is not."""
     tries, over = iter([TimeoutError, None, LookupError]), threading.Event()
     told: list[type[Exception] | None] = []
 
@@ -245,7 +245,7 @@ def test_redis_lock_is_extended_again_after_a_failure() -> None:
 
 
 def test_lost_redis_lock_is_released_quietly(redis_url: str) -> None:
-    """A holder that has lost its lock neither raises nor frees what the next one holds."""
+    """If a holder has lost its lock, releasing it neither raises nor frees the next holder's."""
     import redis
 
     slow = RedisLocks(redis_url).try_lock("lost")

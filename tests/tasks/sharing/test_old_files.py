@@ -1,4 +1,4 @@
-"""The files of days ago go, and looking for them stays cheap."""
+"""Files of days ago are removed, and looking for them stays cheap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 def test_looking_takes_no_more_for_each_of_many_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many files one process makes, it looks at each of them no more than a few times."""
+    """A process that makes many files looks at each only a few times."""
     seen, glob = [0], Path.glob
 
     def counted(self: Path, pattern: str) -> Iterator[Path]:
@@ -34,7 +34,7 @@ def test_looking_takes_no_more_for_each_of_many_files(
 
 
 def test_what_others_left_goes_at_the_first_look(tmp_path: Path) -> None:
-    """A process that begins removes what is old in the folder, and no more than that."""
+    """A process removes the old files of this kind at its first look, and nothing else."""
     for name, age in (("old.lock", 2), ("young.lock", 0), ("old.txt", 2)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time.time() - age * DAY.total_seconds(),) * 2)

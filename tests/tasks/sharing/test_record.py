@@ -1,4 +1,4 @@
-"""The record of a renewal: what it answers, and what becomes of a storage that does not serve."""
+"""The record of a renewal: when it is reused, and what happens if the storage fails."""
 
 import json
 import os
@@ -25,7 +25,7 @@ WINDOW = timedelta(minutes=50)
 
 @pytest.fixture
 def session(credentials: ETradeCredentials) -> TokenSession:
-    """What a renewal at noon gave."""
+    """The session of a renewal at noon."""
     return TokenSession(
         environment=credentials.environment,
         fingerprint=credentials.fingerprint,
@@ -37,7 +37,7 @@ def session(credentials: ETradeCredentials) -> TokenSession:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the test's own where records are kept."""
+    """Keeps the records in a folder of the test's own."""
     monkeypatch.setattr(record_module, "open_storage", lambda: Folder(tmp_path, is_shared=False))
     return tmp_path
 
@@ -48,14 +48,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_answers_within_the_reuse_window(
     session: TokenSession, credentials: ETradeCredentials, minutes: int, answers: bool
 ) -> None:
-    """A renewal answers from its moment on until the window ends, and never before it was made."""
+    """A renewal is reused until its window ends, and never before the moment it was made."""
     record = Record(session=session, recorded_at=NOON)
     found = record.answer(credentials, NOON + timedelta(minutes=minutes), WINDOW)
     assert answers is (found is not None)
 
 
 def test_window_is_of_who_asks(session: TokenSession, credentials: ETradeCredentials) -> None:
-    """Whatever window a record was made under, the one in force decides."""
+    """The reuse window in force decides, not the one when the record was made."""
     record, at = Record(session=session, recorded_at=NOON), NOON + timedelta(minutes=40)
     assert record.answer(credentials, at, timedelta(minutes=30)) is None
     assert record.answer(credentials, at, timedelta(minutes=41)) is not None
@@ -66,19 +66,19 @@ def test_window_is_of_who_asks(session: TokenSession, credentials: ETradeCredent
 def test_clock_that_is_set_right_makes_no_renewal_younger(
     session: TokenSession, credentials: ETradeCredentials, ahead: timedelta, age: timedelta
 ) -> None:
-    """A renewal made under a wrong clock answers no longer once the clock is right and the window over."""
+    """A renewal made under a wrong clock is not reused once the clock is right and the window is over."""
     record = Record(session=session, recorded_at=NOON + ahead)
     assert record.answer(credentials, NOON + age, WINDOW) is None
 
 
 def test_answers_on_a_clock_that_stays_behind(session: TokenSession, credentials: ETradeCredentials) -> None:
-    """A machine whose clock is some seconds behind E*TRADE's still reuses what it has just renewed."""
+    """A machine whose clock is a little behind E*TRADE's still reuses what it has just renewed."""
     record = Record(session=session, recorded_at=NOON - timedelta(seconds=90))
     assert record.answer(credentials, NOON - timedelta(seconds=89), WINDOW) is not None
 
 
 def test_midnight_ends_a_record(session: TokenSession, credentials: ETradeCredentials) -> None:
-    """From its midnight on no renewal answers, however young it is."""
+    """From midnight on a renewal is not reused, however recent it is."""
     late = session.model_copy(update={"renewed_at": session.expires_at - timedelta(minutes=5)})
     record = Record(session=late, recorded_at=late.renewed_at)
     assert record.answer(credentials, session.expires_at, WINDOW) is None
@@ -89,7 +89,7 @@ def test_midnight_ends_a_record(session: TokenSession, credentials: ETradeCreden
 def test_record_of_another_token_answers_nothing(
     session: TokenSession, credentials: ETradeCredentials, change: dict[str, str]
 ) -> None:
-    """A record that came under this token's name, and is of another, counts as none."""
+    """A record of another token under this token's name counts as none."""
     record = Record(session=session.model_copy(update=change), recorded_at=NOON)
     assert record.answer(credentials, NOON, WINDOW) is None
 
@@ -113,7 +113,7 @@ def test_name_tells_tokens_apart(
 def test_what_is_kept_is_read_back(
     folder: Path, credentials: ETradeCredentials, session: TokenSession
 ) -> None:
-    """A record comes back whole, and another process reads the same."""
+    """A record that was kept is read back the same."""
     Records().keep(credentials, session)
     assert session == Records().read(credentials).session
 
@@ -121,7 +121,7 @@ def test_what_is_kept_is_read_back(
 def test_ended_record_answers_nobody(
     folder: Path, credentials: ETradeCredentials, session: TokenSession
 ) -> None:
-    """After its end no renewal answers, until the next one."""
+    """After a record was ended, it is not reused, and the next renewal is."""
     Records().keep(credentials, session)
     Records().end(credentials)
     assert Records().read(credentials).session is None
@@ -132,7 +132,7 @@ def test_ended_record_answers_nobody(
 def test_later_version_s_fields_are_ignored(
     folder: Path, credentials: ETradeCredentials, session: TokenSession
 ) -> None:
-    """A record with a field that this version does not know is read all the same."""
+    """A record with a field that this version does not know is still read."""
     Records().keep(credentials, session)
     path = folder / record_key(credentials)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"added_later": 1}))
@@ -152,14 +152,14 @@ def test_later_version_s_fields_are_ignored(
     ],
 )
 def test_damaged_record_counts_as_none(folder: Path, credentials: ETradeCredentials, content: str) -> None:
-    """Whatever stands in a record's file, what cannot be read answers nobody and stops nothing."""
+    """A record that cannot be read counts as none, and does not raise."""
     (folder / record_key(credentials)).write_text(content)
     records = Records()
     assert (None, None) == (records.read(credentials).session, records.trouble)
 
 
 def test_old_records_are_removed(folder: Path, credentials: ETradeCredentials, session: TokenSession) -> None:
-    """A new record takes away those of days ago, and nothing else that is kept there."""
+    """A new record removes records of days ago, and nothing else in the folder."""
     names = {"etrade-session-live-old.json": True, "etrade-session-live-new.json": False, "a-result": True}
     for name, old in names.items():
         (folder / name).touch()
@@ -173,7 +173,7 @@ def test_old_records_are_removed(folder: Path, credentials: ETradeCredentials, s
 def test_reader_never_meets_half_a_record(
     folder: Path, credentials: ETradeCredentials, session: TokenSession
 ) -> None:
-    """Whoever reads while a record is written anew finds the one before it or the new one."""
+    """A reader sees the old record or the new one, and never half of one."""
     Records().keep(credentials, session)
     done = threading.Event()
 
@@ -192,7 +192,7 @@ def test_reader_never_meets_half_a_record(
 
 
 class _Hanging(WritableFileSystem):
-    """A storage block that accepts and never answers."""
+    """A storage block that never answers."""
 
     async def read_path(self, path: str) -> bytes:
         threading.Event().wait(60)
@@ -203,7 +203,7 @@ class _Hanging(WritableFileSystem):
 
 
 class _Async(WritableFileSystem):
-    """A storage block that is async alone, as somebody's own may be."""
+    """A storage block with async methods only, as a user's own may be."""
 
     kept: dict[str, bytes] = Field(default_factory=dict)
 
@@ -217,7 +217,7 @@ class _Async(WritableFileSystem):
 def test_storage_that_never_answers_is_given_up(
     monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials, session: TokenSession
 ) -> None:
-    """Reading a storage that hangs ends at the limit, says so, and is not tried again in the same work."""
+    """Reading a storage that hangs ends at the limit, with a message, and the storage is not asked again."""
     monkeypatch.setattr(record_module, "open_storage", lambda: Block(_Hanging()))
     records = Records(limit=0.2)
     assert NOTHING == records.read(credentials)
@@ -229,7 +229,7 @@ def test_storage_that_never_answers_is_given_up(
 def test_any_kind_of_block_keeps_records(
     monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials, session: TokenSession
 ) -> None:
-    """A block whose methods are async alone serves as well, and has nothing before the first record."""
+    """A block with async methods only keeps records too, and is empty at first."""
     block = Block(_Async())
     monkeypatch.setattr(record_module, "open_storage", lambda: block)
     assert NOTHING == Records().read(credentials)
@@ -240,7 +240,7 @@ def test_any_kind_of_block_keeps_records(
 def test_storage_that_cannot_be_opened_costs_the_record_alone(
     monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials
 ) -> None:
-    """A block that does not exist is a warning, and no error."""
+    """If the storage block does not exist, the record counts as none, and the message says why."""
 
     def missing() -> Folder:
         raise ValueError("Unable to find block document")
@@ -253,14 +253,14 @@ def test_storage_that_cannot_be_opened_costs_the_record_alone(
 
 @pytest.mark.parametrize("kind", sorted(ERRORS))
 def test_failure_comes_back_as_the_error_it_was(kind: str) -> None:
-    """Who waited is told the same as who renewed, by an error of the same class."""
+    """A caller that waited gets the same error as the one that renewed, with message and advice."""
     failed = ERRORS[kind]("It failed.", advice="do something")
     again = Failure.model_validate_json(Failure.of(failed, None).model_dump_json()).error()
     assert (type(failed), failed.message, failed.advice) == (type(again), again.message, again.advice)
 
 
 def test_failure_leaves_the_last_renewal(session: TokenSession) -> None:
-    """An attempt that fails ends no renewal that still answers."""
+    """A failed attempt leaves the last renewal in the record."""
     record = Record(session=session, recorded_at=NOON, renewal="one")
     failed = record.failed(Failure.of(RenewalFailed("E*TRADE is down."), 2.0))
     assert (session, "one", NOON) == (failed.session, failed.renewal, failed.recorded_at)
@@ -268,6 +268,6 @@ def test_failure_leaves_the_last_renewal(session: TokenSession) -> None:
 
 
 def test_failure_of_an_unknown_kind_is_still_one_of_ours() -> None:
-    """An error that a later version may add is raised as the base of all."""
+    """An error that a later version adds is raised as one of ours, with its message."""
     failure = Failure.of(ConfigurationRefused("It failed."), None).model_copy(update={"kind": "AddedLater"})
     assert "It failed." == failure.error().message

@@ -1,4 +1,4 @@
-"""Whose turn it is: what a waiter accepts from others, and how long it waits for them."""
+"""Whose turn it is: what a waiting caller accepts from others, and how long it waits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ FAILED = RenewalFailed("E*TRADE is down.", advice="wait")
 
 
 class Watch:
-    """Time that passes only while somebody sleeps."""
+    """A clock that moves only when somebody sleeps."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -34,13 +34,13 @@ class Watch:
         return self.seconds
 
     def sleep(self, seconds: float) -> None:
-        """Let so many seconds pass at once."""
+        """Move the clock by this many seconds at once."""
         self.seconds += seconds
 
 
 @pytest.fixture(autouse=True)
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
-    """The time that waiters go by."""
+    """Makes waiting callers use this clock."""
     passing = Watch()
     for module in (turn_module, effort_module):
         monkeypatch.setattr(module, "time", passing)
@@ -49,14 +49,14 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the test's own where records are kept."""
+    """Keeps the records in a folder of the test's own."""
     monkeypatch.setattr(record_module, "open_storage", lambda: Folder(tmp_path, is_shared=False))
     return tmp_path
 
 
 @pytest.fixture
 def asks(credentials: ETradeCredentials, tmp_path: Path) -> Callable[..., Shared]:
-    """Makes somebody who asks for the renewal."""
+    """Makes a caller that asks for the renewal."""
     settings = RenewalSettings(lock_directory=tmp_path / "locks", deadline=DEADLINE)
 
     def make(*, force: bool = False) -> Shared:
@@ -67,7 +67,7 @@ def asks(credentials: ETradeCredentials, tmp_path: Path) -> Callable[..., Shared
 
 @pytest.fixture
 def renewed(simulator: Simulator, credentials: ETradeCredentials) -> Callable[[], None]:
-    """Leaves the record of a renewal just made."""
+    """Keeps the record of a renewal that was just made."""
 
     def leave() -> None:
         at = simulator.now()
@@ -85,7 +85,7 @@ def renewed(simulator: Simulator, credentials: ETradeCredentials) -> Callable[[]
 
 @pytest.fixture
 def failed(credentials: ETradeCredentials) -> Callable[[float | None], None]:
-    """Notes a failed attempt of somebody who renews, as `Shared.note` does it."""
+    """Notes another caller's failed attempt, as `Shared.note` does."""
 
     def note(next_in: float | None) -> None:
         found = Records().read(credentials)
@@ -96,7 +96,7 @@ def failed(credentials: ETradeCredentials) -> Callable[[float | None], None]:
 
 @pytest.fixture
 def hold(credentials: ETradeCredentials, tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """Lets another hold the lock of the turn, or that of who is next in line."""
+    """Holds the lock of the turn for another caller, or that of the next in line."""
     with ExitStack() as held:
 
         def take(suffix: str = "") -> None:
@@ -110,7 +110,7 @@ def hold(credentials: ETradeCredentials, tmp_path: Path) -> Iterator[Callable[..
 def test_forced_renewal_takes_none_of_before(
     asks: Callable[..., Shared], renewed: Callable[[], None], failed: Callable[..., None]
 ) -> None:
-    """A failure that somebody notes beside an earlier renewal does not make that an answer."""
+    """A failure noted beside an earlier renewal does not make a forced caller reuse that renewal."""
     renewed()
     shared = asks(force=True)
     failed(1.0)
@@ -121,7 +121,7 @@ def test_forced_renewal_takes_none_of_before(
 def test_forced_renewal_takes_one_made_since(
     asks: Callable[..., Shared], renewed: Callable[[], None]
 ) -> None:
-    """Who forces a renewal and waits for another is served by what that one renews."""
+    """A forced caller reuses what another renews after it has asked."""
     renewed()
     shared = asks(force=True)
     renewed()
@@ -130,14 +130,14 @@ def test_forced_renewal_takes_one_made_since(
 
 
 def test_failure_of_before_is_nobody_s(asks: Callable[..., Shared], failed: Callable[..., None]) -> None:
-    """Who asks after another has given up makes an attempt of its own."""
+    """A caller that asks after another's failure makes its own attempt."""
     failed(None)
     with asks().turn():
         pass
 
 
 def test_failure_that_ended_is_shared(asks: Callable[..., Shared], failed: Callable[..., None]) -> None:
-    """Who asked before another gave up is told the same."""
+    """A caller that asked before another gave up gets the same error."""
     shared = asks()
     failed(None)
     with pytest.raises(RenewalFailed, match="is down"), shared.turn():
@@ -147,7 +147,7 @@ def test_failure_that_ended_is_shared(asks: Callable[..., Shared], failed: Calla
 def test_failure_that_goes_on_is_not_shared_yet(
     asks: Callable[..., Shared], failed: Callable[..., None]
 ) -> None:
-    """One failed attempt of another fails nobody while that one goes on trying."""
+    """A failed attempt raises nothing in other callers while its caller still tries."""
     shared = asks()
     failed(1.0)
     shared.look()
@@ -156,14 +156,14 @@ def test_failure_that_goes_on_is_not_shared_yet(
 def test_failure_leaves_an_earlier_renewal_in_force(
     asks: Callable[..., Shared], renewed: Callable[[], None]
 ) -> None:
-    """A forced renewal that E*TRADE does not serve takes nothing from those who reuse the last one."""
+    """If a forced renewal fails, others still reuse the last one."""
     renewed()
     asks(force=True).note(FAILED)
     assert asks().answer is not None
 
 
 def test_refusal_leaves_nothing_in_force(asks: Callable[..., Shared], renewed: Callable[[], None]) -> None:
-    """A refusal ends the last renewal for all."""
+    """A refusal ends the last renewal for every caller."""
     renewed()
     asks(force=True).note(SignInRequired("It is over."))
     assert asks().answer is None
@@ -172,7 +172,7 @@ def test_refusal_leaves_nothing_in_force(asks: Callable[..., Shared], renewed: C
 def test_holder_without_a_sign_of_life_leaves_time_for_a_call(
     asks: Callable[..., Shared], hold: Callable[..., None]
 ) -> None:
-    """One who waits for a stopped holder goes ahead by the second lock, with two calls' time left."""
+    """A caller that waits for a stopped holder goes ahead by the second lock, with two calls' time left."""
     hold()
     shared = asks()
     with shared.turn():
@@ -182,7 +182,7 @@ def test_holder_without_a_sign_of_life_leaves_time_for_a_call(
 def test_who_is_not_next_in_line_keeps_time_for_its_own_call(
     asks: Callable[..., Shared], hold: Callable[..., None]
 ) -> None:
-    """Where neither lock can be had, a call's time is left in the end."""
+    """A caller that gets neither lock still has time for one call."""
     hold()
     hold(" next in line")
     shared = asks()
@@ -193,7 +193,7 @@ def test_who_is_not_next_in_line_keeps_time_for_its_own_call(
 def test_holder_that_lives_is_waited_for_to_the_end(
     asks: Callable[..., Shared], hold: Callable[..., None], failed: Callable[..., None]
 ) -> None:
-    """One who waits for a holder that goes on trying shares its failure when time is up, without a call."""
+    """A caller that waits for a holder that still tries shares its failure in the end, without a call."""
     hold()
     shared = asks()
     failed(DEADLINE.total_seconds())
@@ -205,7 +205,7 @@ def test_holder_that_lives_is_waited_for_to_the_end(
 def test_holder_that_stops_trying_is_not_waited_for(
     asks: Callable[..., Shared], hold: Callable[..., None], failed: Callable[..., None]
 ) -> None:
-    """A holder whose next attempt does not come when it was due counts as stopped."""
+    """A holder whose next attempt is overdue counts as stopped."""
     hold()
     shared = asks()
     failed(1.0)
@@ -216,7 +216,7 @@ def test_holder_that_stops_trying_is_not_waited_for(
 def test_threads_of_one_process_leave_each_other_time_for_a_call(
     asks: Callable[..., Shared], credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread waits for another no longer than leaves it a call of its own."""
+    """A thread stops waiting for another while there is still time for its own call."""
     waited = []
 
     class Held:
@@ -234,7 +234,7 @@ def test_threads_of_one_process_leave_each_other_time_for_a_call(
 def test_record_that_appears_while_the_lock_is_taken_is_found(
     asks: Callable[..., Shared], renewed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who gets the lock looks once more: its last holder may have renewed since the last look."""
+    """A caller that gets the lock reads the record again, because the last holder may have renewed."""
     shared = asks()
 
     class Locks:
@@ -250,7 +250,7 @@ def test_record_that_appears_while_the_lock_is_taken_is_found(
 def test_clock_is_known_from_the_last_renewal(
     asks: Callable[..., Shared], simulator: Simulator, renewed: Callable[[], None], folder: Path
 ) -> None:
-    """What a renewal has taught of this machine's clock is supposed by the next, if it is worth a word."""
+    """The next renewal starts with what the last one learned about the clock, if that is worth a warning."""
     renewed()
     path = next(folder.glob("etrade-session-*"))
     record = Record.model_validate_json(path.read_bytes())
