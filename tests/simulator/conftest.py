@@ -24,7 +24,7 @@ def clock() -> SimulatorClock:
 
 @pytest.fixture
 def simulator(clock: SimulatorClock) -> Iterator[Simulator]:
-    """A simulator that lives by the standing clock."""
+    """A simulator on that clock."""
     with Simulator(clock=clock) as simulator:
         yield simulator
 

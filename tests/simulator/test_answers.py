@@ -1,4 +1,4 @@
-"""The forms in which a refusal is answered."""
+"""The forms in which the simulator refuses a call."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from etrade_simulator.answers import PROBLEM_FORMS
 
 Call = Callable[..., requests.Response]
 
-# What of an answer a reader finds the problem by, for each form.
+# The text in which a reader finds the problem, for each form.
 EXPECTED = {
     "text": ("text/plain", "oauth_problem=timestamp_refused,oauth_acceptable_timestamps="),
     "form": ("text/plain", "oauth_problem=timestamp_refused&oauth_acceptable_timestamps="),
@@ -37,7 +37,7 @@ def test_a_form_is_used_when_set(simulator: Simulator, renew: Call, form: str) -
 
 
 def test_the_problem_can_come_in_a_header_alone(simulator: Simulator, renew: Call) -> None:
-    """In the header form the body is empty and WWW-Authenticate carries everything."""
+    """In the header form the body is empty, and WWW-Authenticate holds everything."""
     simulator.problem_form = "header"
     answer = renew(simulator.sign_in("live"), timestamp="1")
     expected = (
@@ -48,12 +48,12 @@ def test_the_problem_can_come_in_a_header_alone(simulator: Simulator, renew: Cal
 
 
 def test_every_form_has_its_test() -> None:
-    """No form is left out above."""
+    """The tests above cover every form."""
     assert {*EXPECTED, "header", "as-seen"} == set(PROBLEM_FORMS)
 
 
 def test_an_unknown_form_is_an_error(simulator: Simulator) -> None:
-    """A mistyped form is refused when it is set and not when it is used."""
+    """A mistyped form is refused when it is set, and not only when it is used."""
     with pytest.raises(ValueError, match="none of"):
         simulator.problem_form = "pdf"
 
@@ -89,7 +89,7 @@ def test_a_data_call_for_xml_is_refused_in_xml(simulator: Simulator, sign: Call)
 
 @pytest.mark.parametrize("suffix", ["", ".json"])
 def test_a_data_call_with_a_rejected_key_gets_the_page(simulator: Simulator, sign: Call, suffix: str) -> None:
-    """As seen at E*TRADE for any signed call: the key is refused in a Tomcat page, whatever was asked for."""
+    """As seen at E*TRADE for any signed call: a refused key gets a Tomcat page, with .json or without."""
     url = f"{simulator.api_url('sandbox')}/v1/accounts/list{suffix}"
     answer = sign(simulator.sign_in("live"), url)
     assert "text/html;charset=utf-8" == answer.headers["Content-Type"]
@@ -97,7 +97,7 @@ def test_a_data_call_with_a_rejected_key_gets_the_page(simulator: Simulator, sig
 
 
 def test_a_data_call_with_a_bad_signature_gets_html(simulator: Simulator, list_accounts: Call) -> None:
-    """As seen at E*TRADE for any signed call: a mistyped secret is answered by bare words as HTML."""
+    """As seen at E*TRADE for any signed call: a mistyped secret gets the bare problem as HTML."""
     token = replace(simulator.sign_in("live"), token_secret="fake-other-secret")
     answer = list_accounts(token)
     expected = ("text/html;charset=utf-8", "oauth_problem=signature_invalid")
@@ -105,7 +105,7 @@ def test_a_data_call_with_a_bad_signature_gets_html(simulator: Simulator, list_a
 
 
 def test_a_data_call_with_a_stale_timestamp_gets_text(simulator: Simulator, list_accounts: Call) -> None:
-    """As seen at E*TRADE for any signed call: a refused timestamp is answered in plain text."""
+    """As seen at E*TRADE for any signed call: a refused timestamp gets plain text."""
     answer = list_accounts(simulator.sign_in("live"), timestamp="1")
     assert "text/plain;charset=utf-8" == answer.headers["Content-Type"]
     assert answer.text.startswith("oauth_problem=timestamp_refused,oauth_acceptable_timestamps=")

@@ -10,20 +10,20 @@ NOON = datetime(2025, 7, 1, 12, 0, tzinfo=UTC)
 
 
 def test_a_frozen_clock_stands_still() -> None:
-    """A frozen clock gives the same moment however often it is read."""
+    """A frozen clock shows the same time however often it is read."""
     clock = SimulatorClock.frozen(NOON)
     assert [NOON, NOON] == [clock(), clock()]
 
 
 def test_advancing_moves_the_clock_by_exactly_that() -> None:
-    """Advancing a frozen clock moves it by the time given and no more."""
+    """Advancing a frozen clock moves it by exactly the given time."""
     clock = SimulatorClock.frozen(NOON)
     clock.advance(timedelta(hours=3))
     assert NOON + timedelta(hours=3) == clock()
 
 
 def test_setting_moves_the_clock_to_the_moment() -> None:
-    """A frozen clock set to a moment stands at that moment, earlier ones too."""
+    """A frozen clock can be set to any time, also to an earlier one."""
     clock = SimulatorClock.frozen(NOON)
     clock.set_time(NOON - timedelta(days=400))
     assert NOON - timedelta(days=400) == clock()
@@ -37,7 +37,7 @@ def test_a_clock_without_a_start_tells_real_time() -> None:
 
 
 def test_a_clock_with_a_start_runs_on_from_there() -> None:
-    """A started clock ticks: a later reading is never earlier, and never far from the start."""
+    """A clock with a start runs on from it: later readings are never earlier, and close to the start."""
     clock = SimulatorClock(NOON)
     first, second = clock(), clock()
     assert NOON <= first <= second < NOON + timedelta(minutes=1)
@@ -52,6 +52,6 @@ def test_the_clock_speaks_utc() -> None:
 
 @pytest.mark.parametrize("use", [SimulatorClock, SimulatorClock.frozen, SimulatorClock().set_time])
 def test_a_moment_without_a_zone_is_refused(use: object) -> None:
-    """A naive datetime is an error and not a guess."""
+    """A naive datetime is refused."""
     with pytest.raises(ValueError, match="no time zone"):
-        use(datetime(2025, 7, 1, 12, 0))  # noqa: DTZ001  # the very thing under test
+        use(datetime(2025, 7, 1, 12, 0))  # noqa: DTZ001  # naive on purpose

@@ -17,7 +17,7 @@ COMMAND = [sys.executable, "-m", "etrade_flows.cli.app", "simulator"]
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command under way, with all it prints until it serves."""
+    """Runs the command; gives its process and what it prints until it serves."""
     with subprocess.Popen(
         [*COMMAND, "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -29,7 +29,7 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def test_the_command_prints_where_it_serves() -> None:
-    """The address printed answers, and without ``--control`` knows no control routes."""
+    """The printed address answers, and without ``--control`` it has no control routes."""
     with running() as (_, printed):
         url = re.search(r"http://127\.0\.0\.1:\d+", printed)[0]
         assert f"{url}/oauth\n" in printed
@@ -39,7 +39,7 @@ def test_the_command_prints_where_it_serves() -> None:
 
 
 def test_the_command_prints_keys_and_what_they_are_worth() -> None:
-    """Two sample consumers, said to be worthless elsewhere."""
+    """The command prints two sample consumers, and says that they are worthless elsewhere."""
     with running() as (_, printed):
         assert "worthless elsewhere" in printed
         assert (2, 2) == (
@@ -58,7 +58,7 @@ def test_control_is_served_when_asked_for() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_cleanly_when_told_to(number: signal.Signals) -> None:
-    """Interrupted or terminated, it ends with status 0 and without a word of complaint."""
+    """If it is interrupted or terminated, it ends with status 0 and prints no error."""
     with running() as (process, _):
         process.send_signal(number)
         _, complaint = process.communicate(timeout=60)

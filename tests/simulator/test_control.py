@@ -1,4 +1,4 @@
-"""The control routes, and that they are off unless asked for."""
+"""The control routes, which are off unless asked for."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ def control(simulator: Simulator) -> Call:
 @pytest.mark.parametrize("path", ["clock", "faults", "calls", "sign-in", "form"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_control_is_off_by_default(clock: SimulatorClock, method: str, path: str) -> None:
-    """A plain simulator knows no control route."""
+    """A plain simulator has no control routes."""
     with (
         Simulator(clock=clock) as simulator,
         requests.request(method, f"{simulator.url}/_control/{path}", timeout=5) as answer,
@@ -44,7 +44,7 @@ def test_control_is_off_by_default(clock: SimulatorClock, method: str, path: str
 
 
 def test_the_clock_can_be_read_and_advanced(simulator: Simulator, control: Call) -> None:
-    """Advancing by seconds moves the simulator, and the answer tells the new time."""
+    """Advancing moves the simulator by that many seconds, and the answer gives the new time."""
     expected = simulator.now() + timedelta(hours=2)
     told = control("POST", "clock", {"advance": 7200}).json()["now"]
     assert [expected] * 3 == [
@@ -55,13 +55,13 @@ def test_the_clock_can_be_read_and_advanced(simulator: Simulator, control: Call)
 
 
 def test_the_clock_can_be_set(simulator: Simulator, control: Call) -> None:
-    """Setting moves the simulator to the moment named."""
+    """The simulator's clock can be set to a given time."""
     control("POST", "clock", {"set": "2025-07-01T12:00:00-04:00"})
     assert datetime.fromisoformat("2025-07-01T16:00:00+00:00") == simulator.now()
 
 
 def test_a_fault_can_be_planted_and_taken_out(simulator: Simulator, control: Call, renew: Call) -> None:
-    """A planted fault strikes, and after clearing does not."""
+    """A planted fault changes the next calls until the faults are cleared."""
     token = simulator.sign_in("live")
     control("POST", "faults", {"path": "renew_access_token", "times": 9, "status": 503})
     struck = renew(token).status_code
@@ -70,7 +70,7 @@ def test_a_fault_can_be_planted_and_taken_out(simulator: Simulator, control: Cal
 
 
 def test_the_calls_can_be_read(simulator: Simulator, control: Call, renew: Call) -> None:
-    """Each call is there with its outcome and nothing more."""
+    """The list shows each call's outcome and nothing more."""
     renew(simulator.sign_in("live"), timestamp="1")
     assert [
         {
@@ -85,13 +85,13 @@ def test_the_calls_can_be_read(simulator: Simulator, control: Call, renew: Call)
 
 
 def test_the_calls_can_be_chosen_by_path(simulator: Simulator, control: Call, renew: Call) -> None:
-    """Calls of other paths are left out."""
+    """A path in the query leaves out calls to other paths."""
     renew(simulator.sign_in("live"))
     assert [] == control("GET", "calls", path="/v1/accounts/list").json()
 
 
 def token_of(answer: dict[str, Any]) -> AccessToken:
-    """The token that the control route has given, which says the fields of credentials besides."""
+    """The token from a control route's answer, whose ``credentials`` hold the same token."""
     assert answer["token"] == answer["credentials"]["access_token"]
     return AccessToken(**{name: value for name, value in answer.items() if name != "credentials"})
 
@@ -111,7 +111,7 @@ def test_a_sign_in_may_be_backdated(simulator: Simulator, control: Call, renew: 
 
 
 def test_the_problem_form_can_be_set(simulator: Simulator, control: Call, renew: Call) -> None:
-    """Refusals come in the form set."""
+    """Once a form is set, refusals use it."""
     control("POST", "form", {"problem_form": "json"})
     assert "message" in renew(simulator.sign_in("live"), timestamp="1").json()["Error"]
 
@@ -132,13 +132,13 @@ def test_the_problem_form_can_be_set(simulator: Simulator, control: Call, renew:
     ],
 )
 def test_what_cannot_be_understood_is_a_bad_request(control: Call, path: str, body: object) -> None:
-    """A mistake is answered 400 with what is wrong, never a fault of the server."""
+    """A mistake gets status 400 and an explanation, never an error of the server."""
     answer = control("POST", path, body)
     assert 400 == answer.status_code
     assert answer.json()["error"]
 
 
 def test_control_calls_are_not_in_the_list_of_calls(simulator: Simulator, control: Call) -> None:
-    """The list shows what the client under test did, not what the test did."""
+    """Control calls are not in the list, because a test makes them and not the client under test."""
     control("POST", "clock", {"advance": 1})
     assert [] == simulator.calls()

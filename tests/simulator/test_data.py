@@ -40,7 +40,7 @@ def test_there_are_two_accounts(get: Get) -> None:
 
 
 def test_a_path_without_json_is_answered_in_xml(get: Get) -> None:
-    """E*TRADE's default is XML."""
+    """Without .json in the path the answer is XML."""
     answer = get("/accounts/list")
     root = ET.fromstring(answer.content)  # noqa: S314  # the simulator's own text
     assert ("AccountListResponse", 2) == (root.tag, len(root.findall("Accounts/Account")))
@@ -48,7 +48,7 @@ def test_a_path_without_json_is_answered_in_xml(get: Get) -> None:
 
 
 def test_an_accept_header_asks_for_json_too(get: Get) -> None:
-    """A client may ask by header instead of by path."""
+    """A client may also ask for JSON with a header."""
     assert "AccountListResponse" in get("/accounts/list", headers={"Accept": "application/json"}).json()
 
 
@@ -64,7 +64,7 @@ def test_the_numbers_agree_with_each_other(get: Get, account_key: str) -> None:
 
 
 def test_a_position_is_priced_by_its_quote(get: Get, account_key: str) -> None:
-    """The portfolio's last trade is the quote's."""
+    """A position's last trade is the same as the quote's."""
     portfolio = get(f"/accounts/{account_key}/portfolio.json").json()["PortfolioResponse"]
     position = portfolio["AccountPortfolio"][0]["Position"][0]
     quote = get(f"/market/quote/{position['Product']['symbol']}.json").json()["QuoteResponse"]["QuoteData"][0]
@@ -85,38 +85,38 @@ def test_a_balance_needs_the_institution_type(get: Get, account_key: str) -> Non
 
 @pytest.mark.parametrize("what", ["balance", "portfolio"])
 def test_an_unknown_account_is_an_error(get: Get, what: str) -> None:
-    """An account key that is none is refused with a numbered error, in the form asked for."""
+    """An unknown account key is refused with a numbered error, as XML."""
     answer = get(f"/accounts/nobody/{what}", params={"instType": "BROKERAGE"})
     root = ET.fromstring(answer.content)  # noqa: S314  # the simulator's own text
     assert (400, "102") == (answer.status_code, root.findtext("code"))
 
 
 def test_quotes_come_in_the_order_asked_for(get: Get) -> None:
-    """Several symbols give as many quotes, case aside."""
+    """There is a quote for each symbol, in order, and case does not matter."""
     data = get("/market/quote/msft,AAPL.json").json()["QuoteResponse"]["QuoteData"]
     assert ["MSFT", "AAPL"] == [quote["Product"]["symbol"] for quote in data]
 
 
 def test_prices_are_the_same_on_every_run(get: Get) -> None:
-    """A symbol's price depends on its letters alone, so a test may name it."""
+    """A symbol's price depends only on its letters, so a test may state it."""
     quote = get("/market/quote/AAPL.json").json()["QuoteResponse"]["QuoteData"][0]["All"]
     assert (469.44, 458.12) == (quote["lastTrade"], quote["previousClose"])
 
 
 def test_what_is_no_symbol_is_named_in_a_message(get: Get) -> None:
-    """The good symbols are quoted and the bad one is named."""
+    """The good symbols get quotes, and a message names the bad one."""
     response = get("/market/quote/AAPL,A$PL.json").json()["QuoteResponse"]
     assert ["AAPL"] == [quote["Product"]["symbol"] for quote in response["QuoteData"]]
     assert "A$PL is an invalid symbol" == response["Messages"]["Message"][0]["description"]
 
 
 def test_no_symbol_at_all_gives_messages_alone(get: Get) -> None:
-    """Where nothing can be quoted there is no quote data, not an empty list."""
+    """If nothing can be quoted, the answer has messages and no quote data."""
     assert ["Messages"] == list(get("/market/quote/$.json").json()["QuoteResponse"])
 
 
 def test_xml_says_what_json_says() -> None:
-    """Lists repeat their element, truth is lower-case, and markup is escaped."""
+    """In XML, lists repeat their element, booleans are lower-case, and markup is escaped."""
     document = {"Root": {"Item": [1, 2.5], "flag": True, "Inner": {"text": "a < b & c"}}}
     expected = (
         "<Root><Item>1</Item><Item>2.5</Item><flag>true</flag>"
@@ -132,7 +132,7 @@ def test_no_more_than_twenty_five_symbols_are_quoted(get: Get) -> None:
 
 
 def test_a_quote_is_dated_in_eastern_time(get: Get) -> None:
-    """The text of the time is New York's, its number is UTC seconds."""
+    """A quote's time is Eastern as text, and UTC as a number of seconds."""
     quote = get("/market/quote/AAPL.json").json()["QuoteResponse"]["QuoteData"][0]
     assert ("10:00:00 EST 01-15-2025", 1736953200) == (quote["dateTime"], quote["dateTimeUTC"])
 
@@ -143,19 +143,19 @@ def test_the_sandbox_has_the_same_data(simulator: Simulator, get: Get, list_acco
 
 
 def test_an_unknown_path_is_404(get: Get) -> None:
-    """What E*TRADE does not have, the simulator has not either."""
+    """A path that E*TRADE does not have is 404."""
     assert 404 == get("/accounts/list/nothing").status_code
 
 
 @pytest.mark.parametrize("path", ["/accounts/list.json", "/market/quote/AAPL"])
 def test_data_is_read_by_get_alone(get: Get, path: str) -> None:
-    """Another method at a data path is 405."""
+    """Any method but GET at a data path is 405."""
     assert 405 == get(path, method="POST").status_code
 
 
 @pytest.mark.parametrize(("action", "method"), [("preview", "POST"), ("place", "POST"), ("cancel", "PUT")])
 def test_an_order_is_taken_and_recorded(simulator: Simulator, get: Get, action: str, method: str) -> None:
-    """A signed order is answered with an order number, and stands in the list of calls with its method."""
+    """A signed order is answered with an order number, and the list of calls has its method."""
     answer = get(f"/accounts/any/orders/{action}.json", method=method)
     assert 1 == answer.json()[f"{action.capitalize()}OrderResponse"]["orderId"]
     assert [method] == [call.method for call in simulator.calls(f"/orders/{action}.json")]

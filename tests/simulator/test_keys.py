@@ -34,7 +34,7 @@ def test_data_calls_take_their_own_environments_keys(
 def test_the_sandbox_host_has_oauth_calls_for_sandbox_keys(
     simulator: Simulator, sign: Call, environment: str, status: int
 ) -> None:
-    """Some clients renew at the sandbox's own address, which knows no live keys."""
+    """Some clients renew at the sandbox's own address, where live keys are refused."""
     url = simulator.api_url("sandbox") + "/oauth/renew_access_token"
     assert status == sign(simulator.sign_in(environment), url).status_code
 
@@ -62,7 +62,7 @@ def test_a_key_lapses_two_years_after_its_issue(
 
 
 def test_the_ready_made_keys_never_lapse(simulator: Simulator, renew: Call) -> None:
-    """A key without a date of issue works ten years on."""
+    """A key without a date of issue still works after ten years."""
     simulator.advance(timedelta(days=3650))
     assert 200 == renew(simulator.sign_in("live")).status_code
 
@@ -80,6 +80,6 @@ def test_every_simulator_has_keys_of_its_own() -> None:
 
 
 def test_an_unknown_environment_is_an_error(simulator: Simulator) -> None:
-    """A mistyped environment is not taken for one of the two."""
+    """A mistyped environment is an error."""
     with pytest.raises(KeyError):
         simulator.api_url("production")

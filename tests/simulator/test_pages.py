@@ -48,14 +48,14 @@ def test_the_page_asks_for_consent(address: str) -> None:
 
 @pytest.mark.parametrize("decision", [None, "accept", "decline"])
 def test_every_page_says_that_it_is_a_simulator(address: str, decision: str | None) -> None:
-    """Nobody can take a page for E*TRADE's."""
+    """Every page says that it is a simulator, so nobody mistakes it for E*TRADE's."""
     page = visit(address, **({"decision": decision} if decision else {}))
     assert "This is a simulator on your own machine." in page.text
 
 
 @pytest.mark.parametrize("decision", [None, "accept", "decline"])
 def test_no_page_loads_anything_or_can_be_stored(address: str, decision: str | None) -> None:
-    """Pages stand alone: no address in them, no script allowed, nothing kept by the browser."""
+    """A page contains no addresses, allows no scripts, and is not stored by the browser."""
     page = visit(address, **({"decision": decision} if decision else {}))
     assert [] == re.findall(r"(?:src|href)=|url\(|<script", page.text)
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
@@ -65,14 +65,14 @@ def test_no_page_loads_anything_or_can_be_stored(address: str, decision: str | N
 def test_accepting_shows_a_verifier_that_works(
     simulator: Simulator, sign: Call, address: str, request_token: str
 ) -> None:
-    """The five characters on the page are those the exchange asks for."""
+    """The page shows the five characters that the exchange asks for."""
     verifier = text_of(visit(address, decision="accept"), "verifier")
     assert simulator.approve(request_token) == verifier
     assert re.fullmatch("[A-Z0-9]{5}", verifier)
 
 
 def test_a_browsers_form_needs_no_query(simulator: Simulator, request_token: str) -> None:
-    """Key and token may come in the form, where the page puts them as well."""
+    """Key and token may be in the form instead of the query."""
     bare = simulator.url + "/e/t/etws/authorize"
     key = simulator.consumer("live").key
     page = visit(bare, key=key, token=request_token, decision="accept")
@@ -80,14 +80,14 @@ def test_a_browsers_form_needs_no_query(simulator: Simulator, request_token: str
 
 
 def test_an_unencoded_token_in_the_address_is_understood(simulator: Simulator, request_token: str) -> None:
-    """Clients write the token as it is, so its plus signs arrive as blanks."""
+    """If a client does not encode the token's plus signs, they arrive as blanks, and the page still opens."""
     key = simulator.consumer("live").key
     page = visit(f"{simulator.url}/e/t/etws/authorize?key={key}&token={request_token}")
     assert "Accept" == text_of(page, "accept")
 
 
 def test_declining_ends_the_sign_in(address: str) -> None:
-    """After a no the page says so, and a later yes comes too late."""
+    """After a person declines, the page says so, and accepting is too late."""
     declined = visit(address, decision="decline")
     again = visit(address, decision="accept")
     assert ("Access declined", 200) == (text_of(declined, "declined"), declined.status_code)
@@ -95,7 +95,7 @@ def test_declining_ends_the_sign_in(address: str) -> None:
 
 
 def test_an_old_link_says_so(simulator: Simulator, address: str) -> None:
-    """Five minutes later there is nothing to accept."""
+    """After five minutes the link has expired."""
     simulator.advance(timedelta(minutes=5))
     page = visit(address)
     assert (400, "token_expired") == (page.status_code, text_of(page, "problem"))
@@ -108,19 +108,19 @@ def test_an_old_link_says_so(simulator: Simulator, address: str) -> None:
 def test_a_wrong_link_says_what_is_wrong(
     simulator: Simulator, request_token: str, key: str | None, token: str | None, problem: str | None
 ) -> None:
-    """An unknown key and an unknown token are told apart."""
+    """An unknown key and an unknown token give different problems."""
     key = simulator.consumer("live").key if key is None else key
     page = visit(simulator.authorize_url(key, request_token if token is None else token))
     assert (400, problem or "consumer_key_rejected") == (page.status_code, text_of(page, "problem"))
 
 
 def test_what_is_in_the_link_is_not_put_into_the_page(simulator: Simulator) -> None:
-    """A link cannot smuggle markup into the page."""
+    """Markup in a link is not copied into the page."""
     page = visit(simulator.authorize_url("<b>key</b>", "<b>token</b>"))
     assert "<b>" not in page.text
 
 
 def test_visits_are_not_in_the_list_of_signed_calls(simulator: Simulator, address: str) -> None:
-    """The list of calls holds what programs called, not what people looked at."""
+    """Visits to pages are not in the list of signed calls."""
     visit(address)
     assert ["/oauth/request_token"] == [call.path for call in simulator.calls()]

@@ -83,7 +83,7 @@ def test_by_the_variables_again_and_in_a_thread(etrade_environment, etrade_simul
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a directory of its own."""
+    """Run Python in its own directory."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -96,7 +96,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
 
 
 def test_pytest_lists_the_fixtures_with_what_they_give(tmp_path: Path) -> None:
-    """``pytest --fixtures`` explains them all."""
+    """``pytest --fixtures`` lists the fixtures with their descriptions."""
     listed = run("-m", "pytest", "--fixtures", "-p", "no:cacheprovider", cwd=tmp_path).stdout
     assert "The test's own E*TRADE simulator" in listed
     assert "A live access token from a new sign-in" in listed
@@ -113,7 +113,7 @@ def test_a_run_without_a_simulator_does_not_pay_for_one(tmp_path: Path) -> None:
 
 
 def test_the_package_lists_what_it_offers(tmp_path: Path) -> None:
-    """The public names are all there, and a mistyped one is an AttributeError."""
+    """The package lists all of its public names, and a mistyped one is an AttributeError."""
     program = (
         "import etrade_simulator as package;"
         "print(all(hasattr(package, name) and name in dir(package) for name in package.__all__));"
@@ -126,7 +126,7 @@ def test_the_package_lists_what_it_offers(tmp_path: Path) -> None:
 def developer_s_prefect(
     prefect_server: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """The shell of a developer whose Prefect server holds the block ``etrade``, with its settings."""
+    """The environment of a developer whose real Prefect server has the block ``etrade``."""
     from prefect.settings import get_current_settings
 
     from etrade_tasks import ETradeCredentials
@@ -153,7 +153,7 @@ def developer_s_prefect(
 def test_users_tests_see_no_other_session_and_no_real_block(
     tmp_path: Path, developer_s_prefect: dict[str, str], database: Callable[[], str]
 ) -> None:
-    """Installed is enough: tests pass without a warning, and neither another test nor a server is touched."""
+    """With the plug-in, tests pass without a warning, share no session and touch no real server or block."""
     (tmp_path / "test_fixtures.py").write_text(USERS_TESTS)
     (tmp_path / "test_one_name.py").write_text(TESTS_OF_ONE_NAME)
     before = kept(database())
@@ -166,17 +166,17 @@ def test_users_tests_see_no_other_session_and_no_real_block(
 
 
 def kept(dump: str) -> list[str]:
-    """What the server keeps of blocks and runs; its events of earlier ones may come late."""
+    """The server's blocks and runs, without its events, which may arrive late."""
     rows = re.compile(r'INSERT INTO "(block_document|flow|flow_run|task_run|artifact|log|variable)" ')
     return [line for line in dump.splitlines() if rows.match(line)]
 
 
 def test_a_suite_inside_a_harness_keeps_it(harness_url: str, etrade_environment: AccessToken) -> None:
-    """Where Prefect's own harness runs already, as it does here, no second server is started."""
+    """If Prefect's own test harness runs already, as it does here, no second server is started."""
     assert harness_url == PREFECT_API_URL.value()
 
 
 @pytest.fixture
 def harness_url(prefect_server: None) -> str:
-    """Where the server of this suite's own harness answers."""
+    """The address of this test run's own Prefect server."""
     return PREFECT_API_URL.value()

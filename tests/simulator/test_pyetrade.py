@@ -1,4 +1,4 @@
-"""pyetrade, an E*TRADE client this project has no part in, works unchanged but for the address."""
+"""pyetrade, an independent E*TRADE client, works with only its addresses changed."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,14 +19,14 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def manager(simulator: Simulator) -> Iterator[pyetrade.ETradeAccessManager]:
-    """Give pyetrade's token manager, with a token just signed in."""
+    """The token manager of pyetrade, with a token that was just issued."""
     manager = manager_of(simulator, simulator.sign_in("live"))
     with manager.session:
         yield manager
 
 
 def manager_of(simulator: Simulator, token: AccessToken) -> pyetrade.ETradeAccessManager:
-    """Give pyetrade's token manager for a token, its addresses changed."""
+    """The token manager of pyetrade for this token, with its addresses changed."""
     manager = pyetrade.ETradeAccessManager(*pair_of(token))
     manager.renew_access_token_url = simulator.oauth_url + "/renew_access_token"
     manager.revoke_access_token_url = simulator.oauth_url + "/revoke_access_token"
@@ -40,7 +40,7 @@ def pair_of(token: AccessToken) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("environment", ["live", "sandbox"])
 def test_pyetrade_signs_in(simulator: Simulator, environment: str) -> None:
-    """Its sign-in, with a person's visit in between, ends in a token that its manager can renew."""
+    """A sign-in with pyetrade ends in a token that its manager can renew."""
     consumer = simulator.consumer(environment)
     oauth = pyetrade.ETradeOAuth(consumer.key, consumer.secret)
     oauth.req_token_url = simulator.oauth_url + "/request_token"
@@ -60,7 +60,7 @@ def test_pyetrade_signs_in(simulator: Simulator, environment: str) -> None:
 
 
 def test_pyetrade_renews_and_revokes(simulator: Simulator, manager: pyetrade.ETradeAccessManager) -> None:
-    """Renewal and revocation succeed, and renewal after that does not."""
+    """With pyetrade a token can be renewed and revoked, and cannot be renewed after that."""
     assert (True, True) == (manager.renew_access_token(), manager.revoke_access_token())
     with pytest.raises(requests.HTTPError, match="401"):
         manager.renew_access_token()
@@ -82,7 +82,7 @@ def test_pyetrade_revives_an_idle_token(simulator: Simulator) -> None:
 @pytest.mark.parametrize("environment", ["live", "sandbox"])
 @pytest.mark.parametrize("form", ["json", "xml"])
 def test_pyetrade_reads_accounts(simulator: Simulator, environment: str, form: str) -> None:
-    """List, balance and portfolio are read in both formats and agree on the account."""
+    """List, balance and portfolio can be read in both formats, and agree on the account."""
     accounts = pyetrade.ETradeAccounts(*pair_of(simulator.sign_in(environment)))
     accounts.base_url = simulator.api_url(environment) + "/v1/accounts"
     with accounts.session:
@@ -90,7 +90,7 @@ def test_pyetrade_reads_accounts(simulator: Simulator, environment: str, form: s
         key = listed["accountIdKey"]
         balance = accounts.get_account_balance(key, resp_format=form)["BalanceResponse"]
         portfolio = accounts.get_account_portfolio(key, resp_format=form)["PortfolioResponse"]
-    # xmltodict gives a single repeated element as itself, JSON as a list of one.
+    # xmltodict turns a list of one element into that element; JSON keeps the list.
     entry = portfolio["AccountPortfolio"]
     entry = entry[0] if form == "json" else entry
     assert [listed["accountId"]] * 2 == [balance["accountId"], entry["accountId"]]

@@ -18,7 +18,7 @@ NOON = datetime(2025, 1, 15, 17, 0, tzinfo=UTC)
 
 @pytest.fixture
 def simulator(clock: SimulatorClock) -> Iterator[Simulator]:
-    """A simulator that keeps E*TRADE's limits, its clock standing still."""
+    """A simulator that enforces E*TRADE's limits, on a clock that stands still."""
     with Simulator(clock=clock, rate_limits=True) as simulator:
         yield simulator
 
@@ -26,7 +26,7 @@ def simulator(clock: SimulatorClock) -> Iterator[Simulator]:
 def test_the_third_accounts_call_in_a_second_is_one_too_many(
     simulator: Simulator, list_accounts: Call
 ) -> None:
-    """Two calls pass and the third is answered with status 400 and E*TRADE's sentence."""
+    """Two calls succeed, and the third gets status 400 and E*TRADE's sentence."""
     token = simulator.sign_in("live")
     answers = [list_accounts(token) for _ in range(3)]
     assert [200, 200, 400] == [answer.status_code for answer in answers]
@@ -34,7 +34,7 @@ def test_the_third_accounts_call_in_a_second_is_one_too_many(
 
 
 def test_a_second_later_calls_pass_again(simulator: Simulator, list_accounts: Call) -> None:
-    """The limit looks at the last second only."""
+    """The limit covers only the last second."""
     token = simulator.sign_in("live")
     for _ in range(3):
         list_accounts(token)
@@ -43,14 +43,14 @@ def test_a_second_later_calls_pass_again(simulator: Simulator, list_accounts: Ca
 
 
 def test_four_market_calls_a_second_pass(simulator: Simulator, sign: Call) -> None:
-    """The market module allows four calls a second, and counts apart from accounts."""
+    """The market module allows four calls a second."""
     token = simulator.sign_in("live")
     url = simulator.api_url("live") + "/v1/market/quote/AAPL.json"
     assert [200, 200, 200, 200, 400] == [sign(token, url).status_code for _ in range(5)]
 
 
 def test_each_consumer_key_has_its_own_count(simulator: Simulator, list_accounts: Call) -> None:
-    """One consumer at its limit does not hold up another."""
+    """A consumer at its limit does not affect another."""
     busy, other = simulator.sign_in("live"), simulator.sign_in("sandbox")
     for _ in range(3):
         list_accounts(busy)
@@ -58,14 +58,14 @@ def test_each_consumer_key_has_its_own_count(simulator: Simulator, list_accounts
 
 
 def test_oauth_calls_are_not_limited(simulator: Simulator, renew: Call) -> None:
-    """E*TRADE lists no limit for its OAuth calls."""
+    """OAuth calls have no limit, since E*TRADE lists none."""
     token = simulator.sign_in("live")
     assert [200] * 6 == [renew(token).status_code for _ in range(6)]
 
 
 @pytest.mark.parametrize(("module", "hourly"), [("accounts", 7_000), ("market", 14_000)])
 def test_the_hourly_limit_holds_over_spread_calls(module: str, hourly: int) -> None:
-    """As many calls as an hour allows pass, spread out evenly, and the next is refused."""
+    """As many evenly spread calls as an hour allows succeed, and the next one is refused."""
     counter = RateCounter(ETRADE_LIMITS)
     step = timedelta(hours=1) / (hourly + 10)
     for number in range(hourly):
@@ -86,7 +86,7 @@ def test_limits_can_be_set_by_module(clock: SimulatorClock) -> None:
 
 
 def test_a_plain_simulator_keeps_no_limit(clock: SimulatorClock) -> None:
-    """In process, unless asked for, a burst of calls within one moment passes."""
+    """Without ``rate_limits``, many calls at the same moment succeed."""
     with Simulator(clock=clock) as plain:
         token = plain.sign_in("live")
         with OAuth1Session(

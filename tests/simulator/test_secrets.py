@@ -12,24 +12,24 @@ Call = Callable[..., requests.Response]
 
 
 def secrets_of(token: AccessToken) -> list[str]:
-    """All that must not be shown of a token."""
+    """All secrets of a token."""
     return [token.consumer_key, token.consumer_secret, token.token, token.token_secret]
 
 
 def test_an_access_token_shows_its_environment_and_issue_alone(simulator: Simulator) -> None:
-    """Its representation holds neither key nor token nor secret."""
+    """An access token's representation holds no key, token or secret."""
     token = simulator.sign_in("live")
     assert f"AccessToken(environment='live', issued_at={token.issued_at!r})" == repr(token)
 
 
 def test_a_consumer_hides_its_secret(simulator: Simulator) -> None:
-    """A consumer's representation shows its key, which is on the consent page too, and no secret."""
+    """A consumer's representation does not show its secret."""
     consumer = simulator.consumer("live")
     assert consumer.secret not in repr(consumer)
 
 
 def test_the_list_of_calls_holds_no_secret(simulator: Simulator, sign: Call) -> None:
-    """Not even where a client puts its credentials into the query."""
+    """The list holds no secret, even if a client puts its credentials into the query."""
     token = simulator.sign_in("live")
     sign(token, simulator.oauth_url + "/renew_access_token", signature_type="QUERY")
     shown = repr(simulator.calls())
@@ -38,11 +38,11 @@ def test_the_list_of_calls_holds_no_secret(simulator: Simulator, sign: Call) -> 
 
 
 def test_the_log_holds_no_secret(simulator: Simulator, sign: Call, caplog: pytest.LogCaptureFixture) -> None:
-    """At the most talkative level: a good call, a wrong signature, a dropped call and a page visit."""
+    """At DEBUG the log holds no secret of a good call, a wrong signature, a dropped call or a page visit."""
     token = simulator.sign_in("live")
     url = simulator.oauth_url + "/renew_access_token"
     caplog.set_level(logging.DEBUG)
-    # What the client's side writes is not the simulator's doing; of oauthlib, the two share the last.
+    # The client's own log lines are not the simulator's; both sides use oauthlib's `signature` logger.
     for client in ("requests_oauthlib", "urllib3", "oauthlib.oauth1.rfc5849"):
         caplog.set_level(logging.CRITICAL, logger=client)
     caplog.set_level(logging.DEBUG, logger="oauthlib.oauth1.rfc5849.signature")

@@ -14,14 +14,14 @@ from etrade_simulator import Fault, Simulator
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "8.8.8.8"])  # noqa: S104  # to be refused
 def test_only_loopback_addresses_are_taken(host: str) -> None:
-    """An address that other machines could reach is refused before anything is bound."""
+    """An address that other machines could reach is refused."""
     with pytest.raises(ValueError, match="loopback"):
         Simulator(host=host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
 def test_loopback_addresses_answer(host: str) -> None:
-    """A simulator at a loopback address is called by that address."""
+    """A simulator at a loopback address has that address in its URL."""
     with Simulator(host=host) as simulator:
         assert host == urlsplit(simulator.url).hostname
         with requests.get(simulator.url + "/nothing", timeout=5) as answer:
@@ -35,7 +35,7 @@ def test_a_taken_port_is_an_error() -> None:
 
 
 def test_the_port_is_free_again_at_the_end() -> None:
-    """A simulator can start where another has just stopped."""
+    """A simulator can start on the port of another that has just stopped."""
     with Simulator() as first:
         port = urlsplit(first.url).port
     with Simulator(port=port) as second:
@@ -43,7 +43,7 @@ def test_the_port_is_free_again_at_the_end() -> None:
 
 
 def test_no_thread_stays_behind() -> None:
-    """After the end the serving thread is gone."""
+    """After the end no thread is left."""
     before = set(threading.enumerate())
     with Simulator():
         pass
@@ -59,7 +59,7 @@ def test_the_serving_thread_never_keeps_a_program_alive() -> None:
 
 
 def test_stopping_does_not_wait_for_a_call_under_way() -> None:
-    """An answer that drips a byte an hour is cut off when the simulator stops."""
+    """Stopping the simulator cuts off an answer that sends a byte an hour."""
     with Simulator() as simulator:
         simulator.plant(Fault(status=200, body="slow", drip=3600))
         address = urlsplit(simulator.url)
@@ -71,7 +71,7 @@ def test_stopping_does_not_wait_for_a_call_under_way() -> None:
 
 
 def test_many_calls_at_once_are_all_counted() -> None:
-    """Forty renewals from eight threads are answered and listed, each once."""
+    """Forty renewals from eight threads are all answered and listed."""
     with Simulator() as simulator:
         token = simulator.sign_in("live")
 
@@ -106,7 +106,7 @@ def test_one_of_many_equal_calls_gets_through() -> None:
 
 
 def test_the_list_of_calls_is_a_copy() -> None:
-    """Changing the list that was handed out changes nothing."""
+    """Changing the returned list does not change the simulator's."""
     with Simulator() as simulator:
         requests.get(simulator.oauth_url + "/renew_access_token", timeout=5).close()
         simulator.calls().clear()

@@ -11,7 +11,7 @@ from etrade_simulator.problems import OAuthProblem
 
 Call = Callable[..., requests.Response]
 
-# The midnight that ends the day on which the simulator of these tests stands.
+# The midnight that ends the simulator's day in these tests.
 MIDNIGHT = datetime(2025, 1, 16, 5, 0, tzinfo=UTC)
 
 
@@ -25,7 +25,7 @@ def test_a_renewal_answers_with_the_sentence_in_white_space(simulator: Simulator
 def test_an_idle_token_is_refused_to_data_until_renewed(
     simulator: Simulator, renew: Call, list_accounts: Call
 ) -> None:
-    """Two idle hours end in 401, and a renewal in 200 again."""
+    """After two idle hours a data call gets 401, and after a renewal 200 again."""
     token = simulator.sign_in("live")
     simulator.advance(timedelta(hours=2))
     statuses = [list_accounts(token).status_code, renew(token).status_code, list_accounts(token).status_code]
@@ -33,7 +33,7 @@ def test_an_idle_token_is_refused_to_data_until_renewed(
 
 
 def test_data_calls_keep_a_token_alive(simulator: Simulator, list_accounts: Call) -> None:
-    """A call every hour and a half needs no renewal."""
+    """A data call every hour and a half keeps the token active without a renewal."""
     token, statuses = simulator.sign_in("live"), []
     for _ in range(4):
         simulator.advance(timedelta(minutes=90))
@@ -52,7 +52,7 @@ def test_a_refused_call_is_no_use_of_the_token(simulator: Simulator, sign: Call,
 
 
 def test_midnight_ends_a_token_renewed_a_second_before(simulator: Simulator, renew: Call) -> None:
-    """Renewal works up to midnight and never past it."""
+    """A token can be renewed up to midnight, and never after it."""
     token = simulator.sign_in("live")
     simulator.set_time(MIDNIGHT - timedelta(seconds=1))
     before = renew(token).status_code
@@ -63,13 +63,13 @@ def test_midnight_ends_a_token_renewed_a_second_before(simulator: Simulator, ren
 
 
 def test_a_token_signed_in_yesterday_is_expired(simulator: Simulator, renew: Call) -> None:
-    """A backdated sign-in is over without moving the clock."""
+    """A token with an earlier day of issue has expired, without moving the clock."""
     token = simulator.sign_in("live", issued_at=simulator.now() - timedelta(days=1))
     assert 401 == renew(token).status_code
 
 
 def test_a_token_last_used_long_ago_is_idle(simulator: Simulator, renew: Call, list_accounts: Call) -> None:
-    """A backdated last use makes an idle token that a renewal revives."""
+    """A token with an early last use is idle, and a renewal revives it."""
     now = simulator.now()
     token = simulator.sign_in("live", last_used_at=now - timedelta(hours=3))
     assert [401, 200] == [list_accounts(token).status_code, renew(token).status_code]
@@ -77,7 +77,7 @@ def test_a_token_last_used_long_ago_is_idle(simulator: Simulator, renew: Call, l
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_revoked_token_is_over(simulator: Simulator, sign: Call, renew: Call, method: str) -> None:
-    """Revocation says so, and every later call is refused."""
+    """The answer says that the token is revoked, and every later call is refused."""
     token = simulator.sign_in("live")
     answer = sign(token, simulator.oauth_url + "/revoke_access_token", method)
     assert (200, "Revoked Access Token") == (answer.status_code, answer.text)
@@ -85,14 +85,14 @@ def test_a_revoked_token_is_over(simulator: Simulator, sign: Call, renew: Call, 
 
 
 def test_a_token_revoked_from_outside_is_over(simulator: Simulator, renew: Call) -> None:
-    """A revocation behind the client's back is found out at the next call."""
+    """If the simulator revokes a token itself, the client's next call is refused."""
     token = simulator.sign_in("live")
     simulator.revoke(token)
     assert "oauth_problem=token_rejected" in renew(token).text
 
 
 def test_revoking_an_unknown_token_is_an_error(simulator: Simulator) -> None:
-    """The shortcut does not hide a mistyped token."""
+    """Revoking an unknown token is an error."""
     with pytest.raises(OAuthProblem, match="token_rejected"):
         simulator.revoke("unknown")
 
@@ -105,12 +105,12 @@ def test_another_consumers_token_is_rejected(simulator: Simulator, renew: Call) 
 
 
 def test_every_answer_is_dated_by_the_simulators_clock(simulator: Simulator, renew: Call) -> None:
-    """The Date header tells the simulator's time, from which a client may learn its own error."""
+    """The Date header gives the simulator's time, from which a client may learn its own clock's error."""
     assert "Wed, 15 Jan 2025 15:00:00 GMT" == renew(simulator.sign_in("live")).headers["Date"]
 
 
 def test_what_a_token_is_can_be_told_without_a_call(simulator: Simulator) -> None:
-    """The state at this moment is told, and being asked keeps no token active."""
+    """The state of a token can be read without a call, and reading it keeps no token active."""
     token, revoked = simulator.sign_in("live"), simulator.sign_in("sandbox")
     simulator.revoke(revoked)
     simulator.advance(timedelta(hours=1, minutes=59))

@@ -13,7 +13,7 @@ Sign = Callable[..., requests.Response]
 
 
 def ask(simulator: Simulator, sign: Sign, consumer: Consumer, method: str = "GET") -> AccessToken:
-    """Ask for a request token, in the shape of an access token so that it can sign."""
+    """Ask for a request token, as an `AccessToken` so that it can sign."""
     answer = sign(consumer, simulator.oauth_url + "/request_token", method, callback_uri="oob")
     return as_token(simulator, consumer, answer)
 
@@ -26,7 +26,7 @@ def exchange(
 
 
 def as_token(simulator: Simulator, consumer: Consumer, answer: requests.Response) -> AccessToken:
-    """Read the token pair of an answer."""
+    """The token pair of an answer, as an `AccessToken`."""
     fields = {name: values[0] for name, values in parse_qs(answer.text, strict_parsing=True).items()}
     return AccessToken(
         consumer.environment,
@@ -52,14 +52,14 @@ def test_the_whole_sign_in_gives_a_token_that_works(
 
 
 def test_a_request_token_says_that_the_callback_is_confirmed(simulator: Simulator, sign: Sign) -> None:
-    """The form body carries ``oauth_callback_confirmed=true``, as OAuth 1.0a demands."""
+    """The answer has ``oauth_callback_confirmed=true``, as OAuth 1.0a requires."""
     answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri="oob")
     assert ["true"] == parse_qs(answer.text)["oauth_callback_confirmed"]
     assert "application/x-www-form-urlencoded" == answer.headers["Content-Type"]
 
 
 def test_tokens_arrive_percent_encoded_and_need_one_decoding(simulator: Simulator, sign: Sign) -> None:
-    """The body holds no bare ``/``, ``+`` or ``=`` inside a value; decoded once, the token has all three."""
+    """In the body a token has no bare ``/``, ``+`` or ``=``; decoded once, it has all three."""
     answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri="oob")
     raw = answer.text.split("&")[0].removeprefix("oauth_token=")
     assert set() == set("/+=") & set(raw)
@@ -68,14 +68,14 @@ def test_tokens_arrive_percent_encoded_and_need_one_decoding(simulator: Simulato
 
 @pytest.mark.parametrize("callback", ["https://example.invalid/back", "OOB"])
 def test_any_callback_but_oob_is_rejected(simulator: Simulator, sign: Sign, callback: str) -> None:
-    """A callback address is refused with 400, naming the one that is accepted."""
+    """A callback address is refused with status 400, and the answer names the one that is accepted."""
     answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri=callback)
     expected = (400, "oauth_problem=callback_rejected,oauth_acceptable_callback=oob")
     assert expected == (answer.status_code, answer.text)
 
 
 def test_a_missing_callback_is_named(simulator: Simulator, sign: Sign) -> None:
-    """A request token asked for without a callback is refused, naming the parameter."""
+    """Without a callback the request is refused, and the answer names the parameter."""
     answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token")
     expected = (400, "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_callback")
     assert expected == (answer.status_code, answer.text)
@@ -83,7 +83,7 @@ def test_a_missing_callback_is_named(simulator: Simulator, sign: Sign) -> None:
 
 @pytest.mark.parametrize("mistake", ["wrong", "ABC12"])
 def test_a_wrong_verifier_is_refused(simulator: Simulator, sign: Sign, mistake: str) -> None:
-    """A mistyped code is a 401 that says so."""
+    """A mistyped verifier is refused with status 401."""
     request_token = ask(simulator, sign, simulator.consumer("live"))
     simulator.approve(request_token.token)
     answer = exchange(simulator, sign, request_token, mistake)
@@ -91,7 +91,7 @@ def test_a_wrong_verifier_is_refused(simulator: Simulator, sign: Sign, mistake: 
 
 
 def test_a_verifier_that_comes_too_late_is_refused(simulator: Simulator, sign: Sign) -> None:
-    """Five minutes after the application asked, the right code is a 401 too."""
+    """Five minutes after the request token was issued, the right verifier is refused with status 401."""
     simulator.problem_form = "text"
     request_token = ask(simulator, sign, simulator.consumer("live"))
     verifier = simulator.approve(request_token.token)
@@ -101,14 +101,14 @@ def test_a_verifier_that_comes_too_late_is_refused(simulator: Simulator, sign: S
 
 
 def test_an_exchange_before_anybody_accepts_is_refused(simulator: Simulator, sign: Sign) -> None:
-    """Without consent no code is right."""
+    """Without consent no verifier is right."""
     request_token = ask(simulator, sign, simulator.consumer("live"))
     answer = exchange(simulator, sign, request_token, "ABC12")
     assert (401, "oauth_problem=permission_unknown") == (answer.status_code, answer.text)
 
 
 def test_a_verifier_buys_one_token(simulator: Simulator, sign: Sign) -> None:
-    """The same exchange a second time is refused."""
+    """A second exchange with the same verifier is refused."""
     simulator.problem_form = "text"
     request_token = ask(simulator, sign, simulator.consumer("live"))
     verifier = simulator.approve(request_token.token)
@@ -117,20 +117,20 @@ def test_a_verifier_buys_one_token(simulator: Simulator, sign: Sign) -> None:
 
 
 def test_an_exchange_without_a_verifier_is_refused(simulator: Simulator, sign: Sign) -> None:
-    """A missing verifier is named."""
+    """Without a verifier the answer names the missing parameter."""
     request_token = ask(simulator, sign, simulator.consumer("live"))
     answer = sign(request_token, simulator.oauth_url + "/access_token")
     assert "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_verifier" == answer.text
 
 
 def test_a_new_sign_in_leaves_the_older_token_working(simulator: Simulator, list_accounts: Sign) -> None:
-    """Two tokens of one consumer key live side by side."""
+    """Two tokens of one consumer key both work."""
     older, newer = simulator.sign_in("live"), simulator.sign_in("live")
     assert [200, 200] == [list_accounts(token).status_code for token in (older, newer)]
 
 
 def test_a_request_token_is_no_access_token(simulator: Simulator, sign: Sign, renew: Sign) -> None:
-    """A request token, even an accepted one, cannot be renewed."""
+    """A request token cannot be renewed, even an accepted one."""
     request_token = ask(simulator, sign, simulator.consumer("live"))
     simulator.approve(request_token.token)
     assert 401 == renew(request_token).status_code

@@ -17,7 +17,7 @@ def granted() -> GrantedToken:
 
 
 def problem_of(act: object, *arguments: object) -> str:
-    """The problem an act is refused for."""
+    """The problem for which an act is refused."""
     with pytest.raises(OAuthProblem) as refused:
         act(*arguments)
     return refused.value.problem
@@ -38,32 +38,32 @@ def problem_of(act: object, *arguments: object) -> str:
     ],
 )
 def test_a_token_ends_at_the_next_eastern_midnight(issued: str, midnight: str) -> None:
-    """Whatever the season, the end is the first midnight in New York after the issue."""
+    """Whatever the season, a token ends at the first midnight in New York after its issue."""
     assert datetime.fromisoformat(midnight) == next_midnight(datetime.fromisoformat(issued))
 
 
 def test_a_token_is_active_until_two_hours_after_its_last_use() -> None:
-    """One second before two hours it is active, at two hours it is not."""
+    """A token is active one second before two hours, and no longer at two hours."""
     idle = ISSUED + timedelta(hours=2)
     assert (True, False) == (granted().active(idle - SECOND), granted().active(idle))
 
 
 def test_a_data_call_keeps_the_token_active() -> None:
-    """Use moves the idle limit: two hours count from the last call."""
+    """Each data call restarts the two hours."""
     token = granted()
     token.use(ISSUED + timedelta(hours=1))
     assert token.active(ISSUED + timedelta(hours=3) - SECOND)
 
 
 def test_an_inactive_token_is_refused_to_a_data_call() -> None:
-    """After two idle hours a data call does not revive the token."""
+    """A data call does not revive a token that was idle for two hours."""
     token = granted()
     late = ISSUED + timedelta(hours=2)
     assert ("token_expired", False) == (problem_of(token.use, late), token.active(late))
 
 
 def test_a_renewal_revives_an_inactive_token() -> None:
-    """After a renewal an idle token serves data calls again."""
+    """After a renewal an idle token works for data calls again."""
     token = granted()
     late = ISSUED + timedelta(hours=5)
     token.renew(late)
@@ -72,7 +72,7 @@ def test_a_renewal_revives_an_inactive_token() -> None:
 
 
 def test_a_renewal_never_moves_midnight() -> None:
-    """The end of a token is the same before and after any renewal."""
+    """A renewal does not change when a token ends."""
     token = granted()
     before = token.expires_at
     token.renew(before - SECOND)
@@ -81,7 +81,7 @@ def test_a_renewal_never_moves_midnight() -> None:
 
 @pytest.mark.parametrize("act", ["use", "renew", "revoke"])
 def test_nothing_works_from_midnight_on(act: str) -> None:
-    """At midnight the token is over for every call, however fresh its last use."""
+    """From midnight on every call is refused, however recent the last use."""
     token = granted()
     token.renew(token.expires_at - SECOND)
     assert "token_expired" == problem_of(getattr(token, act), token.expires_at)
@@ -96,40 +96,40 @@ def test_nothing_works_once_revoked(act: str) -> None:
 
 
 def test_an_idle_token_can_be_revoked() -> None:
-    """Revocation asks for a living token, not for an active one."""
+    """Even an idle token can be revoked."""
     token = granted()
     token.revoke(ISSUED + timedelta(hours=6))
     assert token.revoked
 
 
 def test_a_request_token_lives_five_minutes() -> None:
-    """A person may accept until just before five minutes, and no later."""
+    """A person may accept until just before five minutes have passed, and not later."""
     late = ISSUED + timedelta(minutes=5)
     in_time = RequestToken("key", ISSUED).accept(late - SECOND)
     assert (5, "token_expired") == (len(in_time), problem_of(RequestToken("key", ISSUED).accept, late))
 
 
 def test_an_accepted_token_expires_all_the_same() -> None:
-    """A verifier that comes too late is refused."""
+    """A verifier that comes after five minutes is refused, even though the token was accepted."""
     token = RequestToken("key", ISSUED)
     verifier = token.accept(ISSUED)
     assert "token_expired" == problem_of(token.exchange, verifier, ISSUED + timedelta(minutes=5))
 
 
 def test_accepting_twice_shows_the_same_verifier() -> None:
-    """A page loaded again shows the code already shown."""
+    """A page that is loaded again shows the same verifier."""
     token = RequestToken("key", ISSUED)
     assert token.accept(ISSUED) == token.accept(ISSUED)
 
 
 def test_a_verifier_is_capitals_and_digits() -> None:
-    """Verifiers of many sign-ins hold upper-case letters and digits only."""
+    """Every verifier consists of capital letters and digits."""
     verifiers = "".join(RequestToken("key", ISSUED).accept(ISSUED) for _ in range(200))
     assert (1000, True, True) == (len(verifiers), verifiers.isalnum(), verifiers == verifiers.upper())
 
 
 def test_a_verifier_works_once() -> None:
-    """The second exchange of a request token is refused."""
+    """A second exchange with the same verifier is refused."""
     token = RequestToken("key", ISSUED)
     verifier = token.accept(ISSUED)
     token.exchange(verifier, ISSUED)
@@ -137,7 +137,7 @@ def test_a_verifier_works_once() -> None:
 
 
 def test_a_wrong_verifier_does_not_spoil_the_right_one() -> None:
-    """After a typing mistake the person may try again."""
+    """After a mistyped verifier the right one still works."""
     token = RequestToken("key", ISSUED)
     verifier = token.accept(ISSUED)
     assert "verifier_invalid" == problem_of(token.exchange, "wrong", ISSUED)
@@ -145,12 +145,12 @@ def test_a_wrong_verifier_does_not_spoil_the_right_one() -> None:
 
 
 def test_no_verifier_works_before_anybody_accepts() -> None:
-    """An exchange without consent is refused as such."""
+    """Without consent the exchange is refused, for that reason."""
     assert "permission_unknown" == problem_of(RequestToken("key", ISSUED).exchange, "ABC12", ISSUED)
 
 
 def test_declining_takes_an_earlier_yes_back() -> None:
-    """A verifier shown before the person declined no longer works."""
+    """If a person declines later, an earlier verifier stops working."""
     token = RequestToken("key", ISSUED)
     verifier = token.accept(ISSUED)
     token.decline(ISSUED)

@@ -14,7 +14,7 @@ from etrade_simulator.verification import SignedCall, check_protocol, check_sign
 
 Call = Callable[..., requests.Response]
 
-# E*TRADE's authorization guide prints this call with its signature, to check clients by.
+# E*TRADE's authorization guide prints this call and its signature, so that clients can be checked.
 GUIDE_SECRETS = ("7d30246211192cda43ede3abd9b393b9", "XCF9RzyQr4UEPloA+WlC06BnTfYC1P0Fwr3GUw/B0Es=")
 GUIDE_HEADER = (
     'OAuth realm="",oauth_signature="UOnPVdzExTAgHkcGWLLfeTaaMSM%3D",'
@@ -57,7 +57,7 @@ def test_a_changed_parameter_spoils_the_signature() -> None:
     ["oauth_consumer_key", "oauth_signature_method", "oauth_signature", "oauth_timestamp", "oauth_nonce"],
 )
 def test_each_required_parameter_is_named_when_absent(name: str) -> None:
-    """A header without one of the five is refused, naming the one."""
+    """A header without one of the five parameters is refused, and the answer names it."""
     with pytest.raises(OAuthProblem) as refused:
         check_protocol(guide_call(**{f'{name}="': f'x_{name}="'}))
     expected = [("oauth_problem", "parameter_absent"), ("oauth_parameters_absent", name)]
@@ -90,7 +90,7 @@ def test_a_parameter_in_header_and_query_is_a_bad_request() -> None:
 
 
 def test_an_unsigned_call_is_refused(simulator: Simulator) -> None:
-    """A call without any credentials lists all that is missing."""
+    """The answer to a call without any credentials lists all that is missing."""
     with requests.get(simulator.oauth_url + "/renew_access_token", timeout=5) as answer:
         assert 400 == answer.status_code
         assert "oauth_problem=parameter_absent" in answer.text
@@ -123,7 +123,7 @@ def test_a_client_may_send_the_version_or_not(simulator: Simulator, version: str
 def test_the_parameters_may_come_in_header_query_or_body(
     simulator: Simulator, sign: Call, place: str
 ) -> None:
-    """RFC 5849, section 3.5, allows three places; each is read."""
+    """Parameters are read from all three places that RFC 5849, section 3.5, allows."""
     options = {"method": "POST", "data": {"extra": "a b+c"}} if place == "BODY" else {}
     answer = sign(
         simulator.sign_in("live"),
@@ -135,7 +135,7 @@ def test_the_parameters_may_come_in_header_query_or_body(
 
 
 def test_query_parameters_are_covered_by_the_signature(simulator: Simulator, sign: Call) -> None:
-    """A query with blanks, plus signs and a doubled name verifies."""
+    """A query with blanks, plus signs and a repeated name is verified too."""
     answer = sign(
         simulator.sign_in("live"),
         simulator.oauth_url + "/renew_access_token",
@@ -148,13 +148,13 @@ def test_query_parameters_are_covered_by_the_signature(simulator: Simulator, sig
 def test_timestamps_are_good_for_five_minutes_either_way(
     simulator: Simulator, renew: Call, offset: int, status: int
 ) -> None:
-    """At 300 seconds a call is accepted, at 301 refused, early or late."""
+    """A timestamp that is 300 seconds early or late is accepted, and one of 301 seconds is refused."""
     timestamp = str(int(simulator.now().timestamp()) + offset)
     assert status == renew(simulator.sign_in("live"), timestamp=timestamp).status_code
 
 
 def test_a_refused_timestamp_names_the_acceptable_range(simulator: Simulator, renew: Call) -> None:
-    """The refusal gives the range in seconds since 1970, joined by a comma as E*TRADE does."""
+    """The refusal gives the acceptable range in seconds since 1970, joined by a comma as E*TRADE does."""
     answer = renew(simulator.sign_in("live"), timestamp="1000000000")
     expected = "oauth_problem=timestamp_refused,oauth_acceptable_timestamps=1736952900-1736953500"
     assert (401, expected) == (answer.status_code, answer.text)
@@ -162,13 +162,13 @@ def test_a_refused_timestamp_names_the_acceptable_range(simulator: Simulator, re
 
 @pytest.mark.parametrize("timestamp", ["soon", "-1", "1736953200.5", "\u0661\u0662\u0663"])
 def test_a_timestamp_that_is_no_number_is_refused(simulator: Simulator, renew: Call, timestamp: str) -> None:
-    """Words, signs, fractions and foreign digits are no timestamps."""
+    """Words, signs, fractions and non-ASCII digits are not accepted as timestamps."""
     answer = renew(simulator.sign_in("live"), timestamp=timestamp)
     assert (401, True) == (answer.status_code, "timestamp_refused" in answer.text)
 
 
 def test_a_wider_tolerance_lets_a_client_live_by_another_clock(simulator: Simulator, renew: Call) -> None:
-    """With a day of tolerance a timestamp three hours off is accepted."""
+    """With a tolerance of a day, a timestamp that is three hours off is accepted."""
     assert timedelta(minutes=5) == simulator.timestamp_tolerance
     simulator.timestamp_tolerance = timedelta(days=1)
     timestamp = str(int((simulator.now() - timedelta(hours=3)).timestamp()))
@@ -176,7 +176,7 @@ def test_a_wider_tolerance_lets_a_client_live_by_another_clock(simulator: Simula
 
 
 def test_a_nonce_is_good_once_with_one_timestamp(simulator: Simulator, renew: Call) -> None:
-    """The same nonce and timestamp a second time is a replay."""
+    """A second call with the same nonce and timestamp is refused as a replay."""
     token = simulator.sign_in("live")
     first, second = renew(token, nonce="n" * 32), renew(token, nonce="n" * 32)
     assert 200 == first.status_code
@@ -184,7 +184,7 @@ def test_a_nonce_is_good_once_with_one_timestamp(simulator: Simulator, renew: Ca
 
 
 def test_a_nonce_may_come_again_with_another_timestamp(simulator: Simulator, renew: Call) -> None:
-    """A nonce need be unique for its timestamp only."""
+    """A nonce may be used again with another timestamp."""
     token = simulator.sign_in("live")
     first = renew(token, nonce="n" * 32)
     simulator.advance(timedelta(seconds=1))
@@ -192,13 +192,13 @@ def test_a_nonce_may_come_again_with_another_timestamp(simulator: Simulator, ren
 
 
 def test_two_consumers_may_hit_on_the_same_nonce(simulator: Simulator, renew: Call) -> None:
-    """A nonce belongs to its consumer key."""
+    """Two consumers may use the same nonce."""
     tokens = [simulator.sign_in("live"), simulator.sign_in("sandbox")]
     assert [200, 200] == [renew(token, nonce="n" * 32).status_code for token in tokens]
 
 
 def test_a_forged_call_does_not_spoil_the_nonce(simulator: Simulator, renew: Call) -> None:
-    """A nonce sent with a wrong signature can still be used with the right one."""
+    """After a call with a wrong signature, its nonce still works with the right one."""
     token = simulator.sign_in("live")
     forged = renew(replace(token, token_secret="wrong"), nonce="n" * 32)
     assert [401, 200] == [forged.status_code, renew(token, nonce="n" * 32).status_code]
@@ -216,13 +216,13 @@ def test_a_forged_call_does_not_spoil_the_nonce(simulator: Simulator, renew: Cal
 def test_each_wrong_credential_has_its_own_problem(
     simulator: Simulator, renew: Call, changes: dict[str, str], problem: str
 ) -> None:
-    """Key, token and the two secrets are told apart in the refusal."""
+    """The refusal tells a wrong key, a wrong token and each wrong secret apart."""
     answer = renew(replace(simulator.sign_in("live"), **changes))
     assert 401 == answer.status_code
     assert [problem] == [call.problem for call in simulator.calls()]
 
 
 def test_a_renewal_without_a_token_is_refused(simulator: Simulator, renew: Call) -> None:
-    """A renewal signed by the consumer alone lacks its token."""
+    """A renewal that only the consumer signs is refused, because its token is missing."""
     answer = renew(simulator.consumer("live"))
     assert "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_token" == answer.text
