@@ -1,4 +1,4 @@
-"""What the tests of the wire share: real servers on loopback, with certificates made for the occasion."""
+"""What the tests of the wire share: real servers on loopback, with certificates made for the test."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ RENEWED = b"Access Token has been renewed"
 
 @dataclass
 class Answering:
-    """A server that answers every request alike.
+    """A server that gives every request the same answer.
 
     Attributes:
-        body: What it answers.
-        headers: More headers of its answer.
+        body: The answer's body.
+        headers: More headers of the answer.
         status: The answer's status.
         asked: The paths that were asked for.
-        url: Its address.
+        url: The server's address.
     """
 
     body: bytes = RENEWED
@@ -44,7 +44,7 @@ class Answering:
 
 class _Quiet(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """Print nothing of a client that does not like the certificate."""
+        """Print nothing when a client rejects the certificate."""
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def _serving(answer: Answering, context: ssl.SSLContext | None, host: str) -> It
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Answering]]:
-    """Starts a server that answers as it is told, over TLS where a context is given."""
+    """Starts a server with this answer, over TLS if a context is given."""
     with ExitStack() as running:
 
         def start(
@@ -99,7 +99,7 @@ class Certificate:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Callable[..., Certificate]:
-    """Makes a self-signed certificate for 127.0.0.1, or as it is told."""
+    """Makes a self-signed certificate for 127.0.0.1, or with what it is given."""
 
     def make(*, ends_in: timedelta = timedelta(days=1), address: str = "127.0.0.1", old: bool = False):
         key = rsa.generate_private_key(65537, 2048) if old else ec.generate_private_key(ec.SECP256R1())
@@ -136,7 +136,7 @@ def certificate(tmp_path: Path) -> Callable[..., Certificate]:
 
 @pytest.fixture
 def keys_for() -> Callable[[str], ETradeCredentials]:
-    """Makes credentials, plainly no real ones, whose calls go to one address."""
+    """Makes fake credentials whose calls go to one address."""
 
     def make(url: str) -> ETradeCredentials:
         return ETradeCredentials.model_validate(

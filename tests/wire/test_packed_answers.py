@@ -20,7 +20,7 @@ SENTENCE = b"Access Token has been renewed"
 
 
 def raw_deflate(body: bytes) -> bytes:
-    """Without zlib's wrapping, as some servers send it."""
+    """Compresses without zlib's wrapping, as some servers do."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(body) + packer.flush()
 
@@ -50,25 +50,25 @@ def test_a_packed_answer_is_judged_by_what_it_says(
 def test_what_a_packed_answer_echoes_is_removed(
     serve: Any, keys_for: Callable[[str], ETradeCredentials]
 ) -> None:
-    """A secret is taken out of an answer that is packed as out of any other."""
+    """A secret is removed from a compressed answer as from any other."""
     server = serve(body=gzip.compress(b"canary/access+token="), headers={"Content-Encoding": "gzip"})
     assert "canary" not in call_renew.fn(sign_request.fn(keys_for(server.url))).body
 
 
 @every_packing
 def test_no_more_than_the_limit_is_unpacked(codings: str, pack: Callable[[bytes], bytes]) -> None:
-    """Of a body that unpacks to more than 64 KiB, 64 KiB are unpacked."""
+    """If a body unpacks to more than 64 KiB, the first 64 KiB are unpacked."""
     assert b"x" * BODY_LIMIT == unpacked(pack(b"x" * 20 * BODY_LIMIT), codings)[:BODY_LIMIT]
     assert codings in ("", "identity") or len(unpacked(pack(b"x" * 20 * BODY_LIMIT), codings)) == BODY_LIMIT
 
 
 def test_a_bomb_takes_no_memory(serve: Any, keys_for: Callable[[str], ETradeCredentials]) -> None:
-    """An answer of 200 KB that unpacks to 200 MB takes no more than some 64 KiB at a time."""
+    """An answer of 200 KB that unpacks to 200 MB never takes much more memory than the limit."""
     packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
     bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(200)) + packer.flush()
     server = serve(body=bomb, headers={"Content-Encoding": "gzip"})
     request = sign_request.fn(keys_for(server.url))
-    call_renew.fn(request)  # what is imported and kept at a first call is no part of it
+    call_renew.fn(request)  # the first call also imports and caches things, which do not count
     tracemalloc.start()
     try:
         reply = call_renew.fn(request)
@@ -81,13 +81,13 @@ def test_a_bomb_takes_no_memory(serve: Any, keys_for: Callable[[str], ETradeCred
 
 @pytest.mark.parametrize("codings", ["br", "zstd", "gzip", "deflate", "gzip, gzip, gzip, gzip"])
 def test_what_cannot_be_unpacked_says_so(codings: str) -> None:
-    """An unknown packing, a broken one, or one within another without end is noted instead of its bytes."""
+    """An unknown coding, a broken one, or too many of them are named in place of the bytes."""
     assert unpacked(b"\x8b\x00canary", codings).startswith(b"[packed as ")
     assert b"canary" not in unpacked(b"\x8b\x00canary", codings)
 
 
 def test_a_packed_answer_that_breaks_off_is_read_as_far_as_it_goes() -> None:
-    """The limit cuts a long body anywhere, and what came before is unpacked all the same."""
+    """If the limit cuts a compressed body, what came before is still unpacked."""
     text = b"".join(b"%d " % number for number in range(1000))
     begun = unpacked(gzip.compress(text)[:500], "gzip")
     assert begun
@@ -97,5 +97,5 @@ def test_a_packed_answer_that_breaks_off_is_read_as_far_as_it_goes() -> None:
 @settings(deadline=None)
 @given(body=st.binary(max_size=300), codings=st.text(max_size=30) | st.sampled_from(["gzip", "deflate"]))
 def test_any_body_is_unpacked_somehow(body: bytes, codings: str) -> None:
-    """Whatever a stranger sends, and calls its packing, is no reason to raise."""
+    """Whatever the body and its claimed coding, unpacking never raises."""
     assert isinstance(unpacked(body, codings), bytes)

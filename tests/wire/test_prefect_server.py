@@ -1,4 +1,4 @@
-"""The Prefect server as the commands reach it: by TLS, and past any proxy."""
+"""The Prefect server as the commands reach it: by TLS, and without a proxy on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.starts_programs
 
 @pytest.fixture
 def untrusted(certificate: Any, serve: Any) -> Iterator[None]:
-    """A PREFECT_API_URL whose certificate nobody trusted has signed."""
+    """Sets a PREFECT_API_URL whose certificate no trusted CA has signed."""
     server = serve(context=certificate().context)
     with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
         yield
@@ -31,7 +31,7 @@ def untrusted(certificate: Any, serve: Any) -> Iterator[None]:
 
 @pytest.mark.usefixtures("untrusted")
 def test_a_certificate_that_nobody_signed_is_told() -> None:
-    """The commands give OpenSSL's reason, and the setting that names the CA's file."""
+    """The error gives OpenSSL's reason and names the setting for the CA's file."""
     with pytest.raises(PrefectUnavailable) as refused, prefect_reached():
         pass
     assert "TLS: self-signed certificate" in refused.value.message
@@ -40,7 +40,7 @@ def test_a_certificate_that_nobody_signed_is_told() -> None:
 
 @pytest.mark.usefixtures("untrusted")
 def test_the_doctor_tells_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor finds the same reason, and the same remedy."""
+    """The doctor gives the same reason and the same remedy."""
     monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
     finding = check_server(Facts("main"))
     assert "TLS: self-signed certificate" in finding.says
@@ -51,7 +51,7 @@ def test_the_doctor_tells_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_file_of_certificates_is_told(
     content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file of certificates that is missing, or holds none, is named as the cause, and its settings."""
+    """If the file of certificates is missing or holds none, the error says so and names its settings."""
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)
@@ -68,7 +68,7 @@ def test_a_wrong_file_of_certificates_is_told(
 
 
 def test_a_server_without_tls_is_told(serve: Any) -> None:
-    """Where the address says https and plain HTTP answers, the remedy is the address."""
+    """If plain HTTP answers at an https address, the remedy names the address."""
     address = serve().url.replace("http:", "https:") + "/api"
     with (
         temporary_settings({PREFECT_API_URL: address}),
@@ -85,7 +85,7 @@ def test_a_server_without_tls_is_told(serve: Any) -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Sets the proxies' variables to these and no others; all is as before after the test."""
+    """Sets these proxy variables and no others, and restores all of them after the test."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
@@ -96,7 +96,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_a_command_reaches_a_server_here(
     environment: Callable[..., None], serve: Any, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command does not ask the proxy for a Prefect server on this machine, whatever its loopback number."""
+    """A command asks no proxy for a Prefect server on this machine, whatever its loopback address."""
     proxy, server = serve(status=502), serve(host=host, status=401)
     environment(http_proxy=proxy.url, NO_PROXY="example.com")
     with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}), pytest.raises(SystemExit):
@@ -106,7 +106,7 @@ def test_a_command_reaches_a_server_here(
 
 
 def test_what_needs_no_proxy_is_kept(environment: Callable[..., None]) -> None:
-    """Hosts that the user has named stay named, in the variable that counts."""
+    """Hosts that the user has excluded from the proxy stay excluded, in the variable that counts."""
     environment(http_proxy="http://proxy.example", NO_PROXY="lost.example", no_proxy="example.com, ::1")
     spare_this_machine_the_proxy()
     assert "example.com, ::1,localhost,127.0.0.1,::1" == os.environ["no_proxy"]
@@ -114,7 +114,7 @@ def test_what_needs_no_proxy_is_kept(environment: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("variables", [{}, {"http_proxy": "http://proxy.example", "no_proxy": "*"}])
 def test_nothing_is_set_without_need(environment: Callable[..., None], variables: dict[str, str]) -> None:
-    """Without a proxy, or where no host takes it, the environment stays as it is."""
+    """If no proxy is set, or none is used for any host, the environment stays unchanged."""
     environment(**variables)
     before = dict(os.environ)
     spare_this_machine_the_proxy()
@@ -122,7 +122,7 @@ def test_nothing_is_set_without_need(environment: Callable[..., None], variables
 
 
 def test_prefect_itself_asks_the_proxy(environment: Callable[..., None], serve: Any) -> None:
-    """Prefect's client takes a proxy to this machine too, which is why the commands tell it not to."""
+    """Prefect's client asks the proxy even for this machine, which is why the commands prevent that."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/api"

@@ -1,4 +1,4 @@
-"""Proxies that the environment names: taken towards the world, never towards this machine."""
+"""Proxies from the environment: used for other machines, never for this one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def proxy(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.Monkey
 def test_an_oauth_call_to_this_machine_goes_direct(
     proxy: Any, serve: Any, keys_for: KeysFor, host: str
 ) -> None:
-    """A renewal call reaches a simulator on any loopback address though a proxy is set."""
+    """A renewal call reaches a simulator on any loopback address, even if a proxy is set."""
     reply = call_renew.fn(sign_request.fn(keys_for(serve(host=host).url)))
     assert (200, []) == (reply.status_code, proxy.asked)
 
@@ -40,7 +40,7 @@ def test_an_oauth_call_to_this_machine_goes_direct(
 def test_a_data_call_to_this_machine_goes_direct(
     proxy: Any, serve: Any, keys_for: KeysFor, host: str
 ) -> None:
-    """So do the calls of the block's clients."""
+    """The calls of the block's clients also reach it directly."""
     credentials = keys_for(serve(host=host).url)
 
     async def get() -> int:
@@ -54,7 +54,7 @@ def test_a_data_call_to_this_machine_goes_direct(
 
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST"])
 def test_this_machine_is_known_by_name(proxy: Any, serve: Any, keys_for: KeysFor, name: str) -> None:
-    """The name of this machine counts as its numbers do."""
+    """The proxy is not asked for this machine's name either."""
     url = serve().url.replace("127.0.0.1", name)
     assert 200 == call_renew.fn(sign_request.fn(keys_for(url.lower()))).status_code
     with keys_for(url.lower()).get_client() as client:
@@ -69,7 +69,7 @@ def test_this_machine_is_known_by_its_newer_number(proxy: Any, keys_for: KeysFor
 
 
 def test_others_are_reached_by_the_proxy(proxy: Any, keys_for: KeysFor) -> None:
-    """A call to the world takes the proxy."""
+    """A call to another machine uses the proxy."""
     with keys_for("https://api.etrade.com").get_client() as client:
         assert 502 == client.get("http://etrade.example/v1", auth=None).status_code
     assert ["http://etrade.example/v1"] == proxy.asked

@@ -1,4 +1,4 @@
-"""What a stranger's answer may do to those who read of it: nothing."""
+"""A stranger's answer has no effect on those who read about it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.usefixtures("quick_retries"), pytest.mark.starts_progr
 
 @pytest.fixture(params=HEADERS)
 def stranger(request: pytest.FixtureRequest, serve: Callable[..., Any]) -> str:
-    """The address of somebody who says something evil in one header, and in the body."""
-    evil = EVIL.replace("\x07", "")  # which no client takes in a header
+    """The address of a server that sends something evil in one header and in the body."""
+    evil = EVIL.replace("\x07", "")  # no client accepts this in a header
     return serve(status=403, body=EVIL.encode(), headers={request.param: evil}).url
 
 
@@ -44,7 +44,7 @@ def test_a_renewal_quotes_it_without_effect(
 
 
 def test_a_sign_in_quotes_it_without_effect(stranger: str) -> None:
-    """So is the error of a sign-in."""
+    """The error of a sign-in is short and harmless too."""
     with pytest.raises(AuthorizationFailed) as failed:
         request_token(ConsumerKeys("fake-key", "fake-secret"), stranger)
     assert "status 403" in failed.value.message
@@ -61,7 +61,7 @@ NAMES = ("[/red]", "[bold]x", "[link=https://evil.example]x", ":x:", "a\x1b[31mb
 def test_a_session_is_shown_by_its_name(
     name: str, noon: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that looks like markup is shown letter for letter, and what a terminal obeys is not."""
+    """A name that looks like markup is shown letter for letter, without characters that a terminal obeys."""
     monkeypatch.setenv("COLUMNS", "200")
     session = TokenSession(
         environment="live", fingerprint="0" * 16, renewed_at=noon, idle_at=noon, expires_at=noon, attempts=1
@@ -76,7 +76,7 @@ def test_a_session_is_shown_by_its_name(
 def test_an_error_is_shown_as_it_is(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So is an error that quotes it, in its message and in its advice."""
+    """An error that quotes such a name shows it letter for letter too, in its message and its advice."""
     monkeypatch.setenv("COLUMNS", "200")
     report_error(ETradeError(f"about {name}.", advice=f"see {name}."))
     clean = name.replace("\x1b", " ")
@@ -89,7 +89,7 @@ def test_an_error_is_shown_as_it_is(
 def test_no_command_takes_a_name_for_markup(
     command: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A credentials name in square brackets ends no command in a traceback."""
+    """Credentials with square brackets in their name do not end a command in a traceback."""
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--credentials", name])
     shown = capsys.readouterr()
@@ -99,7 +99,7 @@ def test_no_command_takes_a_name_for_markup(
 
 @pytest.mark.parametrize("arguments", [["[/red]"], ["renew", "--[/red]"], ["renew", "--required-for", "[/]"]])
 def test_a_usage_error_is_shown_as_it_is(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither does an argument that is none."""
+    """A wrong argument with square brackets is a usage error, which shows it."""
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert 2 == ended.value.code

@@ -1,4 +1,4 @@
-"""TLS towards E*TRADE: whom a call trusts, what its failures say, and when another attempt is made."""
+"""TLS with E*TRADE: whom a call trusts, what its failures say, and when it is tried again."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ KeysFor = Callable[[str], ETradeCredentials]
 
 
 def call(credentials: ETradeCredentials) -> RenewalReply:
-    """One renewal call's reply."""
+    """The reply to one renewal call."""
     return call_renew.fn(sign_request.fn(credentials))
 
 
 def test_a_certificate_that_nobody_signed_is_told(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
-    """OpenSSL's reason and the remedy are told, and the call is not worth another attempt."""
+    """If no trusted CA signed the certificate, the reply says so with a remedy, and no attempt follows."""
     reply = call(keys_for(serve(context=certificate().context).url))
     assert "ConnectError (TLS: self-signed certificate)" == reply.transport_error
     assert "ETRADE_CA_FILE" in reply.remedy
@@ -50,7 +50,7 @@ def test_a_certificate_that_nobody_signed_is_told(certificate: Any, serve: Any, 
 def test_an_expired_certificate_is_told(
     certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A certificate past its end is told as such, and the remedy begins with this machine's clock."""
+    """If the certificate has expired, the reply says so, and the remedy mentions this machine's clock."""
     expired = certificate(ends_in=timedelta(days=-1))
     monkeypatch.setenv("ETRADE_CA_FILE", str(expired.ca_file))
     reply = call(keys_for(serve(context=expired.context).url))
@@ -61,7 +61,7 @@ def test_an_expired_certificate_is_told(
 def test_the_certificate_of_another_host_is_told(
     certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A certificate for another address is told with the one that was asked for, as is the remedy for it."""
+    """If the certificate is for another address, the reply says so, and the remedy corrects the address."""
     other = certificate(address="127.0.0.2")
     monkeypatch.setenv("ETRADE_CA_FILE", str(other.ca_file))
     reply = call(keys_for(serve(context=other.context).url))
@@ -70,7 +70,7 @@ def test_the_certificate_of_another_host_is_told(
 
 
 def test_a_server_without_tls_is_told(serve: Any, keys_for: KeysFor) -> None:
-    """Where plain HTTP answers at an https address, the reason is told and no attempt follows."""
+    """If plain HTTP answers at an https address, the reply says so, and no attempt follows."""
     plain = serve()
     reply = call(keys_for(plain.url.replace("http:", "https:")))
     assert "TLS: " in reply.transport_error
@@ -81,7 +81,7 @@ def test_a_server_without_tls_is_told(serve: Any, keys_for: KeysFor) -> None:
 def test_versions_that_do_not_meet_are_told(
     certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host that knows a version of TLS that is refused here gets no second attempt."""
+    """A host whose only version of TLS is refused here gets no second attempt."""
     old = certificate()
     monkeypatch.setenv("ETRADE_CA_FILE", str(old.ca_file))
     context = tls_context()
@@ -93,7 +93,7 @@ def test_versions_that_do_not_meet_are_told(
 
 
 def test_a_connection_that_breaks_off_may_mend_itself() -> None:
-    """A peer that leaves in the middle of TLS is a failure of the moment, and worth another attempt."""
+    """If the peer breaks off in the middle of TLS, the call is worth another attempt."""
     failure = tls_failure(ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred"))
     assert failure is not None
     assert None is failure.remedy
@@ -101,7 +101,7 @@ def test_a_connection_that_breaks_off_may_mend_itself() -> None:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_renewal_ends_at_once(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
-    """A renewal raises what is wrong and what to do after one attempt."""
+    """A renewal raises the reason and the remedy after one attempt."""
     effort = Effort("main")
     with pytest.raises(ConfigurationRefused) as refused:
         renew_shared(Shared(keys_for(serve(context=certificate().context).url), effort))
@@ -111,7 +111,7 @@ def test_a_renewal_ends_at_once(certificate: Any, serve: Any, keys_for: KeysFor)
 
 
 def test_a_sign_in_ends_at_once(certificate: Any, serve: Any) -> None:
-    """So does the first call of a sign-in."""
+    """The first call of a sign-in raises them too."""
     with pytest.raises(ConfigurationRefused) as refused:
         request_token(ConsumerKeys("fake-key", "fake-secret"), serve(context=certificate().context).url)
     assert "TLS: self-signed certificate" in refused.value.message
@@ -122,7 +122,7 @@ def test_a_sign_in_ends_at_once(certificate: Any, serve: Any) -> None:
 def test_an_operator_can_name_a_certificate(
     certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """A file of certificates serves renewals and the block's clients, sync and async, alike."""
+    """A file of certificates works for renewals and for the block's clients, sync and async."""
     made = certificate()
     monkeypatch.setenv(variable, str(made.ca_file))
     credentials = keys_for(serve(context=made.context).url)
@@ -139,7 +139,7 @@ def test_an_operator_can_name_a_certificate(
 def test_a_named_certificate_is_added_to_the_usual_ones(
     certificate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ETRADE_CA_FILE` takes nothing away: E*TRADE itself is trusted as before."""
+    """`ETRADE_CA_FILE` adds a certificate to the usual ones and removes none."""
     usual = len(tls_context().get_ca_certs())
     monkeypatch.setenv("ETRADE_CA_FILE", str(certificate().ca_file))
     assert usual + 1 == len(tls_context().get_ca_certs())
@@ -148,7 +148,7 @@ def test_a_named_certificate_is_added_to_the_usual_ones(
 def test_old_ciphers_can_be_named(
     certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host that knows an old cipher only is refused until `ETRADE_TLS_CIPHERS` names that cipher."""
+    """A host that only knows an old cipher is refused until `ETRADE_TLS_CIPHERS` names that cipher."""
     old = certificate(old=True)
     old.context.maximum_version = ssl.TLSVersion.TLSv1_2
     old.context.set_ciphers("AES128-GCM-SHA256")
@@ -160,7 +160,7 @@ def test_old_ciphers_can_be_named(
 
 
 def test_no_cipher_takes_the_verification_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ciphers that do without a certificate, or without encryption, stay out though they are asked for."""
+    """Ciphers without a certificate or without encryption stay off, even if they are asked for."""
     monkeypatch.setenv("ETRADE_TLS_CIPHERS", "ALL:aNULL:eNULL:@SECLEVEL=0")
     context = tls_context()
     assert [] == [
@@ -170,7 +170,7 @@ def test_no_cipher_takes_the_verification_away(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_host_without_secure_renegotiation_can_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ETRADE_TLS_LEGACY_RENEGOTIATION` sets OpenSSL's option for it, which is else unset."""
+    """`ETRADE_TLS_LEGACY_RENEGOTIATION` sets OpenSSL's option for it, which is otherwise not set."""
     assert not tls_context().options & 0x4
     monkeypatch.setenv("ETRADE_TLS_LEGACY_RENEGOTIATION", "true")
     assert tls_context().options & 0x4
@@ -181,7 +181,7 @@ def test_a_host_without_secure_renegotiation_can_be_served(monkeypatch: pytest.M
 def test_a_file_that_cannot_be_used_is_named(
     keys_for: KeysFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, content: str | None
 ) -> None:
-    """A file that is missing, or holds no certificate, ends the call with the variable's name."""
+    """If the file is missing or holds no certificate, the error names the variable."""
     path = tmp_path / "given.pem"
     if content is not None:
         path.write_text(content)
@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_used_is_named(
 
 
 def test_ciphers_that_are_not_known_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cipher's name that OpenSSL does not know is told with the variable's name."""
+    """If OpenSSL does not know a cipher's name, the error names the variable and not the cipher."""
     monkeypatch.setenv("ETRADE_TLS_CIPHERS", "canary")
     with pytest.raises(CredentialsInvalid, match="ETRADE_TLS_CIPHERS") as refused:
         tls_context()
@@ -201,14 +201,14 @@ def test_ciphers_that_are_not_known_are_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_context_is_made_once(keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls and clients of one process share a context, which is the dear part of a client."""
+    """Calls and clients of one process share a context, which is the slow part of making a client."""
     made = []
 
     def counted() -> ssl.SSLContext:
         made.append(1)
         return ssl.create_default_context()
 
-    monkeypatch.setenv("ETRADE_TLS_CIPHERS", "HIGH")  # as in no other test
+    monkeypatch.setenv("ETRADE_TLS_CIPHERS", "HIGH")  # no other test uses it
     monkeypatch.setattr(httpx, "create_ssl_context", counted)
     for _ in range(3):
         with keys_for("https://127.0.0.1:9").get_client():
@@ -219,7 +219,7 @@ def test_the_context_is_made_once(keys_for: KeysFor, monkeypatch: pytest.MonkeyP
 def test_a_certificate_that_has_changed_is_read_again(
     certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that goes on for days takes a file that an operator has corrected, without a restart."""
+    """A process that runs for days reads a file again that an operator has corrected, without a restart."""
     right = certificate()
     content = right.ca_file.read_bytes()
     certificate()
@@ -227,5 +227,5 @@ def test_a_certificate_that_has_changed_is_read_again(
     credentials = keys_for(serve(context=right.context).url)
     assert None is call(credentials).status_code
     right.ca_file.write_bytes(content)
-    os.utime(right.ca_file, ns=(1, 1))  # a file system's clock may not have moved meanwhile
+    os.utime(right.ca_file, ns=(1, 1))  # the file system's clock may not have moved since
     assert 200 == call(credentials).status_code

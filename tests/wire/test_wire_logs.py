@@ -1,4 +1,4 @@
-"""What the loggers of the HTTP libraries, and all others, show at DEBUG while calls of ours run."""
+"""What the HTTP libraries' loggers, and all others, show at DEBUG while this package makes calls."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ECHOES = {
 
 @pytest.fixture(params=ECHOES.values(), ids=ECHOES)
 def echo(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a server that sends back what it was sent, where nobody would look for it."""
+    """The address of a server that sends back what it receives, in places where nobody would look for it."""
     over = threading.Event()
 
     def answer(client: socket) -> None:
@@ -62,7 +62,7 @@ def echo(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """All that every logger of the process writes at DEBUG, as text."""
+    """Returns the text of everything that the process's loggers write at DEBUG."""
     caplog.set_level(logging.DEBUG)
     for name in list(logging.root.manager.loggerDict):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -71,12 +71,12 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
 
 @pytest.fixture(params=[False, True], ids=["plain", "asyncio in debug mode"])
 def debugged_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Event loops that write of what they do, as PYTHONASYNCIODEBUG has them."""
+    """Event loops in debug mode, as with PYTHONASYNCIODEBUG, and without it."""
     monkeypatch.setattr("asyncio.coroutines._is_debug_mode", lambda: request.param)
 
 
 def test_the_sweep_would_find_a_leak(echo: str, logged: Callable[[], str]) -> None:
-    """The sweep can fail: a stranger's call does show what was sent, or what came back."""
+    """The check can fail: a call without this package's guard does show what was sent or came back."""
     with suppress(httpx.HTTPError):
         httpx.get(echo, headers={"Authorization": "canary"})
     assert CANARY.search(logged())
@@ -84,7 +84,7 @@ def test_the_sweep_would_find_a_leak(echo: str, logged: Callable[[], str]) -> No
 
 @pytest.mark.usefixtures("debugged_loops")
 def test_a_renewal_shows_no_secret(echo: str, keys_for: KeysFor, logged: Callable[[], str]) -> None:
-    """A renewal call's events are told, and nothing of what it sent or was answered."""
+    """The logs show a renewal call's events, and nothing that it sent or received."""
     call_renew.fn(sign_request.fn(keys_for(echo)))
     assert "send_request_headers.complete" in logged()
     assert "connect_tcp.started host='127.0.0.1'" in logged()
@@ -93,7 +93,7 @@ def test_a_renewal_shows_no_secret(echo: str, keys_for: KeysFor, logged: Callabl
 
 @pytest.mark.usefixtures("debugged_loops", "quick_retries")
 def test_a_sign_in_shows_no_secret(echo: str, logged: Callable[[], str]) -> None:
-    """Neither do the calls of a sign-in: the new tokens and the verifier stay out of sight too."""
+    """The logs show no secret of a sign-in's calls, including the new tokens and the verifier."""
     consumer = ConsumerKeys("canary-key", "canary-secret")
     with suppress(ETradeError):
         request_token(consumer, echo)
@@ -106,7 +106,7 @@ def test_a_sign_in_shows_no_secret(echo: str, logged: Callable[[], str]) -> None
 
 @pytest.mark.usefixtures("debugged_loops")
 def test_data_calls_show_no_secret(echo: str, keys_for: KeysFor, logged: Callable[[], str]) -> None:
-    """Neither do the calls of the block's clients, whether a body is read at once or as it comes."""
+    """The logs show no secret of the block's clients, whether a body is read at once or streamed."""
     credentials = keys_for(echo)
 
     async def get() -> None:
@@ -131,7 +131,7 @@ def test_data_calls_show_no_secret(echo: str, keys_for: KeysFor, logged: Callabl
 def test_calls_of_others_are_logged_as_ever(
     serve: Callable[..., object], keys_for: KeysFor, caplog: pytest.LogCaptureFixture, level: int
 ) -> None:
-    """Before, after and between calls of ours a user's own calls are logged in full, at the user's level."""
+    """Before, after and between this package's calls, a user's own calls are logged in full, at any level."""
     caplog.set_level(level)
     server = serve(headers={"X-Mine": "mine"})
 
@@ -153,7 +153,7 @@ def test_calls_of_others_are_logged_as_ever(
 def test_a_data_call_is_still_told(
     serve: Callable[..., object], keys_for: KeysFor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The line by which httpx tells of a call at INFO stays, but for the query and the reason phrase."""
+    """The line that httpx logs for a call at INFO is still there, without the query and the reason phrase."""
     caplog.set_level(logging.INFO)
     server = serve()
     with keys_for(server.url).get_client() as client:
@@ -162,7 +162,7 @@ def test_a_data_call_is_still_told(
 
 
 def test_a_streamed_body_arrives_whole(serve: Callable[..., object], keys_for: KeysFor) -> None:
-    """A body that is read as it comes, by sync or async code, is what was sent."""
+    """A streamed body arrives as it was sent, in sync and async code."""
     body = bytes(range(256)) * 1000
     credentials = keys_for(serve(body=body).url)
 
@@ -175,7 +175,7 @@ def test_a_streamed_body_arrives_whole(serve: Callable[..., object], keys_for: K
 
 
 def test_every_logger_of_the_wire_is_known() -> None:
-    """No version of the HTTP libraries has a logger that writes unguarded."""
+    """Every logger of the installed HTTP libraries is one that the guard knows."""
     families = ("httpx", "httpcore", "hpack", "h2", "h11", "socksio", "authlib")
     found = {
         name
