@@ -1,4 +1,4 @@
-"""Whether the doctor sees what renews by schedule, what runs it, and what people need to sign in."""
+"""Whether the doctor finds what renews on schedule, what runs it, and what people need to sign in."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def name(tmp_path: Path) -> str:
-    """Credentials that no other test's deployment renews."""
+    """A name of credentials that no other test's deployment renews."""
     return f"doctor-{tmp_path.name.replace('_', '-')}".lower()[:60]
 
 
@@ -49,7 +49,7 @@ Deploy = Callable[..., str]
 
 @pytest.fixture
 def deploy(client: SyncPrefectClient, name: str) -> Iterator[Deploy]:
-    """Deploys the renewal by a schedule, until the test is over; gives the deployment's name."""
+    """Deploys the renewal on a schedule until the test ends; returns the deployment's name."""
     made = []
 
     def make(
@@ -70,7 +70,7 @@ def deploy(client: SyncPrefectClient, name: str) -> Iterator[Deploy]:
 
 @contextmanager
 def work_pool(client: SyncPrefectClient, name: str, kind: str = "process") -> Iterator[str]:
-    """A work pool that is there for a while."""
+    """A work pool that is deleted afterwards."""
     client.create_work_pool(WorkPoolCreate(name=name, type=kind))
     try:
         yield name
@@ -79,7 +79,7 @@ def work_pool(client: SyncPrefectClient, name: str, kind: str = "process") -> It
 
 
 def test_flow_that_is_not_deployed_is_a_problem(prefect_server: None, name: str) -> None:
-    """Without any deployment of the flow, both ways to deploy are the remedy."""
+    """If the flow has no deployment, the remedy names both ways to deploy it."""
     facts = Facts(name)
     facts.deployments = []
     finding = check_deployment(facts)
@@ -91,7 +91,7 @@ def test_flow_that_is_not_deployed_is_a_problem(prefect_server: None, name: str)
 
 
 def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: str) -> None:
-    """A deployment that renews other credentials is none for these, and stays what it is by the remedy."""
+    """A deployment that renews other credentials does not count, and the remedy leaves it unchanged."""
     deploy(HOURLY, parameters={"credentials": "others"})
     finding = check_deployment(Facts(name))
     assert Health.PROBLEM is finding.verdict
@@ -100,28 +100,28 @@ def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: s
 
 @pytest.mark.essential
 def test_scheduled_deployment_is_ok(deploy: Deploy, name: str) -> None:
-    """A deployment with an active schedule for these credentials is named."""
+    """A deployment with an active schedule for these credentials is ok and is named."""
     label = deploy(HOURLY)
     finding = check_deployment(Facts(name))
     assert (Health.OK, True) == (finding.verdict, f"renew-access-token/{label}" in finding.says)
 
 
 def test_parameters_of_a_schedule_come_first(client: SyncPrefectClient, deploy: Deploy, name: str) -> None:
-    """A schedule that names other credentials than its deployment renews those."""
+    """If a schedule and its deployment name different credentials, the schedule's are renewed."""
     own = DeploymentScheduleCreate(schedule=HOURLY, parameters={"credentials": name})
     deploy(schedules=[own], parameters={"credentials": "others"})
     assert Health.OK is check_deployment(Facts(name)).verdict
 
 
 def test_deployment_without_a_name_renews_the_default(deploy: Deploy) -> None:
-    """Where neither schedule nor deployment names credentials, the flow renews `etrade`."""
+    """If neither schedule nor deployment names credentials, the flow renews `etrade`."""
     label = deploy(HOURLY, parameters={})
     assert f"renew-access-token/{label}" in check_deployment(Facts("etrade")).says
 
 
 @pytest.mark.parametrize("how", [{"paused": True}, {"active": False}], ids=["deployment", "schedule"])
 def test_paused_deployment_is_a_problem(deploy: Deploy, name: str, how: dict[str, bool]) -> None:
-    """A deployment or a schedule that is switched off is named with the screen that switches it on."""
+    """A deployment or schedule that is off is a problem, and the remedy names the page that turns it on."""
     label = deploy(HOURLY, **how)
     finding = check_deployment(Facts(name))
     assert Health.PROBLEM is finding.verdict
@@ -141,7 +141,7 @@ def test_paused_deployment_is_a_problem(deploy: Deploy, name: str, how: dict[str
 def test_worker_is_looked_for(
     client: SyncPrefectClient, deploy: Deploy, name: str, *, kind: str, alive: bool, paused: bool, remedy: str
 ) -> None:
-    """A pool runs its deployments if a worker is alive or none is needed; no host's name is shown."""
+    """A pool can run deployments if it needs no worker or has a live one; the finding shows no host name."""
     with work_pool(client, name, kind):
         deploy(HOURLY, work_pool_name=name)
         if alive:
@@ -157,7 +157,7 @@ def test_worker_is_looked_for(
 def test_served_deployment_is_alive_while_its_process_asks(
     client: SyncPrefectClient, deploy: Deploy, name: str, wait_until: Callable[..., None]
 ) -> None:
-    """A deployment without a pool is dead until the process that serves it has asked for its runs."""
+    """A deployment without a pool counts as dead until the process that serves it asks for its runs."""
     label = deploy(HOURLY)
     before = check_worker(Facts(name))
     deployment = client.read_deployment_by_name(f"{RENEWAL}/{label}")
@@ -166,7 +166,7 @@ def test_served_deployment_is_alive_while_its_process_asks(
         before.verdict,
         before.remedy,
     )
-    # The server notes who asked after it has answered.
+    # The server answers before it notes who asked.
     wait_until(lambda: check_worker(Facts(name)).verdict is Health.OK, seconds=30)
 
 
@@ -182,21 +182,21 @@ def test_schedules_of_all_deployments_count(deploy: Deploy, name: str) -> None:
 def test_longer_reuse_window_makes_the_schedule_unsafe(
     deploy: Deploy, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a reuse window of an hour an hourly schedule is too rare."""
+    """With a reuse window of an hour, an hourly schedule runs too rarely."""
     deploy(HOURLY, REPEATED_HOUR)
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT60M")
     finding = check_schedule(Facts(name))
     assert (Health.PROBLEM, True) == (finding.verdict, "ETRADE_REUSE_WINDOW" in finding.remedy)
 
 
-# What people need ---------------------------------------------------------------------------------------
+# What people need to sign in ----------------------------------------------------------------------------
 
 POOL, LABEL = "doctor-people", "people"
 
 
 @pytest.fixture
 def installed(client: SyncPrefectClient, run: Callable[..., int]) -> Iterator[None]:
-    """The automations, as the command installs them."""
+    """Installs the automations as the command does, and deletes them afterwards."""
     CustomWebhookNotificationBlock(name="people", url="http://127.0.0.1:9/").save("people", overwrite=True)
     assert 0 == run("alerts", "--notify", "custom-webhook/people")
     yield
@@ -225,7 +225,7 @@ def deploy_sign_in(client: SyncPrefectClient) -> Iterator[Callable[[], None]]:
 
 
 def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
-    """Without any of the automations the command that installs them is named."""
+    """Without any of the automations, the remedy names the command that installs them."""
     delete_all(client)
     finding = check_alerts(Facts("main"))
     assert (Health.WARNING, True) == (finding.verdict, "etrade-session alerts" in finding.remedy)
@@ -233,7 +233,7 @@ def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_alerts_that_are_off_or_missing_are_named(client: SyncPrefectClient) -> None:
-    """What the program installs is what the doctor looks for; each that is off or gone is named."""
+    """The doctor looks for the automations that the command installs, and names any that is off or gone."""
     assert Health.OK is check_alerts(Facts("main")).verdict
     first, *others = NOTIFIERS
     client.pause_automation(client.read_automations_by_name(first)[0].id)
@@ -247,7 +247,7 @@ def test_alerts_that_are_off_or_missing_are_named(client: SyncPrefectClient) -> 
 
 
 def test_sign_in_that_is_not_deployed_is_a_warning(prefect_server: None) -> None:
-    """Without the deployment both ways to deploy are the remedy, and the other way to sign in is named."""
+    """Without a deployment, the remedy names both ways to deploy, and the finding another way to sign in."""
     facts = Facts("main")
     facts.sign_ins = []
     finding = check_sign_in(facts)
@@ -256,7 +256,7 @@ def test_sign_in_that_is_not_deployed_is_a_warning(prefect_server: None) -> None
 
 
 def test_sign_in_without_a_worker_is_a_warning(deploy_sign_in: Callable[[], None]) -> None:
-    """A deployment whose runs nothing starts is named with the command that starts a worker."""
+    """If no worker runs the deployment, it is named, and the remedy is the command that starts a worker."""
     deploy_sign_in()
     facts = Facts("main")
     facts.sign_ins = [each for each in facts.sign_ins if each.name == LABEL]
@@ -266,7 +266,7 @@ def test_sign_in_without_a_worker_is_a_warning(deploy_sign_in: Callable[[], None
 
 
 def test_sign_in_with_a_worker_is_ok(client: SyncPrefectClient, deploy_sign_in: Callable[[], None]) -> None:
-    """A deployment with a worker alive is named."""
+    """A deployment with a live worker is ok and is named."""
     deploy_sign_in()
     client.send_worker_heartbeat(POOL, "fake-host-name", heartbeat_interval_seconds=30)
     finding = check_sign_in(Facts("main"))
@@ -276,7 +276,7 @@ def test_sign_in_with_a_worker_is_ok(client: SyncPrefectClient, deploy_sign_in: 
 
 @pytest.mark.parametrize("check", [check_alerts, check_sign_in])
 def test_temporary_server_is_not_looked_at(check: Callable[[Facts], object]) -> None:
-    """A server that ends with the command tells nobody and runs nothing."""
+    """The doctor skips these checks for a server that ends with the command."""
     facts = Facts("main")
     facts.server = Server(Place.TEMPORARY)
     with pytest.raises(SkipCheck):

@@ -1,4 +1,4 @@
-"""The command `etrade-session doctor`: its three forms, its exit code, and what it keeps to itself."""
+"""The command `etrade-session doctor`: its three forms, its exit code, and what it never shows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(*arguments: str) -> int:
 
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """One check of each verdict, instead of the real ones."""
+    """One check of each verdict, which replace the real ones."""
 
     def skip(_: Facts) -> Finding:
         raise SkipCheck("Nobody knows.", first="bad")
@@ -59,7 +59,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def test_plain_text_is_one_line_and_one_remedy(
     checks: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a pipe each finding is a line, each that is not ok has a remedy below, and the sum is last."""
+    """In a pipe, each finding is one line, with its remedy below unless it is ok, and totals come last."""
     assert 1 == run()
     out, err = capsys.readouterr()
     assert [
@@ -78,7 +78,7 @@ def test_plain_text_is_one_line_and_one_remedy(
 def test_terminal_gets_colour(
     checks: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a terminal the verdicts are coloured, and what a finding says is not taken for markup."""
+    """In a terminal the verdicts have colours, and markup in a finding is shown as text."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     assert 1 == run()
@@ -111,7 +111,7 @@ def test_json_is_one_object(checks: dict[str, object], capsys: pytest.CaptureFix
 def test_checks_that_are_skipped_for_one_reason_are_one_line(
     checks: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What waits for the same fix is named in one finding, after all others; each counts in the sum."""
+    """Checks that wait for the same fix share one finding at the end, and the totals count each."""
     checks |= {"worse": checks["bad"], "closed": checks["open"]}
     assert 1 == run()
     assert [
@@ -124,14 +124,14 @@ def test_checks_that_are_skipped_for_one_reason_are_one_line(
 
 
 def test_warnings_alone_exit_0(checks: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a problem the command exits with 0, whatever it warns of or skips."""
+    """Without a problem the command exits with 0, even with warnings and skipped checks."""
     del checks["bad"]
     assert 0 == run("--json")
     assert json.loads(capsys.readouterr().out)["healthy"] is True
 
 
 def test_failure_of_a_check_shows_its_class_alone() -> None:
-    """A check that fails by itself becomes a finding without the error's text, which may hold a secret."""
+    """If a check itself fails, the finding leaves out the error's text, which may hold a secret."""
 
     def fail() -> Finding:
         raise RuntimeError("fake-canary")
@@ -145,7 +145,7 @@ def test_failure_of_a_check_shows_its_class_alone() -> None:
 def test_failure_of_a_check_does_not_stop_the_others(
     checks: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After a check that fails, the others are made all the same."""
+    """If one check fails, the others still run."""
     checks["odd"] = lambda _: 1 / 0
     run("--json")
     found = json.loads(capsys.readouterr().out)["findings"]
@@ -153,7 +153,7 @@ def test_failure_of_a_check_does_not_stop_the_others(
 
 
 def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None) -> None:
-    """Where no server answers, one finding says so; what needs it is skipped, and the rest is looked at."""
+    """If no server answers, one finding says so, and the checks that need the server are skipped."""
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         found = {finding.check: finding for finding in examine("nobody")}
     assert (Health.PROBLEM, True) == (found["server"].verdict, "ConnectError" in found["server"].says)
@@ -182,13 +182,13 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
 
 @pytest.mark.essential
 def test_session_is_left_alone(simulator: Simulator, block: str) -> None:
-    """A whole examination asks for a request token and for data, and neither renews nor ends the token."""
+    """A whole examination asks for a request token and for data; it neither renews nor revokes the token."""
     examine(block)
     assert [REQUEST, DATA_PATH] == [call.path for call in simulator.calls()]
 
 
 def test_name_that_no_block_can_have_is_misuse() -> None:
-    """A name that Prefect would refuse is a mistake of the command line."""
+    """A name that Prefect would refuse is a usage error."""
     assert 2 == run("--credentials", "Not A Name")
 
 
@@ -196,13 +196,13 @@ def test_name_that_no_block_can_have_is_misuse() -> None:
 def canaries(
     credentials: ETradeCredentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[str]]:
-    """All that must not be shown: secrets, passwords, an account, this machine's folders and user."""
+    """Everything that must not be shown: secrets, passwords, an account, this machine's folders and user."""
     keys = credentials.signing_keys
     secrets = [keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret]
     monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://fake-user:fake-redis-password@127.0.0.1:9/0")
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "fake-user:fake-server-password")
     places = [str(Path.home()), str(get_current_settings().home), str(tmp_path), str(tmp_path.parent)]
-    user = [] if len(getpass.getuser()) < 6 else [getpass.getuser()]  # "root" is a word like any other
+    user = [] if len(getpass.getuser()) < 6 else [getpass.getuser()]  # "root" is an ordinary word too
     return [
         *(spelling for secret in secrets for spelling in (secret, quote(secret, safe=""))),
         credentials.fingerprint,
@@ -227,7 +227,7 @@ def test_report_is_safe_to_show(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No form of the report shows a secret, a host, an account or a folder, however the checks come out."""
+    """No form of the report shows a secret, a host, an account or a folder, whatever the checks find."""
     echo = " ".join(canaries)
     faults = {
         "refused": Fault(status=401, body=f"oauth_problem=consumer_key_rejected&echo={echo}"),
@@ -262,7 +262,7 @@ def test_report_is_safe_to_show(
 def test_command_runs_in_a_process_of_its_own(
     simulator: Simulator, block: str, tmp_path: Path, prefect_server: None
 ) -> None:
-    """The installed command examines against a real server, prints the object alone and exits by it."""
+    """The installed command checks a real server, prints only the object, and exits by its findings."""
     environment = os.environ | {
         "PREFECT_API_URL": get_current_settings().api.url,
         "PREFECT_LOCAL_STORAGE_PATH": str(tmp_path / "results"),
@@ -280,7 +280,7 @@ def test_command_runs_in_a_process_of_its_own(
     found = {finding["check"]: finding["verdict"] for finding in report["findings"]}
     assert (1, "") == (done.returncode, done.stderr)
     assert "problem" == found["deployment"]
-    # The test's E*TRADE lives in another year than this process.
+    # The simulator's clock is in another year than this process's.
     assert ("ok", "problem") == (found["etrade"], found["clock"])
     expected = (
         "versions",

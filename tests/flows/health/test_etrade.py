@@ -47,14 +47,14 @@ def closed_port() -> int:
 
 
 def test_key_that_etrade_takes_is_ok(simulator: Simulator, facts: Facts) -> None:
-    """With the right key and secret all is well, and one call has shown it."""
+    """With the right key and secret, three checks are ok after one call."""
     found = [check_etrade(facts), check_consumer_key(facts), check_clock(facts)]
     assert [Health.OK] * 3 == [finding.verdict for finding in found]
     assert [REQUEST] == [call.path for call in simulator.calls()]
 
 
 def test_key_of_the_other_environment_is_named(simulator: Simulator, credentials_for: CredentialsFor) -> None:
-    """A live key at the sandbox's own address is refused, and the cause is among those named."""
+    """If a live key is used at the sandbox's address, the finding names that as a likely cause."""
     sandbox = f"{simulator.api_url('sandbox')}/oauth"
     facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url=sandbox))
     finding = check_consumer_key(facts)
@@ -65,7 +65,7 @@ def test_key_of_the_other_environment_is_named(simulator: Simulator, credentials
 
 
 def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFor) -> None:
-    """A key that is past its two years is refused, and that cause is named too."""
+    """If a key is past its two years, the finding names that as a likely cause."""
     token = simulator.sign_in(
         "live", consumer=simulator.add_consumer("live", issued_at=simulator.now() - timedelta(days=729))
     )
@@ -86,7 +86,7 @@ def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFo
 def test_age_of_the_key_is_judged(
     credentials: ETradeCredentials, noon: datetime, age: int | None, verdict: Health, says: str
 ) -> None:
-    """Where its date is known, a key within thirty days of its two years is a warning."""
+    """A key within thirty days of its two years is a warning, if its date is known."""
     issued_on = None if age is None else noon.date() - timedelta(days=age)
     aged = credentials.model_copy(update={"consumer_key_issued_on": issued_on})
     with use_clock(lambda: noon):
@@ -95,7 +95,7 @@ def test_age_of_the_key_is_judged(
 
 
 def test_wrong_secret_is_told_from_a_wrong_key(simulator: Simulator, credentials_for: CredentialsFor) -> None:
-    """A signature that E*TRADE does not find right points to the consumer secret."""
+    """A wrong signature points to the consumer secret."""
     credentials = credentials_for(simulator.sign_in("live"), consumer_secret="fake-mistyped-secret")
     finding = check_consumer_key(with_credentials(credentials))
     assert Health.PROBLEM is finding.verdict
@@ -104,7 +104,7 @@ def test_wrong_secret_is_told_from_a_wrong_key(simulator: Simulator, credentials
 
 
 def test_refusal_without_a_reason_speaks_of_no_token(simulator: Simulator, facts: Facts) -> None:
-    """A bare 401 is about the key, since no token takes part."""
+    """A bare 401 is about the key, since the call carries no token."""
     simulator.plant(Fault(status=401, body=""), path=REQUEST)
     finding = check_consumer_key(facts)
     assert (Health.PROBLEM, False) == (finding.verdict, "token" in finding.says)
@@ -112,7 +112,7 @@ def test_refusal_without_a_reason_speaks_of_no_token(simulator: Simulator, facts
 
 @pytest.mark.parametrize("fault", [Fault(status=503), Fault(status=200, body="<html>Maintenance</html>")])
 def test_etrade_that_does_not_serve_is_a_warning(simulator: Simulator, facts: Facts, fault: Fault) -> None:
-    """A maintenance page says nothing of the key, whatever its status."""
+    """A maintenance page says nothing about the key, whatever its status."""
     simulator.plant(fault, path=REQUEST)
     assert Health.WARNING is check_etrade(facts).verdict
     with pytest.raises(SkipCheck):
@@ -121,7 +121,7 @@ def test_etrade_that_does_not_serve_is_a_warning(simulator: Simulator, facts: Fa
 
 
 def test_no_answer_is_a_problem(simulator: Simulator, credentials_for: CredentialsFor) -> None:
-    """Where nobody listens, the doctor says so once; the key and the clock are left open."""
+    """If nobody listens, one finding says so, and the checks of key and clock are skipped."""
     nowhere = f"http://127.0.0.1:{closed_port()}/oauth"
     facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url=nowhere))
     finding = check_etrade(facts)
@@ -137,7 +137,7 @@ def test_no_answer_is_a_problem(simulator: Simulator, credentials_for: Credentia
     [(0, Health.OK), (50, Health.OK), (70, Health.WARNING), (-70, Health.WARNING), (-285, Health.WARNING)],
 )
 def test_clock_is_compared(simulator: Simulator, facts: Facts, behind: int, verdict: Health) -> None:
-    """Up to a minute is no matter; from there to five a person is warned, whichever clock is ahead."""
+    """A clock that is off by up to a minute is ok, and up to five minutes a warning, in either direction."""
     with use_clock(lambda: simulator.now() - timedelta(seconds=behind)):
         assert verdict is check_clock(facts).verdict
 
@@ -146,7 +146,7 @@ def test_clock_is_compared(simulator: Simulator, facts: Facts, behind: int, verd
 def test_clock_that_etrade_refuses_is_a_problem(
     simulator: Simulator, facts: Facts, behind: int, told: str
 ) -> None:
-    """Past five minutes E*TRADE refuses the call; the doctor says by how much, and judges no key by it."""
+    """If the clock is more than five minutes off, the finding says how far, and the key is not judged."""
     with use_clock(lambda: simulator.now() - timedelta(seconds=behind)):
         finding = check_clock(facts)
         assert Health.OK is check_etrade(facts).verdict
@@ -182,7 +182,7 @@ def test_addresses_fit_the_environment(
     api: str,
     verdict: Health,
 ) -> None:
-    """The other environment's address is a problem, one not E*TRADE's a warning without its name."""
+    """The other environment's address is a problem; an address outside E*TRADE is a warning that hides it."""
     token = simulator.sign_in("live")
     credentials = credentials_for(token, environment=environment, oauth_url=oauth, api_url=api)
     finding: Finding = check_addresses(with_credentials(credentials))
@@ -195,7 +195,7 @@ Change = Callable[[Simulator, CredentialsFor], ETradeCredentials]
 
 
 def signed_by(real: str = "live", **changes: str) -> Change:
-    """Credentials of a new token of that environment, with some fields changed."""
+    """Makes the credentials of a new token of this environment, with some fields changed."""
 
     def change(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
         said = changes.get("environment", real)
@@ -212,7 +212,7 @@ def idle(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredent
 
 
 def busy(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
-    """Credentials, while E*TRADE itself fails."""
+    """Makes E*TRADE fail, and returns credentials."""
     simulator.plant(Fault(status=503), path=DATA_PATH)
     return signed_by()(simulator, credentials_for)
 
@@ -270,7 +270,7 @@ def test_data_call_is_judged(
 
 
 def test_without_a_token_no_data_call_is_made(simulator: Simulator, credentials: ETradeCredentials) -> None:
-    """Where nobody is signed in, the check is left out."""
+    """If nobody is signed in, the check is skipped without a call."""
     with pytest.raises(SkipCheck, match="Nobody is signed in"):
         check_data_call(with_credentials(without_token(credentials)))
     assert [] == simulator.calls()

@@ -1,4 +1,4 @@
-"""What the doctor says of the events, with and without a proxy that lets no websocket through."""
+"""What the doctor says about events, with and without a proxy that blocks websockets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 @pytest.fixture
 def without_websockets() -> Iterator[str]:
-    """A proxy before the Prefect server that passes everything but websockets; gives the API's address."""
+    """A proxy before the Prefect server that lets everything but websockets pass; gives the API's address."""
     server = get_current_settings().api.url.removesuffix("/api")
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,12 +52,12 @@ def without_websockets() -> Iterator[str]:
 
 
 def test_event_that_arrives_is_ok() -> None:
-    """An event is sent, and found on the server."""
+    """If an event arrives on the server, the check is ok."""
     assert Health.OK is check_events(Facts("nobody")).verdict
 
 
 def test_proxy_that_blocks_websockets_is_found(without_websockets: str) -> None:
-    """Where every other call succeeds, what is lost and what to let through are told, and no address."""
+    """If a proxy blocks websockets, the finding says what is lost and what to let through, but no address."""
     with temporary_settings({PREFECT_API_URL: without_websockets}):
         finding = check_events(Facts("nobody"))
     assert Health.WARNING is finding.verdict
@@ -67,10 +67,10 @@ def test_proxy_that_blocks_websockets_is_found(without_websockets: str) -> None:
 
 
 def test_event_that_the_server_does_not_show_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that takes the event and never stores it is told apart from a blocked websocket."""
+    """If the server takes an event and never stores it, the finding differs from a blocked websocket's."""
 
     async def send_nothing(resource: str) -> None:
-        """Stand for a server whose services do not run."""
+        """Act like a server whose services do not run."""
 
     monkeypatch.setattr(events, "_send", send_nothing)
     monkeypatch.setattr(events, "SECONDS", 1.0)

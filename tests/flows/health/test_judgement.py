@@ -1,4 +1,4 @@
-"""How a session is judged by what the stores say of it."""
+"""How `status` judges a session by what is stored about it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RENEWED, REUSED, REFUSED, FAILED, TOO_SHORT = AttemptOutcome
 
 
 def at(time: str, day: str = DAY) -> datetime:
-    """A wall-clock time in New York."""
+    """This wall-clock time in New York, in UTC."""
     return datetime.fromisoformat(f"{day} {time}").replace(tzinfo=EASTERN).astimezone(UTC)
 
 
@@ -48,7 +48,7 @@ def keys(signed_in: datetime | None = EIGHT, **changes: object) -> ETradeCredent
 
 
 def record(renewed_at: datetime) -> TokenSession:
-    """What a renewal leaves in result storage."""
+    """The record that a renewal leaves in result storage."""
     return TokenSession(
         environment="live",
         fingerprint="0123456789abcdef",
@@ -59,12 +59,12 @@ def record(renewed_at: datetime) -> TokenSession:
 
 
 def attempt(time: str, outcome: AttemptOutcome = RENEWED, detail: str = "Done.") -> Attempt:
-    """What one run came to."""
+    """The attempt of one run."""
     return Attempt(at(time), outcome, detail, timedelta(seconds=1))
 
 
 def facts(*attempts: Attempt, **changes: object) -> SessionFacts:
-    """What is known of a session, its runs aside."""
+    """What is known of a session with these attempts."""
     known = SessionFacts("main", Source.BLOCK, keys(), attempts=attempts)
     return dataclasses.replace(known, **changes)
 
@@ -124,7 +124,7 @@ def test_state(known: SessionFacts, now: str, expected: str) -> None:
 
 
 def test_a_renewal_in_the_second_of_the_sign_in_is_that_tokens() -> None:
-    """E*TRADE dates to the second, so a renewal may be dated before the sign-in; the clocks count from it."""
+    """A renewal that is dated just before the sign-in still counts, because E*TRADE dates to the second."""
     status = judged(facts(record=record(A_MOMENT_EARLY)), EIGHT)
     assert (A_MOMENT_EARLY + IDLE_LIMIT, "renewed at 07:59") == (status.idle_at, status.message)
 
@@ -133,14 +133,14 @@ def test_a_renewal_in_the_second_of_the_sign_in_is_that_tokens() -> None:
     ("day", "hours"), [("2027-03-14", 23), ("2027-06-15", 24), ("2027-11-07", 25)], ids=["23", "24", "25"]
 )
 def test_clocks_count_elapsed_time(day: str, hours: int) -> None:
-    """Time to idle and to midnight is what passes, on the days that daylight saving shifts too."""
+    """The time to idle and to midnight is elapsed time, also on days when the clocks change."""
     begun = at("00:00", day)
     status = judged(facts(record=record(begun), loaded=keys(begun)), begun)
     assert (2 * 3600, hours * 3600) == (status.idle_in_seconds, status.expires_in_seconds)
 
 
 def test_midnight_is_null_where_it_would_be_a_guess() -> None:
-    """Nobody knows the day of a token that was pasted and has not been renewed."""
+    """A pasted token that was never renewed has no known midnight, because nobody knows its day."""
     assert None is judged(facts(loaded=UNDATED), at("09:00")).expires_at
 
 
@@ -153,16 +153,16 @@ def test_midnight_is_null_where_it_would_be_a_guess() -> None:
     ],
 )
 def test_an_ended_session_is_not_going_idle(state: SessionState, known: SessionFacts) -> None:
-    """Once a person must sign in, there is no time to idle to count."""
+    """Once a person must sign in, no time to idle is shown."""
     status = judged(known, at("09:30"))
     assert (state, None, None) == (status.state, status.idle_at, status.idle_in_seconds)
 
 
 class TestRenewals:
-    """Which renewals are listed, and from which store."""
+    """Which renewals are listed, and where each is stored."""
 
     def test_a_run_and_the_record_it_left_are_one(self) -> None:
-        """The run that left the record is not listed again; the record is the one that is exact."""
+        """The run that left the record is not listed twice: the record stands for it, because it is exact."""
         left = record(at("09:00"))
         run = attempt("09:01", RENEWED, describe(left))
         earlier = attempt("08:10", RENEWED, "Renewed in 1 call; idle from 10:10, over at 00:00 US Eastern.")
@@ -180,7 +180,7 @@ class TestRenewals:
         assert [Store.ETRADE, Store.PREFECT_SERVER] == [one.store for one in shown]
 
     def test_five_at_most_newest_first(self) -> None:
-        """Of many attempts the last five are listed, whatever order they come in."""
+        """The last five attempts are listed, newest first, whatever order they come in."""
         many = [attempt(f"{hour:02}:00") for hour in (9, 14, 11, 10, 13, 12)]
         shown = judged(facts(*many), at("14:30")).renewals
         assert [at(f"{hour}:00") for hour in (14, 13, 12, 11, 10)] == [one.at for one in shown]
@@ -199,7 +199,7 @@ class TestSchedule:
         return tuple(ScheduledRun(at(time), "hourly", **changes) for time in times)
 
     def test_within_the_reuse_window_a_run_reuses(self) -> None:
-        """A run is told to reuse while a renewal is valid, and to renew from then on."""
+        """A run reuses a renewal that is still valid then, and renews otherwise."""
         known = facts(record=record(at("12:30")), scheduled=self.hourly("15:00", "13:00", "13:20"))
         assert [
             ("13:00", "reuses the renewal of 12:30"),
@@ -208,17 +208,17 @@ class TestSchedule:
         ] == self.told(known, "12:40")
 
     def test_a_run_reuses_what_the_one_before_will_renew(self) -> None:
-        """The forecast takes the earlier runs for done."""
+        """The forecast assumes that the earlier runs have renewed."""
         known = facts(record=record(at("12:00")), scheduled=self.hourly("13:00", "13:30"))
         assert [("13:00", "renews"), ("13:30", "reuses the renewal of 13:00")] == self.told(known, "12:40")
 
     def test_a_forced_run_renews(self) -> None:
-        """A run that is told to force renews, however valid an earlier one is."""
+        """A forced run renews, however valid an earlier renewal is."""
         known = facts(record=record(at("12:30")), scheduled=self.hourly("13:00", force=True))
         assert [("13:00", "renews")] == self.told(known, "12:40")
 
     def test_after_midnight_a_run_finds_the_session_over(self) -> None:
-        """What a run of tomorrow can do hangs on a person, even where the day of the token is not known."""
+        """A run after midnight needs a person to sign in first, even if the token's day is not known."""
         tomorrow = ScheduledRun(at("01:00", "2027-06-16"), "hourly")
         over = "finds the session over: a person must sign in"
         for loaded in (keys(), UNDATED):
@@ -238,7 +238,7 @@ class TestSchedule:
         assert [("13:00", "fails until the credentials are corrected")] == self.told(known, "12:40")
 
     def test_of_late_runs_the_first_stands_for_all(self) -> None:
-        """Runs that pile up take one place, so that those ahead are seen."""
+        """Of several late runs only the first is listed, so the coming runs are seen too."""
         late = self.hourly("10:00", "11:00", "12:00", late=True)
         known = facts(attempt("09:30"), scheduled=(*late, *self.hourly("13:00", "14:00", "15:00")))
         assert ["10:00", "13:00", "14:00"] == [time for time, _ in self.told(known, "12:40")]
@@ -280,19 +280,19 @@ class TestSchedule:
     ],
 )
 def test_advice(known: SessionFacts, expected: str | None) -> None:
-    """A person reads the one thing to do, and nothing where there is none."""
+    """The advice names the one thing to do, or there is none."""
     advice = judged(known, at("09:20")).next
     assert expected == advice if expected is None else expected in advice
 
 
 def test_inactive_advice_names_the_next_run_only_if_there_is_one() -> None:
-    """Nobody should wait for a run that nothing schedules."""
+    """The advice to wait for the next run appears only if a run is scheduled."""
     later = (ScheduledRun(at("13:00"), "hourly"),)
     advices = [judged(facts(attempt("09:00"), scheduled=runs), at("12:00")).next for runs in ((), later)]
     assert [False, True] == ["wait for the next run" in advice for advice in advices]
 
 
 def test_status_holds_no_secret() -> None:
-    """Neither a key nor a token is in what is shown."""
+    """The status shows neither keys nor tokens."""
     told = judged(facts(attempt("09:00")), at("09:20")).model_dump_json()
     assert "fake-" not in told

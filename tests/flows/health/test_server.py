@@ -1,4 +1,4 @@
-"""What the doctor says of the installed packages, the settings and the Prefect server."""
+"""What the doctor says about the installed packages, the settings and the Prefect server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Serve = Callable[[int], AbstractContextManager[str]]
 
 @pytest.fixture
 def facts() -> Facts:
-    """Facts of credentials that nobody has made."""
+    """Facts of credentials that do not exist."""
     return Facts("nobody")
 
 
@@ -84,15 +84,15 @@ def closed_port() -> int:
 
 
 def test_server_on_this_machine_answers(facts: Facts) -> None:
-    """A server at a loopback address is called one of this machine."""
+    """A server at a loopback address is on this machine."""
     finding = check_server(facts)
     assert (Health.OK, "The Prefect server on this machine answers.") == (finding.verdict, finding.says)
 
 
 def test_server_elsewhere_is_not_named(facts: Facts) -> None:
-    """A server whose host does not say that it is this machine is called another's, without the host."""
+    """A server at any other address counts as another machine's, and the finding does not name the host."""
     port = get_current_settings().api.url.rpartition(":")[2]
-    # The operating system takes this for 127.0.0.1; nobody else need do.
+    # The operating system reads this as 127.0.0.1; the doctor does not.
     with temporary_settings({PREFECT_API_URL: f"http://127.1:{port}"}):
         finding = check_server(facts)
     assert Health.OK is finding.verdict
@@ -111,7 +111,7 @@ def test_server_elsewhere_is_not_named(facts: Facts) -> None:
 def test_server_that_does_not_serve_is_a_problem(
     facts: Facts, status: int | None, says: str, remedy: str
 ) -> None:
-    """The finding shows the error's class or the status, and tells a locked server from one that is down."""
+    """The finding shows the error's class or the status, and each has its own remedy."""
     silent = nullcontext(f"http://127.0.0.1:{closed_port()}")
     retries = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5.0}
     served = answering(status) if status else silent
@@ -122,7 +122,7 @@ def test_server_that_does_not_serve_is_a_problem(
 
 
 def test_cloud_that_refuses_asks_for_a_login(facts: Facts) -> None:
-    """Prefect Cloud is called by its name, and its account and workspace are not shown."""
+    """A finding about Prefect Cloud calls it by name, and shows neither account nor workspace."""
     with answering(401) as url:
         workspace = f"{url}/accounts/fake-account-id/workspaces/fake-workspace-id"
         with temporary_settings({PREFECT_CLOUD_API_URL: url, PREFECT_API_URL: workspace}):
@@ -132,14 +132,14 @@ def test_cloud_that_refuses_asks_for_a_login(facts: Facts) -> None:
 
 
 def test_no_server_and_none_allowed_is_a_problem(facts: Facts) -> None:
-    """Without an address and without a temporary server, nothing can be recorded."""
+    """Without an address and without a temporary server, there is no server to record anything."""
     with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}, restore_defaults={PREFECT_API_URL}):
         finding = check_server(facts)
     assert (Health.PROBLEM, True) == (finding.verdict, "prefect server start" in finding.remedy)
 
 
 def test_temporary_server_is_a_warning(facts: Facts) -> None:
-    """Each process with a server of its own works, and runs no deployment."""
+    """A temporary server is a warning, because it runs no deployment."""
     facts.server = Server(Place.TEMPORARY)
     assert Health.WARNING is check_server(facts).verdict
     with pytest.raises(SkipCheck, match="runs no deployment"):
@@ -147,7 +147,7 @@ def test_temporary_server_is_a_warning(facts: Facts) -> None:
 
 
 def test_server_of_this_version_is_ok(facts: Facts) -> None:
-    """The server's own version is asked for and compared with the client's."""
+    """The finding shows the server's own version."""
     finding = check_server_version(facts)
     assert (Health.OK, True) == (finding.verdict, prefect.__version__ in finding.says)
 
@@ -173,7 +173,7 @@ def test_block_type_is_known(facts: Facts, block: str) -> None:
 
 
 def test_unknown_block_type_is_registered_by_a_command(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that does not know the type is a problem with the command that teaches it."""
+    """If the server does not know the block type, the remedy is the command that registers it."""
     monkeypatch.setattr(ETradeCredentials, "_block_type_slug", "etrade-never-registered")
     finding = check_block_type(facts)
     assert Health.PROBLEM is finding.verdict
@@ -183,7 +183,7 @@ def test_unknown_block_type_is_registered_by_a_command(facts: Facts, monkeypatch
 def test_fields_of_another_version_are_a_warning(
     facts: Facts, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that knows the type by other fields is reported; saving a block would register them."""
+    """If the server knows the type with other fields, that is a warning."""
     monkeypatch.setattr(ETradeCredentials, "_calculate_schema_checksum", lambda: "sha256:" + "0" * 64)
     finding = check_block_type(facts)
     assert Health.WARNING is finding.verdict
@@ -191,7 +191,7 @@ def test_fields_of_another_version_are_a_warning(
 
 
 def test_block_is_found(block: str) -> None:
-    """A block of that name is shown with its environment."""
+    """A block of this name is ok, and the finding shows its environment."""
     finding = check_credentials(Facts(block))
     assert (Health.OK, f"The block '{block}' holds a live key, well formed.") == (
         finding.verdict,
@@ -202,7 +202,7 @@ def test_block_is_found(block: str) -> None:
 def test_environment_stands_in_for_a_block(
     simulator: Simulator, facts: Facts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no block, complete ETRADE_* variables are credentials too."""
+    """Without a block, complete ETRADE_* variables count as credentials."""
     token = simulator.sign_in("sandbox")
     for name in ("consumer_key", "consumer_secret"):
         monkeypatch.setenv(f"ETRADE_{name.upper()}", getattr(token, name))
@@ -215,7 +215,7 @@ def test_environment_stands_in_for_a_block(
 
 
 def test_missing_credentials_are_made_by_a_command(facts: Facts) -> None:
-    """Without a block and without variables, the command that makes the block is the remedy."""
+    """Without a block and without variables, the remedy is the command that makes the block."""
     finding = check_credentials(facts)
     assert Health.PROBLEM is finding.verdict
     assert "etrade-session login --credentials nobody" in finding.remedy
@@ -224,7 +224,7 @@ def test_missing_credentials_are_made_by_a_command(facts: Facts) -> None:
 
 
 def test_malformed_block_names_the_field(block: str) -> None:
-    """A field that cannot be used is named, and its value is not."""
+    """A field that cannot be used is named without its value."""
     with get_client(sync_client=True) as client:
         document = client.read_block_document_by_name(block, "etrade-credentials")
         client._client.patch(
@@ -236,7 +236,7 @@ def test_malformed_block_names_the_field(block: str) -> None:
 
 
 def test_settings_are_read(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set is shown by the variables' names."""
+    """The finding names the variables that are set."""
     monkeypatch.delenv("ETRADE_SIGN_IN_BY")
     assert Health.OK is check_settings(facts).verdict
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT30M")
@@ -245,7 +245,7 @@ def test_settings_are_read(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_malformed_setting_is_named(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that cannot be read is a problem, named without its value."""
+    """A variable that cannot be read is a problem, and is named without its value."""
     monkeypatch.setenv("ETRADE_DEADLINE", "fake-canary")
     finding = check_settings(facts)
     assert Health.PROBLEM is finding.verdict
@@ -255,7 +255,7 @@ def test_malformed_setting_is_named(facts: Facts, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose packages come before those that are really installed."""
+    """A folder whose packages hide the ones that are really installed."""
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
@@ -267,7 +267,7 @@ def pretend(installed: Path, name: str, number: str) -> None:
 
 
 def test_versions_are_told() -> None:
-    """The versions installed are shown in one line, this package's and Prefect's among them."""
+    """The installed versions are shown in one line, with this package's and Prefect's among them."""
     finding = check_versions(Facts("nobody"))
     assert Health.OK is finding.verdict
     for name in ("prefect-etrade", "prefect", "fastapi", "sqlalchemy", "authlib", "httpx", "pydantic"):
@@ -295,14 +295,14 @@ def test_clash_is_a_problem_with_its_cause(
 
 
 def test_all_clashes_are_mended_at_once(installed: Path) -> None:
-    """Several clashes are one finding, and one command mends them."""
+    """Several clashes share one finding, and one command fixes them all."""
     pretend(installed, "fastapi", "0.152.0")
     pretend(installed, "sqlalchemy", "2.1.1")
     assert "pip install 'fastapi<0.151' 'sqlalchemy<2.1'" == check_versions(Facts("nobody")).remedy
 
 
 def test_httpx2_beside_authlib_is_a_warning(installed: Path) -> None:
-    """With httpx2 there, the doctor warns of Authlib's integration, which this package leaves alone."""
+    """If httpx2 is installed, the doctor warns about Authlib's integration, which is not used here."""
     assert Health.OK is check_httpx2(Facts("nobody")).verdict
     (installed / "httpx2.py").touch()
     finding = check_httpx2(Facts("nobody"))
@@ -311,7 +311,7 @@ def test_httpx2_beside_authlib_is_a_warning(installed: Path) -> None:
 
 
 def test_httpx2_beside_an_older_authlib_is_none(installed: Path) -> None:
-    """An Authlib that does not know httpx2 is no reason for a warning."""
+    """With an Authlib that does not know httpx2, there is no warning."""
     (installed / "httpx2.py").touch()
     pretend(installed, "authlib", "1.7.2")
     assert Health.OK is check_httpx2(Facts("nobody")).verdict

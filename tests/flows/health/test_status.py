@@ -40,7 +40,7 @@ Told = tuple[int, dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def no_blocks(prefect_server: None) -> None:
-    """A server without the blocks of other tests, and a process that remembers no session."""
+    """Deletes the blocks of other tests, and makes this process forget every session."""
     forget_sessions()
     with get_client(sync_client=True) as client:
         for document in client.read_block_documents_by_type("etrade-credentials"):
@@ -49,7 +49,7 @@ def no_blocks(prefect_server: None) -> None:
 
 @pytest.fixture
 def told(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
-    """What the command exits with, and the one session it shows as JSON."""
+    """Runs `status --json`; returns its exit code and the one session that it shows."""
 
     def ask(*arguments: str) -> Told:
         capsys.readouterr()
@@ -65,7 +65,7 @@ class TestStates:
 
     @pytest.mark.essential
     def test_renewed_by_the_flow(self, block: str, told: Callable[..., Told]) -> None:
-        """After a run, the session is active until it is idle or over, and result storage says so."""
+        """After a run the session is active, and result storage holds its renewal."""
         session = renew_access_token(block)
         code, said = told()
         assert (0, "active", None) == (code, said["state"], said["next"])
@@ -75,14 +75,14 @@ class TestStates:
         assert [("renewed", "result storage")] == [(r["outcome"], r["store"]) for r in said["renewals"]]
 
     def test_renewed_outside_of_any_run(self, block: str, told: Callable[..., Told]) -> None:
-        """A renewal that no run made is known from result storage alone."""
+        """A renewal without a run is known from result storage alone."""
         session = active_session(block)
         code, said = told()
         assert (0, "active") == (code, said["state"])
         assert session.renewed_at == datetime.fromisoformat(said["renewals"][0]["at"])
 
     def test_idle(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """Two hours after its last renewal the session is inactive, which exits with 1."""
+        """Two hours after its last renewal the session is inactive, and the command exits with 1."""
         renew_access_token(block)
         simulator.advance(timedelta(hours=2))
         code, said = told()
@@ -90,7 +90,7 @@ class TestStates:
         assert f"etrade-session renew --credentials {block}" in said["next"]
 
     def test_past_midnight(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """Past midnight a person must sign in, and reads how."""
+        """Past midnight a person must sign in, and the advice says how."""
         renew_access_token(block)
         simulator.advance(timedelta(hours=12))
         code, said = told()
@@ -106,7 +106,7 @@ class TestStates:
         assert (4, "signed-out", None) == (code, said["state"], said["idle_at"])
 
     def test_nothing_known(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """A token of which no renewal is known is not taken for good, and E*TRADE is not asked."""
+        """Without a known renewal the state is unknown, and E*TRADE is not asked."""
         code, said = told()
         assert (1, "unknown", []) == (code, said["state"], said["renewals"])
         assert [] == simulator.calls(RENEW)
@@ -114,7 +114,7 @@ class TestStates:
     def test_refused_outside_of_any_run(
         self, block: str, simulator: Simulator, told: Callable[..., Told]
     ) -> None:
-        """After a refusal that no run met, no earlier renewal makes the token look alive."""
+        """After a refusal outside of any run, the earlier renewal no longer counts."""
         simulator.plant(REFUSAL, path=RENEW)
         with pytest.raises(SignInRequired) as refused:
             active_session(block)
@@ -122,7 +122,7 @@ class TestStates:
         assert (1, "unknown", refused.value.message) == (code, said["state"], said["message"])
 
     def test_unusable_block(self, block: str, told: Callable[..., Told]) -> None:
-        """A block that does not fit its fields is shown with the field, and the others are still shown."""
+        """If a block does not fit its fields, its session has failed, and the message names the field."""
         with get_client(sync_client=True) as client:
             document = client.read_block_document_by_name(block, "etrade-credentials")
             data = document.data | {"environment": "moon"}
@@ -136,10 +136,10 @@ class TestStates:
 
 @pytest.mark.real_time
 class TestHistory:
-    """What the server remembers of the day's runs, which it dates by the real time."""
+    """What the server knows about today's runs, which it dates by real time."""
 
     def test_refused(self, simulator: Simulator, block: str, told: Callable[..., Told]) -> None:
-        """A token that a run of today found dead needs a person, whatever was renewed before."""
+        """If a run of today found the token dead, a person must sign in, whatever was renewed before."""
         renew_access_token(block)
         simulator.plant(REFUSAL, path=RENEW)
         with pytest.raises(SignInRequired):
@@ -151,7 +151,7 @@ class TestHistory:
         ]
 
     def test_without_the_record(self, simulator: Simulator, block: str, told: Callable[..., Told]) -> None:
-        """Where result storage holds nothing, the runs tell of the renewal."""
+        """If result storage holds nothing, the runs show the renewal."""
         renew_access_token(block)
         record_file(block).unlink()
         code, said = told()
@@ -166,7 +166,7 @@ class TestHistory:
         run: Run,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Of two credentials each has a screen of its own, by name, and the graver decides the exit."""
+        """Each of two credentials has its own entry, in order of name, and the worse decides the exit."""
         other = f"a-{block[:50]}"
         credentials_for(simulator.sign_in("sandbox")).save(other)
         renew_access_token(block)
@@ -178,13 +178,13 @@ class TestHistory:
 
 
 def record_file(block: str) -> Path:
-    """Where Prefect keeps the record of the last renewal."""
+    """The file in which Prefect keeps the record of the last renewal."""
     key = record_key(stored_credentials(block))
     return Path(get_current_settings().results.local_storage_path) / key
 
 
 def test_corrupt_record_counts_as_none(block: str, told: Callable[..., Told]) -> None:
-    """A record that cannot be read is as good as none."""
+    """A record that cannot be read counts as none."""
     active_session(block)
     record_file(block).write_text('{"metadata": {}, "result": "gone"}')
     assert ("unknown", []) == (told()[1]["state"], told()[1]["renewals"])
@@ -194,27 +194,27 @@ class TestCheck:
     """`--check`, which asks E*TRADE."""
 
     def test_renews(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """E*TRADE is asked by a renewal, though an earlier one is still valid, and its answer counts."""
+        """The check renews, even if an earlier renewal is still valid, and E*TRADE's answer counts."""
         active_session(block)
         code, said = told("--check")
         assert (0, "active", "E*TRADE") == (code, said["state"], said["renewals"][0]["store"])
         assert 2 == len(simulator.calls(RENEW))
 
     def test_revives(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """An idle token is active after the check."""
+        """After the check an idle token is active."""
         active_session(block)
         simulator.advance(timedelta(hours=3))
         assert "active" == told("--check")[1]["state"]
 
     def test_refused(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """A token that E*TRADE refuses needs a person, though a renewal was valid."""
+        """If E*TRADE refuses the token, a person must sign in, even if an earlier renewal was valid."""
         active_session(block)
         simulator.plant(REFUSAL, path=RENEW)
         code, said = told("--check")
         assert (4, "sign-in-required", "SignInRequired") == (code, said["state"], said["error"]["error"])
 
     def test_misconfigured(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """A refused key has failed, and what to correct is named."""
+        """If E*TRADE refuses the key, the state is failed, and the advice says what to correct."""
         simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=RENEW)
         code, said = told("--check")
         assert (1, "failed", "ConfigurationRefused") == (code, said["state"], said["error"]["error"])
@@ -223,7 +223,7 @@ class TestCheck:
     def test_no_answer(
         self, block: str, simulator: Simulator, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where E*TRADE does not answer well, the check has failed; the clocks still count."""
+        """If E*TRADE fails, the check has failed, and the time to idle still counts."""
         active_session(block)
         monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
         simulator.plant(Fault(status=500), path=RENEW, times=10)
@@ -234,7 +234,7 @@ class TestCheck:
     def test_signed_out_is_not_asked_about(
         self, block: str, simulator: Simulator, told: Callable[..., Told]
     ) -> None:
-        """Without a token there is nothing to ask."""
+        """Without a token, the check does not ask E*TRADE."""
         end_session(block, stored_credentials(block))
         assert "signed-out" == told("--check")[1]["state"]
         assert [] == simulator.calls(RENEW)
@@ -278,7 +278,7 @@ class TestSchedule:
         ] == [(r["at"], r["deployment"], r["action"], r["message"]) for r in runs]
 
     def test_late_run(self, block: str, hourly: str, noon: datetime, told: Callable[..., Told]) -> None:
-        """A run that nothing has taken is shown as late, with what must be started."""
+        """A run that nothing has picked up is shown as late, with what to start."""
         active_session(block)
         with get_client(sync_client=True) as client:
             deployment = client.read_deployment_by_name(f"renew-access-token/{hourly}")
@@ -292,7 +292,7 @@ class TestSchedule:
     def test_runs_for_others_are_theirs(
         self, block: str, hourly: str, credentials: ETradeCredentials, told: Callable[..., Told]
     ) -> None:
-        """A run for other credentials is no run for these."""
+        """Runs for other credentials are not shown."""
         other = f"other-{block[:50]}"
         credentials.save(other)
         assert [] == told("--credentials", other)[1]["next_runs"]
@@ -303,7 +303,7 @@ class TestNames:
 
     @pytest.fixture
     def variables(self, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The same credentials as `ETRADE_*` variables."""
+        """Sets the same credentials as `ETRADE_*` variables."""
         keys = credentials.signing_keys
         for name, value in {
             "ENVIRONMENT": credentials.environment,
@@ -316,7 +316,7 @@ class TestNames:
             monkeypatch.setenv(f"ETRADE_{name}", value)
 
     def test_environment_stands_in(self, variables: None, told: Callable[..., Told]) -> None:
-        """Without any block the environment's session is shown, by the name that flows use."""
+        """Without any block, the environment's session is shown under the name that flows use."""
         active_session("etrade")
         code, said = told()
         assert (0, "etrade", "environment") == (code, said["credentials"], said["source"])
@@ -324,7 +324,7 @@ class TestNames:
     def test_server_that_knows_no_block_type(
         self, variables: None, told: Callable[..., Told], registered: Any
     ) -> None:
-        """A server that has never seen a credentials block is one without blocks, not one that is down."""
+        """If a server has never seen a credentials block, it has no blocks, and the variables count."""
         with get_client(sync_client=True) as client:
             slug = ETradeCredentials.get_block_type_slug()
             client.delete_block_type(client.read_block_type_by_slug(slug).id)
@@ -337,12 +337,12 @@ class TestNames:
         assert (0, "environment") == (code, said["source"])
 
     def test_blocks_come_first(self, variables: None, block: str, told: Callable[..., Told]) -> None:
-        """Where there is a block, the variables are not shown unless they are asked for."""
+        """If there is a block, the variables are shown only for a name without a block."""
         assert (block, "block") == (told()[1]["credentials"], told()[1]["source"])
         assert "environment" == told("--credentials", "another")[1]["source"]
 
     def test_nothing_at_all(self, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-        """Without block and variables, every place that was searched is named."""
+        """Without blocks and variables, the error names every place that was searched."""
         assert 1 == run("status")
         assert "CredentialsNotFound" in (shown := capsys.readouterr()).err
         assert ("", True) == (shown.out, "etrade-credentials/etrade" in shown.err)
@@ -351,14 +351,14 @@ class TestNames:
 def test_malformed_setting_is_named(
     block: str, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that cannot be used is named instead of a traceback."""
+    """A variable that cannot be used is named, without a traceback."""
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT9H")
     assert 1 == run("status")
     assert "ETRADE_REUSE_WINDOW: must be" in capsys.readouterr().err
 
 
 def test_keys_of_the_json_are_stable(block: str, told: Callable[..., Told]) -> None:
-    """Scripts may rely on these keys; each is described."""
+    """The keys of the JSON stay the same, and each has a description."""
     active_session(block)
     said = told()[1]
     names = (
@@ -375,11 +375,11 @@ def test_keys_of_the_json_are_stable(block: str, told: Callable[..., Told]) -> N
 
 @pytest.mark.real_time
 class TestShown:
-    """What is seen, by a process of its own as a person runs it."""
+    """What a person sees who runs the command in a process of its own."""
 
     @pytest.fixture
     def command(self, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-        """How to run the command against this server, in a narrow window."""
+        """Makes the arguments that run the command against this server, in a narrow window."""
         api = get_current_settings().api.url
         environment = {**os.environ, "PREFECT_API_URL": str(api), "COLUMNS": "60", "TERM": "xterm-256color"}
         environment |= {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "warn"}
@@ -391,7 +391,7 @@ class TestShown:
     def test_pipe_gets_whole_plain_lines(
         self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
     ) -> None:
-        """A pipe gets a line for each thing: no colour, no box, nothing cut, wrapped or padded."""
+        """A pipe gets one plain line for each thing: no colour, no box, nothing cut, wrapped or padded."""
         renew_access_token(block)
         done = subprocess.run(**command(), check=False, capture_output=True, text=True, timeout=60)
         assert (0, "") == (done.returncode, done.stderr)
@@ -406,7 +406,7 @@ class TestShown:
     def test_terminal_gets_colour_and_folds(
         self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
     ) -> None:
-        """A terminal gets the state in green, and no line beyond its width."""
+        """A terminal shows the state in green, and no line is wider than the terminal."""
         renew_access_token(block)
         keyboard, terminal = pty.openpty()
         with subprocess.Popen(**command(), stdout=terminal, stderr=terminal) as process:
@@ -421,7 +421,7 @@ class TestShown:
     def test_json_goes_alone_to_standard_output(
         self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
     ) -> None:
-        """With --json and --check, standard output is the object and nothing else, and no secret is in it."""
+        """With --json and --check, standard output is only the object, and it holds no secret."""
         asked = command("--json", "--check")
         done = subprocess.run(**asked, check=False, capture_output=True, text=True, timeout=60)
         assert (0, "") == (done.returncode, done.stderr)
@@ -436,5 +436,5 @@ def read(terminal: int) -> str:
     """What a terminal shows next; nothing once the other end is closed."""
     try:
         return os.read(terminal, 4096).decode()
-    except OSError:  # what Linux says where there is no more to come
+    except OSError:  # what Linux raises at the end of the output
         return ""

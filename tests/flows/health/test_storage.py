@@ -1,4 +1,4 @@
-"""Whether the doctor sees results and locks that cannot be kept, or are not shared."""
+"""Whether the doctor finds results and locks that cannot be kept, or that machines do not share."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 @pytest.fixture
 def facts() -> Facts:
-    """Facts of credentials that nobody asks for."""
+    """Facts of credentials that no check here looks at."""
     return Facts("nobody")
 
 
 @pytest.fixture
 def unusable(tmp_path: Path) -> Path:
-    """A folder that nobody can make, not even root: a file stands in its way."""
+    """A folder that nobody can make, not even root, because a file is in the way."""
     (tmp_path / "file").touch()
     return tmp_path / "file" / "folder"
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Path]:
-    """Prefect's result storage, in a folder of its own."""
+    """Prefect's result storage, in a folder of the test's own."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"}):
         yield tmp_path / "results"
 
 
 def test_result_is_written_read_and_deleted(facts: Facts, storage: Path) -> None:
-    """A record is written where Prefect keeps results and read back, and no file is left behind."""
+    """A record is written to Prefect's result storage and read back, and no file is left behind."""
     assert Health.OK is check_result_storage(facts).verdict
     assert storage.exists()
     assert [] == [path for path in storage.rglob("*") if path.is_file()]
 
 
 def test_unwritable_result_storage_is_a_problem(facts: Facts, unusable: Path) -> None:
-    """A folder that cannot be written is a problem, shown by its setting and not by its path."""
+    """A folder that cannot be written is a problem, named by its setting and not by its path."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: unusable}):
         finding = check_result_storage(facts)
     assert Health.PROBLEM is finding.verdict
@@ -59,7 +59,7 @@ def test_unwritable_result_storage_is_a_problem(facts: Facts, unusable: Path) ->
 
 
 def test_missing_storage_block_is_a_problem(facts: Facts) -> None:
-    """A storage block that does not exist is a problem, and what is shared by it is left open."""
+    """A storage block that does not exist is a problem, and the check of what is shared is skipped."""
     with temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/nobody-made-it"}):
         finding = check_result_storage(facts)
         for place in (Place.HERE, Place.ELSEWHERE):
@@ -73,7 +73,7 @@ def test_missing_storage_block_is_a_problem(facts: Facts) -> None:
 def test_locks_in_files_are_tried(
     facts: Facts, tmp_path: Path, unusable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lock is taken and freed in the folder that is set; one that cannot be made is a problem."""
+    """The check takes and frees a lock in the folder that is set; a folder it cannot make is a problem."""
     monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(tmp_path / "locks"))
     assert Health.OK is check_locks(facts).verdict
     assert (tmp_path / "locks").is_dir()
@@ -84,7 +84,7 @@ def test_locks_in_files_are_tried(
 
 
 def test_locks_in_redis_are_tried(facts: Facts, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a Redis server is set, the lock is taken and freed there."""
+    """If a Redis server is set, the check takes and frees its lock there."""
     monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", redis_url)
     finding = check_locks(facts)
     assert Health.OK is finding.verdict
@@ -102,21 +102,21 @@ def test_unreachable_redis_is_a_problem(facts: Facts, monkeypatch: pytest.Monkey
 
 
 def test_missing_redis_package_is_named(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra, the command that installs it is the remedy."""
+    """Without the extra for Redis, the remedy is the command that installs it."""
     monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://127.0.0.1:9/0")
     monkeypatch.setitem(sys.modules, "redis", None)
     assert "pip install 'prefect-etrade[redis]'" == check_locks(facts).remedy
 
 
 def test_one_home_shares_all(facts: Facts) -> None:
-    """With the server on this machine, what is shared is said of one Prefect home, and of no other."""
+    """If the server is on this machine, the finding says that one Prefect home shares everything."""
     finding = check_sharing(facts)
     assert (Health.OK, True) == (finding.verdict, "the same Prefect home" in finding.says)
 
 
 @pytest.mark.parametrize("place", [Place.CLOUD, Place.ELSEWHERE])
 def test_files_beside_a_distant_server_are_a_warning(facts: Facts, place: Place) -> None:
-    """Where other machines may use the server, files that only this one sees are named with both remedies."""
+    """If other machines may use the server, local files are a warning, and both remedies are named."""
     facts.server = Server(place)
     finding = check_sharing(facts)
     assert Health.WARNING is finding.verdict
@@ -127,7 +127,7 @@ def test_files_beside_a_distant_server_are_a_warning(facts: Facts, place: Place)
 def test_shared_storage_and_locks_are_ok(
     facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A storage block and a Redis server are what several machines share; each alone is half of it."""
+    """Several machines need both a storage block and a Redis server; each alone is only half of it."""
     facts.server = Server(Place.ELSEWHERE)
     LocalFileSystem(basepath=str(tmp_path / "shared")).save("doctor-shared", overwrite=True)
     with temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/doctor-shared"}):
