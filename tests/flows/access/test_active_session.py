@@ -1,4 +1,4 @@
-"""`active_session`: the quick way to ask again."""
+"""`active_session`: getting a session again without a flow run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RENEW = "/oauth/renew_access_token"
 
 @pytest.mark.essential
 def test_first_call_renews_and_the_next_remember(simulator: Simulator, block: str) -> None:
-    """The first to ask renews; whoever asks again is answered from memory."""
+    """The first caller renews, and later callers get the remembered session."""
     first, second = active_session(block), active_session(block)
     assert (False, True) == (first.reused, second.reused)
     assert first.renewed_at == second.renewed_at
@@ -37,7 +37,7 @@ def test_first_call_renews_and_the_next_remember(simulator: Simulator, block: st
 def test_answer_from_memory_runs_no_task(
     simulator: Simulator, block: str, wait_until: Callable[..., None]
 ) -> None:
-    """An answer from memory makes no run in Prefect: of a flow, the server knows the task after it alone."""
+    """A session from memory makes no run in Prefect: the server sees only the task that follows it."""
 
     @task(task_run_name="last")
     def last() -> None: ...
@@ -61,13 +61,13 @@ def test_answer_from_memory_runs_no_task(
 
 
 def test_nothing_warns_outside_of_a_flow(simulator: Simulator, block: str) -> None:
-    """A plain script that asks gets its session, without Prefect's warning that no flow run keeps the log."""
+    """A plain script gets its session without Prefect's warning that its logs belong to no flow run."""
     with temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "warn"}):
         assert active_session(block).reused is False
 
 
 def test_who_wants_an_error_outside_of_a_flow_gets_it(simulator: Simulator, block: str) -> None:
-    """Only Prefect's default is silenced: who has set an error for logs without a flow run keeps it."""
+    """A user who asks Prefect for an error on logs without a flow run still gets that error."""
     with (
         temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "error"}),
         pytest.raises(MissingContextError),
@@ -76,7 +76,7 @@ def test_who_wants_an_error_outside_of_a_flow_gets_it(simulator: Simulator, bloc
 
 
 def test_memory_vouches_no_longer_than_the_reuse_window(simulator: Simulator, block: str) -> None:
-    """Past the reuse window the long way is taken, as the flow would."""
+    """After the reuse window, `active_session` renews as the flow would."""
     active_session(block)
     simulator.advance(timedelta(minutes=51))
     assert active_session(block).reused is False
@@ -93,7 +93,7 @@ def test_memory_ends_at_midnight(simulator: Simulator, block: str) -> None:
 
 
 def test_memory_heeds_what_is_required(simulator: Simulator, block: str) -> None:
-    """A remembered session that ends sooner than it is needed is refused."""
+    """A remembered session that ends before the caller is done with it is refused."""
     active_session(block)
     with pytest.raises(SessionTooShort, match="13 h 00 min are needed"):
         active_session(block, required_for=timedelta(hours=13))
@@ -101,7 +101,7 @@ def test_memory_heeds_what_is_required(simulator: Simulator, block: str) -> None
 
 @pytest.mark.essential
 def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
-    """Eight threads that ask at once make one call."""
+    """Eight threads that ask at the same time make one call."""
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(copy_context().run, active_session, block) for _ in range(8)]
         sessions = [future.result(timeout=60) for future in futures]
@@ -110,7 +110,7 @@ def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
 
 
 def test_threads_share_a_failure(simulator: Simulator, block: str) -> None:
-    """Eight threads that ask at once make one call also where it is refused, and each is told why."""
+    """Eight threads that ask at the same time make one call, and each gets an error if it is refused."""
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected", delay=1), path=RENEW, times=8)
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(copy_context().run, active_session, block) for _ in range(8)]
@@ -120,7 +120,7 @@ def test_threads_share_a_failure(simulator: Simulator, block: str) -> None:
 
 
 def test_need_of_one_thread_fails_no_other(simulator: Simulator, block: str) -> None:
-    """A thread that needs the session for too long fails alone, however many ask at once."""
+    """A thread that needs the session for too long fails alone, even if others ask at the same time."""
     spans = [timedelta(hours=13), timedelta(0)] * 4
     with ThreadPoolExecutor(8) as pool:
         futures = [
@@ -132,7 +132,7 @@ def test_need_of_one_thread_fails_no_other(simulator: Simulator, block: str) -> 
 
 
 def test_who_asks_after_a_failure_tries_anew(simulator: Simulator, block: str) -> None:
-    """A failure is shared by those who waited for it, and by nobody who comes later."""
+    """A failure goes to the callers that waited for it, and not to those that ask later."""
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
     with pytest.raises(SignInRequired):
         active_session(block)
@@ -145,7 +145,7 @@ def test_thread_does_not_wait_for_another_beyond_its_time(
     monkeypatch: pytest.MonkeyPatch,
     wait_until: Callable[..., None],
 ) -> None:
-    """A thread whose turn does not come in time makes a call of its own."""
+    """A thread that does not get its turn in time calls E*TRADE itself."""
     simulator.plant(Fault(delay=8), path=RENEW)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(copy_context().run, active_session, block)
@@ -156,7 +156,7 @@ def test_thread_does_not_wait_for_another_beyond_its_time(
 
 
 def test_mapped_tasks_share_one_renewal(simulator: Simulator, block: str) -> None:
-    """A parent's mapped tasks make one call among them."""
+    """The mapped tasks of one flow share one call."""
 
     @task
     def works(_: int, name: str) -> TokenSession:
@@ -171,7 +171,7 @@ def test_mapped_tasks_share_one_renewal(simulator: Simulator, block: str) -> Non
 
 
 def test_async_code_asks_in_a_thread(simulator: Simulator, block: str) -> None:
-    """An async flow asks through `asyncio.to_thread`."""
+    """An async flow can call `active_session` through `asyncio.to_thread`."""
 
     @flow
     async def pipeline() -> TokenSession:
@@ -181,7 +181,7 @@ def test_async_code_asks_in_a_thread(simulator: Simulator, block: str) -> None:
 
 
 def test_failure_is_not_remembered(simulator: Simulator, block: str, credentials_for: object) -> None:
-    """After a failure and a new sign-in, the next to ask is served."""
+    """After a failure and a new sign-in, the next caller gets a session."""
     simulator.advance(timedelta(hours=12))
     with pytest.raises(SignInRequired):
         active_session(block)

@@ -1,4 +1,4 @@
-"""The pipeline's clients: renewed where due, revived when refused."""
+"""The clients for pipelines: they renew when a renewal is due, and again when a call is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def statuses(simulator: Simulator, path: str) -> list[int | None]:
 
 @pytest.mark.essential
 def test_client_renews_where_due_before_its_first_call(simulator: Simulator, block: str) -> None:
-    """A token that went inactive is renewed first, so that the first data call is served."""
+    """The client renews an inactive token first, so the first data call succeeds."""
     simulator.advance(timedelta(hours=3))
     with etrade_client(block) as client:
         assert 200 == client.get(ACCOUNTS).status_code
@@ -38,7 +38,7 @@ def test_client_renews_where_due_before_its_first_call(simulator: Simulator, blo
 
 @pytest.mark.essential
 def test_call_refused_as_inactive_renews_once_and_goes_on(simulator: Simulator, block: str) -> None:
-    """A token that dies in the middle is revived, and the caller sees the served call only."""
+    """If the token goes idle between two calls, the client renews it, and the caller never sees the 401."""
     with etrade_client(block) as client:
         client.get(ACCOUNTS)
         simulator.advance(timedelta(hours=3))
@@ -50,7 +50,7 @@ def test_call_refused_as_inactive_renews_once_and_goes_on(simulator: Simulator, 
 
 @pytest.mark.essential
 def test_async_client_does_the_same(simulator: Simulator, block: str) -> None:
-    """The async client renews first, revives in the middle and goes on."""
+    """The async client also renews first, and again when the token goes idle."""
 
     async def pipeline() -> list[int]:
         async with etrade_async_client(block) as client:
@@ -67,7 +67,7 @@ def test_async_client_does_the_same(simulator: Simulator, block: str) -> None:
     "refusal", ["oauth_problem=nonce_used", "oauth_problem=timestamp_refused"], ids=["nonce", "timestamp"]
 )
 def test_refused_signature_is_made_anew(simulator: Simulator, block: str, refusal: str) -> None:
-    """A call whose nonce or timestamp was refused is signed anew and sent again, without a renewal."""
+    """A call whose nonce or timestamp is refused is signed again and sent again, without a renewal."""
     simulator.plant(Fault(status=401, body=refusal), path=ACCOUNTS)
     with etrade_client(block) as client:
         assert 200 == client.get(ACCOUNTS).status_code
@@ -76,7 +76,7 @@ def test_refused_signature_is_made_anew(simulator: Simulator, block: str, refusa
 
 @pytest.mark.parametrize("status", [403, 503])
 def test_other_answers_are_handed_on(simulator: Simulator, block: str, status: int) -> None:
-    """What says nothing of the session is the caller's to handle, and is not sent again."""
+    """The caller gets an answer that does not concern the session, and the call is not sent again."""
     simulator.plant(Fault(status=status, body="something else"), path=ACCOUNTS)
     with etrade_client(block) as client:
         assert status == client.get(ACCOUNTS).status_code
@@ -92,7 +92,7 @@ def test_second_refusal_is_handed_on(simulator: Simulator, block: str) -> None:
 
 
 def test_bare_refusal_while_a_renewal_vouches_is_handed_on(simulator: Simulator, block: str) -> None:
-    """E*TRADE has just confirmed the token, so a 401 without a reason is about the call, not the session."""
+    """Just after a renewal, a 401 without a reason is about the call, so the caller gets it."""
     simulator.plant(Fault(status=401), path=ACCOUNTS, times=3)
     with etrade_client(block) as client:
         assert [401] * 3 == [client.get(ACCOUNTS).status_code for _ in range(3)]
@@ -100,7 +100,7 @@ def test_bare_refusal_while_a_renewal_vouches_is_handed_on(simulator: Simulator,
 
 
 def test_bare_refusal_later_renews(simulator: Simulator, block: str) -> None:
-    """Past the reuse window a 401 without a reason may mean an inactive token, and is tried again."""
+    """After the reuse window, a 401 without a reason may mean an inactive token, so the client renews it."""
     with etrade_client(block) as client:
         simulator.advance(timedelta(minutes=51))
         simulator.plant(Fault(status=401), path=ACCOUNTS)
@@ -108,7 +108,7 @@ def test_bare_refusal_later_renews(simulator: Simulator, block: str) -> None:
 
 
 def test_midnight_in_the_middle_asks_for_a_sign_in(simulator: Simulator, block: str) -> None:
-    """A call after midnight raises what a person must do."""
+    """A call after midnight raises an error that asks a person to sign in."""
     with etrade_client(block) as client:
         client.get(ACCOUNTS)
         simulator.advance(timedelta(hours=12))
@@ -120,7 +120,7 @@ def test_midnight_in_the_middle_asks_for_a_sign_in(simulator: Simulator, block: 
 def test_new_sign_in_in_the_middle_is_picked_up(
     simulator: Simulator, block: str, credentials_for: object
 ) -> None:
-    """A pipeline that runs past midnight goes on with the token that a person has put in the block."""
+    """A pipeline that runs past midnight continues with the token that a person has put in the block."""
     with etrade_client(block) as client:
         client.get(ACCOUNTS)
         simulator.advance(timedelta(hours=12))
@@ -129,7 +129,7 @@ def test_new_sign_in_in_the_middle_is_picked_up(
 
 
 def test_many_refused_calls_share_one_renewal(simulator: Simulator, block: str) -> None:
-    """Calls that are refused at the same time are all served by one renewal."""
+    """Calls that are refused at the same time share one renewal, and all succeed."""
 
     async def pipeline() -> set[int]:
         async with etrade_async_client(block) as client:
@@ -145,14 +145,14 @@ def test_many_refused_calls_share_one_renewal(simulator: Simulator, block: str) 
 
 
 def test_required_time_is_checked_before_the_first_call(simulator: Simulator, block: str) -> None:
-    """A session that ends sooner than the pipeline needs it is refused without any call."""
+    """A session that ends before the pipeline is done is refused without any call."""
     with pytest.raises(SignInRequired), etrade_client(block, required_for=timedelta(hours=13)):
         pass
     assert [] == simulator.calls()
 
 
 def test_body_is_sent_again_whole(credentials: ETradeCredentials) -> None:
-    """A request with a body keeps it when it is sent a second time."""
+    """A request that is sent a second time keeps its body."""
     bodies = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -213,7 +213,7 @@ def shown(refusal: Fault) -> str:
 def test_dead_token_is_replaced_by_the_one_that_the_block_holds(
     simulator: Simulator, block: str, sign_in_anew: Callable[[], None], refusal: Fault
 ) -> None:
-    """Whatever way E*TRADE refuses a token, another one in the block is used at once, without a renewal."""
+    """However E*TRADE refuses a token, the client switches to another one in the block without a renewal."""
     with etrade_client(block) as client:
         sign_in_anew()
         simulator.plant(refusal, path=ACCOUNTS)
@@ -224,7 +224,7 @@ def test_dead_token_is_replaced_by_the_one_that_the_block_holds(
 def test_async_client_takes_the_new_token_too(
     simulator: Simulator, block: str, sign_in_anew: Callable[[], None]
 ) -> None:
-    """Five calls of an async client that are refused at once all go on with the block's new token."""
+    """Five calls of an async client that are refused at once all continue with the block's new token."""
 
     async def pipeline() -> set[int]:
         async with etrade_async_client(block) as client:
@@ -239,7 +239,7 @@ def test_async_client_takes_the_new_token_too(
 def test_dead_token_is_replaced_by_the_one_in_the_variables(
     simulator: Simulator, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the credentials are variables, a token that was put there meanwhile is used."""
+    """With credentials in variables, the client switches to a token that was put there since."""
     monkeypatch.setenv("ETRADE_OAUTH_URL", simulator.oauth_url)
     monkeypatch.setenv("ETRADE_API_URL", simulator.api_url("live"))
 
@@ -262,7 +262,7 @@ def test_dead_token_is_replaced_by_the_one_in_the_variables(
 def test_sentence_of_a_dead_token_renews_the_one_there_is(
     simulator: Simulator, block: str, refusal: Fault
 ) -> None:
-    """Where the block holds no other token, the one that was refused is renewed, and the call served."""
+    """If the block holds no other token, the client renews the one it has, and the call succeeds."""
     simulator.plant(refusal, path=ACCOUNTS)
     with etrade_client(block) as client:
         assert 200 == client.get(ACCOUNTS).status_code
@@ -270,7 +270,7 @@ def test_sentence_of_a_dead_token_renews_the_one_there_is(
 
 
 def test_renewal_that_fails_with_500_is_no_dead_token(simulator: Simulator, block: str) -> None:
-    """The sentence in a 500 counts in data calls alone: a renewal that is answered so is tried again."""
+    """The sentence in a 500 means a dead token for data calls only: a renewal that gets it is tried again."""
     simulator.plant(Fault(status=500, body=UNAUTHORIZED), path=RENEW)
     with etrade_client(block):
         pass
@@ -279,7 +279,7 @@ def test_renewal_that_fails_with_500_is_no_dead_token(simulator: Simulator, bloc
 
 @pytest.mark.parametrize("status", [200, 503])
 def test_answer_that_refuses_no_token_can_be_streamed(simulator: Simulator, block: str, status: int) -> None:
-    """The body of an answer that says nothing of the token is left to the caller."""
+    """If an answer does not concern the token, its body is left for the caller to read."""
     simulator.plant(Fault(status=status, body="x" * 1000), path=ACCOUNTS)
     with etrade_client(block) as client, client.stream("GET", ACCOUNTS) as answer:
         assert (status, False) == (answer.status_code, answer.is_stream_consumed)
@@ -300,7 +300,7 @@ def test_answer_that_refuses_no_token_can_be_streamed(simulator: Simulator, bloc
     ],
 )
 def test_order_is_sent_once(simulator: Simulator, block: str, refusal: str) -> None:
-    """An order that E*TRADE refuses is seen once, and its answer is the caller's, whatever the refusal."""
+    """An order that E*TRADE refuses is sent once, and the caller gets the answer, whatever the reason."""
     simulator.plant(Fault(status=401, body=refusal), path=ORDER)
     with etrade_client(block) as client:
         refused = client.post(ORDER, json={"PlaceOrderRequest": {}})
@@ -322,7 +322,7 @@ def test_async_order_is_sent_once(simulator: Simulator, block: str) -> None:
 
 
 def test_refused_order_revives_the_session_for_the_next_call(simulator: Simulator, block: str) -> None:
-    """An order that finds the token idle is handed back, and the next one is served."""
+    """If the token is idle, the caller gets the refusal of the order, and the next order succeeds."""
     with etrade_client(block) as client:
         simulator.advance(timedelta(hours=3))
         assert [401, 200] == [client.post(ORDER, json={}).status_code for _ in range(2)]
@@ -330,7 +330,7 @@ def test_refused_order_revives_the_session_for_the_next_call(simulator: Simulato
 
 
 def test_refused_order_teaches_the_clock_s_offset(simulator: Simulator, block: str) -> None:
-    """An order that was refused for a wrong clock is handed back, and the next one has the right time."""
+    """If the clock is wrong, the caller gets the order's refusal, and the next order has the right time."""
     with etrade_client(block) as client, use_clock(lambda: simulator.now() - timedelta(minutes=10)):
         assert [401, 200] == [client.post(ORDER, json={}).status_code for _ in range(2)]
     assert [401, 200] == statuses(simulator, ORDER)
@@ -339,7 +339,7 @@ def test_refused_order_teaches_the_clock_s_offset(simulator: Simulator, block: s
 def test_answer_to_an_order_is_handed_on_though_the_session_is_over(
     simulator: Simulator, block: str, credentials: ETradeCredentials, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the session cannot be revived, an order still gets its answer, and the log says what failed."""
+    """If the session cannot be renewed, the caller still gets the order's answer, and the log says why."""
     with etrade_client(block) as client:
         simulator.revoke(credentials.signing_keys.token)
         assert 401 == client.post(ORDER, json={}).status_code
@@ -350,18 +350,18 @@ def test_answer_to_an_order_is_handed_on_though_the_session_is_over(
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "post", "BREW"])
 def test_any_method_but_get_and_head_is_sent_once(credentials: ETradeCredentials, method: str) -> None:
-    """Whatever E*TRADE may come to serve, only what is known to be safe is sent again."""
+    """Only GET and HEAD are safe to send again, so every other method is sent once."""
     assert [401] == sent_by(method, credentials)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "get"])
 def test_get_and_head_are_sent_again(credentials: ETradeCredentials, method: str) -> None:
-    """What changes nothing at E*TRADE is sent once more."""
+    """GET and HEAD change nothing at E*TRADE, so they are sent once more."""
     assert [401, 200] == sent_by(method, credentials)
 
 
 def sent_by(method: str, credentials: ETradeCredentials) -> list[int]:
-    """How the calls of one request were answered, by a server that refuses the first nonce."""
+    """The statuses that one request gets from a server that refuses the first nonce."""
     answered = []
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -374,12 +374,12 @@ def sent_by(method: str, credentials: ETradeCredentials) -> list[int]:
     return answered
 
 
-# Whom a client signs for ----------------------------------------------------------------------------------
+# Addresses that a client signs for ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stranger", ["http://127.0.0.1:9/v1/accounts/list.json", "https://example.com/"])
 def test_client_refuses_a_stranger_s_address(simulator: Simulator, block: str, stranger: str) -> None:
-    """The pipeline's clients sign for E*TRADE and their own address alone."""
+    """The clients for pipelines sign calls to E*TRADE and to the credentials' own address only."""
 
     async def ask() -> None:
         async with etrade_async_client(block) as client:

@@ -1,4 +1,4 @@
-"""What one door learns of a token, every other door says too."""
+"""What one way to get a session learns about a token, every other way knows too."""
 
 import os
 import subprocess
@@ -73,7 +73,7 @@ def test_refusal_ends_what_every_door_knows(
     refused_at: Callable[..., object],
     door: Callable[..., TokenSession],
 ) -> None:
-    """After E*TRADE has refused the token once, no door answers by the renewal of before."""
+    """Once E*TRADE has refused the token, no way to get a session returns the earlier renewal."""
     active_session(block)
     simulator.plant(REJECTED, path=RENEW)
     with pytest.raises(SignInRequired):
@@ -86,7 +86,7 @@ def test_refusal_ends_what_every_door_knows(
 def test_refusal_ends_what_another_process_knows(
     simulator: Simulator, block: str, elsewhere: Callable[[str], str]
 ) -> None:
-    """A refusal that another process met ends this one's memory at once."""
+    """A refusal in another process clears this one's memory at once."""
     active_session(block)
     simulator.plant(REJECTED, path=RENEW)
     assert "SignInRequired" in elsewhere("renew_access_token(name, force=True)")
@@ -98,7 +98,7 @@ def test_refusal_ends_what_another_process_knows(
 def test_sign_out_elsewhere_ends_this_memory(
     simulator: Simulator, block: str, elsewhere: Callable[[str], str]
 ) -> None:
-    """Once another process has signed out, this one's memory says so too."""
+    """Once another process has signed out, this one no longer returns the remembered session."""
     active_session(block)
     assert "SignInRequired" not in elsewhere("sign_out(name)")
     with pytest.raises(SignInRequired):
@@ -108,7 +108,7 @@ def test_sign_out_elsewhere_ends_this_memory(
 def test_refusal_ends_a_memory_that_was_not_recorded(
     simulator: Simulator, block: str, elsewhere: Callable[[str], str], wait_until: Callable[..., None]
 ) -> None:
-    """Once another process has met a refusal, a renewal that storage did not take answers no more."""
+    """A refusal in another process also ends a remembered renewal that was never recorded."""
     with temporary_settings({PREFECT_TASKS_DISABLE_CACHING: True}):
         active_session(block)
     simulator.plant(REJECTED, path=RENEW)
@@ -118,8 +118,8 @@ def test_refusal_ends_a_memory_that_was_not_recorded(
 
 @pytest.fixture
 def elsewhere(simulator: Simulator, block: str) -> Callable[[str], str]:
-    """Runs a line in another process that shares home and server; gives what it printed of an error."""
-    simulator.timestamp_tolerance = timedelta(days=3650)  # that process lives by the machine's clock
+    """Runs a line in another process with the same home and server; returns its standard error."""
+    simulator.timestamp_tolerance = timedelta(days=3650)  # that process uses the machine's clock
     code = "import sys\nfrom etrade_flows import renew_access_token, sign_out\nname = sys.argv[1]\n"
 
     def run(line: str) -> str:
@@ -144,7 +144,7 @@ def elsewhere(simulator: Simulator, block: str) -> Callable[[str], str]:
 
 @pytest.mark.essential
 def test_new_sign_in_begins_afresh(simulator: Simulator, block: str, credentials_for: CredentialsFor) -> None:
-    """A refusal ends the record of that token, and of no other."""
+    """A refusal ends the record of that token only: a new sign-in renews and is reused."""
     simulator.plant(REJECTED, path=RENEW)
     with pytest.raises(SignInRequired):
         renew_access_token(block)
@@ -157,7 +157,7 @@ def test_new_sign_in_begins_afresh(simulator: Simulator, block: str, credentials
 def test_memory_is_of_the_token_that_the_block_holds(
     simulator: Simulator, block: str, credentials_for: CredentialsFor, environment: str
 ) -> None:
-    """A block that now holds another token or environment is not answered for by the one before."""
+    """Once a block holds another token or environment, the old token's session is no longer returned."""
     active_session(block)
     other = credentials_for(simulator.sign_in(environment))
     other.save(block, overwrite=True)
@@ -195,7 +195,7 @@ def _edit_as_the_ui_does(block: str, other: ETradeCredentials) -> None:
 
 
 def test_memory_is_of_the_storage_in_use(simulator: Simulator, block: str, tmp_path: Path) -> None:
-    """With another place for records, nothing of before is remembered."""
+    """With another result storage, nothing is remembered."""
     active_session(block)
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         assert active_session(block).reused is False
@@ -205,7 +205,7 @@ def test_memory_is_of_the_storage_in_use(simulator: Simulator, block: str, tmp_p
 def test_token_stored_meanwhile_is_used(
     simulator: Simulator, block: str, credentials_for: CredentialsFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refusal of the old token is no alarm where somebody has just signed in."""
+    """If somebody has just signed in, a refusal of the old token is no error: the new one is renewed."""
     new = credentials_for(simulator.sign_in("live"))
     simulator.plant(REJECTED, path=RENEW)
 
@@ -221,7 +221,7 @@ def test_token_stored_meanwhile_is_used(
 def test_renewal_made_meanwhile_spares_another_attempt(
     simulator: Simulator, block: str, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt that failed is followed by a look at the record, where another may have gone ahead."""
+    """After a failed attempt, the run looks at the record, and reuses what another run has renewed since."""
     at, handle, context = simulator.now(), simulator._service.handle, copy_context()
     session = TokenSession(
         environment="live",
@@ -245,7 +245,7 @@ def test_renewal_made_meanwhile_spares_another_attempt(
 def test_bare_status_is_asked_once_more(
     simulator: Simulator, block: str, status: int, door: Callable[..., TokenSession]
 ) -> None:
-    """One page that says nothing but its status ends no renewal."""
+    """A page that says nothing but its status does not end a renewal: it is tried once more."""
     simulator.plant(Fault(status=status, body="<h1>Sorry</h1>"), path=RENEW)
     assert 2 == door(block).attempts
 
@@ -254,7 +254,7 @@ def test_bare_status_is_asked_once_more(
 def test_bare_status_is_believed_the_second_time(
     simulator: Simulator, block: str, status: int, error: str
 ) -> None:
-    """Two such pages are taken for what they say."""
+    """If the same bare status comes twice, it is believed."""
     simulator.plant(Fault(status=status, body="<h1>Sorry</h1>"), path=RENEW, times=2)
     with pytest.raises(Exception, match=f"status {status}") as raised:
         renew_access_token(block)
@@ -263,7 +263,7 @@ def test_bare_status_is_believed_the_second_time(
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=75), timedelta(minutes=-75)])
 def test_session_is_dated_by_e_trade_s_clock(simulator: Simulator, block: str, ahead: timedelta) -> None:
-    """A renewal under a wrong clock is dated right, and answers for nobody once the clock is set right."""
+    """With a wrong clock a renewal still gets the right date, and it is not reused after the reuse window."""
     with use_clock(lambda: simulator.now() + ahead):
         session = renew_access_token(block)
     at = simulator.now()
@@ -301,7 +301,7 @@ def test_clock_that_is_behind_carries_no_session_past_midnight(
 def test_clock_that_is_set_right_ends_no_session_before_its_midnight(
     simulator: Simulator, block: str, door: Callable[..., TokenSession]
 ) -> None:
-    """By how much the clock was behind once does not make a session too short that has hours left."""
+    """After the clock is set right, its earlier error does not end a session that has hours left."""
     with use_clock(lambda: simulator.now() - timedelta(hours=3)):
         door(block)
     simulator.advance(timedelta(hours=10))
@@ -312,7 +312,7 @@ def test_clock_that_is_set_right_ends_no_session_before_its_midnight(
 def test_session_that_proves_too_short_is_refused(
     simulator: Simulator, block: str, door: Callable[..., TokenSession]
 ) -> None:
-    """Where a clock that is behind hides that midnight is near, the renewal itself shows it."""
+    """If a slow clock hides that midnight is near, the renewal itself shows that the session is too short."""
     simulator.advance(timedelta(hours=10))
     with (
         use_clock(lambda: simulator.now() - timedelta(hours=3)),
@@ -325,7 +325,7 @@ def test_session_that_proves_too_short_is_refused(
 def test_refusal_that_stays_is_not_hammered(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, problem: str
 ) -> None:
-    """A nonce or timestamp that stays refused is tried again at once, and after that ever later."""
+    """If a nonce or timestamp stays refused, it is tried again once at once, and then with longer waits."""
     monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "10")
     monkeypatch.setenv("ETRADE_DEADLINE", "8")
     simulator.plant(Fault(status=401, body=f"oauth_problem={problem}"), path=RENEW, times=20)
@@ -337,7 +337,7 @@ def test_refusal_that_stays_is_not_hammered(
 def test_right_clock_is_not_blamed(
     simulator: Simulator, block: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Acceptable timestamps of years ago neither move the clock nor are told where `Date` is right."""
+    """If `Date` is right, acceptable timestamps of years ago neither move the clock nor cause a warning."""
     body = "oauth_problem=timestamp_refused,oauth_acceptable_timestamps=1136665132-1136665732"
     simulator.plant(Fault(status=401, body=body), path=RENEW)
     assert 2 == renew_access_token(block).attempts
@@ -348,7 +348,7 @@ def test_right_clock_is_not_blamed(
     ("date", "status"), [("Fri, 31 Dec 9999 23:59:59 GMT", 200), ("Thu, 01 Jan 1970 00:00:00 GMT", 401)]
 )
 def test_absurd_date_is_not_learned(simulator: Simulator, block: str, date: str, status: int) -> None:
-    """An answer of another millennium dates no session and moves no clock."""
+    """A `Date` from another millennium neither dates a session nor moves the clock."""
     bodies = {200: "Access Token has been renewed", 401: "oauth_problem=timestamp_refused"}
     simulator.plant(Fault(status=status, body=bodies[status], headers={"Date": date}), path=RENEW)
     session = renew_access_token(block)
@@ -356,12 +356,12 @@ def test_absurd_date_is_not_learned(simulator: Simulator, block: str, date: str,
 
 
 class Broken(Exception):
-    """What a user's own code raises."""
+    """The error that a user's own code raises."""
 
 
 @pytest.mark.parametrize("wrapped", ["task", "async task", "transaction", "nested"])
 def test_renewal_inside_of_a_task_is_shared_at_once(simulator: Simulator, block: str, wrapped: str) -> None:
-    """While the task that renewed goes on, others reuse the renewal, and its failure undoes nothing."""
+    """Others reuse a renewal while the task that made it still runs, and also after that task fails."""
     renewed, go_on = threading.Event(), threading.Event()
 
     def works() -> None:
@@ -406,7 +406,7 @@ def test_renewal_inside_of_a_task_is_shared_at_once(simulator: Simulator, block:
 def test_calling_flow_s_storage_does_not_take_the_record(
     simulator: Simulator, block: str, tmp_path: Path
 ) -> None:
-    """Where a pipeline keeps its own results decides nothing about the record of a renewal."""
+    """A pipeline's own result storage does not change where the record of a renewal is kept."""
     from prefect.filesystems import LocalFileSystem
 
     storage = LocalFileSystem(basepath=str(tmp_path))
@@ -426,14 +426,14 @@ def test_calling_flow_s_storage_does_not_take_the_record(
 def test_who_tells_prefect_not_to_use_its_caches_renews(
     simulator: Simulator, block: str, setting: object
 ) -> None:
-    """Prefect's own settings for caches hold for renewals."""
+    """A renewal respects Prefect's own settings that switch caching off."""
     renew_access_token(block)
     with temporary_settings({setting: True}):
         assert renew_access_token(block).reused is False
 
 
 def test_failed_renewal_leaves_no_result(simulator: Simulator, block: str) -> None:
-    """A failure leaves no pickle of itself in the result storage, whatever Prefect keeps by default."""
+    """A failed renewal leaves no pickle in the result storage, even if Prefect keeps results by default."""
     from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT
 
     storage = Path(get_current_settings().results.local_storage_path)
@@ -468,7 +468,7 @@ def test_call_is_made_though_waiting_used_up_the_time(
 
 
 def test_slow_storage_is_named(simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the renewal fails after all, the error says that the storage did not answer."""
+    """If the renewal then fails too, the error says that the storage did not answer."""
     from etrade_tasks.sharing import record
 
     monkeypatch.setattr(record, "open_storage", lambda: threading.Event().wait(60))
@@ -479,7 +479,7 @@ def test_slow_storage_is_named(simulator: Simulator, block: str, monkeypatch: py
 
 
 def test_storage_block_that_is_not_there_is_named(block: str) -> None:
-    """Where Prefect cannot load its result storage, the error says so and how to mend it."""
+    """If Prefect cannot load its result storage, the error names the block."""
     with (
         temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/not-there"}),
         pytest.raises(PrefectUnavailable, match="local-file-system/not-there"),
@@ -490,7 +490,7 @@ def test_storage_block_that_is_not_there_is_named(block: str) -> None:
 def test_signing_out_ends_the_record(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """After a sign-out, a token that somebody puts back is not answered for by its last renewal."""
+    """After a sign-out, the last renewal is not reused, even if somebody puts the token back."""
     renew_access_token(block)
     sign_out(block)
     credentials.save(block, overwrite=True)
