@@ -51,13 +51,13 @@ def shown(block: str) -> str:
 
 
 def outcomes_in(report: str) -> list[str]:
-    """The outcomes in the attempts' table, the latest attempt first."""
+    """The outcomes in the table of attempts, latest first."""
     return re.findall(r"^\| \d\d:\d\d \| \S (.*?) \|", report.replace("\u00a0", " "), re.MULTILINE)
 
 
 @pytest.mark.essential
 def test_runs_say_renewed_or_reused(simulator: Simulator, block: str) -> None:
-    """Tags tell a renewal from a reuse, and the state's message says how long it holds."""
+    """Tags tell a renewal from a reuse, and the state's message says how long the session is good."""
     first, second = (renew_access_token(block, return_state=True) for _ in range(2))
     assert ["Completed", "Completed"] == [state.name for state in (first, second)]
     assert [AttemptOutcome.RENEWED, AttemptOutcome.REUSED] == [outcome_of(run_of(s)) for s in (first, second)]
@@ -73,7 +73,7 @@ def test_calling_the_function_itself_gives_the_session(simulator: Simulator, blo
 
 
 def test_run_says_in_its_name_what_it_came_to(simulator: Simulator, block: str) -> None:
-    """A list of runs shows names alone, so a name says what was done and how long that holds."""
+    """A run's name says what the run did and how long the session is good."""
     names = [run_of(renew_access_token(block, return_state=True)).name for _ in range(2)]
     simulator.plant(REFUSAL, path=RENEW)
     names.append(run_of(renew_access_token(block, force=True, return_state=True)).name)
@@ -83,7 +83,7 @@ def test_run_says_in_its_name_what_it_came_to(simulator: Simulator, block: str) 
 
 
 def test_a_name_that_a_user_gave_stays(simulator: Simulator, block: str) -> None:
-    """A run that somebody calls by a name of their own keeps it, and is tagged all the same."""
+    """A run keeps the name that a user gave it, and still gets its tags."""
     state = renew_access_token.with_options(flow_run_name="mine: first")(block, return_state=True)
     assert ("mine: first", AttemptOutcome.RENEWED) == (run_of(state).name, outcome_of(run_of(state)))
 
@@ -96,14 +96,14 @@ def reports(block: str) -> int:
 
 
 def test_a_reused_renewal_writes_no_report(simulator: Simulator, block: str) -> None:
-    """A subflow every few minutes leaves one report of the renewal that it reuses."""
+    """Two runs that reuse a renewal add no report to the one that reports it."""
     for _ in range(3):
         renew_access_token(block)
     assert 1 == reports(block)
 
 
 def test_a_renewal_that_no_run_made_is_reported_once(simulator: Simulator, block: str) -> None:
-    """Of a renewal by `active_session` the first run that reuses it writes the report."""
+    """The first run that reuses a renewal of `active_session` reports it, and later runs do not."""
     active_session(block)
     for _ in range(3):
         renew_access_token(block)
@@ -113,7 +113,7 @@ def test_a_renewal_that_no_run_made_is_reported_once(simulator: Simulator, block
 def test_a_failure_is_no_longer_shown_once_a_renewal_answers(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a forced renewal that failed, the next run that reuses the earlier one shows the session good."""
+    """After a forced renewal fails, the next run that reuses the earlier one reports an active session."""
     renew_access_token(block)
     monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
     monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "5")
@@ -125,7 +125,7 @@ def test_a_failure_is_no_longer_shown_once_a_renewal_answers(
 
 
 def test_run_is_tagged(simulator: Simulator, block: str) -> None:
-    """The run can be found by `etrade`, its environment, its credentials' name, and what it came to."""
+    """The run's tags are `etrade`, its environment, the name of its credentials, and its outcome."""
     state = renew_access_token(block, return_state=True)
     assert {"etrade", "live", block, "outcome:renewed"} == set(run_of(state).tags)
 
@@ -145,7 +145,7 @@ def test_report_tells_how_the_session_stands(simulator: Simulator, block: str) -
 def test_age_of_the_consumer_key_is_told(
     simulator: Simulator, block: str, credentials: ETradeCredentials, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Thirty days before the key is two years old, the log and the report of a green run say so."""
+    """From thirty days before the key is two years old, the log and the report of a successful run say so."""
     issued = (simulator.now() - timedelta(days=705)).date()
     credentials.model_copy(update={"consumer_key_issued_on": issued}).save(block, overwrite=True)
     assert renew_access_token(block, return_state=True).is_completed()
@@ -154,7 +154,7 @@ def test_age_of_the_consumer_key_is_told(
 
 
 def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: str) -> None:
-    """Each run brings the same report up to date, and lists the earlier attempts of the day."""
+    """Each run updates the same report, which lists the day's earlier attempts too."""
     renew_access_token(block)
     renew_access_token(block)
     simulator.plant(REFUSAL, path=RENEW)
@@ -168,7 +168,7 @@ def test_report_has_one_key_and_is_kept_up_to_date(simulator: Simulator, block: 
 
 
 def test_sign_out_is_no_refusal(simulator: Simulator, block: str) -> None:
-    """After a person has signed out, the report says so, and nothing of a refusal by E*TRADE."""
+    """After a sign-out the report says signed out, and does not mention a refusal."""
     renew_access_token(block)
     end_session(block, stored_credentials(block))
     with pytest.raises(SignInRequired):
@@ -182,7 +182,7 @@ def test_sign_out_is_no_refusal(simulator: Simulator, block: str) -> None:
 def test_all_accounts_are_in_one_overview(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """Each name's report brings the overview up to date, two names of one token as well."""
+    """Each report also updates the overview, which lists two names of one token separately."""
     credentials.save(f"{block[:50]}-b", overwrite=True)
     for name in (block, f"{block[:50]}-b"):
         renew_access_token(name)
@@ -194,7 +194,7 @@ def test_all_accounts_are_in_one_overview(
 
 
 def test_four_weeks_are_kept_though_prefect_cuts_what_is_long(simulator: Simulator, block: str) -> None:
-    """A report hands on each of an account's last days, however much happened on them."""
+    """A report keeps the marks of the last four weeks, however much happened on each day."""
     busy = DayMarks(active=tuple((n / 48, n / 48 + 0.01) for n in range(48)), failed=(0.1234567, 0.2345678))
     today = eastern_date(datetime.now(UTC))
     before = Account(line="", days={today - timedelta(days=ago): busy for ago in range(1, DAYS)})
@@ -209,7 +209,7 @@ def test_four_weeks_are_kept_though_prefect_cuts_what_is_long(simulator: Simulat
 
 
 def test_signing_out_and_in_is_reported_at_once(simulator: Simulator, block: str, person: Any) -> None:
-    """After a sign-out and a sign-in as runs, the report and the runs' names say so without a renewal."""
+    """A sign-out and a sign-in update the report and name their runs without waiting for a renewal."""
     renew_access_token(block)
     assert f"sign out {block}: signed out" == run_of(sign_out(block, return_state=True)).name
     assert "⛔ signed out" in shown(block).splitlines()[0]
@@ -219,7 +219,7 @@ def test_signing_out_and_in_is_reported_at_once(simulator: Simulator, block: str
 
 
 def test_session_too_short_for_a_pipeline_is_told_as_that(simulator: Simulator, block: str) -> None:
-    """In its own run's report and in the next one's, a session that was too short stays active."""
+    """A session that is too short for a pipeline stays active in that run's report and in the next one's."""
     renew_access_token(block)
     with pytest.raises(SessionTooShort):
         renew_access_token(block, required_for=timedelta(hours=30))
@@ -233,7 +233,7 @@ def test_session_too_short_for_a_pipeline_is_told_as_that(simulator: Simulator, 
 def test_failure_is_reported_with_what_was_answered(
     simulator: Simulator, block: str, monkeypatch: Any
 ) -> None:
-    """A failing renewal shows as failing, with the answer that E*TRADE gave and the last renewal."""
+    """The report of a failed renewal says failing, with E*TRADE's answer and the last renewal."""
     renew_access_token(block)
     monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
     monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "5")
@@ -249,7 +249,7 @@ def test_failure_is_reported_with_what_was_answered(
 def test_report_that_cannot_be_written_stops_nothing(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the server takes no report, the renewal succeeds and a warning says so."""
+    """If the server rejects the report, the renewal still succeeds, and a warning says so."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise ConnectionError
@@ -260,7 +260,7 @@ def test_report_that_cannot_be_written_stops_nothing(
 
 
 def at(hour: int) -> datetime:
-    """A full hour of an Eastern day; below zero, of the day before."""
+    """This full hour of an Eastern day; a negative hour is on the day before."""
     return datetime(2027, 6, 15, tzinfo=EASTERN) + timedelta(hours=hour)
 
 
@@ -280,7 +280,7 @@ def at(hour: int) -> datetime:
 def test_one_alert_for_each_session_that_ended(
     alerted_at: datetime | None, well_at: tuple[datetime | None, ...], due: bool
 ) -> None:
-    """A run alerts unless one has since the day began, somebody signed in or a run renewed the token."""
+    """A run alerts unless one already has today and since the last sign-in or renewal."""
     assert due == alert_is_due(at(12), alerted_at=alerted_at, well_at=well_at)
 
 
@@ -289,7 +289,7 @@ class TestScheduledRuns:
 
     @pytest.fixture
     def dead(self, block: str, credentials_for: Any, simulator: Simulator) -> str:
-        """Credentials whose session was yesterday's."""
+        """Credentials whose session ended on an earlier day."""
         yesterday = datetime.now(UTC) - timedelta(days=2)
         token = simulator.sign_in("live", issued_at=yesterday)
         credentials_for(token).save(block, overwrite=True)
@@ -303,7 +303,7 @@ class TestScheduledRuns:
     def test_first_of_the_day_fails_and_the_rest_are_quiet(
         self, simulator: Simulator, scheduled: Scheduled, dead: str
     ) -> None:
-        """One run a day alerts as a failure; the later ones complete, and say why they did nothing."""
+        """The day's first run fails and so alerts; the later ones complete, and say what to do."""
         states = [scheduled(dead) for _ in range(3)]
         assert [AttemptOutcome.SIGN_IN_REQUIRED] * 3 == [outcome_of(run_of(state)) for state in states]
         assert [True, False, False] == [state.is_failed() for state in states]
@@ -314,7 +314,7 @@ class TestScheduledRuns:
     def test_renewed_run_tells_of_a_sign_in_that_nobody_dated(
         self, simulator: Simulator, scheduled: Scheduled, block: str, credentials: ETradeCredentials
     ) -> None:
-        """Where the time of sign-in is not known, a run that renewed the token ends the quiet."""
+        """If the time of the sign-in is unknown, a failure after a renewal alerts again."""
         credentials.model_copy(update={"signed_in_at": None}).save(block, overwrite=True)
         states = []
         for refused in (True, True, False, True, True):
@@ -327,14 +327,14 @@ class TestScheduledRuns:
     def test_before_the_time_to_sign_in_no_run_alerts(
         self, simulator: Simulator, scheduled: Scheduled, dead: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Until the hour by which a person is expected to have signed in, runs are quiet."""
+        """No run alerts before the hour by which a person should have signed in."""
         monkeypatch.setenv("ETRADE_SIGN_IN_BY", "23:59:59.999999")
         assert scheduled(dead).is_completed()
 
     def test_as_a_subflow_it_always_raises(
         self, simulator: Simulator, scheduled: Scheduled, dead: str
     ) -> None:
-        """A pipeline is failed each time, however often the day's alert was given."""
+        """A pipeline fails each time, however many runs have alerted today."""
 
         @flow
         def pipeline() -> None:
@@ -348,7 +348,7 @@ class TestScheduledRuns:
     def test_session_that_is_only_too_short_always_fails(
         self, simulator: Simulator, scheduled: Scheduled, block: str
     ) -> None:
-        """With somebody signed in no run is quiet, however often it finds the session too short."""
+        """While somebody is signed in, every run that finds the session too short fails."""
         states = [scheduled(block, required_for="PT30H") for _ in range(2)]
         assert [True, True] == [state.is_failed() for state in states]
         assert all("are needed" in state.message for state in states)

@@ -1,4 +1,4 @@
-"""What a person reads who signs in when midnight US Eastern is near."""
+"""The warning to a person who signs in shortly before midnight US Eastern."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class TestShortSession:
 
     @pytest.mark.parametrize("hour", [0, 3, 12, 22])
     def test_nothing_is_said_while_two_hours_are_left(self, day: tuple[int, int, int], hour: int) -> None:
-        """From midnight until 22:00 there is nothing to tell."""
+        """From midnight until 22:00 there is nothing to say."""
         assert None is short_session(datetime(*day, hour, tzinfo=EASTERN))
 
     @pytest.mark.parametrize(("left", "said"), [(119, 119), (90, 90), (1, 1), (0.1, 1)])
     def test_minutes_until_midnight_are_told(self, day: tuple[int, int, int], left: float, said: int) -> None:
-        """After that it says in how many minutes midnight comes, whatever zone it is asked in."""
+        """From 22:00 on it says how many minutes are left until midnight, whatever the time's zone."""
         midnight = datetime(*day, tzinfo=EASTERN) + timedelta(days=1)
         at = midnight.astimezone(UTC) - timedelta(minutes=left)
         assert f"ends this session in {said} min: sign in after 00:00 instead" in short_session(at)

@@ -1,4 +1,4 @@
-"""What an operator reads of a session, above all its first line."""
+"""What an operator reads about a session, above all the first line."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def at(text: str, date: str = "2027-01-15") -> datetime:
-    """A wall-clock time in New York on the day in question."""
+    """This wall-clock time in New York, on this date."""
     return datetime.fromisoformat(f"{date} {text}").replace(tzinfo=EASTERN)
 
 
 def attempt(
     when: str, outcome: AttemptOutcome = RENEWED, detail: str = "Done.", took: timedelta | None = None
 ) -> Attempt:
-    """One attempt that came to `outcome`."""
+    """One attempt with this outcome."""
     return Attempt(at(when), outcome, detail, took)
 
 
 def a_day(
     *attempts: Attempt, signed_in: str | None = "08:00", holds_token: bool = True, **changes: object
 ) -> SessionDay:
-    """A day with these attempts, after a sign-in at eight that a first renewal proved."""
+    """A day with these attempts, after a sign-in at eight that a renewal confirmed."""
     signed_in_at = at(signed_in) if signed_in and holds_token else None
     return dataclasses.replace(SessionDay(signed_in_at, signed_in_at, None, attempts, holds_token), **changes)
 
@@ -67,7 +67,7 @@ class Rendered(HTMLParser):
         self.feed(viewer.render(markdown))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what begins."""
+        """Record the start of an element."""
         self.tags.add(tag)
         if tag == "tr":
             self.rows.append([])
@@ -80,19 +80,19 @@ class Rendered(HTMLParser):
             self.links.append(dict(attrs)["href"])
 
     def handle_endtag(self, tag: str) -> None:
-        """Note that a cell ends."""
+        """Record the end of a cell."""
         if tag in ("td", "th"):
             self._in_cell = False
 
     def handle_data(self, data: str) -> None:
-        """Keep the text."""
+        """Record the text."""
         self.text += data
         if self._in_cell:
             self.rows[-1][-1] += data.replace("\u00a0", " ")
 
 
 def day_in(report: str) -> list[list[str]]:
-    """The rows of the day so far."""
+    """The rows of the table of attempts, which includes the sign-in."""
     rows = Rendered(report).rows
     heads = [i for i, row in enumerate(rows) if row[:2] == ["Eastern", "outcome"]]
     return rows[heads[0] + 1 :] if heads else []
@@ -104,7 +104,7 @@ def attempts_in(report: str) -> list[list[str]]:
 
 
 def limits_in(report: str) -> list[list[str]]:
-    """The rows of the table of limits, its head included."""
+    """The rows of the table of times, with its header."""
     return [
         row
         for row in Rendered(report).rows
@@ -165,7 +165,7 @@ LATE_FAILURE = attempt("11:00", FAILED)
     ],
 )
 def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: str, expected: str) -> None:
-    """The operator reads the standing first, with one sign, and why it is so or until when."""
+    """The first line says how the session stands, with one symbol, and why or until when."""
     first_line = render_report("main", day, at(now)).splitlines()[0]
     assert expected == Rendered(first_line).text.strip()
 
@@ -179,21 +179,21 @@ def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: str, e
     ],
 )
 def test_a_session_is_over_at_midnight(now: datetime, expected: str) -> None:
-    """From its midnight on a session takes a person, however lively or failing it was."""
+    """From midnight on a person must sign in, whatever the attempts before it did."""
     later = Attempt(now, SIGN_IN_REQUIRED, "It is over.", None)
     day = a_day(attempt("23:30"), attempt("23:50", FAILED), later)
     assert f"## ⛔ sign-in required: {expected}" == render_report("main", day, now).splitlines()[0]
 
 
 def test_a_session_too_short_for_a_pipeline_goes_on() -> None:
-    """A pipeline that needs the session past its midnight is refused; the token is not."""
+    """A session that is too short for a pipeline stays active: only the pipeline is refused."""
     report = render_report("main", a_day(attempt("09:00", TOO_SHORT)), at("09:30"))
     assert "## ✅ active: good until midnight US Eastern" == report.splitlines()[0]
     assert ["◇ too short"] == [row[1] for row in attempts_in(report)]
 
 
 def test_a_refusal_of_another_day_is_told_by_its_day() -> None:
-    """The hour of a refusal means nothing on the day after; the session's date does."""
+    """On a later day the first line gives the date of the last session, and not the hour of the refusal."""
     day = a_day(attempt("09:00", SIGN_IN_REQUIRED))
     expected = "## ⛔ sign-in required: the last session was of Fri 15 Jan 2027"
     assert expected == render_report("main", day, at("09:30", "2027-01-16")).splitlines()[0]
@@ -202,7 +202,7 @@ def test_a_refusal_of_another_day_is_told_by_its_day() -> None:
 @unhurried
 @given(st.text(), days())
 def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[SessionDay, datetime]) -> None:
-    """Any day has a report: a line on the standing, one picture and at most ten rows."""
+    """Whatever the day, the report has a first line on the session, one picture and at most ten rows."""
     report = render_report(name, *case, BERLIN)
     known = r"## (✅ active|⚠️ inactive|❌ failing|❔ unknown|⛔ sign-in required|⛔ signed out): \S.*"
     assert re.fullmatch(known, report.splitlines()[0])
@@ -210,11 +210,11 @@ def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[Sessio
     assert 1 == len(Rendered(report).images)
 
 
-# The limits ---------------------------------------------------------------------------------------------
+# The times ----------------------------------------------------------------------------------------------
 
 
 def test_the_limits_are_told_in_both_zones_and_by_distance() -> None:
-    """An operator elsewhere reads the limits by the clock on the wall and by how far off they are."""
+    """An operator elsewhere reads each time in both zones, and how far away it is."""
     day = a_day(renewed_at=at("14:05"), expires_at=midnight_after(at("14:05")))
     expected = [
         ["", "Eastern", "local (CET)", "how long"],
@@ -231,12 +231,12 @@ def test_the_limits_are_told_in_both_zones_and_by_distance() -> None:
     ids=["no zone", "Eastern itself", "the same offset"],
 )
 def test_eastern_time_is_told_once(local: tzinfo | None) -> None:
-    """A reader whose clock shows Eastern time, or of no known zone, gets no second column."""
+    """A reader in Eastern time, or in an unknown zone, gets no second column of times."""
     assert ["", "Eastern", "how long"] == limits_in(render_report("main", a_day(), at("09:00"), local))[0]
 
 
 def test_a_session_never_renewed_says_so() -> None:
-    """After a sign-in alone there is no renewal to tell the time of."""
+    """After a sign-in without a renewal, the row of the last renewal says so."""
     expected = ["renewed", "–", "not since the sign-in"]  # noqa: RUF001
     assert expected == limits_in(render_report("main", a_day(renewed_at=None), at("09:00")))[1]
 
@@ -252,32 +252,32 @@ def test_a_session_never_renewed_says_so() -> None:
     ],
 )
 def test_the_last_renewal_is_told_whoever_knows_of_it(day: SessionDay, expected: str) -> None:
-    """The limits name the last renewal since the sign-in, as the list of attempts does."""
+    """The times show the last renewal since the sign-in, as the list of attempts does."""
     assert ["renewed", expected] == limits_in(render_report("main", day, at("11:30")))[1][:2]
 
 
 @pytest.mark.parametrize("renewed", ["22:00", "22:30"])
 def test_a_session_that_stays_active_to_its_end_has_no_idle_time(renewed: str) -> None:
-    """An idle limit at midnight or past it is none."""
+    """If the idle limit is not before midnight, the report shows no time to idle."""
     expected = ["goes idle", "–", "not before the session is over"]  # noqa: RUF001
     assert expected == limits_in(render_report("main", a_day(attempt(renewed)), at("23:00")))[2]
 
 
 @pytest.mark.parametrize(("changes", "word"), [({}, "refused"), (SIGNED_OUT, "over by")])
 def test_an_early_end_takes_the_place_of_the_expiry(changes: dict[str, Any], word: str) -> None:
-    """What is over has no midnight to wait for; and who signed out was not refused."""
+    """For a session that has ended, the report says when and how, and a sign-out is not called a refusal."""
     report = render_report("main", a_day(attempt("08:30"), REFUSED, **changes), at("09:00:45"))
     assert [word, "09:00", "45 s ago"] == limits_in(report)[3]
     assert (word == "refused") == ("refused" in report)
 
 
 def test_without_a_session_there_are_no_limits() -> None:
-    """Where nothing is known of a session, no table of dashes is shown."""
+    """If nothing is known about a session, the report has no table of times."""
     assert [] == limits_in(render_report("main", a_day(signed_in=None), at("09:00")))
 
 
 def test_an_hour_that_comes_twice_is_counted_twice() -> None:
-    """Distances go by elapsed time: on the day of 25 hours midnight is 24 hours from one o'clock."""
+    """Distances are elapsed time: on the day of 25 hours, midnight is 24 hours from one o'clock."""
     now = at("01:00", "2027-11-07")
     day = SessionDay(now, None, None, ())
     assert ["expires", "00:00, Mon 8 Nov", "in 1 d 0 h"] == limits_in(render_report("main", day, now))[3]
@@ -299,7 +299,7 @@ def test_the_picture_is_in_the_report() -> None:
 
 
 def test_a_working_day_makes_a_small_report() -> None:
-    """An hourly schedule's whole day stays under the 12 kB that a viewer shows without delay."""
+    """The report of a whole day of hourly runs stays under the 12 kB that a viewer shows without delay."""
     attempts = (attempt(f"{hour:02}:05", detail="The token is active again.") for hour in range(9, 24))
     assert len(render_report("main", a_day(*attempts), at("23:30"), BERLIN).encode()) < 12_000
 
@@ -308,7 +308,7 @@ def test_a_working_day_makes_a_small_report() -> None:
 
 
 def test_the_last_ten_attempts_are_listed_newest_first() -> None:
-    """Of many attempts in any order the latest ten are shown, and how many there were."""
+    """The report lists the latest ten attempts, whatever their order, and says how many there were."""
     report = render_report(
         "main", a_day(*(attempt(f"10:{m:02}") for m in (7, *range(7), *range(8, 15)))), at("11:00")
     )
@@ -317,7 +317,7 @@ def test_the_last_ten_attempts_are_listed_newest_first() -> None:
 
 
 def test_a_moment_ago_is_just_now() -> None:
-    """Seconds after a renewal nobody reads of seconds."""
+    """For the first seconds after a renewal the report says just now."""
     assert "just now" in limits_in(render_report("main", a_day(attempt("09:00")), at("09:00:09")))[1]
 
 
@@ -341,24 +341,24 @@ def test_an_attempt_tells_its_outcome_and_length(
 
 
 def test_an_attempt_of_another_day_carries_its_date() -> None:
-    """Yesterday's attempts cannot be taken for today's."""
+    """An attempt of an earlier day is listed with its date."""
     (row,) = attempts_in(render_report("main", a_day(attempt("09:00")), at("00:20", "2027-01-16")))
     assert "09:00, Fri 15 Jan" == row[0]
 
 
 def test_a_long_detail_is_cut() -> None:
-    """A detail without end takes no more than its room."""
+    """A very long detail is cut."""
     (row,) = attempts_in(render_report("main", a_day(attempt("09:00", detail="x" * 9999)), at("10:00")))
     assert "x" * (DETAIL_LENGTH - 1) + "…" == row[2]
 
 
 def test_no_attempts_are_told_as_none() -> None:
-    """A quiet day says that nothing was tried."""
+    """If nothing was tried, the report says that no attempt is known."""
     assert "No attempt to renew is known." in render_report("main", a_day(signed_in=None), at("09:00"))
 
 
 def test_the_sign_in_stands_among_the_attempts() -> None:
-    """When somebody signed in is seen between what came before and what followed; not one of another day."""
+    """Today's sign-in is listed among the attempts in order of time; one of another day is not."""
     day = a_day(attempt("07:00", SIGN_IN_REQUIRED), attempt("09:00"))
     rows = day_in(render_report("main", day, at("10:00")))
     assert [("09:00", "✓ renewed"), ("08:00", "→ signed in"), ("07:00", "◆ sign-in required")] == [
@@ -368,7 +368,7 @@ def test_the_sign_in_stands_among_the_attempts() -> None:
 
 
 def test_reused_renewals_stand_with_the_one_they_reused() -> None:
-    """A pipeline that asks every few minutes does not hide what happened."""
+    """Reused renewals take no rows of their own: the renewal's row counts them."""
     day = a_day(attempt("09:00"), attempt("09:10", REUSED), attempt("09:20", REUSED), attempt("10:00"))
     rows = attempts_in(render_report("main", day, at("10:30")))
     assert [("10:00", "Done."), ("09:00", "Done. Reused 2 times since, last at 09:20.")] == [
@@ -380,7 +380,7 @@ def test_reused_renewals_stand_with_the_one_they_reused() -> None:
 
 
 def test_one_line_changes_when_the_session_does() -> None:
-    """The line for a list stays as it is while renewals are reused, and tells of the next renewal."""
+    """The line for a list stays the same while a renewal is reused, and changes with the next renewal."""
     before, reused = a_day(attempt("09:00")), a_day(attempt("09:00"), attempt("09:20", REUSED))
     assert "✅ active: good until midnight US Eastern; renewed 09:00" == one_line(before, at("09:01"))
     assert one_line(before, at("09:01")) == one_line(reused, at("09:20"))
@@ -391,7 +391,7 @@ def test_one_line_changes_when_the_session_does() -> None:
 
 
 def test_advice_and_notice_are_given_above_the_tables() -> None:
-    """What to do next stands where it is read first, and below it what is not urgent, letter for letter."""
+    """The advice and then the notice are above the picture and the tables, shown letter for letter."""
     advice, notice = "open Blocks > main, or set the ETRADE_* variables | and run it.", "The key | lapses."
     report = render_report("main", a_day(), at("09:00"), advice=advice, notice=notice)
     text = Rendered(report).text
@@ -401,7 +401,7 @@ def test_advice_and_notice_are_given_above_the_tables() -> None:
 
 
 def test_advice_shows_commands_as_code_and_addresses_as_links() -> None:
-    """What to type is told apart, whatever it holds; a link ends before the full stop of its sentence."""
+    """A command in the advice is shown as code, and an address as a link without the sentence's full stop."""
     address = "https://us.etrade.com/e/t/etws/authorize?key=a_b&token=c*d%2F"
     advice = f"run `etrade-session login | a_b`; then sign in at {address}. Then return."
     rendered = Rendered(render_report("main", a_day(), at("09:00"), advice=advice))
@@ -426,7 +426,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_comes_from_outside_is_shown_letter_for_letter(text: str) -> None:
-    """Markup in a detail or a name is shown, never obeyed, and never breaks the table."""
+    """Markup in a detail or a name is shown as text, and never breaks the table."""
     rendered = Rendered(render_report(text, a_day(attempt("09:00", FAILED, text)), at("10:00")))
     assert ["09:00", "✕ failed", text, "–"] == rendered.rows[-2]  # noqa: RUF001
     assert f"{text} on Fri 15 Jan" in rendered.text
@@ -436,7 +436,7 @@ def test_what_comes_from_outside_is_shown_letter_for_letter(text: str) -> None:
 @unhurried
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=1))
 def test_any_visible_text_survives_escaping(text: str) -> None:
-    """Whatever visible characters a text is made of, a viewer shows them as they were."""
+    """A viewer shows any escaped text of visible characters as it was."""
     assert text == Rendered(f"x {escape(text)}").text.strip()[2:].replace("\u2060", "")
 
 

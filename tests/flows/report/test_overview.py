@@ -1,4 +1,4 @@
-"""All accounts at a glance, from what their reports keep of them."""
+"""The overview of all accounts, made of what their reports keep."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def fills(svg: str) -> list[str | None]:
 
 
 def test_a_day_keeps_sign_in_gaps_and_failures() -> None:
-    """Of a day stay the stretches in which the token was active, when somebody signed in and what failed."""
+    """A day keeps when the token was active, when somebody signed in and what failed."""
     marks = account(attempt("07:00"), attempt("12:00"), attempt("13:00", AttemptOutcome.FAILED)).days[TODAY]
     assert ((0.25, 0.375), (0.5, 0.583)) == marks.active
     assert (0.25, (0.542,)) == (marks.signed_in, marks.failed)
 
 
 def test_earlier_days_are_kept_for_four_weeks() -> None:
-    """A report hands on what the one before it knew, and forgets what is older than the strip."""
+    """A report keeps what the one before it knew, except for days older than the strip."""
     days = {TODAY - timedelta(days=back): DayMarks(signed_in=0.3) for back in (1, DAYS - 1, DAYS)}
     kept = account(before=Account(line="", days=days)).days
     assert [TODAY - timedelta(days=back) for back in (DAYS - 1, 1, 0)] == sorted(kept)
@@ -58,13 +58,13 @@ def test_earlier_days_are_kept_for_four_weeks() -> None:
 
 @pytest.mark.parametrize("metadata", [None, {}, {"overview-0": "{"}, {"overview-0": '{"days": 3}'}])
 def test_metadata_of_anybody_else_are_no_account(metadata: dict[str, str] | None) -> None:
-    """A report without readable metadata begins afresh, and stops nothing."""
+    """A report whose metadata cannot be read counts as none, and its account starts empty."""
     assert Account.read(metadata) is None
     assert [TODAY] == list(Account.of(a_day(), at("12:00"), metadata).days)
 
 
 def test_an_account_is_read_as_it_was_written() -> None:
-    """What one run keeps, the next one reads."""
+    """What one run writes about an account, the next one reads."""
     written = account(attempt("07:00"))
     assert written == Account.read(written.metadata())
 
@@ -82,12 +82,12 @@ def test_an_account_is_read_as_it_was_written() -> None:
     ids=["still", "idle since", "over since"],
 )
 def test_a_row_stands_as_it_does_by_now(now: datetime, expected: str) -> None:
-    """An account that nothing was heard of since shows what has become of its session."""
+    """The row of an account without recent runs shows how its session stands now."""
     assert expected == account(attempt("10:00"), now="10:00").line_at(now)
 
 
 def test_overview_has_a_row_for_each_account() -> None:
-    """Accounts are listed by name, each with how it stands; names are shown letter for letter."""
+    """Accounts are listed by name, each with how it stands, and names are shown letter for letter."""
     known = {"b|*": account(attempt("11:00")), "a": account(attempt("09:00"))}
     rows = [line for line in render_overview(known, at("12:00")).splitlines() if line.startswith("|")][2:]
     assert rows == [
@@ -98,7 +98,7 @@ def test_overview_has_a_row_for_each_account() -> None:
 
 
 def test_an_account_that_nothing_is_heard_of_leaves_the_overview() -> None:
-    """Credentials that are gone are not shown forever."""
+    """An account without a report for four weeks leaves the overview."""
     known = {"gone": account(attempt("11:00"))}
     later = at("12:00") + timedelta(days=DAYS)
     assert "gone" not in render_overview(known, later)
@@ -106,7 +106,7 @@ def test_an_account_that_nothing_is_heard_of_leaves_the_overview() -> None:
 
 
 def test_strip_draws_each_day() -> None:
-    """Activity, a gap, a sign-in and a failure of one day are all in its picture, in words too."""
+    """The picture shows a day's activity, its gap, sign-in and failure, and says the same in words."""
     failed = attempt("13:00", AttemptOutcome.FAILED)
     words, svg = draw_strips({"main": account(attempt("07:00"), attempt("12:00"), failed)}, at("13:00"))
     assert [2, 1, 1, 1] == [fills(svg).count(colour) for colour in (GREEN, AMBER, INK, RED)]

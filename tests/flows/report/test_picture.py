@@ -1,4 +1,4 @@
-"""The picture of a session's day, and the reading of the day that it shows."""
+"""The picture of a session's day, and how the day is divided for it."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ LABEL_SIZE = "13.5"
 
 
 def at(text: str, date: str = DATE, *, fold: int = 0) -> datetime:
-    """A wall-clock time in New York on the day in question."""
+    """This wall-clock time in New York, on this date."""
     return datetime.fromisoformat(f"{date} {text}").replace(tzinfo=EASTERN, fold=fold)
 
 
 def attempt(when: str | datetime, outcome: AttemptOutcome = RENEWED) -> Attempt:
-    """One attempt that came to `outcome`."""
+    """One attempt with this outcome."""
     return Attempt(at(when) if isinstance(when, str) else when, outcome, "It did so.", timedelta(seconds=1))
 
 
 def a_day(*attempts: Attempt, signed_in: str | datetime | None = "08:00") -> SessionDay:
-    """A day with these attempts, after a sign-in at eight that a first renewal proved."""
+    """A day with these attempts, after a sign-in at eight that a renewal confirmed."""
     signed_in_at = at(signed_in) if isinstance(signed_in, str) else signed_in
     return SessionDay(signed_in_at, signed_in_at, None, attempts)
 
@@ -47,7 +47,7 @@ SIGNED_OUT = SessionDay(None, None, None, (), signed_in=False)
 
 
 def draw_timeline(day: SessionDay, now: datetime) -> str:
-    """The picture without its words."""
+    """The picture without its description."""
     return described_and_drawn(day, now)[1]
 
 
@@ -65,21 +65,21 @@ def phases(day: SessionDay, now: datetime) -> str:
 
 
 def texts(picture: str, size: str = "wide") -> list[str]:
-    """The words of a picture, as they stand in a place of one width."""
+    """The words of a picture, as it is drawn at one width."""
     root = ET.fromstring(picture)  # noqa: S314  # our own text
     found = [text for group in root.findall(f"{SVG}g[@class='{size}']") for text in group.iter(f"{SVG}text")]
     return ["".join(text.itertext()).strip() for text in found]
 
 
 def hours(picture: str) -> dict[str, float]:
-    """Where the hours of a picture stand."""
+    """The positions of a picture's hours."""
     root = ET.fromstring(picture)  # noqa: S314
     found = root.iterfind(f"{SVG}g[@class='wide']/{SVG}g/{SVG}text")
     return {str(text.text): float(text.attrib["x"]) for text in found}
 
 
 def marks(picture: str) -> list[tuple[float, float]]:
-    """Where the marks of a picture stand, those of its legend left out."""
+    """The positions of a picture's marks, without those of its legend."""
     root = ET.fromstring(picture)  # noqa: S314
     paths = (path for path in root.findall(f"{SVG}path") if path.get("class", "").startswith("mark"))
     places = (place for path in paths for place in re.findall(r"M([\d.-]+),([\d.-]+)m?", path.attrib["d"]))
@@ -104,7 +104,7 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
     return draw(st.builds(SessionDay, maybe, maybe, maybe, several, st.booleans())), now
 
 
-# The day as it is read ----------------------------------------------------------------------------------
+# How the day is divided ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
     ],
 )
 def test_the_day_is_read_in_stretches(day: SessionDay, now: str, expected: str) -> None:
-    """Each use keeps the token active for two hours, and the midnight or a refusal ends it."""
+    """Each use keeps the token active for two hours, and midnight or a refusal ends it."""
     assert expected == phases(day, at(*reversed(now.split())))
 
 
@@ -197,7 +197,7 @@ def test_stretches_follow_each_other(case: tuple[SessionDay, datetime]) -> None:
 @unhurried
 @given(days())
 def test_every_mark_is_inside_the_picture(case: tuple[SessionDay, datetime]) -> None:
-    """Whatever the day, the picture is well-formed, and each mark has room on its card."""
+    """Whatever the day, the picture is well-formed, and each mark is inside the card."""
     outside = [
         (x, y) for x, y in marks(draw_timeline(*case)) if not (7 < x < WIDTH - 7 and 7 < y < HEIGHT - 7)
     ]
@@ -207,7 +207,7 @@ def test_every_mark_is_inside_the_picture(case: tuple[SessionDay, datetime]) -> 
 @unhurried
 @given(days())
 def test_no_label_covers_another(case: tuple[SessionDay, datetime]) -> None:
-    """Whatever the day, the labels above the track stand apart and within the margins."""
+    """Whatever the day, the labels above the track do not overlap and stay within the margins."""
     root = ET.fromstring(draw_timeline(*case))  # noqa: S314
     spans = []
     for text in root.iterfind(
@@ -224,7 +224,7 @@ def test_no_label_covers_another(case: tuple[SessionDay, datetime]) -> None:
 @settings(unhurried, max_examples=20)
 @given(days(), st.integers(min_value=500, max_value=1500))
 def test_a_busy_day_stays_small(case: tuple[SessionDay, datetime], count: int) -> None:
-    """However many attempts a day saw, its picture takes less than 12 kB."""
+    """The picture of a day takes less than 12 kB, however many attempts there were."""
     day, now = case
     attempts = tuple(
         attempt(now + timedelta(minutes=i - count / 2), tuple(AttemptOutcome)[i % 4]) for i in range(count)
@@ -241,33 +241,33 @@ def test_a_busy_day_stays_small(case: tuple[SessionDay, datetime], count: int) -
     ],
 )
 def test_hours_stand_where_they_elapse(date: str, noon: float, said: str) -> None:
-    """Noon stands at the share of the day that has gone by then; a length that is not 24 hours is told."""
+    """Noon is where it falls in elapsed time, and a day that is not 24 hours long says so."""
     picture = draw_timeline(a_day(), at("15:00", date))
     assert pytest.approx(MARGIN + noon * (WIDTH - 2 * MARGIN), abs=0.1) == hours(picture)["12:00"]
     assert said in texts(picture)
 
 
 def test_a_mark_stands_where_its_attempt_was() -> None:
-    """An attempt at six in the morning stands a quarter along the track."""
+    """An attempt at six in the morning is drawn a quarter along the track."""
     ((x, _),) = marks(draw_timeline(a_day(attempt("06:00", FAILED)), at("15:00")))
     assert MARGIN + (WIDTH - 2 * MARGIN) / 4 == x
 
 
 def test_attempts_of_other_days_are_not_drawn() -> None:
-    """An attempt of yesterday has no place in today's picture."""
+    """Attempts of other days are not drawn."""
     day = a_day(attempt(at("23:59", "2027-01-14"), FAILED), attempt(at("00:00", "2027-01-16"), FAILED))
     assert [] == marks(draw_timeline(day, at("15:00")))
 
 
 def test_marks_that_would_cover_each_other_are_drawn_once() -> None:
-    """Of failures a minute apart one cross is drawn, and the legend counts them all."""
+    """Failures a minute apart are drawn as one cross, and the legend counts them all."""
     day = a_day(*(attempt(f"09:0{minute}", FAILED) for minute in range(5)))
     picture = draw_timeline(day, at("15:00"))
     assert (1, True) == (len(marks(picture)), "5 failed" in texts(picture))
 
 
 def test_a_failure_is_not_hidden_by_a_renewal() -> None:
-    """What went wrong has a row of its own, below what went well at the same time."""
+    """A failure is drawn in a row of its own, below a renewal at the same time."""
     (_, good), (_, bad) = marks(draw_timeline(a_day(attempt("09:00"), attempt("09:00", FAILED)), at("15:00")))
     assert good < bad
 
@@ -305,7 +305,7 @@ SINCE = dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:
     ],
 )
 def test_turning_points_are_named(day: SessionDay, now: str, expected: str) -> None:
-    """The labels above the track tell the day's turning points, from left to right."""
+    """The labels above the track name the day's turning points, from left to right."""
     shown = texts(draw_timeline(day, at(now)))
     words = [text for text in shown if re.search("signed|used|idle|refus|now|over", text)]
     headlines = ("Active", "Sign-in required", "Signed out", "pale")
@@ -325,18 +325,18 @@ def test_turning_points_are_named(day: SessionDay, now: str, expected: str) -> N
 )
 @pytest.mark.parametrize("size", ["wide", "narrow"])
 def test_the_standing_is_told_at_every_width(day: SessionDay, now: str, expected: str, size: str) -> None:
-    """How the session stands can be read on a wide page and on a phone."""
+    """Both a wide page and a phone show how the session stands."""
     assert any(text.startswith(expected) for text in texts(draw_timeline(day, at(now)), size))
 
 
 def test_a_narrow_place_names_what_matters_most() -> None:
-    """A phone's width has room for now and the idle limit; the rest is left to the shapes."""
+    """At a phone's width only now and the idle limit have labels."""
     words = texts(draw_timeline(a_day(attempt("13:40")), at("14:00")), "narrow")
     assert ["Active", "00", "06", "12", "18", "24", "now 14:00", "idle from 15:40"] == words
 
 
 def test_what_is_ahead_is_paler_than_what_was() -> None:
-    """What has not happened yet is drawn faintly, so that nobody takes it for done."""
+    """What is still ahead is drawn faintly."""
     root = ET.fromstring(draw_timeline(a_day(attempt("09:00")), at("10:00")))  # noqa: S314
     band = root.findall(f"{SVG}g[@clip-path]/{SVG}rect")[1:]
     faint = [float(piece.get("opacity", "1")) < 0.5 for piece in band]
@@ -347,13 +347,13 @@ def test_what_is_ahead_is_paler_than_what_was() -> None:
     ("signed_in", "expected"), [("08:00", True), (None, False)], ids=["a session", "none"]
 )
 def test_paleness_is_explained_where_it_occurs(signed_in: str | None, expected: bool) -> None:
-    """The legend says what pale means, on days that have something ahead."""
+    """If something is still ahead, the legend says what pale means."""
     picture = draw_timeline(a_day(signed_in=signed_in), at("09:00"))
     assert expected == ("pale: what comes if nothing renews it" in texts(picture))
 
 
 def test_the_picture_says_in_words_what_it_shows() -> None:
-    """Who cannot see the picture reads how the session stands and the attempts."""
+    """The picture's description says how the session stands and counts the attempts."""
     day, now = a_day(attempt("09:00"), attempt("09:20", REUSED), attempt("10:00")), at("10:30")
     expected = (
         "Fri 15 Jan 2027 at 10:30 US Eastern: active, good until midnight US Eastern. "
@@ -364,7 +364,7 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
 
 
 def test_the_same_day_makes_the_same_picture() -> None:
-    """The picture depends on what it is given alone, not on the order of the attempts or on their zone."""
+    """The picture does not depend on the order of the attempts or on the zone of their times."""
     one, other = attempt("09:00"), attempt("10:00", FAILED)
     elsewhere = Attempt(one.at.astimezone(UTC), one.outcome, one.detail, one.took)
     now = at("15:00")
@@ -387,6 +387,6 @@ NAIVE = datetime(2027, 1, 15, 9)  # noqa: DTZ001  # naive on purpose
     ],
 )
 def test_a_datetime_without_a_zone_is_refused(day: SessionDay, now: datetime) -> None:
-    """Nobody can say where on the Eastern day a naive datetime belongs."""
+    """A naive datetime is refused, because nobody can say where on the Eastern day it is."""
     with pytest.raises(ValueError, match="without a time zone"):
         draw_timeline(day, now)
