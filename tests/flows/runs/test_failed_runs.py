@@ -1,4 +1,4 @@
-"""No run of a flow fails without its report and its event, whatever ends it."""
+"""A failed flow run always leaves a report and an event, whatever ended it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from etrade_tasks.errors import ConfigurationRefused
 pytestmark = [pytest.mark.usefixtures("quick_flows", "quick_retries"), pytest.mark.events]
 
 SECONDS = 30
-"""How long an event may take until it can be read; the server stores events every few seconds."""
+"""How many seconds an event may take to become readable; the server stores events every few seconds."""
 
 Broken = Callable[[BaseException], None]
 
@@ -32,7 +32,7 @@ each_flow = pytest.mark.parametrize(
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> Broken:
-    """Has E*TRADE's calls of each flow raise this."""
+    """Makes each flow's calls to E*TRADE raise this error."""
 
     def breaks(error: BaseException) -> None:
         def fail(*_: object) -> None:
@@ -45,7 +45,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> Broken:
 
 
 def failing(block: str) -> list[ReceivedEvent]:
-    """The events that say of these credentials that something fails."""
+    """The events that say that these credentials fail."""
     wanted = EventFilter(
         event=EventNameFilter(name=["etrade.session.failing"]),
         any_resource=EventAnyResourceFilter(id=[f"etrade.session.{block}"]),
@@ -65,7 +65,7 @@ def reported(block: str) -> str:
 def test_what_nobody_expected_is_told(
     flow: Flow[..., Any], error: Exception, broken: Broken, block: str, wait_until: Callable[..., None]
 ) -> None:
-    """It goes on up as it was raised, and report and event name its type and nothing of its text."""
+    """An unexpected error is raised unchanged, and report and event name its type without its text."""
     broken(error)
     with pytest.raises(type(error)) as raised:
         flow(block)
@@ -81,7 +81,7 @@ def test_what_nobody_expected_is_told(
 def test_what_was_expected_is_told_too(
     flow: Flow[..., Any], simulator: Simulator, block: str, wait_until: Callable[..., None]
 ) -> None:
-    """An error of ours reaches the report and the event with its own words."""
+    """The event of one of our own errors has its message and advice, and the report says failing."""
     simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), times=9)
     with pytest.raises(ConfigurationRefused) as raised:
         flow(block)
@@ -98,6 +98,6 @@ def test_what_is_no_failure_passes_untouched(
 ) -> None:
     """A run that is cancelled, paused or aborted leaves no report of a failure."""
     broken(end)
-    with suppress(type(end)):  # what becomes of it is Prefect's to say
+    with suppress(type(end)):  # Prefect decides how the run ends
         flow(block)
     assert "" == reported(block)

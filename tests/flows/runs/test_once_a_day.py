@@ -1,4 +1,4 @@
-"""Scheduled pipelines that tell once, not at each run, that a sign-in is due."""
+"""Scheduled pipelines that report a due sign-in once, and not at each run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def async_quotes(credentials: str) -> str | State[str]:
 def test_first_of_the_day_fails_and_the_rest_are_quiet(
     run_by_schedule: RunBySchedule, signed_out: str, pipeline: Flow[..., Any]
 ) -> None:
-    """One scheduled run a day alerts as a failure; the later ones complete, and say why they did nothing."""
+    """The first scheduled run fails and so alerts; the later ones complete, and say what to do."""
     states = [run_by_schedule(pipeline, signed_out) for _ in range(3)]
     assert ["Failed", "Completed", "Completed"] == [state.name for state in states]
     assert [True, False, False] == [state.is_failed() for state in states]
@@ -59,7 +59,7 @@ def test_first_of_the_day_fails_and_the_rest_are_quiet(
 def test_run_with_a_session_ends_the_quiet(
     run_by_schedule: RunBySchedule, signed_out: str, credentials: ETradeCredentials
 ) -> None:
-    """A session that began after the alert and has ended is told of anew."""
+    """If a new session begins after the alert and ends too, the next run alerts again."""
     states = [run_by_schedule(quotes, signed_out)]
     for token in (credentials, without_token(credentials)):
         store(signed_out, token)
@@ -70,7 +70,7 @@ def test_run_with_a_session_ends_the_quiet(
 
 
 def test_each_schedule_alerts_for_itself(run_by_schedule: RunBySchedule, signed_out: str) -> None:
-    """A deployment that runs for several accounts, or to several ends, alerts once for each."""
+    """A deployment that runs with several sets of parameters alerts once for each."""
     states = [run_by_schedule(quotes, signed_out, hours=hours) for hours in (0, 1, 0, 1)]
     assert [True, True, False, False] == [state.is_failed() for state in states]
 
@@ -83,14 +83,14 @@ def test_each_schedule_alerts_for_itself(run_by_schedule: RunBySchedule, signed_
 def test_a_person_who_starts_it_is_told(
     run_by_schedule: RunBySchedule, signed_out: str, pipeline: Callable[..., Any]
 ) -> None:
-    """A run that no schedule started raises, however often the day's alert was given."""
+    """A run that no schedule started raises, even if a scheduled run has alerted today."""
     run_by_schedule(quotes, signed_out)
     with pytest.raises(SignInRequired):
         pipeline(signed_out)
 
 
 def test_as_a_subflow_it_raises(run_by_schedule: RunBySchedule, signed_out: str) -> None:
-    """The flow that called it learns that there is no session."""
+    """As a subflow it raises, so the flow that called it learns that there is no session."""
 
     @flow
     def parent(credentials: str) -> None:
@@ -101,7 +101,7 @@ def test_as_a_subflow_it_raises(run_by_schedule: RunBySchedule, signed_out: str)
 
 
 def test_session_that_is_only_too_short_always_fails(run_by_schedule: RunBySchedule, block: str) -> None:
-    """With somebody signed in no run is quiet: it is due at an hour at which it cannot be served."""
+    """While somebody is signed in, every run that finds the session too short fails."""
     states = [run_by_schedule(quotes, block, hours=30) for _ in range(2)]
     assert [True, True] == [state.is_failed() for state in states]
     assert all("exception: SessionTooShort: " in state.message for state in states)
@@ -110,7 +110,7 @@ def test_session_that_is_only_too_short_always_fails(run_by_schedule: RunBySched
 def test_failed_run_goes_on_once_somebody_has_signed_in(
     run_by_schedule: RunBySchedule, signed_out: str
 ) -> None:
-    """The one that alerted runs again after the sign-in; those that ended quietly have had their time."""
+    """After the sign-in the run that failed runs again, and those that completed do not."""
     failed, _ = (run_by_schedule(quotes, signed_out) for _ in range(2))
     assert 1 == len(let_go_on(signed_out))
     with get_client(sync_client=True) as client:

@@ -1,4 +1,4 @@
-"""A parent flow that Prefect retries gets every flow of ours run anew, however results are stored."""
+"""If Prefect retries a parent flow, it runs our flows again, however results are stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Retried = Callable[[Callable[[], Any], Callable[[], object]], tuple[list[Any], S
 
 @pytest.fixture(params=["of the flow", "by default", "in a block"])
 def stored(request: pytest.FixtureRequest, prefect_server: None, tmp_path: Path) -> Iterator[bool]:
-    """Each way in which a user has results stored; whether it is the parent flow's own option."""
+    """Each way to store results; true if the parent flow itself asks for it."""
     block = f"results-{tmp_path.name.replace('_', '-')}".lower()[:60]
     settings: dict[Any, Any] = {}
     if request.param == "by default":
@@ -46,7 +46,7 @@ def stored(request: pytest.FixtureRequest, prefect_server: None, tmp_path: Path)
 
 @pytest.fixture
 def retried(stored: bool) -> Retried:
-    """Runs a flow whose second step fails once; gives what its first step gave each time, and its end."""
+    """Runs a flow whose second step fails once; returns the first step's results and the final state."""
 
     def run(step: Callable[[], Any], meanwhile: Callable[[], object]) -> tuple[list[Any], State[Any]]:
         given: list[Any] = []
@@ -67,7 +67,7 @@ def retried(stored: bool) -> Retried:
 def test_hours_later_it_is_renewed_anew(
     simulator: Simulator, block: str, retried: Retried, door: Callable[[str], Any]
 ) -> None:
-    """Three hours after the first try the token is idle, and the retry revives it."""
+    """A retry three hours later renews again, because the token is idle by then."""
     given, _ = retried(lambda: door(block), lambda: simulator.advance(timedelta(hours=3)))
     assert [False, False] == [session.reused for session in given]
     assert given[1].renewed_at - given[0].renewed_at >= timedelta(hours=3)
@@ -86,7 +86,7 @@ def test_after_midnight_a_person_must_sign_in(
 def test_next_day_a_person_is_asked_again(
     simulator: Simulator, block: str, retried: Retried, person: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A retry on the next day waits for a sign-in of that day."""
+    """A retry on the next day waits for that day's sign-in."""
     monkeypatch.setattr(form, "POLL_SECONDS", 0.05)
     person.answers()
     person.answers()
@@ -98,7 +98,7 @@ def test_next_day_a_person_is_asked_again(
 def test_new_session_is_ended_too(
     simulator: Simulator, block: str, credentials_for: Any, retried: Retried
 ) -> None:
-    """Where somebody has signed in since the first try, the retry signs out again."""
+    """If somebody has signed in since the first try, the retry signs out again."""
     someone = credentials_for(simulator.sign_in("live"))
     _, end = retried(lambda: sign_out(block), lambda: someone.save(block, overwrite=True))
     assert (True, None) == (end.is_completed(), load_block(block).access_token)

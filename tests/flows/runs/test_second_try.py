@@ -1,4 +1,4 @@
-"""One more run before the next hour, where trying again can help."""
+"""A failed run gets one more run before its next hour, if that can help."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def second_tries(run_id: UUID) -> list[FlowRun]:
 
 
 def run_now(run: FlowRun) -> State[Any]:
-    """How the run ends, begun before its time."""
+    """Runs this flow run now, before it is due, and returns its final state."""
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
         run = client.read_flow_run(run.id)
@@ -45,7 +45,7 @@ def run_now(run: FlowRun) -> State[Any]:
 
 @pytest.fixture
 def outage(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """E*TRADE is down for as long as anybody asks."""
+    """Makes E*TRADE fail every renewal."""
     monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
     simulator.plant(Fault(status=503), path=RENEW, times=99)
 
@@ -64,7 +64,7 @@ def test_failed_renewal_is_tried_again_once(block: str, run_by_schedule: RunBySc
 
 @pytest.mark.usefixtures("outage")
 def test_schedule_that_runs_sooner_is_the_second_try(block: str, run_by_schedule: RunBySchedule) -> None:
-    """Where the deployment runs within ten minutes by itself, no run is added."""
+    """If the deployment's schedule runs again within ten minutes, no run is added."""
     failed = run_by_schedule(renew_access_token, block, every=timedelta(minutes=5))
     assert failed.is_failed()
     assert [] == second_tries(failed.state_details.flow_run_id)
@@ -77,7 +77,7 @@ def test_second_try_keeps_the_hours_of_its_schedule(
     run_by_schedule: RunBySchedule,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that begins after midnight alerts nobody at night that a sign-in is due."""
+    """A second try after midnight does not alert anybody at night that a sign-in is due."""
     failed = run_by_schedule(renew_access_token, block)
     simulator.advance(timedelta(hours=12))
     monkeypatch.setenv("ETRADE_SIGN_IN_BY", "07:00")
@@ -89,7 +89,7 @@ def test_second_try_keeps_the_hours_of_its_schedule(
 def test_what_a_person_must_do_is_not_tried_again(
     simulator: Simulator, block: str, run_by_schedule: RunBySchedule, problem: str
 ) -> None:
-    """Where a sign-in is due or a key is wrong, a second try would fail as well."""
+    """There is no second try if a sign-in is due or a key is wrong, because it would fail too."""
     simulator.plant(Fault(status=401, body=f"oauth_problem={problem}"), path=RENEW, times=9)
     failed = run_by_schedule(renew_access_token, block)
     assert failed.is_failed()

@@ -1,4 +1,4 @@
-"""The commands where no Prefect server answers."""
+"""The commands when no Prefect server answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refuse(status: int) -> None:
 
 @pytest.fixture
 def fails(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command that must fail in a few lines without a traceback, and gives them as one."""
+    """Runs a command that must fail in a few lines without a traceback; returns those lines as one."""
 
     def run_it(*arguments: str) -> str:
         assert 1 == run(*arguments)
@@ -58,21 +58,21 @@ def fails(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 @task
 def any_task() -> None:
-    """Do nothing, which Prefect does not even begin without its result storage."""
+    """Does nothing; Prefect does not start it without its result storage."""
 
 
 LINES = 8
-"""How much of a terminal an error may take."""
+"""How many lines of a terminal an error may take."""
 
 every_command = pytest.mark.parametrize("command", ["login", "logout", "renew", "status"])
 
 
 class Stranger(HTTPServer):
-    """Answers every request alike, as no Prefect server does.
+    """Gives every request the same page, unlike a Prefect server.
 
     Attributes:
-        status: What it answers with.
-        asked: How many requests came.
+        status: The status of its answers.
+        asked: How many requests arrived.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Stranger(HTTPServer):
 
 @pytest.fixture
 def stranger() -> Iterator[Stranger]:
-    """What stands at PREFECT_API_URL instead of a Prefect server."""
+    """A web server at PREFECT_API_URL that is no Prefect server."""
     with Stranger() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -111,7 +111,7 @@ def stranger() -> Iterator[Stranger]:
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """A PREFECT_API_URL where nothing listens."""
+    """Sets a PREFECT_API_URL where nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/api"
@@ -135,7 +135,7 @@ def test_nobody_listens(command: str, nobody: None, run: Run, capsys: pytest.Cap
 def test_page_in_the_place_of_the_api(
     command: str, stranger: Stranger, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An address that serves pages, as Prefect's does without /api, is told of as no Prefect server."""
+    """An address that serves pages, as Prefect's does without /api, is reported as no Prefect server."""
     assert 1 == run(command)
     assert "PrefectUnavailable: No Prefect server answers (JSONDecodeError)." in capsys.readouterr().err
 
@@ -154,7 +154,7 @@ def test_page_in_the_place_of_the_api(
 def test_each_status_has_its_remedy(
     command: str, status: int, remedy: str, stranger: Stranger, fails: Callable[..., str]
 ) -> None:
-    """The status of the answer is told, and what to do: a key, another server or version, or patience."""
+    """The error gives the status and what to do: set a key, use another server or version, or wait."""
     stranger.status = status
     said = fails(command)
     assert f"The Prefect server answers with status {status}." in said
@@ -177,7 +177,7 @@ def test_storage_that_does_not_load(
     block: str,
     fails: Callable[..., str],
 ) -> None:
-    """A result storage that Prefect cannot load is told of before E*TRADE or the person is asked."""
+    """A result storage that does not load is reported before E*TRADE or the person is asked."""
     with temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: named}):
         said = fails(*command, "--credentials", block)
     assert f"PrefectUnavailable: Prefect's result storage cannot be loaded: the block {named} (" in said
@@ -195,7 +195,7 @@ def test_storage_that_does_not_load(
 )
 @pytest.mark.usefixtures("quick_flows", "simulator")
 def test_storage_that_takes_nothing_stops_nothing(settings: dict[Any, str], block: str, run: Run) -> None:
-    """Where the record of a renewal cannot be stored, the renewal counts all the same."""
+    """If the record of a renewal cannot be stored, the renewal still counts."""
     Secret(value="fake").save("fake", overwrite=True)
     with temporary_settings(settings):
         assert 0 == run("renew", "--credentials", block)
@@ -203,7 +203,7 @@ def test_storage_that_takes_nothing_stops_nothing(settings: dict[Any, str], bloc
 
 @pytest.mark.usefixtures("prefect_server")
 def test_storage_of_the_server_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no setting names a block, it is the server's default that is told of."""
+    """If no setting names a storage block, the error names the server's default."""
 
     def unreadable() -> None:
         raise ObjectNotFound(httpx.RequestError("fake"))
@@ -215,7 +215,7 @@ def test_storage_of_the_server_that_does_not_load(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("prefect_server")
 def test_door_in_code_tells_of_the_storage() -> None:
-    """What fails in code because the storage does not load is told of by our error; all else passes."""
+    """In code, a storage that does not load raises our own error, and other errors pass unchanged."""
     nowhere = "local-file-system/nowhere"
     with (
         temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: nowhere}),
@@ -244,7 +244,7 @@ def test_block_that_cannot_be_written_asks_nobody(
 def test_look_whether_a_block_can_be_written_changes_nothing(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """What the server holds of the block is the same after a sign-in that nobody completed."""
+    """A sign-in that nobody completes leaves the block on the server unchanged."""
 
     def leave(*_: object) -> str:
         raise SignInRequired("fake")
@@ -258,7 +258,7 @@ def test_look_whether_a_block_can_be_written_changes_nothing(
 def test_json_is_printed_all_the_same(
     command: str, nobody: None, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --json, standard output is one object that says so."""
+    """With --json, standard output is still one object, and it names the error."""
     assert 1 == run(command, "--json")
     said = json.loads(capsys.readouterr().out)
     assert ("failed", "PrefectUnavailable") == (said["state"], said["error"])
@@ -266,26 +266,26 @@ def test_json_is_printed_all_the_same(
 
 @every_command
 def test_server_that_is_busy_is_not_waited_for(command: str, stranger: Stranger, run: Run) -> None:
-    """A person is told after one more try, where Prefect's client would try for minutes."""
+    """If the server is busy, the command gives up after one more try, and not after minutes of them."""
     stranger.status = 503
     assert 1 == run(command)
     assert 1 + RETRIES == stranger.asked
 
 
 def test_server_that_goes_away_is_told_of(prefect_server: None) -> None:
-    """What Prefect's client meets after the first answer is told in the same words."""
+    """If the server goes away after its first answer, the error is the same."""
     with pytest.raises(PrefectUnavailable, match="ReadError"), prefect_reached():
         raise httpx.ReadError("fake")
 
 
 def test_server_that_refuses_is_told_of(prefect_server: None) -> None:
-    """What the server refuses later is told with the name of its refusal alone."""
+    """If the server refuses a later request, the error names only the kind of refusal."""
     with pytest.raises(PrefectUnavailable, match="ObjectLimitReached"), prefect_reached():
         raise ObjectLimitReached(httpx.RequestError("fake"))
 
 
 def test_what_prefect_wraps_is_told_of(prefect_server: None) -> None:
-    """An error of Python's own that one of Prefect's has caused is told as that one."""
+    """If one of Prefect's errors caused one of Python's, it is the one that is reported."""
 
     def wrap() -> None:
         try:
@@ -299,7 +299,7 @@ def test_what_prefect_wraps_is_told_of(prefect_server: None) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, ValueError])
 def test_mistake_of_our_own_is_not_the_server_s(error: type[Exception], prefect_server: None) -> None:
-    """An error that no client raised stays what it is, and sends nobody to PREFECT_API_URL."""
+    """An error that no client raised passes unchanged, so that nobody is sent to PREFECT_API_URL."""
     with pytest.raises(error, match="fake"), prefect_reached():
         raise error("fake")
 
@@ -309,7 +309,7 @@ def test_mistake_of_our_own_is_not_the_server_s(error: type[Exception], prefect_
     [("--help", "PREFECT_API_REQUEST_TIMEOUT"), ("status", "PREFECT_LOGGING_LEVEL")],
 )
 def test_setting_that_keeps_prefect_from_starting_is_named(command: str, variable: str) -> None:
-    """Where Prefect cannot be imported, the command names the setting that is wrong, without a traceback."""
+    """If Prefect cannot be imported, the command names the wrong setting, without a traceback."""
     program = (
         "import sys, etrade_session; sys.argv = ['etrade-session', *sys.argv[1:]]; etrade_session.main()"
     )

@@ -1,4 +1,4 @@
-"""Callers get what a run came to, also where the server's answer to its last state is lost."""
+"""Callers get a run's result even if the server's answer to its final state is lost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_session_reaches_who_called_the_flow(simulator: Simulator, block: str, l
 
 
 def test_session_reaches_a_calling_flow(simulator: Simulator, block: str, lost: list[str]) -> None:
-    """So does a flow that calls it as a subflow."""
+    """A flow that calls it as a subflow gets the session too."""
 
     @flow
     def pipeline() -> TokenSession:
@@ -57,7 +57,7 @@ def test_session_reaches_a_calling_flow(simulator: Simulator, block: str, lost: 
 
 
 def test_error_reaches_who_called_the_flow(simulator: Simulator, signed_out: str, lost: list[str]) -> None:
-    """The caller of a renewal that fails gets its error, with all that it carries."""
+    """The caller of a renewal that fails gets its error, with all of its facts."""
     with pytest.raises(SignInRequired) as raised:
         renew_access_token(signed_out)
     assert (signed_out, 1) == (raised.value.credentials, len(lost))

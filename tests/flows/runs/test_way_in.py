@@ -1,4 +1,4 @@
-"""Where a person signs in: the run that waits, and who is told of it."""
+"""Where a person signs in: the run that waits, and which messages link to it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Wait = Callable[..., UUID]
 
 @pytest.fixture
 def wait() -> Iterator[Wait]:
-    """Makes a run of `sign-in` that is in this state, and gives its id; it is deleted in the end."""
+    """Makes a run of `sign-in` in this state and returns its id; deletes it after the test."""
     made: list[UUID] = []
 
     def make(credentials: str, state: State[Any]) -> UUID:
         with get_client(sync_client=True) as client:
-            first = state if state.is_scheduled() else Pending()  # by which the server knows when it is due
+            first = state if state.is_scheduled() else Pending()  # tells the server when the run is due
             run = client.create_flow_run(sign_in, parameters={"credentials": credentials}, state=first)
             client.set_flow_run_state(run.id, state, force=True)
         made.append(run.id)
@@ -46,13 +46,13 @@ def wait() -> Iterator[Wait]:
 
 
 def found(credentials: str) -> WayIn | None:
-    """What the server knows of a way to sign in."""
+    """The way to sign in that the server knows."""
     with get_client(sync_client=True) as client:
         return find_way_in(client, credentials)
 
 
 def leads_to(run_id: UUID, address: str | None) -> bool:
-    """Whether the text leads to the page of this run."""
+    """Whether the text links to the page of this run."""
     return f"/runs/flow-run/{run_id} " in (address or "")
 
 
@@ -69,7 +69,7 @@ def leads_to(run_id: UUID, address: str | None) -> bool:
 def test_run_that_a_person_can_answer_waits(
     wait: Wait, block: str, state: Callable[[], State[Any]], *, waits: bool
 ) -> None:
-    """A sign-in that is open or about to be waits; one that is planned for later, or has died, does not."""
+    """A sign-in that is open or about to start waits; one that is planned for later or has died does not."""
     run_id = wait(block, state())
     way = found(block)
     assert waits == (way is not None and way.waits and way.address.endswith(str(run_id)))
@@ -78,7 +78,7 @@ def test_run_that_a_person_can_answer_waits(
 def test_what_is_planned_hides_no_run_that_waits(
     wait: Wait, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many sign-ins a schedule has planned, the one that waits is found."""
+    """The run that waits is found, however many sign-ins are planned for later."""
     monkeypatch.setattr("etrade_flows.runs.way_in._LOOKED_AT", 1)
     waiting = wait(block, Paused(timeout_seconds=300))
     wait(block, Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=3)))
@@ -88,21 +88,21 @@ def test_what_is_planned_hides_no_run_that_waits(
 
 
 def test_run_of_another_account_is_no_way_in(wait: Wait, block: str) -> None:
-    """Who signs in to one account is not led to the sign-in of another."""
+    """A person who signs in to one account is not sent to another account's sign-in."""
     wait(f"{block}-2", Paused(timeout_seconds=300))
     way = found(block)
     assert way is None or not way.waits
 
 
 def test_open_form_comes_before_a_run_that_has_yet_to_begin(wait: Wait, block: str) -> None:
-    """Of two runs the one that has a form for the person is led to."""
+    """Of two runs, the one with an open form is found."""
     waiting = wait(block, Paused(timeout_seconds=300))
     wait(block, Scheduled(scheduled_time=datetime.now(UTC)))
     assert found(block).address.endswith(str(waiting))
 
 
 def test_form_of_the_accounts_own_deployment_is_taken(prefect_server: None, block: str) -> None:
-    """Of several deployments the one that is for these credentials has the form, with nothing to fill in."""
+    """Of several deployments, the one for these credentials is found, and its form needs no name."""
     with get_client(sync_client=True) as client:
         flow_id = client.create_flow(sign_in)
         made = {
@@ -119,7 +119,7 @@ def test_form_of_the_accounts_own_deployment_is_taken(prefect_server: None, bloc
 
 
 def test_failed_renewal_leads_to_the_run_that_waits(wait: Wait, signed_out: str) -> None:
-    """Message and report of a run that finds nobody signed in begin what to do with the link."""
+    """If nobody is signed in, the advice in the run's message and report starts with the link."""
     waiting = wait(signed_out, Paused(timeout_seconds=300))
     state = renew_access_token(signed_out, return_state=True)
     _, advice = state.message.splitlines()
@@ -132,7 +132,7 @@ def test_failed_renewal_leads_to_the_run_that_waits(wait: Wait, signed_out: str)
 
 
 def test_pipeline_is_led_to_the_run_that_waits(wait: Wait, signed_out: str) -> None:
-    """A pipeline without a flow run of the renewal raises an error that leads there too, facts and all."""
+    """A pipeline that calls `active_session` gets an error with the same link and all of its facts."""
     waiting = wait(signed_out, Paused(timeout_seconds=300))
 
     @flow
@@ -148,7 +148,7 @@ def test_pipeline_is_led_to_the_run_that_waits(wait: Wait, signed_out: str) -> N
 def test_status_leads_to_the_run_that_waits(
     wait: Wait, signed_out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`status` says what to do by the same link."""
+    """`status` gives the same link as its advice."""
     from etrade_flows.cli import app as cli
 
     waiting = wait(signed_out, Paused(timeout_seconds=300))
@@ -161,7 +161,7 @@ def test_status_leads_to_the_run_that_waits(
 def test_what_no_run_can_sign_in_to_keeps_its_advice(
     wait: Wait, simulator: Simulator, credentials_for: Callable[..., ETradeCredentials], block: str
 ) -> None:
-    """Credentials of the environment, and a session that is too short, lead to no sign-in."""
+    """Credentials from the environment and a session that is too short get no link to a sign-in."""
     wait(block, Paused(timeout_seconds=300))
     environment = credentials_for(simulator.sign_in("live"))
     short, due = SessionTooShort("It is."), SignInRequired("It is over.")
@@ -172,7 +172,7 @@ def test_what_no_run_can_sign_in_to_keeps_its_advice(
 def test_server_that_fails_leaves_the_advice(
     signed_out: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the way cannot be looked up, a person reads how else to sign in, and the log says why."""
+    """If the link cannot be looked up, the advice names another way to sign in, and the log says why."""
 
     def refuse(*_: object) -> None:
         raise ConnectionError
