@@ -16,7 +16,7 @@ Run = Callable[..., int]
 
 @pytest.fixture(autouse=True)
 def console_handlers() -> Iterator[None]:
-    """Undo what the command does to the console's log lines."""
+    """Undo the command's changes to the console's log handlers."""
     handlers = logging.getLogger().handlers
     filters = {id(handler): list(handler.filters) for handler in handlers}
     yield
@@ -26,7 +26,7 @@ def console_handlers() -> Iterator[None]:
 
 @pytest.fixture
 def run() -> Run:
-    """Runs the command `etrade-session` with these arguments, and gives what it exits with."""
+    """Runs the command `etrade-session` with these arguments; returns its exit code."""
     from etrade_flows.cli import app as cli
 
     def run(*arguments: str) -> int:
@@ -39,7 +39,7 @@ def run() -> Run:
 
 @pytest.fixture
 def save(block: str, credentials_for: Any, simulator: Simulator, registered: Any) -> Callable[..., str]:
-    """Saves a block whose name begins as this test's do; gives its name."""
+    """Saves a block whose name starts with the name of this test's block; returns its name."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import BlockDocumentCreate
     from prefect.settings import get_current_settings

@@ -1,6 +1,6 @@
 """How many requests to Prefect's API a renewal makes beyond those of an empty flow.
 
-Requests are counted, and no time is taken: how long each lasts depends on the machine and on the server.
+The tests count requests and measure no time, which would depend on the machine and the server.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from etrade_tasks import TokenSession
 pytestmark = pytest.mark.usefixtures("quick_flows")
 
 OF_PREFECT_ALONE = re.compile(r"/api/(csrf-token|admin/version|logs/|flows/[0-9a-f-]{36})$")
-"""What its clients, logs and events send now and then, whoever runs what."""
+"""Requests that Prefect's clients, logs and events send now and then, whatever runs."""
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], list[str]]:
-    """Lists the requests of an action to Prefect's API, but for those that it was too busy for."""
+    """Lists the requests that an action makes to Prefect's API, without those that got a 5xx."""
     made: list[str] = []
 
     def note(response: httpx.Response) -> None:
@@ -64,7 +64,7 @@ def empty() -> None:
 
 @task
 def empty_task() -> None:
-    """A task that does nothing."""
+    """Does nothing."""
 
 
 @task
@@ -85,7 +85,7 @@ def five_empty_tasks() -> None:
 def test_reused_renewal_makes_two_requests_more_than_an_empty_flow(
     simulator: Simulator, block: str, counted: Callable[..., list[str]]
 ) -> None:
-    """It reads the credentials, and gives its name and tags at once."""
+    """A reused renewal adds two requests: one reads the credentials, one sets its name and tags."""
 
     @flow
     def pipeline() -> tuple[TokenSession, list[str], list[str]]:
@@ -103,7 +103,7 @@ def test_reused_renewal_makes_two_requests_more_than_an_empty_flow(
 def test_renewal_makes_seven_requests_more_than_five_empty_tasks(
     simulator: Simulator, block: str, counted: Callable[..., list[str]]
 ) -> None:
-    """It also gives its name before the call, and reads and writes both reports."""
+    """A renewal adds seven at most: it also sets its name early, and reads and writes both reports."""
 
     @flow
     def pipeline() -> tuple[list[str], list[str]]:

@@ -52,7 +52,7 @@ def renewals(simulator: Simulator) -> int:
 
 @pytest.mark.essential
 def test_idle_token_is_revived(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
-    """A token that two idle hours made inactive serves data calls again after the flow."""
+    """After the flow, a token that was idle for two hours works for data calls again."""
     simulator.advance(timedelta(hours=2))
     with credentials.get_client() as client:
         assert 401 == client.get("/v1/accounts/list.json").status_code
@@ -72,14 +72,14 @@ def test_session_tells_its_clocks(simulator: Simulator, block: str, credentials:
 
 @pytest.mark.essential
 def test_second_renewal_is_reused_without_a_call(simulator: Simulator, block: str) -> None:
-    """Within the reuse window the earlier renewal answers, and E*TRADE is not called."""
+    """Within the reuse window a second run reuses the renewal, without a call to E*TRADE."""
     first, second = renew_access_token(block), renew_access_token(block)
     assert first.model_copy(update={"reused": True, "attempts": 0}) == second
     assert 1 == renewals(simulator)
 
 
 def test_force_renews_although_the_cache_vouches(simulator: Simulator, block: str) -> None:
-    """With `force`, E*TRADE is called again, and the new renewal vouches from then on."""
+    """With `force` the run calls E*TRADE again, and later runs reuse the new renewal."""
     renew_access_token(block)
     forced = renew_access_token(block, force=True)
     assert (False, 2) == (forced.reused, renewals(simulator))
@@ -89,7 +89,7 @@ def test_force_renews_although_the_cache_vouches(simulator: Simulator, block: st
 def test_reuse_ends_with_its_window(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once the reuse window is over, the next run renews."""
+    """After the reuse window, the next run renews."""
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "0.001")
     renew_access_token(block)
     assert renew_access_token(block).reused is False
@@ -99,7 +99,7 @@ def test_reuse_ends_with_its_window(
 def test_two_tokens_never_share_a_renewal(
     simulator: Simulator, prefect_server: None, credentials_for: object
 ) -> None:
-    """Account B is never answered with account A's renewal."""
+    """Account B never gets account A's renewal."""
     for name in ("account-a", "account-b"):
         credentials_for(simulator.sign_in("live")).save(name, overwrite=True)
     sessions = [renew_access_token("account-a"), renew_access_token("account-b")]
@@ -108,7 +108,7 @@ def test_two_tokens_never_share_a_renewal(
 
 
 def test_new_sign_in_is_renewed_anew(simulator: Simulator, block: str, credentials_for: object) -> None:
-    """A block that holds a new token is not answered by the old one's renewal."""
+    """A block with a new token does not get the old token's renewal."""
     renew_access_token(block)
     credentials_for(simulator.sign_in("live")).save(block, overwrite=True)
     assert renew_access_token(block).reused is False
@@ -116,7 +116,7 @@ def test_new_sign_in_is_renewed_anew(simulator: Simulator, block: str, credentia
 
 @pytest.mark.essential
 def test_known_past_midnight_makes_no_call(simulator: Simulator, block: str) -> None:
-    """Past its midnight a session is refused without a call, though a renewal of that day vouched for it."""
+    """Past its midnight a session is refused without a call, even after a renewal on that day."""
     renew_access_token(block)
     simulator.advance(timedelta(hours=12))
     with pytest.raises(SignInRequired, match="ended at 2027-06-16 00:00"):
@@ -127,7 +127,7 @@ def test_known_past_midnight_makes_no_call(simulator: Simulator, block: str) -> 
 def test_unknown_sign_in_asks_etrade(
     simulator: Simulator, prefect_server: None, credentials_for: object
 ) -> None:
-    """Where the time of sign-in is unknown, E*TRADE says that the session is over."""
+    """If the time of the sign-in is unknown, E*TRADE says that the session is over."""
     credentials_for(simulator.sign_in("live"), signed_in_at=None).save("undated", overwrite=True)
     simulator.advance(timedelta(hours=12))
     with pytest.raises(SignInRequired, match="does not accept"):
@@ -136,7 +136,7 @@ def test_unknown_sign_in_asks_etrade(
 
 
 def test_midnight_during_the_call_is_noticed(simulator: Simulator, block: str) -> None:
-    """A renewal that E*TRADE confirms after midnight does not count: the session is over."""
+    """If E*TRADE confirms a renewal after midnight, the session is over all the same."""
     simulator.advance(timedelta(hours=11, minutes=59))
     slow_call = lambda: simulator.now() + timedelta(minutes=2 * renewals(simulator))  # noqa: E731
     with use_clock(slow_call), pytest.raises(SignInRequired, match="ended at"):
@@ -158,14 +158,14 @@ def test_required_for_is_checked_before_any_call(
 
 
 def test_endless_need_is_too_long_for_any_session(simulator: Simulator, block: str) -> None:
-    """However long a pipeline says it needs the session, it is told so."""
+    """Even the longest time that a pipeline can ask for gets the usual error."""
     with pytest.raises(SessionTooShort):
         renew_access_token(block, required_for=timedelta.max)
 
 
 @pytest.mark.essential
 def test_revoked_token_asks_for_a_sign_in_at_once(simulator: Simulator, block: str) -> None:
-    """A token that E*TRADE refuses is not tried again, and the advice says where to put the new one."""
+    """A token that E*TRADE refuses is not tried again, and the advice says how to sign in."""
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
     with pytest.raises(SignInRequired, match="token_rejected") as told:
         renew_access_token(block)
@@ -174,7 +174,7 @@ def test_revoked_token_asks_for_a_sign_in_at_once(simulator: Simulator, block: s
 
 
 def test_wrong_key_is_not_tried_again(simulator: Simulator, block: str) -> None:
-    """A refused key stops at once, with its likely causes and the block to correct."""
+    """A refused key stops the run at once, with its likely causes and the block to correct."""
     simulator.plant(Fault(status=401, body="<b>oauth_problem=consumer_key_rejected</b>"), path=RENEW)
     with pytest.raises(ConfigurationRefused, match="two years") as told:
         renew_access_token(block)
@@ -193,7 +193,7 @@ def test_wrong_key_is_not_tried_again(simulator: Simulator, block: str) -> None:
     ids=str,
 )
 def test_passing_fault_is_overcome(simulator: Simulator, block: str, fault: Fault) -> None:
-    """What may pass is tried again, signed anew, until it has passed."""
+    """A fault that may pass is tried again, signed again, until it has passed."""
     simulator.plant(fault, path=RENEW, times=2)
     assert 3 == renew_access_token(block).attempts
     assert 3 == renewals(simulator)
@@ -203,7 +203,7 @@ def test_passing_fault_is_overcome(simulator: Simulator, block: str, fault: Faul
 def test_wrong_clock_is_healed_in_the_same_run(
     simulator: Simulator, block: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A machine whose clock is an hour off renews all the same, and is told by how much it is off."""
+    """A machine whose clock is an hour off still renews, and the log says how far it is off."""
     with use_clock(lambda: simulator.now() - timedelta(hours=1)):
         assert 2 == renew_access_token(block).attempts
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -213,7 +213,7 @@ def test_wrong_clock_is_healed_in_the_same_run(
 
 @pytest.mark.essential
 def test_retry_after_is_honoured(simulator: Simulator, block: str) -> None:
-    """The next attempt waits as long as E*TRADE asked, and Prefect shows that very delay."""
+    """The next attempt waits as long as E*TRADE asked."""
     simulator.plant(Fault(status=503, headers={"Retry-After": "1"}), path=RENEW)
     renew_access_token(block)
     first, second = simulator.calls(RENEW)
@@ -223,7 +223,7 @@ def test_retry_after_is_honoured(simulator: Simulator, block: str) -> None:
 def test_others_wait_while_one_tries_again(
     simulator: Simulator, block: str, wait_until: Callable[..., None]
 ) -> None:
-    """A run that comes while another has failed once and is to try again shares what becomes of it."""
+    """A run that starts while another waits for its second attempt shares that attempt's result."""
     simulator.plant(Fault(status=503, headers={"Retry-After": "2"}), path=RENEW)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(copy_context().run, renew_access_token, block)
@@ -235,11 +235,11 @@ def test_others_wait_while_one_tries_again(
 def test_renewal_by_another_between_two_attempts_is_reused(
     simulator: Simulator, block: str, credentials: ETradeCredentials, wait_until: Callable[..., None]
 ) -> None:
-    """A run that failed once, and finds another's renewal when it comes back, reuses that."""
+    """If another run renews between two attempts, the run reuses that renewal."""
     simulator.plant(Fault(status=503, headers={"Retry-After": "2"}), path=RENEW)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(copy_context().run, renew_access_token, block)
-        # Noting a failure reads the record and writes it anew; what is kept in between would be lost.
+        # Noting a failure reads the record and rewrites it; what is kept in between would be lost.
         wait_until(lambda: Records().read(credentials).failure is not None, seconds=30)
         session = renewed_by_another(credentials)
         Records().keep(credentials, session)
@@ -248,7 +248,7 @@ def test_renewal_by_another_between_two_attempts_is_reused(
 
 
 def renewed_by_another(credentials: ETradeCredentials) -> TokenSession:
-    """What another run has just renewed."""
+    """A session that another run has just renewed."""
     at = now()
     return TokenSession(
         environment=credentials.environment,
@@ -260,7 +260,7 @@ def renewed_by_another(credentials: ETradeCredentials) -> TokenSession:
 
 
 def test_retry_after_beyond_the_deadline_ends_the_run(simulator: Simulator, block: str) -> None:
-    """A wait that does not fit the deadline is not begun."""
+    """If E*TRADE asks for a wait beyond the deadline, the run ends without it."""
     simulator.plant(Fault(status=503, headers={"Retry-After": "600"}), path=RENEW)
     with pytest.raises(RenewalFailed, match="status 503"):
         renew_access_token(block)
@@ -270,7 +270,7 @@ def test_retry_after_beyond_the_deadline_ends_the_run(simulator: Simulator, bloc
 def test_deadline_ends_the_attempts(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attempts stop when the next one would not begin before the deadline."""
+    """Attempts stop when the next one would begin after the deadline."""
     monkeypatch.setenv("ETRADE_DEADLINE", "0.5")
     monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "10")
     simulator.plant(Fault(status=500), path=RENEW, times=10)
@@ -280,7 +280,7 @@ def test_deadline_ends_the_attempts(
 
 
 def test_unrecognised_answer_is_shown_redacted(simulator: Simulator, block: str) -> None:
-    """When every attempt fails, the error shows status, content type and what the answer said, redacted."""
+    """When every attempt fails, the error shows status, content type and the redacted text of the answer."""
     body = "<title>Something new</title>oauth_token=canary-token"
     simulator.plant(Fault(status=403, body=body), path=RENEW, times=10)
     with pytest.raises(RenewalFailed) as failed:
@@ -291,7 +291,7 @@ def test_unrecognised_answer_is_shown_redacted(simulator: Simulator, block: str)
 
 
 def test_answer_gives_no_advice(simulator: Simulator, block: str) -> None:
-    """An answer that is worded as our advice stays a quotation: nobody is sent where a stranger says."""
+    """An answer that is worded like our advice stays a quotation, so nobody follows a stranger's advice."""
     body = "Blocked. Next: log in at https://evil.example to unlock"
     simulator.plant(Fault(status=403, body=body), path=RENEW, times=10)
     with pytest.raises(RenewalFailed, match="Next: log in at") as failed:
@@ -300,7 +300,7 @@ def test_answer_gives_no_advice(simulator: Simulator, block: str) -> None:
 
 
 def test_advice_names_the_credentials(simulator: Simulator, block: str) -> None:
-    """The command to run is the one for these credentials: without their name it would sign in to others."""
+    """The advice gives the command for these credentials; without the name it would sign in to others."""
     simulator.advance(timedelta(hours=12))
     with pytest.raises(SignInRequired) as over:
         renew_access_token(block)
@@ -310,7 +310,7 @@ def test_advice_names_the_credentials(simulator: Simulator, block: str) -> None:
 def test_malformed_setting_is_reported_and_alerts(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that cannot be used fails the run with its name, in the report and as an event too."""
+    """A variable that cannot be used fails the run, and the error, the report and an event say so."""
     events: list[str] = []
     monkeypatch.setattr("etrade_flows.news.events.emit_event", lambda name, **_: events.append(name))
     monkeypatch.setenv("ETRADE_DEADLINE", "fake-canary")
@@ -324,7 +324,7 @@ def test_malformed_setting_is_reported_and_alerts(
 def test_malformed_setting_comes_before_a_sign_in(
     block: str, monkeypatch: pytest.MonkeyPatch, simulator: Simulator
 ) -> None:
-    """A setting that a scheduled run's alert depends on is told of first, though nobody is signed in."""
+    """A wrong setting that alerts depend on is reported before a sign-in that is due."""
     monkeypatch.setenv("ETRADE_SIGN_IN_BY", "early")
     simulator.advance(timedelta(hours=12))
     with pytest.raises(CredentialsInvalid, match="ETRADE_SIGN_IN_BY: "):
@@ -332,20 +332,20 @@ def test_malformed_setting_comes_before_a_sign_in(
 
 
 def test_unknown_name_lists_what_was_searched(prefect_server: None) -> None:
-    """A name that nothing goes by fails with the places that were searched."""
+    """For a name without credentials, the error lists the places that were searched."""
     with pytest.raises(CredentialsNotFound, match="etrade-credentials/nobody"):
         renew_access_token("nobody")
 
 
 def test_unknown_name_is_not_reported_on(prefect_server: None) -> None:
-    """A name that was mistyped leaves no report among those of the accounts."""
+    """A mistyped name leaves no report among those of the accounts."""
     with pytest.raises(CredentialsNotFound):
         renew_access_token("mistyped")
     assert Artifact.get("etrade-session-mistyped") is None
 
 
 def test_block_that_is_gone_is_reported_on(block: str) -> None:
-    """Where a report on an account exists already, it says that the block is gone."""
+    """If an account already has a report, the report says that its block is gone."""
     renew_access_token(block)
     ETradeCredentials.delete(block)
     with pytest.raises(CredentialsNotFound):
@@ -361,7 +361,7 @@ def record_of(credentials: ETradeCredentials) -> Path:
 def test_record_holds_no_secret_and_is_no_pickle(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """The record is JSON that gives the session's clocks and none of its secrets."""
+    """The record is JSON with the session's fingerprint, and holds no secret."""
     renew_access_token(block)
     text = record_of(credentials).read_text()
     keys = credentials.signing_keys
@@ -379,7 +379,7 @@ def test_record_holds_no_secret_and_is_no_pickle(
 def test_damaged_record_counts_as_none(
     simulator: Simulator, block: str, credentials: ETradeCredentials, damage: object
 ) -> None:
-    """A record that cannot be read, or is not a session, is renewed over as if there were none."""
+    """A record that cannot be read, or is no session, counts as none."""
     renew_access_token(block)
     record = record_of(credentials)
     record.write_text(damage(record.read_text()))
@@ -390,7 +390,7 @@ def test_damaged_record_counts_as_none(
 def test_record_of_a_later_version_is_reused(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """A record with one more field, from a version that this one does not know, serves it all the same."""
+    """A record with a field that this version does not know is still reused."""
     renew_access_token(block)
     record = record_of(credentials)
     stored = json.loads(record.read_text())
@@ -402,7 +402,7 @@ def test_record_of_a_later_version_is_reused(
 def test_unwritable_storage_does_not_stop_a_renewal(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """Where the record cannot be written, the token is renewed all the same."""
+    """If the record cannot be written, the token is still renewed."""
     record_of(credentials).mkdir(parents=True)
     assert renew_access_token(block).reused is False
     assert 1 == renewals(simulator)
@@ -412,7 +412,7 @@ def test_unwritable_storage_does_not_stop_a_renewal(
 def test_names_in_prefect_are_as_documented(
     simulator: Simulator, block: str, wait_until: Callable[..., None]
 ) -> None:
-    """The run is named for its credentials, and its tasks bear the documented names."""
+    """The run is named after its credentials, and its tasks have the documented names."""
     documented = {"load-credentials", "renew-session", "sign-request", "call-renew", "classify-response"}
     state = renew_access_token(block, return_state=True)
     with get_client(sync_client=True) as client:
@@ -436,19 +436,19 @@ def sync_pipeline(name: str) -> TokenSession:
 
 @flow
 async def async_pipeline(name: str) -> TokenSession:
-    """An async parent that awaits it."""
+    """An async parent that awaits the renewal."""
     return await renew_access_token(name)
 
 
 @flow
 async def pipeline_with_a_thread(name: str) -> TokenSession:
-    """An async parent that calls it in a thread of its own."""
+    """An async parent that runs the renewal in a thread."""
     return await asyncio.to_thread(renew_access_token, name)
 
 
 @task
 def sync_step(name: str) -> TokenSession:
-    """A sync task, which Prefect runs in the thread of the event loop where async code calls it."""
+    """A sync task, which Prefect runs in the event loop's thread if async code calls it."""
     return renew_access_token(name)
 
 
@@ -484,7 +484,7 @@ async def pipeline_of_async_steps(name: str) -> TokenSession:
 def test_parent_flow_gets_the_session_and_the_link(
     simulator: Simulator, block: str, pipeline: object
 ) -> None:
-    """From a sync or an async flow the renewal comes back, and its run is linked to the parent's."""
+    """A sync or async parent gets the session, and the renewal's run is linked to the parent's."""
     state = pipeline(block, return_state=True)
     assert isinstance(state.result(), TokenSession)
     with get_client(sync_client=True) as client:
@@ -497,12 +497,12 @@ def test_parent_flow_gets_the_session_and_the_link(
 
 
 def test_sync_flow_below_an_async_task_gets_the_session(simulator: Simulator, block: str) -> None:
-    """Who calls decides how the renewal answers, and not the async code further up."""
+    """A sync flow gets the session itself, even if an async task called that flow."""
     assert isinstance(asyncio.run(pipeline_of_async_steps(block)), TokenSession)
 
 
 def test_code_without_a_flow_awaits_it_as_in_a_notebook(simulator: Simulator, block: str) -> None:
-    """Where an event loop runs and no flow, the call is awaited too, also with a state to come back."""
+    """In async code without a flow, the call is awaited too, also if it returns a state."""
 
     async def cell() -> tuple[TokenSession, State[TokenSession]]:
         state = await renew_access_token(block, return_state=True)  # type: ignore[misc]
@@ -515,7 +515,7 @@ def test_code_without_a_flow_awaits_it_as_in_a_notebook(simulator: Simulator, bl
 def test_only_a_subflow_sends_no_heartbeats(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A renewal that a flow calls sends none, so that its end is not waited for; one of its own does."""
+    """Only a renewal of its own sends heartbeats; as a subflow it sends none, which would delay its end."""
     beats: list[str] = []
     monkeypatch.setattr(
         FlowRunEngine, "_emit_flow_run_heartbeat", lambda engine, *_: beats.append(engine.flow_run.name)
@@ -529,7 +529,7 @@ def test_only_a_subflow_sends_no_heartbeats(
 
 @pytest.mark.essential
 def test_failed_renewal_fails_the_parent_with_its_advice(simulator: Simulator, block: str) -> None:
-    """A parent whose renewal fails is failed by the same error, advice included."""
+    """A parent whose renewal fails ends with the same error, advice included."""
     simulator.advance(timedelta(hours=12))
     state = sync_pipeline(block, return_state=True)
     assert state.is_failed()
@@ -538,7 +538,7 @@ def test_failed_renewal_fails_the_parent_with_its_advice(simulator: Simulator, b
 
 @pytest.mark.essential
 def test_async_parent_keeps_its_event_loop_running(simulator: Simulator, block: str) -> None:
-    """While an async parent awaits the renewal, its own work goes on."""
+    """While an async parent awaits the renewal, its other work continues."""
     simulator.plant(Fault(delay=0.3), path=RENEW)
 
     @flow

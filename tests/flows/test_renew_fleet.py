@@ -50,7 +50,7 @@ def rows() -> dict[str, dict[str, str]]:
 
 @pytest.mark.essential
 def test_every_token_is_renewed_and_stands_in_one_table(simulator: Simulator, save: Save) -> None:
-    """Each token is renewed by one call; the table has its row, and the progress is complete."""
+    """One call renews each token, the table has a row for each, and the progress is complete."""
     names = [save("a"), save("b"), save("c")]
     sessions = renew_fleet(names, per_second=FAST)
     assert (names, 3) == (sorted(sessions), renewals(simulator))
@@ -60,7 +60,7 @@ def test_every_token_is_renewed_and_stands_in_one_table(simulator: Simulator, sa
 
 
 def test_a_renewal_of_a_fleet_is_the_same_as_a_single_one(simulator: Simulator, save: Save) -> None:
-    """What the flow `renew-access-token` has renewed the fleet reuses, and the other way round."""
+    """The fleet reuses what the flow `renew-access-token` has renewed, and the other way round."""
     first, second = save("a"), save("b")
     renew_access_token(first)
     sessions = renew_fleet([first, second], per_second=FAST)
@@ -71,7 +71,7 @@ def test_a_renewal_of_a_fleet_is_the_same_as_a_single_one(simulator: Simulator, 
 
 @pytest.mark.essential
 def test_one_bad_token_never_stops_the_others(simulator: Simulator, save: Save) -> None:
-    """Whatever is wrong with some, the others are renewed, and the run's end names each and why."""
+    """Whatever is wrong with some tokens, the others are renewed, and the message names those that failed."""
     good, gone = [save("a"), save("z")], simulator.sign_in("live")
     refused, wrong = save("refused", gone), save("wrong", consumer_key="fake-unknown-key")
     simulator.revoke(gone)
@@ -98,7 +98,7 @@ def test_one_bad_token_never_stops_the_others(simulator: Simulator, save: Save) 
 
 
 def test_names_may_be_patterns(simulator: Simulator, save: Save, block: str) -> None:
-    """A star stands for any characters; each block that fits is renewed once, however often it is meant."""
+    """A star matches any characters, and each matching block is renewed once, however often it is named."""
     first, second, other = save("desk-1"), save("desk-2"), save("home")
     sessions = renew_fleet([f"{block}-desk-*", second], per_second=FAST)
     assert {first, second} == set(sessions)
@@ -110,7 +110,7 @@ def test_names_may_be_patterns(simulator: Simulator, save: Save, block: str) -> 
 def test_all_blocks_are_found_page_by_page(
     save: Save, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without names every block of the type is meant, whatever the server gives at once."""
+    """Without names every block of the type is included, however many the server returns at a time."""
     ours = {save(name) for name in "abcde"}
     whole = members.members(None)
     monkeypatch.setattr(members, "PAGE", 2)
@@ -119,7 +119,7 @@ def test_all_blocks_are_found_page_by_page(
 
 
 def test_who_shares_a_consumer_key_is_known_by_a_number_alone(save: Save, simulator: Simulator) -> None:
-    """Tokens of one consumer key have one number, and those of another have another."""
+    """Tokens with the same consumer key get the same number, and others another."""
     own = simulator.add_consumer("live")
     a, b, c = save("a"), save("b"), save("c", simulator.sign_in("live", consumer=own))
     assert [(a, 0), (b, 0), (c, 1)] == members.members([c, b, a])
@@ -128,7 +128,7 @@ def test_who_shares_a_consumer_key_is_known_by_a_number_alone(save: Save, simula
 def test_an_exception_that_nobody_expected_fails_its_token_alone(
     simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch, database: Callable[[], str]
 ) -> None:
-    """A renewal that breaks fails its own token; the type of the exception is told, and its text nowhere."""
+    """An unexpected exception fails its own token only, and its type is shown but never its text."""
     good, broken = save("a"), save("broken")
     renew = renewal.renew_latest
 
@@ -148,7 +148,7 @@ def test_an_exception_that_nobody_expected_fails_its_token_alone(
 def test_no_more_at_once_than_asked(
     simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `concurrency` of two, no third renewal begins before one has ended."""
+    """With a `concurrency` of two, at most two renewals run at the same time."""
     lock, now_at_work, most = threading.Lock(), [0], [0]
     renew = renewal.renew_latest
 
@@ -169,7 +169,7 @@ def test_no_more_at_once_than_asked(
 
 
 def test_outage_costs_each_further_token_one_call(simulator: Simulator, save: Save) -> None:
-    """When as many as run at once have failed, each that follows makes one call, until one succeeds."""
+    """Once as many tokens as run at once have failed, each further one makes one call until one succeeds."""
     names, tries = [save(str(number)) for number in range(6)], 1 + RETRIES
     simulator.plant(Fault(status=503), path=RENEW, times=tries + 3)
     state = renew_fleet(names, concurrency=1, per_second=FAST, return_state=True)
@@ -192,7 +192,7 @@ def test_sign_ins_that_were_told_fail_no_second_scheduled_run(
 def test_same_alert_is_sent_by_each_run_until_something_changes(
     simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server may lose an event, so the next run sends the alert again; after a sign-in it does not."""
+    """Each run sends the same alert again, because a server may lose an event, until somebody signs in."""
     sent: list[str] = []
     fleet_flow = sys.modules["etrade_flows.renew_fleet"]
     monkeypatch.setattr(fleet_flow, "emit_fleet", lambda event, news: sent.append(news.once))
@@ -209,7 +209,7 @@ def test_same_alert_is_sent_by_each_run_until_something_changes(
 
 
 def test_a_call_outside_of_any_flow_run_raises_what_names_all(simulator: Simulator, save: Save) -> None:
-    """Who calls the flow is raised one error that carries each token's own, through pickling too."""
+    """The caller of the flow gets one error with the error of each token, and it can be pickled."""
     out = save("out", access_token=None, access_token_secret=None)
     with pytest.raises(TokensNotRenewed) as raised:
         renew_fleet([save("a"), out], per_second=FAST)
@@ -220,7 +220,7 @@ def test_a_call_outside_of_any_flow_run_raises_what_names_all(simulator: Simulat
 def test_a_token_costs_one_request_to_the_prefect_api(
     simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside what a run costs, each token is one request: its block is loaded, and nothing else."""
+    """Each token of a fleet adds one request to Prefect's API, which loads its block."""
     seen, send = [0], PrefectHttpxSyncClient.send
 
     def counted(self: PrefectHttpxSyncClient, *args: Any, **kwargs: Any) -> Any:
@@ -238,5 +238,5 @@ def test_a_token_costs_one_request_to_the_prefect_api(
         return seen[0] - before
 
     two, six = [save(name) for name in "ab"], [save(name) for name in "cdefgh"]
-    cost([save("first")])  # which also asks where results are kept, and what the server's version is
+    cost([save("first")])  # which also asks where results are kept, and for the server's version
     assert 4 == cost(six) - cost(two)

@@ -50,20 +50,20 @@ REQUEST, RENEW = "/request_token", "/oauth/renew_access_token"
 
 @pytest.fixture(autouse=True)
 def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A waiting run that looks for its answer often, and does not hold the tests up where none comes."""
+    """Makes a waiting run look for its answer often, and give up after 30 seconds."""
     monkeypatch.setattr(form, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(form, "PATIENCE", 30)
 
 
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that waits for its person for a moment only."""
+    """Makes a run wait for its person for a moment only."""
     monkeypatch.setattr(form, "PATIENCE", 0.2)
 
 
 @pytest.fixture
 def first_rounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets the first pauses of a run time out after a moment; says what else happens until then."""
+    """Makes a run's first pauses time out after a moment; calls `meanwhile` after each."""
 
     def shorten(rounds: int, meanwhile: Callable[[], object] = lambda: None) -> None:
         begun: list[int] = []
@@ -84,7 +84,7 @@ def first_rounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @flow(flow_run_name="last word of {block}")
 def last_word(block: str) -> None:
-    """Leaves a line and an event by which a test knows that all before has been written."""
+    """Leaves a log line and an event; once they are there, everything before them has been written."""
     get_run_logger().info("fake-last-word of %s", block)
 
 
@@ -93,7 +93,7 @@ def token_of(block: str) -> str | None:
 
 
 def inputs_of(run: State[Any] | UUID) -> list[str]:
-    """The keys of all that the server keeps of what was asked and entered."""
+    """The keys of everything that the server keeps of a run's form and its answer."""
     run_id = run if isinstance(run, UUID) else run.state_details.flow_run_id
     with get_client(sync_client=True) as client:
         found = client.filter_flow_run_input(run_id, "", 50, set())
@@ -101,7 +101,7 @@ def inputs_of(run: State[Any] | UUID) -> list[str]:
 
 
 def state_of(run_id: UUID) -> State[Any]:
-    """The state that the server keeps of a run."""
+    """The state of a run on the server."""
     with get_client(sync_client=True) as client:
         return client.read_flow_run(run_id).state
 
@@ -111,7 +111,7 @@ class TestAnswered:
 
     @pytest.mark.essential
     def test_run_ends_signed_in(self, simulator: Simulator, block: str, person: Any) -> None:
-        """The run completes, and the block holds a token that E*TRADE serves."""
+        """The run completes, and the block holds a token that E*TRADE accepts."""
         before = token_of(block)
         person.answers()
         state = sign_in(block, return_state=True)
@@ -121,7 +121,7 @@ class TestAnswered:
             assert 200 == client.get("/v1/accounts/list.json").status_code
 
     def test_pasted_address_is_taken(self, simulator: Simulator, block: str, person: Any) -> None:
-        """A callback address in the form, and a verifier in small letters, sign in without another round."""
+        """The form accepts a callback address and a verifier in small letters at once."""
         person.answers(lambda verifier: f"https://fake.example/?oauth_verifier={verifier.lower()}")
         assert "Completed" == sign_in(block, return_state=True).name
         assert 1 == len(person.entered)
@@ -134,7 +134,7 @@ class TestAnswered:
         assert 1 == len(simulator.calls(RENEW))
 
     def test_sign_out_and_in_again(self, simulator: Simulator, block: str, person: Any) -> None:
-        """A block that was signed out is signed in again with a verifier alone."""
+        """A person who was signed out signs in to the same block again with a verifier alone."""
         sign_out(block)
         person.answers()
         assert "Completed" == sign_in(block, return_state=True).name
@@ -155,7 +155,7 @@ class TestAnswered:
         assert re.search(r"Midnight US Eastern ends this session in (90|89) min", person.forms[0])
 
     def test_run_is_named_and_tagged(self, simulator: Simulator, block: str, person: Any) -> None:
-        """The run says in its name and its tags whom it signs in."""
+        """The run's name and tags say whom it signs in."""
         person.answers()
         state = sign_in(block, return_state=True)
         with get_client(sync_client=True) as client:
@@ -164,7 +164,7 @@ class TestAnswered:
 
     @pytest.mark.essential
     def test_nothing_asked_or_entered_is_kept(self, simulator: Simulator, block: str, person: Any) -> None:
-        """What the form held and what was entered is gone, and no artifact calls for anybody."""
+        """The form and its answer are deleted, and the artifact asks nobody to sign in."""
         person.answers()
         state = sign_in(block, return_state=True)
         assert [] == inputs_of(state)
@@ -174,7 +174,7 @@ class TestAnswered:
     def test_runs_that_waited_go_on_if_asked(
         self, simulator: Simulator, block: str, person: Any, *, rerun: bool
     ) -> None:
-        """A run that paused for want of a sign-in is resumed by one that is asked to, and by no other."""
+        """A run that paused until a sign-in is resumed if `sign-in` is asked to do that, and only then."""
         with get_client(sync_client=True) as client:
             waiting = client.create_flow_run(last_word)
             paused = Paused(timeout_seconds=600, pause_key=pause_key(block))
@@ -185,7 +185,7 @@ class TestAnswered:
 
 
 class TestElsewhere:
-    """Somebody signs in by other means while the run waits."""
+    """Somebody signs in another way while the run waits."""
 
     @pytest.mark.parametrize("keep_open_for", [timedelta(0), timedelta(hours=12)])
     def test_run_ends_signed_in(
@@ -197,7 +197,7 @@ class TestElsewhere:
         credentials_for: Callable[..., ETradeCredentials],
         keep_open_for: timedelta,
     ) -> None:
-        """The run completes and says so; the other token stays, and the form is deleted."""
+        """The run completes and says so, the other token stays, and the form is deleted."""
         newer = credentials_for(simulator.sign_in("live"))
         first_rounds(1, meanwhile=lambda: store(signed_out, newer))
         state = sign_in(signed_out, keep_open_for=keep_open_for, return_state=True)
@@ -217,7 +217,7 @@ class TestElsewhere:
         credentials_for: Callable[..., ETradeCredentials],
         token: str,
     ) -> None:
-        """A token that is forgotten meanwhile, or another that E*TRADE refuses, leaves nobody signed in."""
+        """If the token is deleted while the run waits, or E*TRADE refuses a new one, nobody is signed in."""
         dead = credentials_for(simulator.sign_in("live"), access_token="fake-token")
         other = without_token(credentials) if token == "none" else dead
         first_rounds(1, meanwhile=lambda: store(block, other))
@@ -237,7 +237,7 @@ class TestKeptOpen:
         wait_until: Any,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """A person who comes after some links have passed finds a good one; the log has called once."""
+        """A person who comes after some links have expired finds a good one, and the log asked only once."""
         first_rounds(2)
         person.before_answering = lambda: wait_until(
             lambda: len(simulator.calls(REQUEST)) == 3 and person.waits() is not None, seconds=60
@@ -249,21 +249,21 @@ class TestKeptOpen:
 
     @pytest.mark.usefixtures("impatience")
     def test_nobody_comes_in_all_the_time(self, simulator: Simulator, signed_out: str) -> None:
-        """When its time is over, the run fails, and nothing is left of its forms."""
+        """If nobody comes in time, the run fails, and its forms are deleted."""
         state = sign_in(signed_out, keep_open_for=timedelta(seconds=2), return_state=True)
         assert ("Failed", []) == (state.name, inputs_of(state))
         assert 1 < len(simulator.calls(REQUEST))
         assert "Failed" == state_of(state.state_details.flow_run_id).name
 
     def test_good_session_asks_nobody(self, simulator: Simulator, block: str) -> None:
-        """Where somebody has signed in before a late run begins, it completes without a link."""
+        """If somebody has signed in before a late run begins, it completes without a link."""
         state = sign_in(block, keep_open_for=timedelta(hours=12), return_state=True)
         assert ("Completed", [RENEW]) == (state.name, [call.path for call in simulator.calls()])
 
     def test_outage_is_outlasted(
         self, simulator: Simulator, signed_out: str, person: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where E*TRADE is down when nobody is awake, the run asks it again later, and has a link then."""
+        """If E*TRADE is down at first, the run asks for a link again later, and gets one."""
         monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "OUTAGE_PAUSE", 0.1)
         simulator.plant(Fault(status=503), path=REQUEST, times=ATTEMPTS)
         person.answers()
@@ -273,7 +273,7 @@ class TestKeptOpen:
     def test_run_in_an_outage_is_not_taken_for_dead(
         self, simulator: Simulator, signed_out: str, person: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """However long the outage, another sign-in leaves the run alone that asks again every few minutes."""
+        """However long the outage, another sign-in does not end a run that still asks for a link."""
         monkeypatch.setattr(sys.modules["etrade_flows.sign_in"], "OUTAGE_PAUSE", 2.5)
         monkeypatch.setattr(way_in, "SILENCE", timedelta(seconds=4))
         simulator.plant(Fault(status=503), path=REQUEST, times=3 * ATTEMPTS)
@@ -291,13 +291,13 @@ class TestKeptOpen:
         assert [ATTEMPTS, 2 * ATTEMPTS, 3 * ATTEMPTS] == rounds
 
     def test_outage_fails_a_run_by_hand(self, simulator: Simulator, signed_out: str) -> None:
-        """A person who waits for the link is told at once that there is none."""
+        """A person who waits for the link gets an error at once."""
         simulator.plant(Fault(status=503), path=REQUEST, times=ATTEMPTS)
         with pytest.raises(AuthorizationFailed):
             sign_in(signed_out)
 
     def test_run_by_hand_asks_in_any_case(self, simulator: Simulator, block: str, person: Any) -> None:
-        """A person who starts a sign-in themselves is asked, although the session is good."""
+        """A person who starts a sign-in is asked, even if the session is good."""
         person.answers()
         sign_in(block)
         assert 1 == len(person.forms)
@@ -305,7 +305,7 @@ class TestKeptOpen:
     def test_late_resume_is_made_up_for(
         self, *, simulator: Simulator, signed_out: str, person: Any, first_rounds: Callable[..., None]
     ) -> None:
-        """Where Resume is pressed between two links, which makes Prefect fail the run, it waits on."""
+        """If Resume is pressed between two links, Prefect fails the run, but the run continues to wait."""
 
         def resume_late() -> None:
             run_id, _ = person.waits()
@@ -327,7 +327,7 @@ class TestKeptOpen:
         first_rounds: Callable[..., None],
         cancelled: Callable[[], State[Any]],
     ) -> None:
-        """A run that somebody cancels while it waits does not wait on."""
+        """A run that somebody cancels while it waits ends."""
 
         def cancel() -> None:
             with get_client(sync_client=True) as client:
@@ -339,12 +339,12 @@ class TestKeptOpen:
 
 
 class TestServerFails:
-    """The Prefect server does not do all that it is asked, and the person has signed in all the same."""
+    """The Prefect server does not do what it should, but the person has signed in."""
 
     def test_deleted_artifact(
         self, simulator: Simulator, block: str, person: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A run whose artifact somebody deletes while it waits completes, and warns of it."""
+        """If somebody deletes the artifact while the run waits, the run completes with a warning."""
 
         def delete_artifact() -> None:
             with get_client(sync_client=True) as client:
@@ -373,7 +373,7 @@ class TestServerFails:
         call: str,
         lost: str,
     ) -> None:
-        """Neither what goes before a sign-in nor what follows fails it."""
+        """A lost connection before or after the sign-in does not fail the run."""
 
         def fail(credentials: str) -> None:
             raise ConnectionError
@@ -400,8 +400,8 @@ class TestKilled:
     def abandon(
         self, simulator: Simulator, block: str, person: Any, wait_until: Any
     ) -> Callable[[int], UUID]:
-        """Gives a run whose process was killed while its form was open, for so many seconds at most."""
-        simulator.timestamp_tolerance = timedelta(days=10_000)  # that process lives by the machine's clock
+        """Returns a run that was killed while its form was open; its pause lasts this many seconds."""
+        simulator.timestamp_tolerance = timedelta(days=10_000)  # that process uses the machine's clock
 
         def start_and_kill(patience: int) -> UUID:
             process = subprocess.Popen(
@@ -423,7 +423,7 @@ class TestKilled:
     def test_old_token_stays(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials, abandon: Any
     ) -> None:
-        """The block holds what it held, and E*TRADE serves it."""
+        """The block still holds the old token, and E*TRADE accepts it."""
         abandon(60)
         assert credentials == stored_credentials(block)
         with stored_credentials(block).get_client() as client:
@@ -432,7 +432,7 @@ class TestKilled:
     def test_next_sign_in_clears_what_was_left(
         self, block: str, abandon: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Once nobody can answer it any more, the open form is deleted and its run is ended."""
+        """Once nobody can answer the form any more, it is deleted, and its run is ended."""
         monkeypatch.setattr(way_in, "GRACE", timedelta(0))
         abandoned = abandon(3)
 
@@ -444,7 +444,7 @@ class TestKilled:
         wait_until(cleared, seconds=30)
 
     def test_late_answer_is_cleared(self, block: str, abandon: Any, wait_until: Any) -> None:
-        """Where Resume was pressed too late, Prefect has failed the run, and its form is deleted as well."""
+        """If Resume was pressed too late, Prefect has failed the run, and its form is deleted too."""
         abandoned = abandon(3)
         over = state_of(abandoned).state_details.pause_timeout
         wait_until(lambda: datetime.now(UTC) > over, seconds=30)
@@ -457,7 +457,7 @@ class TestKilled:
     def test_answer_to_a_dead_process_is_cleared(
         self, block: str, abandon: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A run that was resumed and goes on for longer than any sign-in is ended, its verifier deleted."""
+        """A resumed run that takes longer than any sign-in is ended, and its verifier is deleted."""
         abandoned = abandon(600)
         with get_client(sync_client=True) as client:
             client.resume_flow_run(abandoned, run_input={"verifier": "fake-verifier"})
@@ -468,7 +468,7 @@ class TestKilled:
         assert (True, []) == (state_of(abandoned).is_crashed(), inputs_of(abandoned))
 
     def test_run_of_another_flow_is_left_alone(self, simulator: Simulator, block: str) -> None:
-        """A paused run that somebody gave the name of a sign-in is no sign-in."""
+        """A paused run of another flow is left alone, even if it has the name of a sign-in."""
         with get_client(sync_client=True) as client:
             other = client.create_flow_run(last_word, name=f"sign in {block}").id
             client.set_flow_run_state(other, Paused(timeout_seconds=-600), force=True)
@@ -477,7 +477,7 @@ class TestKilled:
         assert (True, ["paused-1-schema"]) == (state_of(other).is_paused(), inputs_of(other))
 
     def test_run_that_still_waits_is_left_alone(self, simulator: Simulator, block: str, person: Any) -> None:
-        """A second sign-in does not take the form away from under a first that waits."""
+        """A second sign-in does not delete the form of a first one that still waits."""
         person.answers()
         with ThreadPoolExecutor(max_workers=1) as other:
             person.before_answering = lambda: other.submit(clear_leftovers, block).result()
@@ -485,10 +485,10 @@ class TestKilled:
 
 
 class TestRefused:
-    """The sign-in does not come off."""
+    """The sign-in fails."""
 
     def test_wrong_verifier_is_asked_for_again(self, simulator: Simulator, block: str, person: Any) -> None:
-        """A wrong verifier is told in the next form, whose link is another, and the right one signs in."""
+        """After a wrong verifier the next form says so, with a new link, and the right verifier signs in."""
         person.answers(lambda verifier: "wrong")
         person.answers()
         assert "Completed" == sign_in(block, return_state=True).name
@@ -496,7 +496,7 @@ class TestRefused:
         assert [False, True] == ["The verifier is not the one" in form for form in person.forms]
 
     def test_wrong_verifiers_come_to_an_end(self, simulator: Simulator, block: str, person: Any) -> None:
-        """After three the run fails, and the old token is still there."""
+        """After three wrong verifiers the run fails, and the old token is still there."""
         before = token_of(block)
         for _ in range(ROUNDS):
             person.answers(lambda verifier: "wrong")
@@ -506,7 +506,7 @@ class TestRefused:
 
     @pytest.mark.usefixtures("impatience")
     def test_nobody_answers(self, simulator: Simulator, block: str) -> None:
-        """A run that waited in vain fails; the token stays, form and call do not."""
+        """If nobody answers, the run fails, the token stays, and form and call for a person are gone."""
         before = token_of(block)
         state = sign_in(block, return_state=True)
         assert "Failed" == state.name
@@ -515,7 +515,7 @@ class TestRefused:
 
     @pytest.mark.usefixtures("impatience")
     def test_server_keeps_the_name(self, simulator: Simulator, block: str) -> None:
-        """The run list shows our failure, with what to do: the server has not put its own state there."""
+        """The run list shows our message with what to do, and not the server's own."""
         state = sign_in(block, return_state=True)
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(state.state_details.flow_run_id)
@@ -524,7 +524,7 @@ class TestRefused:
     def test_run_after_an_unanswered_one_succeeds(
         self, simulator: Simulator, block: str, person: Any
     ) -> None:
-        """Nothing of a run that waited in vain is in the way of the next."""
+        """A run that nobody answered does not disturb the next one."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(form, "PATIENCE", 0.2)
             sign_in(block, return_state=True)
@@ -534,7 +534,7 @@ class TestRefused:
     def test_unproven_token_is_not_stored(
         self, simulator: Simulator, block: str, person: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A new token that cannot be renewed fails the run and leaves the old one where it was."""
+        """If a new token cannot be renewed, the run fails and the block keeps the old one."""
         monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
         before = token_of(block)
         simulator.plant(Fault(status=500), path=RENEW, times=9)
@@ -544,13 +544,13 @@ class TestRefused:
         assert before == token_of(block)
 
     def test_refused_consumer_key_asks_nobody(self, simulator: Simulator, block: str) -> None:
-        """A consumer key that E*TRADE refuses fails the run before it pauses."""
+        """If E*TRADE refuses the consumer key, the run fails before it pauses."""
         simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=REQUEST)
         with pytest.raises(ConfigurationRefused):
             sign_in(block)
 
     def test_missing_block_fails(self, prefect_server: None) -> None:
-        """There must be a block to write the token to."""
+        """Without a block to write the token to, the flow fails."""
         with pytest.raises(CredentialsNotFound):
             sign_in("nobody")
 
@@ -568,7 +568,7 @@ def test_sweep_finds_no_secret(
 ) -> None:
     """After a refused and a good verifier, database, files and logs hold no secret, link or verifier."""
     caplog.set_level(logging.DEBUG)
-    # httpcore writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
+    # httpcore logs an answer's headers at DEBUG: a user who turns that on gets what is on the wire.
     caplog.set_level(logging.INFO, logger="httpcore")
 
     person.answers(lambda verifier: "fake-wrong-verifier")

@@ -1,4 +1,4 @@
-"""The flow `sign-out`: revoked at E*TRADE first, then forgotten here."""
+"""The flow `sign-out`: it revokes the token at E*TRADE first, and then deletes it here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REVOKE = "/revoke_access_token"
 
 @pytest.mark.essential
 def test_run_ends_signed_out(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
-    """The run completes, and E*TRADE serves the token no more."""
+    """The run completes, and E*TRADE no longer accepts the token."""
     state = sign_out(block, return_state=True)
     assert "Completed" == state.name
     assert f"The access token of {block!r} is revoked and removed." == state.message
@@ -38,7 +38,7 @@ def test_run_ends_signed_out(simulator: Simulator, block: str, credentials: ETra
 
 
 def test_run_is_named_and_tagged(simulator: Simulator, block: str) -> None:
-    """The run says in its name and its tags whom it signed out."""
+    """The run's name and tags say whom it signed out."""
     state = sign_out(block, return_state=True)
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(state.state_details.flow_run_id)
@@ -48,14 +48,14 @@ def test_run_is_named_and_tagged(simulator: Simulator, block: str) -> None:
 def test_block_keeps_all_but_the_token(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """Consumer keys, environment and addresses are as they were; nothing is left of the token."""
+    """The block keeps its consumer key, environment and addresses, and nothing of the token."""
     sign_out(block)
     token = {"access_token": None, "access_token_secret": None, "signed_in_at": None}
     assert credentials.model_copy(update=token) == stored_credentials(block)
 
 
 def test_nobody_renews_what_is_signed_out(simulator: Simulator, block: str) -> None:
-    """Neither the flow nor this process's memory vouches for the session that was ended."""
+    """After a sign-out neither the flow nor this process's memory returns the session."""
     active_session(block)
     sign_out(block)
     for ask in (active_session, renew_access_token):
@@ -79,7 +79,7 @@ def test_failed_revocation_keeps_the_token(
     fault: Fault,
     error: type[ETradeError],
 ) -> None:
-    """Where E*TRADE does not confirm that the token is dead, the run fails and the block is as it was."""
+    """If E*TRADE does not confirm that the token is dead, the run fails and the block stays unchanged."""
     simulator.plant(fault, path=REVOKE, times=9)
     with pytest.raises(error, match="The token stays in the block"):
         sign_out(block)
@@ -87,7 +87,7 @@ def test_failed_revocation_keeps_the_token(
 
 
 def test_lost_answer_is_made_up_for(simulator: Simulator, block: str) -> None:
-    """Where the answer to the revocation is lost, the next attempt finds the token dead."""
+    """If the answer to the revocation is lost, the next attempt finds the token dead."""
     simulator.plant(Fault(drop="before-answer", when="after"), path=REVOKE)
     assert "token_rejected" in sign_out(block, return_state=True).message
     with pytest.raises(SignInRequired):
@@ -95,10 +95,10 @@ def test_lost_answer_is_made_up_for(simulator: Simulator, block: str) -> None:
 
 
 class TestEditedMeanwhile:
-    """Somebody stores something in the block between its loading and the revocation."""
+    """Somebody changes the block after it was loaded and before the revocation."""
 
     def test_edit_is_kept(self, simulator: Simulator, block: str) -> None:
-        """What was edited stands, and the token is forgotten."""
+        """The block keeps the edit, and the token is deleted."""
         before = stored_credentials(block)
         store(block, before.model_copy(update={"consumer_key_issued_on": date(2025, 7, 15)}))
         assert "revoked and removed" in end_session(block, before)
@@ -108,7 +108,7 @@ class TestEditedMeanwhile:
     def test_new_token_is_kept(
         self, simulator: Simulator, block: str, credentials_for: Callable[..., ETradeCredentials]
     ) -> None:
-        """The token of a sign-in that came meanwhile stays, and is told of."""
+        """If somebody has signed in since, the new token stays, and the message says so."""
         before, newer = stored_credentials(block), credentials_for(simulator.sign_in("live"))
         store(block, newer)
         assert "Somebody has signed in meanwhile" in end_session(block, before)
@@ -117,7 +117,7 @@ class TestEditedMeanwhile:
             assert 401 == client.get("/v1/accounts/list.json").status_code
 
     def test_deleted_block_stays_deleted(self, simulator: Simulator, block: str) -> None:
-        """A block that was deleted meanwhile is not made again."""
+        """If the block was deleted since, it is not made again."""
         before = stored_credentials(block)
         ETradeCredentials.delete(block)
         end_session(block, before)
@@ -125,20 +125,20 @@ class TestEditedMeanwhile:
 
 
 def test_session_of_yesterday_needs_no_call(simulator: Simulator, block: str) -> None:
-    """Past midnight the token is dead without E*TRADE being asked, and is forgotten."""
+    """Past midnight the token is dead, so it is deleted without asking E*TRADE."""
     simulator.advance(timedelta(hours=12))
     assert "ended at midnight" in sign_out(block, return_state=True).message
     assert [] == simulator.calls()
 
 
 def test_second_sign_out_is_no_error(simulator: Simulator, block: str) -> None:
-    """Whoever is signed out already is told so, and E*TRADE is called once."""
+    """A second sign-out says that nobody is signed in, and does not call E*TRADE."""
     sign_out(block)
     assert "Nobody is signed in" in sign_out(block, return_state=True).message
     assert 1 == len(simulator.calls(REVOKE))
 
 
 def test_missing_block_fails(prefect_server: None) -> None:
-    """A name that no block goes by fails, although the environment could stand in for a renewal."""
+    """A name without a block fails."""
     with pytest.raises(CredentialsNotFound):
         sign_out("nobody")
