@@ -1,4 +1,4 @@
-"""What every test shares: a Prefect of its own, and E*TRADE played by the simulator."""
+"""What the tests share: a Prefect server of their own, and the simulator as E*TRADE."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-# A landing must not hang on chance; examples are drawn anew on everybody's own machine.
+# CI must not fail by chance; on a developer's machine, every run draws new examples.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
@@ -47,7 +47,7 @@ os.environ.update(
     PREFECT_HOME=_HOME,
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
-    ETRADE_SIGN_IN_BY="00:00",  # the tests run at any hour, and alert at any hour
+    ETRADE_SIGN_IN_BY="00:00",  # the tests run at any hour and expect alerts at any hour
     DO_NOT_TRACK="1",
 )
 
@@ -55,10 +55,10 @@ _make_context, _read_authorities = ssl.create_default_context, cache(ssl.create_
 
 
 def _context_of_a_client(*args: Any, **kwargs: Any) -> ssl.SSLContext:
-    """Read once the authorities that each of Prefect's and httpx's clients reads: it takes 30 ms or more.
+    """Let Prefect's and httpx's clients share one TLS context, since each would take 30 ms or more.
 
-    Nothing here meets a server by them. Who asks for anything else gets a context of its own, and so does the
-    package, which adds to its own.
+    No test here reaches a server with it. Every other caller gets its own context, and so does the package,
+    which changes the one it gets.
     """
     asks = sys._getframe(1).f_globals.get("__name__", "")
     ours = asks == "prefect.client.orchestration" or kwargs.get("cafile") == certifi.where()
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the empty database of this run's first Prefect server is kept, for every process of the run."""
+    """The file that keeps a copy of the first server's empty database, for every process of this run."""
     own = tmp_path_factory.getbasetemp()
     return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "prefect.db"
 
@@ -95,7 +95,7 @@ def _harness(migrated: Path) -> Iterator[None]:
 
     def folder() -> str:
         made = tempfile.mkdtemp()
-        shutil.copy(migrated, Path(made) / "prefect-test.db")  # as the harness calls it
+        shutil.copy(migrated, Path(made) / "prefect-test.db")  # the name that Prefect's test harness uses
         return made
 
     with ExitStack() as stack:
@@ -127,9 +127,9 @@ def prefect_server(harness: Callable[[], AbstractContextManager[None]]) -> Itera
 
 @pytest.fixture(autouse=True)
 def events_are_kept(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Prefect's events are made and not sent, since half of a server's work is to store them.
+    """Keeps Prefect's events from being sent, because storing them is half of a server's work.
 
-    In tests marked `events` they are sent; by them alone the server knows of task runs.
+    In tests marked `events` they are sent; without them the server does not know about task runs.
     """
     if "prefect_server" not in request.fixturenames or request.node.get_closest_marker("events"):
         yield
@@ -144,7 +144,7 @@ def events_are_kept(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def quick_flows(prefect_server: None) -> Iterator[None]:
-    """Sync flows that end without the second which their heartbeat thread takes to be joined."""
+    """Switches off heartbeats, because a sync flow waits a second for its heartbeat thread to end."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -153,7 +153,7 @@ def quick_flows(prefect_server: None) -> Iterator[None]:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts that follow each other without a pause worth noticing."""
+    """Makes the wait before the next attempt too short to notice."""
     monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "0.001")
 
 
@@ -167,7 +167,7 @@ def noon() -> datetime:
 
 @pytest.fixture
 def simulator(noon: datetime, request: pytest.FixtureRequest) -> Iterator[Simulator]:
-    """E*TRADE at midday, with this package told the same time; on real time where the test is marked so."""
+    """E*TRADE at midday, with this package on the same clock; on real time in tests marked `real_time`."""
     from etrade_simulator import Simulator, SimulatorClock
     from etrade_tasks.clock import use_clock
 
@@ -188,10 +188,10 @@ EVENTS = frozenset({"browser", "deployments", "news", "pipelines", "secrets"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test` leaves out, and begin with what takes longest, so that no process ends alone.
+    """Mark what `make test` leaves out, and run the longest tests first, so that all processes end together.
 
-    Left out is every test that needs a Prefect server or starts programs, unless it is marked `essential`: of
-    each capability one is.
+    It leaves out the tests that need a Prefect server or start programs, unless they are marked `essential`,
+    as one test of each capability is.
     """
     for item in items:
         slow = not SLOW.isdisjoint(item.path.parts) or item.get_closest_marker("starts_programs")
@@ -206,7 +206,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where every test is required, one that is skipped has failed."""
+    """Turn a skipped test into a failed one where every test must run."""
     report = yield
     if report.skipped and os.environ.get("REQUIRE_ALL_TESTS") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -237,7 +237,7 @@ def credentials(simulator: Simulator, credentials_for: CredentialsFor) -> ETrade
 
 @pytest.fixture(scope="session")
 def registered() -> Callable[[str], tuple[UUID, UUID]]:
-    """What ids a server has for the type of the credentials' block and its schema; asked for once."""
+    """Registers the credentials block with a server once; returns the ids of its type and schema."""
 
     @cache
     def register(server: str) -> tuple[UUID, UUID]:
@@ -253,9 +253,9 @@ def registered() -> Callable[[str], tuple[UUID, UUID]]:
 def block(prefect_server: None, credentials: ETradeCredentials, registered: Any, tmp_path: Path) -> str:
     """The name of a saved credentials block whose token was just issued.
 
-    It is handed to the server as it is: `save` would first register the block's type, as it does each time.
-    And Prefect is asked here where results are kept: on a busy machine that may take longer than a renewal
-    waits for it, which would then go on without a record.
+    This posts the block to the server directly, because `save` registers the block's type each time. It also
+    asks Prefect where results are kept: on a busy machine that can take longer than a renewal waits, and the
+    renewal would then keep no record.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import BlockDocumentCreate
@@ -285,7 +285,7 @@ def signed_out(block: str, credentials: ETradeCredentials) -> str:
 
 @pytest.fixture
 def empty_memory() -> Iterator[None]:
-    """Nothing of a session that the process remembers, at the test's begin and end."""
+    """Makes this process forget every session, before the test and after it."""
     from etrade_flows.access.memory import forget_sessions
 
     forget_sessions()
@@ -325,7 +325,7 @@ def database(prefect_server: None) -> Callable[[], str]:
 
 @pytest.fixture(scope="session")
 def files_at_rest() -> Callable[[], dict[str, bytes]]:
-    """Reads every file of the result storage, and of the Prefect home but the database."""
+    """Returns the files in the result storage and in the Prefect home, without the database."""
     from prefect.settings import get_current_settings
 
     def read() -> dict[str, bytes]:
@@ -338,14 +338,14 @@ def files_at_rest() -> Callable[[], dict[str, bytes]]:
 
 
 class Person:
-    """Somebody elsewhere who goes where the artifact leads, opens the form's link and resumes the run.
+    """A person who follows the artifact to the waiting run, opens the form's link and resumes the run.
 
     Attributes:
-        seen: Every address that stood behind a form's link.
-        entered: Every verifier that was entered.
-        forms: Every description that the form showed.
-        before_answering: What happens between the form's opening and the answer.
-        before_resuming: What happens after the person was at E*TRADE's page, and before the answer.
+        seen: The address of each form's link.
+        entered: Each verifier that was entered.
+        forms: The text of each form.
+        before_answering: Called when a form is open, before the person reads it.
+        before_resuming: Called after the visit to E*TRADE's page, before the run is resumed.
     """
 
     def __init__(self, simulator: Simulator, block: str) -> None:
@@ -382,7 +382,7 @@ class Person:
         assert SetStateStatus.ACCEPT == result.status
 
     def waits(self) -> tuple[UUID, str] | None:
-        """The run that waits, and what its form says; None while there is none."""
+        """The run that waits and the text of its form; None if no run waits."""
         from prefect.client.orchestration import get_client
         from prefect.client.schemas.filters import FlowRunFilter
 
@@ -395,7 +395,7 @@ class Person:
         return None
 
     def leave(self) -> None:
-        """Wait for every answer to have been given."""
+        """Wait until every answer is given."""
         self._hands.shutdown()
         for act in self._acts:
             act.result()
@@ -403,7 +403,7 @@ class Person:
 
 @pytest.fixture(scope="session")
 def person_for(prefect_server: None) -> type[Person]:
-    """Makes a person who signs in to the block of a name."""
+    """Makes a person who signs in to the block of this name."""
     return Person
 
 
@@ -416,7 +416,7 @@ def person(simulator: Simulator, block: str, person_for: type[Person]) -> Iterat
 
 
 class Inbox:
-    """A webhook on the loopback interface that keeps what it is sent."""
+    """A webhook on the loopback interface that keeps what it receives."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, str]] = []
@@ -436,17 +436,17 @@ class Inbox:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
 
     def about(self, credentials: str) -> list[str]:
-        """The subjects of what was received about these credentials, in order of arrival."""
+        """The subjects of the messages about these credentials, in order of arrival."""
         return [sent["subject"] for sent in self.received if f"Credentials: {credentials} " in sent["body"]]
 
     def body(self, credentials: str) -> str:
-        """The text of the first that was received about these credentials."""
+        """The text of the first message about these credentials."""
         return next(sent["body"] for sent in self.received if f"Credentials: {credentials} " in sent["body"])
 
 
 @pytest.fixture(scope="module")
 def inbox() -> Iterator[Inbox]:
-    """Somebody to notify."""
+    """A webhook that notifications can go to."""
     box = Inbox()
     thread = threading.Thread(target=box.server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -458,7 +458,7 @@ def inbox() -> Iterator[Inbox]:
 
 @pytest.fixture
 def run_by_schedule(prefect_server: None) -> Callable[..., State[Any]]:
-    """Runs a flow as a schedule of its one deployment would, and gives the run's end."""
+    """Runs a flow as a schedule of its only deployment would; returns the run's final state."""
 
     def run(
         what: Flow[..., Any], credentials: str, every: timedelta = timedelta(hours=1), **parameters: object
@@ -501,7 +501,7 @@ def _answers(port: int) -> bool:
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., None]:
-    """Polls until something holds; fails the test if it does not within so many seconds."""
+    """Waits until a condition holds; fails the test if that takes longer than this many seconds."""
     return _wait_until
 
 

@@ -80,7 +80,7 @@ def defined_in(module: ModuleType) -> dict[str, Flow[..., Any] | Task[..., Any]]
 
 @pytest.fixture(autouse=True)
 def examples_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The examples' folder on the path, as Prefect puts it there."""
+    """Puts the examples' folder on the path, as Prefect does."""
     monkeypatch.syspath_prepend(PIPELINES)
 
 
@@ -99,12 +99,12 @@ def run_elsewhere(*arguments: object, **variables: str) -> str:
 
 
 def send(module: ModuleType, folder: Path) -> None:
-    """Write down what this module defines, by value."""
+    """Pickle what this module defines, by value."""
     (folder / f"{module.__name__}.pickle").write_bytes(cloudpickle.dumps(defined_in(module)))
 
 
 def send_as_script(script: str, folder: Path) -> None:
-    """Write down the flow of an example that is run as a script, as `serve` would send it from there."""
+    """Pickle the flow of an example that runs as a script, as `serve` would send it."""
     source = (PIPELINES / f"{script}.py").read_text()
     dump = f"__import__('cloudpickle').dumps({{{script!r}: {script}}})"
     into = f"Path({str(folder / script)!r}).with_suffix('.pickle')"
@@ -116,21 +116,21 @@ def send_as_script(script: str, folder: Path) -> None:
 
 
 def test_annotations_are_objects_where_flows_and_tasks_are_defined() -> None:
-    """No module with a flow or a task turns its annotations into text: by value, their names are lost."""
+    """No module with a flow or a task has text annotations, whose names are lost when it is sent by value."""
     defining = [module for module in modules() if defined_in(module)]
     text = [m.__name__ for m in defining if getattr(m, "annotations", None) is __future__.annotations]
     assert (True, []) == (len(defining) >= 10, text)
 
 
 def test_each_flow_and_task_can_be_sent_by_value(tmp_path: Path) -> None:
-    """Each knows the types of its parameters in a process that has never imported its module."""
+    """Each flow and task knows its parameters' types in a process that never imported its module."""
     for module in modules():
         send(module, tmp_path)
     run_elsewhere("-c", VALIDATE, tmp_path)
 
 
 def test_they_run_where_they_were_sent(simulator: Simulator, block: str, person: Any, tmp_path: Path) -> None:
-    """Each flow and task of the package, and each example as its own script sends it, does its work there."""
+    """Each flow and task, and each example sent from its own script, runs in another process."""
     for module in modules():
         if module.__name__ not in SCRIPTS:
             send(module, tmp_path)

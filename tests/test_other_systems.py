@@ -47,7 +47,7 @@ for package in ("etrade_tasks", "etrade_flows", "etrade_simulator"):
 
 
 def test_every_module_can_be_imported() -> None:
-    """No module needs at its import what only Unix has."""
+    """No module needs a Unix module when it is imported."""
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL],
         env=os.environ,
@@ -62,28 +62,28 @@ def test_every_module_can_be_imported() -> None:
 
 @pytest.fixture
 def no_termios(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal that Python can only ask to hide what is typed."""
+    """A terminal where Python can only ask to hide what is typed."""
     monkeypatch.setitem(sys.modules, "termios", None)
 
 
 @pytest.mark.usefixtures("no_termios")
 class TestHiddenLine:
-    """What a person types where a countdown cannot be shown."""
+    """What a person types if a countdown cannot be shown."""
 
     def test_first_line_with_text_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An empty line is asked for again, and blanks around the text go."""
+        """An empty line is asked for again, and blanks around the text are removed."""
         lines = iter(["", "  ", " FAKE1 "])
         monkeypatch.setattr(getpass, "getpass", lambda prompt: next(lines))
         assert "FAKE1" == _read_line("Verifier", inf)
 
     def test_late_line_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is entered after the time is over is not tried."""
+        """A line that comes too late is refused."""
         monkeypatch.setattr(getpass, "getpass", lambda prompt: "FAKE1")
         with pytest.raises(VerifierRefused, match="Five minutes"):
             _read_line("Verifier", time.monotonic() - 1)
 
     def test_end_of_input_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the input ends, nobody is signed in."""
+        """If the input ends, it says that nobody is signed in."""
 
         def end(prompt: str) -> str:
             raise EOFError

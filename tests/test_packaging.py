@@ -29,13 +29,13 @@ def test_public_names_exist_and_are_documented(package: str) -> None:
 
 @pytest.mark.parametrize("package", ["etrade_flows", "etrade_tasks", "etrade_simulator"])
 def test_packages_are_typed(package: str) -> None:
-    """Each package says to type checkers that it is typed."""
+    """Each package tells type checkers that it is typed."""
     assert (Path(importlib.import_module(package).__file__).parent / "py.typed").exists()
 
 
 @pytest.mark.parametrize("task", ["load_credentials", "sign_request", "call_renew", "classify_response"])
 def test_tasks_near_secrets_store_nothing(task: str) -> None:
-    """No task that takes or gives a secret caches or persists anything, or is retried alone."""
+    """No task that takes or returns a secret caches or persists anything, or is retried alone."""
     from prefect.cache_policies import NO_CACHE
 
     found = getattr(etrade_tasks, task)
@@ -43,7 +43,7 @@ def test_tasks_near_secrets_store_nothing(task: str) -> None:
 
 
 def test_prefect_finds_the_collection() -> None:
-    """Prefect loads the package as a collection, and so knows the block without being told."""
+    """Prefect loads the package as a collection, so it knows the block without any registration."""
     (collection,) = (e for e in entry_points(group="prefect.collections") if e.name == "etrade")
     assert collection.load() is etrade_tasks
 
@@ -68,7 +68,7 @@ def test_block_can_be_registered_by_module(prefect_server: None) -> None:
 
 
 def test_version_is_written_once() -> None:
-    """No source or deployment file repeats the version that pyproject.toml states."""
+    """No source or deployment file repeats the version in pyproject.toml."""
     repeated = re.compile(rf"(?<![\d.]){re.escape(version('prefect-etrade'))}(?![\d.])")
     places = [ROOT / "prefect.yaml", *(ROOT / "deployments").iterdir()]
     for folder in ("tasks", "flows", "simulator"):
@@ -77,12 +77,12 @@ def test_version_is_written_once() -> None:
 
 
 def test_fastapi_is_capped_for_plain_installs() -> None:
-    """A plain install cannot take a FastAPI that the installed Prefect breaks on."""
+    """A plain install never gets a FastAPI that breaks the installed Prefect."""
     assert "fastapi<0.151" in requires("prefect-etrade")
 
 
 def test_constraints_are_versions_alone() -> None:
-    """The pinned tree names versions, and no address or path."""
+    """The pinned constraints are versions only, without an address or path."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert [] == [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*", line)]
@@ -104,7 +104,7 @@ def test_every_test_says_what_it_states() -> None:
 
 
 def test_authlibs_httpx_integration_is_never_loaded() -> None:
-    """Importing the package does not load the Authlib module that binds to httpx2 where that is installed."""
+    """Importing the package does not load Authlib's module that uses httpx2 if that is installed."""
     code = "import sys, etrade_flows; sys.exit('authlib.integrations.httpx_client' in sys.modules)"
     command = [sys.executable, "-W", "error::DeprecationWarning:authlib", "-c", code]
     assert 0 == subprocess.run(command, check=False).returncode

@@ -51,7 +51,7 @@ def defaults(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 def described(**variables: str) -> dict[str, dict[str, object]]:
-    """The options of every flow and task of the package, where these variables were set before the import."""
+    """The options of every flow and task in a process where these variables are set."""
     done = subprocess.run(
         [sys.executable, "-c", DESCRIBE],
         env=os.environ | variables,
@@ -65,7 +65,7 @@ def described(**variables: str) -> dict[str, dict[str, object]]:
 
 
 def user_defaults() -> dict[str, str]:
-    """Every default set to something that would show."""
+    """Every default, set to a value that would show."""
     parts = {name: Settings.model_fields[name].annotation for name in ("flows", "tasks", "results")}
     found = [each for name, part in parts.items() for each in defaults(part, f"prefect_{name}_")]
     values = {"SERIALIZER": "json", "BLOCK": "local-file-system/fake", "RETRIES": "7", "SECONDS": "7"}
@@ -73,7 +73,7 @@ def user_defaults() -> dict[str, str]:
 
 
 def test_the_settings_are_those_known_to_matter() -> None:
-    """Among Prefect's settings are the defaults that have changed our flows and tasks."""
+    """Prefect's settings include the defaults that have changed our flows and tasks."""
     assert {
         "PREFECT_FLOWS_DEFAULT_RETRIES",
         "PREFECT_TASKS_DEFAULT_RETRIES",
@@ -84,13 +84,13 @@ def test_the_settings_are_those_known_to_matter() -> None:
 
 
 def test_no_default_changes_a_flow_or_a_task() -> None:
-    """Each flow and task is tried as often, stored and cached as it is written, whatever the defaults say."""
+    """Each flow and task keeps its own retries, storage and caching, whatever the defaults say."""
     written, found = described(), described(**user_defaults())
     assert 8 <= len(written)
     assert written == found
 
 
 def test_no_flow_is_ever_stored() -> None:
-    """Prefect keeps the result of no flow and of no task."""
+    """Prefect stores the result of no flow and no task."""
     stored = {name for name, kept in described().items() if kept["persist_result"] != "False"}
     assert set() == stored

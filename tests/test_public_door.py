@@ -13,12 +13,12 @@ from etrade_tasks import errors
 
 
 def named(kind: type) -> set[str]:
-    """The names by which Prefect shows what the door gives of a kind."""
+    """The names that Prefect shows for the public flows or tasks."""
     return {each.name for each in vars(prefect_etrade).values() if isinstance(each, kind)}
 
 
 def test_the_door_is_the_whole_surface() -> None:
-    """Flows, tasks and errors are all there, beside what pipelines and sign-ins by code are written with."""
+    """The public names are all flows, tasks and errors, and what pipelines and sign-ins in code need."""
     assert {"renew-access-token", "renew-fleet", "sign-in", "sign-out"} == named(Flow)
     tasks = {"load-credentials", "sign-request", "call-renew", "classify-response", "renew-session"}
     assert tasks == named(Task)
@@ -44,7 +44,7 @@ def test_the_door_is_the_whole_surface() -> None:
 
 
 def test_the_packages_behind_it_give_the_same() -> None:
-    """Code that imports from the packages behind the door gets the very same flows, tasks and errors."""
+    """Importing from the packages behind `prefect_etrade` gives the same flows, tasks and errors."""
     for package in (etrade_flows, etrade_tasks):
         assert [] == [
             name for name in package.__all__ if getattr(package, name) is not getattr(prefect_etrade, name)
