@@ -19,6 +19,7 @@ from etrade_tasks import (
     ETradeError,
     SignInRequired,
 )
+from etrade_tasks.credentials import environment_of
 from etrade_tasks.errors import AuthorizationFailed
 from etrade_tasks.load_credentials import load_block
 
@@ -138,7 +139,11 @@ def test_second_sign_out_is_no_error(simulator: Simulator, block: str) -> None:
     assert 1 == len(simulator.calls(REVOKE))
 
 
-def test_missing_block_fails(prefect_server: None) -> None:
-    """A name without a block fails."""
+def test_missing_block_fails(
+    prefect_server: None, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name without a block fails, even if the ETRADE_* variables hold credentials."""
+    for name, value in environment_of(credentials).items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(CredentialsNotFound):
         sign_out("nobody")

@@ -290,8 +290,7 @@ class TestScheduledRuns:
     @pytest.fixture
     def dead(self, block: str, credentials_for: Any, simulator: Simulator) -> str:
         """Credentials whose session ended on an earlier day."""
-        yesterday = datetime.now(UTC) - timedelta(days=2)
-        token = simulator.sign_in("live", issued_at=yesterday)
+        token = simulator.sign_in("live", issued_at=datetime.now(UTC) - timedelta(days=2))
         credentials_for(token).save(block, overwrite=True)
         return block
 

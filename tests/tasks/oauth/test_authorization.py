@@ -375,13 +375,17 @@ class TestRevoke:
         with pytest.raises(ConfigurationRefused):
             revoke(credentials.signing_keys, credentials.oauth_base_url)
 
-    def test_bare_status_is_asked_once_more(
-        self, simulator: Simulator, credentials: ETradeCredentials
-    ) -> None:
-        """A page that says nothing but its status does not end a sign-out: the call is made once more."""
-        simulator.plant(Fault(status=404), path=REVOKE)
-        revoke(credentials.signing_keys, credentials.oauth_base_url)
-        assert 2 == len(simulator.calls(REVOKE))
+
+def test_bare_status_is_asked_once_more(
+    simulator: Simulator, consumer: ConsumerKeys, credentials: ETradeCredentials
+) -> None:
+    """A page that says nothing but its status ends no step: each call is made once more."""
+    for path in (REQUEST, ACCESS, REVOKE):
+        simulator.plant(Fault(status=404), path=path)
+    begun = request_token(consumer, simulator.oauth_url)
+    access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
+    revoke(credentials.signing_keys, credentials.oauth_base_url)
+    assert [[404, 200]] * 3 == [statuses(simulator, path) for path in (REQUEST, ACCESS, REVOKE)]
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
