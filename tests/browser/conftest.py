@@ -1,4 +1,4 @@
-"""What the browser tests share: a Prefect server with its UI, a stage for flows, and Chromium."""
+"""What the browser tests share: a Prefect server with its UI, a place to run flows, and Chromium."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 WINDOW = {"width": 1280, "height": 900}
 PATIENCE = 45_000
-"""Milliseconds that a page may take until it shows what is expected; a busy machine needs many of them."""
+"""How many milliseconds a page may take to show what is expected; a busy machine is slow."""
 
-# Chromium needs neither a graphics card nor a user of its own, and reaches nothing but this machine.
+# No graphics card, no sandbox user, and no network beyond this machine.
 OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -52,16 +52,16 @@ expect.set_options(timeout=PATIENCE)
 
 @dataclass(frozen=True)
 class Stage:
-    """A Prefect server whose UI is looked at, E*TRADE played by the simulator, and a place to run flows.
+    """A Prefect server with its UI, the simulator as E*TRADE, and a thread that runs flows.
 
-    Playwright's sync API keeps an event loop running in the test's thread, and there Prefect takes every call
-    for one from async code. So all that uses Prefect is done in a thread of its own, which is also the only
-    one that knows this server: the other tests have another.
+    Playwright's sync API keeps an event loop running in the test's thread, so Prefect would take every call
+    there for a call from async code. Everything that uses Prefect therefore runs in a thread of its own. Only
+    that thread knows this server: the other tests use another.
 
     Attributes:
-        url: Where the server answers.
-        etrade: The simulator, on real time, by which the server dates its runs.
-        thread: The thread for Prefect.
+        url: The server's address.
+        etrade: The simulator, in real time like the server.
+        thread: The thread that uses Prefect.
     """
 
     url: str
@@ -69,13 +69,13 @@ class Stage:
     thread: ThreadPoolExecutor
 
     def act(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """What a function gives that uses Prefect."""
+        """Call a function that uses Prefect, and return its result."""
 
         def on_this_server() -> T:
             # Without a heartbeat a sync flow ends a second sooner.
             settings = {PREFECT_API_URL: f"{self.url}/api", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
             with temporary_settings(settings):
-                # A process has one sender of events, task runs among them, and it keeps to its first server.
+                # A process sends events and task runs through one worker, which stays with its first server.
                 EventsWorker.drain_all()
                 try:
                     return function(*args, **kwargs)
@@ -85,7 +85,7 @@ class Stage:
         return self.thread.submit(on_this_server).result()
 
     def ask(self, question: Callable[[SyncPrefectClient], T]) -> T:
-        """What the server answers to a client."""
+        """Ask the server with a client, and return the answer."""
 
         def with_a_client() -> T:
             with get_client(sync_client=True) as client:
@@ -96,21 +96,21 @@ class Stage:
     def credentials(
         self, environment: Environment = "live", issued_at: datetime | None = None
     ) -> ETradeCredentials:
-        """The credentials of a token that was issued then, or just now."""
+        """The credentials of a token issued at `issued_at`, or just now."""
         token = self.etrade.sign_in(environment, issued_at=issued_at)
         return ETradeCredentials.model_validate(self.etrade.credentials(token))
 
     def save(self, name: str, credentials: ETradeCredentials) -> ETradeCredentials:
-        """The credentials, saved as the block of that name."""
+        """Save the credentials as the block of that name, and return them."""
         self.act(credentials.save, name, overwrite=True)
         return credentials
 
     def run(self, flow: Callable[..., State[Any]], **parameters: Any) -> FlowRun:
-        """A run of a flow, ended."""
+        """Run a flow to its end, and return the run."""
         return self.run_of(self.act(flow, **parameters, return_state=True))
 
     def run_of(self, state: State[Any]) -> FlowRun:
-        """The run that is in this state."""
+        """The flow run of this state."""
         return self.ask(lambda client: client.read_flow_run(state.state_details.flow_run_id))
 
     def page_of(self, run: FlowRun) -> str:
@@ -120,7 +120,7 @@ class Stage:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a Chromium."""
+    """The path to Chromium."""
     names = ("chromium", "chromium-browser", "google-chrome")
     if (path := next(filter(None, map(shutil.which, names)), None)) is None:
         pytest.skip("Chromium is not installed")
@@ -135,7 +135,7 @@ def server_url(
     tmp_path_factory: pytest.TempPathFactory,
     wait_until: Callable[..., None],
 ) -> Iterator[str]:
-    """Where a server with an empty database answers; the test harness's own serves no UI."""
+    """The address of a server with an empty database; the test harness's own server has no UI."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -172,20 +172,20 @@ def _is_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def stage(server_url: str) -> Iterator[Stage]:
-    """The stage, on which nothing has happened yet."""
+    """The stage that all browser tests share, on a new server."""
     with Simulator() as etrade, ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefect") as thread:
         yield Stage(server_url, etrade, thread)
 
 
 @pytest.fixture(scope="session")
 def signed_in(stage: Stage) -> ETradeCredentials:
-    """What the block `etrade` holds: a token that was just issued."""
+    """The credentials in the block `etrade`, with a token just issued."""
     return stage.save("etrade", stage.credentials())
 
 
 @pytest.fixture(scope="session")
 def signed_out(stage: Stage) -> str:
-    """The name of a block whose token was over days ago."""
+    """The name of a block whose token expired days ago."""
     issued_at = datetime.now(UTC) - timedelta(days=2)
     stage.save("yesterday", stage.credentials(issued_at=issued_at))
     return "yesterday"
@@ -193,7 +193,7 @@ def signed_out(stage: Stage) -> str:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[BrowserContext]:
-    """Chromium. It is closed with the module, since no Prefect test could run in its thread before that."""
+    """Chromium, closed after each module: while it is open, no other Prefect test can run in its thread."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=OPTIONS)
         context = browser.new_context(viewport=WINDOW, timezone_id="America/New_York")
@@ -204,7 +204,7 @@ def browser(chromium: str) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(browser: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """An empty page; what it shows at the test's end is kept as a picture, whether the test passed or not."""
+    """An empty page; a screenshot of it is saved at the end of each test, passed or failed."""
     page = browser.new_page()
     yield page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The form in which a person keeps the credentials."""
+"""The form in which a person enters the credentials."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SECRETS = ("Consumer key", "Consumer secret", "Access token", "Access token secr
 
 @pytest.fixture
 def form(stage: Any, signed_in: ETradeCredentials, page: Page) -> Page:
-    """The empty form for new credentials; the server has known the type since the first block was saved."""
+    """The empty form for new credentials; saving `signed_in` has registered the block type."""
     page.goto(f"{stage.url}/v2/blocks/catalog/etrade-credentials/create")
     expect(page.get_by_role("textbox", name="Name", exact=True)).to_be_visible()
     return page
 
 
 def secret_field(form: Page, title: str) -> Locator:
-    """The field of a secret; the form says of some that they may be left out."""
+    """The field of a secret; the form marks some of them as optional."""
     return form.get_by_role("textbox", name=re.compile(rf"^{title}( \(Optional\))?$"))
 
 
 def fill(form: Page, name: str, credentials: ETradeCredentials) -> None:
-    """Type in the credentials, all but the time of sign-in."""
+    """Type in the credentials, except the time of sign-in."""
     form.get_by_role("textbox", name="Name", exact=True).fill(name)
     form.get_by_role("button", name="Select Environment").click()
     form.get_by_role("option", name=credentials.environment).click()
@@ -41,7 +41,7 @@ def fill(form: Page, name: str, credentials: ETradeCredentials) -> None:
 
 
 def pick_june_15_2027_at_nine(form: Page) -> None:
-    """Pick a time of sign-in. The form takes it to be in the browser's own time zone."""
+    """Pick a time of sign-in. The form reads it in the browser's own time zone."""
     form.get_by_role("tab", name="date-time").click()
     form.get_by_role("tabpanel", name="date-time").get_by_role("button").first.click()
     picker = form.get_by_role("dialog")
@@ -54,32 +54,32 @@ def pick_june_15_2027_at_nine(form: Page) -> None:
 
 
 def save(form: Page) -> None:
-    """Save what was typed in."""
+    """Save the form."""
     form.get_by_role("button", name="Save").click()
     expect(form.get_by_text("Block created successfully")).to_be_visible()
     expect(form.get_by_text("Paste this snippet")).to_be_visible()
 
 
 def edit(page: Page) -> None:
-    """From a block's page, open the form in which it is changed."""
+    """Open a block's edit form from its page."""
     page.get_by_role("button", name="Open menu").click()
     page.get_by_role("menuitem", name="Edit").click()
     expect(page.get_by_role("button", name="Save")).to_be_visible()
 
 
 def held(credentials: ETradeCredentials) -> dict[str, Any]:
-    """What the fields hold."""
+    """The value of each field."""
     return {name: getattr(credentials, name) for name in FIELDS}
 
 
 def secrets(credentials: ETradeCredentials) -> list[str]:
-    """The four secrets in the clear, in the order of the form."""
+    """The four secrets in plain text, in the order of the form."""
     keys = credentials.signing_keys
     return [keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret]
 
 
 def test_catalog_offers_the_credentials(stage: Any, signed_in: ETradeCredentials, page: Page) -> None:
-    """The catalog shows the credentials by E*TRADE's name, with a way to their form."""
+    """The catalog lists `E*TRADE Credentials`, with a link to their form."""
     page.goto(f"{stage.url}/v2/blocks/catalog")
     title = page.get_by_role("heading", name="E*TRADE Credentials", exact=True)
     title.scroll_into_view_if_needed()
@@ -88,20 +88,20 @@ def test_catalog_offers_the_credentials(stage: Any, signed_in: ETradeCredentials
 
 
 def test_form_explains_each_field(form: Page) -> None:
-    """Each field has its title and, under it, a sentence on what belongs there."""
+    """Each field has a title and a sentence that says what to enter."""
     for field in FIELDS.values():
         expect(form.get_by_text(re.compile(rf"^{field.title}( \(Optional\))?$"))).to_be_visible()
         expect(form.get_by_text(field.description, exact=True)).to_be_visible()
 
 
 def test_form_hides_what_is_typed_as_a_secret(form: Page) -> None:
-    """The key, the token and their secrets are typed unseen."""
+    """The form hides the key, the token and their secrets while they are typed."""
     kinds = [secret_field(form, title).get_attribute("type") for title in SECRETS]
     assert ["password"] * 4 == kinds
 
 
 def test_saved_form_is_the_block(stage: Any, form: Page) -> None:
-    """What was typed into the form is what the flow loads by that name."""
+    """The block that the form saves loads with exactly the values that were typed in."""
     credentials = stage.credentials("sandbox")
     fill(form, "from-the-form", credentials)
     pick_june_15_2027_at_nine(form)
@@ -112,7 +112,7 @@ def test_saved_form_is_the_block(stage: Any, form: Page) -> None:
 
 
 def test_consumer_keys_alone_are_a_block(stage: Any, form: Page) -> None:
-    """Who has not signed in yet leaves the token out, and the block waits for the sign-in."""
+    """The form saves consumer keys without a token, for a person who has not signed in yet."""
     credentials = stage.credentials()
     form.get_by_role("textbox", name="Name", exact=True).fill("keys-alone")
     for title, value in zip(SECRETS[:2], secrets(credentials), strict=False):
@@ -127,7 +127,7 @@ def test_consumer_keys_alone_are_a_block(stage: Any, form: Page) -> None:
 
 
 def test_saved_secrets_stay_hidden(stage: Any, form: Page) -> None:
-    """Whoever edits the block later sees that there are secrets, and none of them."""
+    """The edit form shows that there are secrets, but not what they are."""
     credentials = stage.credentials()
     fill(form, "to-be-edited", credentials)
     save(form)
@@ -139,7 +139,7 @@ def test_saved_secrets_stay_hidden(stage: Any, form: Page) -> None:
 
 
 def test_editing_one_field_keeps_the_others(stage: Any, form: Page) -> None:
-    """Saving the edit form leaves what was not typed anew as it was, the secrets and the environment too."""
+    """Saving the edit form changes only what was typed; secrets and environment stay as they were."""
     credentials = stage.credentials("sandbox")
     fill(form, "moved", credentials)
     save(form)

@@ -22,7 +22,7 @@ RENEWED, REUSED, REFUSED = (
 
 
 class Hourly(NamedTuple):
-    """A deployment whose runs came to three different ends, and its flow."""
+    """The ids of a deployment whose runs ended in three different ways, and of its flow."""
 
     deployment: UUID
     flow: UUID
@@ -30,7 +30,7 @@ class Hourly(NamedTuple):
 
 @pytest.fixture(scope="module")
 def hourly(stage: Any) -> Hourly:
-    """The deployment: one run renewed, one reused that, and one found nobody signed in."""
+    """A deployment with three runs: one renewed, one reused that renewal, one found nobody signed in."""
 
     def deploy(client: SyncPrefectClient) -> Hourly:
         flow = client.create_flow(renew_access_token)
@@ -51,14 +51,14 @@ def hourly(stage: Any) -> Hourly:
 
 
 def links(page: Page, name: re.Pattern[str]) -> Locator:
-    """The links to the runs of such a name."""
+    """The links to the runs whose name matches."""
     return page.get_by_role("link", name=name)
 
 
 @pytest.mark.parametrize("ui", ["", "/v2"], ids=["V1", "V2"])
 @pytest.mark.parametrize("of", ["deployments/deployment", "flows/flow"])
 def test_every_ended_run_is_listed(stage: Any, hourly: Hourly, page: Page, ui: str, of: str) -> None:
-    """The pages of a deployment and of a flow list every run, and its name says what it came to."""
+    """The pages of a deployment and of a flow list every run, and its name says how it ended."""
     page.goto(f"{stage.url}{ui}/{of}/{hourly.deployment if 'deployment' in of else hourly.flow}")
     for name in (RENEWED, REUSED, REFUSED):
         expect(links(page, name)).to_have_count(1)
@@ -67,7 +67,7 @@ def test_every_ended_run_is_listed(stage: Any, hourly: Hourly, page: Page, ui: s
 @pytest.mark.parametrize("ui", ["", "/v2"], ids=["V1", "V2"])
 @pytest.mark.parametrize("state", ["Completed", "Failed"])
 def test_runs_are_found_by_their_state(stage: Any, hourly: Hourly, page: Page, ui: str, state: str) -> None:
-    """The page of all runs, filtered by a state, lists those that ended in it and no others."""
+    """The page of all runs, filtered by state, lists only the runs that ended in that state."""
     page.goto(f"{stage.url}{ui}/runs?state={state}")
     failed = state == "Failed"
     expect(links(page, REFUSED)).to_have_count(1 if failed else 0)

@@ -25,12 +25,12 @@ PARAMETERS = parameter_schema(renew_access_token).properties
 CREDENTIALS, FORCE, REQUIRED_FOR = (parameter["title"] for parameter in PARAMETERS.values())
 IS_FILLED_IN = "field => field.value === 'second-account'"
 SUBMISSIONS = 3
-"""How often a form is submitted at most: a busy server with SQLite can refuse one and say so."""
+"""How often a form is submitted at most: a busy server with SQLite may refuse it."""
 
 
 @pytest.fixture(scope="module")
 def deployment(stage: Any) -> str:
-    """The address of the deployment on demand, deployed as `prefect.yaml` has it."""
+    """The address of the deployment `on-demand`, deployed from `prefect.yaml`."""
     variables = os.environ | {"PREFECT_API_URL": f"{stage.url}/api"}
     for arguments in (
         ("work-pool", "create", "etrade", "--type", "process"),
@@ -45,14 +45,14 @@ def deployment(stage: Any) -> str:
 
 @pytest.fixture
 def form(deployment: str, page: Page) -> Page:
-    """The form, as the deployment fills it in."""
+    """The run form, filled in by the deployment."""
     page.goto(f"{deployment}/run")
     expect(page.get_by_role("textbox", name=CREDENTIALS)).to_be_visible()
     return page
 
 
 def test_form_explains_each_parameter(form: Page) -> None:
-    """Each parameter has a title in words, and under it what the flow's docstring says of it."""
+    """Each parameter has a readable title and its description from the flow's docstring."""
     for name, parameter in PARAMETERS.items():
         assert name != parameter["title"]
         words = " ".join(parameter["description"].split())
@@ -60,7 +60,7 @@ def test_form_explains_each_parameter(form: Page) -> None:
 
 
 def test_form_shows_what_a_run_will_use(form: Page) -> None:
-    """The form is filled in with what the deployment says."""
+    """The form is filled in with the deployment's parameters."""
     expect(form.get_by_role("textbox", name=CREDENTIALS)).to_have_value("etrade")
     expect(form.get_by_role("switch", name=f"{FORCE} (Optional)")).not_to_be_checked()
     expect(form.get_by_role("textbox", name=REQUIRED_FOR)).to_have_value("PT0S")
@@ -68,14 +68,14 @@ def test_form_shows_what_a_run_will_use(form: Page) -> None:
 
 @pytest.mark.parametrize("ui", ["", "/v2"], ids=["V1", "V2"])
 def test_link_of_an_alert_fills_in_the_account(deployment: str, page: Page, ui: str) -> None:
-    """A link that names the parameters, as an alert has it, opens the form with them."""
+    """A link with parameters, as in an alert, opens the form with them filled in."""
     given = quote(json.dumps({"credentials": "second-account"}, separators=(",", ":")), safe="")
     page.goto(f"{deployment.replace('/v2', ui)}/run?parameters={given}")
     page.wait_for_function(f"[...document.querySelectorAll('input, textarea')].some({IS_FILLED_IN})")
 
 
 def test_submitted_form_is_the_run(stage: Any, form: Page) -> None:
-    """Submitting the form makes one run, with the parameters that were typed in and no others."""
+    """Submitting the form creates one run, with exactly the parameters that were typed in."""
     form.get_by_role("textbox", name="Run Name").fill("by hand")
     form.get_by_role("textbox", name=CREDENTIALS).fill("second-account")
     form.get_by_role("switch", name=f"{FORCE} (Optional)").click()
@@ -89,7 +89,7 @@ def test_submitted_form_is_the_run(stage: Any, form: Page) -> None:
 
 
 def submit(form: Page) -> None:
-    """Submit the form, again where the server was too busy to take it."""
+    """Submit the form, and submit it again if the server was too busy."""
     for _ in range(SUBMISSIONS):
         with form.expect_response(re.compile("/create_flow_run$")) as answer:
             form.get_by_role("button", name="Submit").click()

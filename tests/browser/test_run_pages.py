@@ -1,4 +1,4 @@
-"""What an operator sees of a run: its end, its tasks, and the way from a pipeline to its renewal."""
+"""What an operator sees of a run: how it ended, its tasks, and the link from a pipeline to its renewal."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def heading(page: Page) -> Locator:
 
 
 def tab(page: Page, name: str) -> Locator:
-    """What is under a tab of the run's page."""
+    """The panel of a tab on the run's page."""
     page.get_by_role("tab", name=name).click()
     return page.get_by_role("tabpanel", name=name)
 
 
 def test_renewal_shows_how_it_ended(stage: Any, renewal: FlowRun, page: Page) -> None:
-    """The page of a renewal says Completed, and its details say what was done and how long that holds."""
+    """The page of a renewal says Completed, and its details say what it did and how long that lasts."""
     page.goto(stage.page_of(renewal))
     expect(page.get_by_text("Completed", exact=True)).to_be_visible()
     message = tab(page, "Details").get_by_text("Renewed in 1 call; ")
@@ -91,11 +91,11 @@ def test_renewal_shows_how_it_ended(stage: Any, renewal: FlowRun, page: Page) ->
 
 
 def test_renewal_is_tagged(stage: Any, renewal: FlowRun, page: Page) -> None:
-    """Beside the name of a renewal stand `etrade`, its environment, its credentials, and one tag more."""
+    """A renewal's page shows four tags beside its name: `etrade`, environment, credentials and outcome."""
     page.goto(stage.page_of(renewal))
     expect(heading(page)).to_contain_text("renew main: renewed until")
     expect(tab(page, "Details").get_by_role("definition").filter(has_text="live")).to_be_visible()
-    # Of the tags the heading shows three; the outcome is the fourth.
+    # The heading shows three tags and counts the rest, which is the outcome.
     assert ["etrade", "live", "main", "+1"] == heading(page).inner_text().split()[-4:]
 
 
@@ -108,18 +108,18 @@ def test_renewal_lists_its_tasks(stage: Any, renewal: FlowRun, page: Page) -> No
 
 
 def test_pipeline_leads_to_its_renewal(stage: Any, pipeline: FlowRun, page: Page) -> None:
-    """From a pipeline's run one click on its subflow run opens the renewal, which leads back."""
+    """One click in a pipeline's list of subflow runs opens the renewal, which links back to the pipeline."""
     page.goto(stage.page_of(pipeline))
     tab(page, "Subflow Runs").get_by_role("link", name=re.compile("^renew etrade: ")).click()
     expect(heading(page)).to_contain_text("renew etrade")
-    # On a slow machine the list that was left still stands beside it.
+    # On a slow machine the previous page's list is still visible beside it.
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
     parent = page.get_by_role("link", name="nightly positions")
     expect(parent).to_have_attribute("href", re.compile(f"/runs/flow-run/{pipeline.id}$"))
 
 
 def test_failed_pipeline_says_what_to_do(stage: Any, failed_pipeline: FlowRun, page: Page) -> None:
-    """A pipeline that fails for want of a sign-in says in its own log what a person must do."""
+    """A pipeline that fails because nobody is signed in says in its own log what a person must do."""
     page.goto(stage.page_of(failed_pipeline))
     expect(page.get_by_text("Failed", exact=True)).to_be_visible()
     line = tab(page, "Logs").get_by_role("listitem").filter(has_text="Encountered exception")
@@ -128,7 +128,7 @@ def test_failed_pipeline_says_what_to_do(stage: Any, failed_pipeline: FlowRun, p
 
 
 def scheduled_run(client: SyncPrefectClient, credentials: str) -> FlowRun:
-    """A run that a schedule made, due now: Prefect waits for the time of one that is due later."""
+    """A run that a schedule created, due now: Prefect would wait if it were due later."""
     hourly = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)))
     deployment = client.create_deployment(
         client.create_flow(renew_access_token),
@@ -144,7 +144,7 @@ def scheduled_run(client: SyncPrefectClient, credentials: str) -> FlowRun:
 
 
 def test_scheduled_run_without_a_sign_in_says_so(stage: Any, signed_out: str, page: Page) -> None:
-    """A scheduled run that finds nobody signed in has failed, is tagged for it, and says what to do."""
+    """A scheduled run that finds nobody signed in fails, has a tag for the outcome, and says what to do."""
     run = stage.ask(lambda client: scheduled_run(client, signed_out))
     state: State[Any] = stage.act(
         run_flow, renew_access_token, flow_run=run, parameters=run.parameters, return_type="state"

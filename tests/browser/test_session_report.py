@@ -1,4 +1,4 @@
-"""What an operator reads of a session: how it stands, its limits, its day as a picture; no secret."""
+"""The report of a session: its state, its limits, a picture of its day, and no secret."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from etrade_tasks import ETradeCredentials
 
 @pytest.fixture(scope="module")
 def reported(stage: Any) -> ETradeCredentials:
-    """What a block holds that no other test renews."""
+    """The credentials in the block `reported`, which no other test renews."""
     return stage.save("reported", stage.credentials())
 
 
 @pytest.fixture(scope="module")
 def report(stage: Any, reported: ETradeCredentials) -> str:
-    """The address of the report after a renewal, a run that could reuse it, and another renewal."""
+    """The address of the report after a renewal, a reuse, and another renewal."""
     for force in (True, False, True):
         stage.run(renew_access_token, credentials="reported", force=force)
     return f"{stage.url}/v2/artifacts/artifact/{stage.act(Artifact.get, artifact_key('reported')).id}"
@@ -35,7 +35,7 @@ def row(page: Page, first: str) -> Locator:
 
 
 def test_report_begins_with_how_the_session_stands(report: str, page: Page) -> None:
-    """The report begins with active and until when, and names the credentials."""
+    """The report begins with the session's state and when it ends, and names the credentials."""
     page.goto(report)
     heading = page.get_by_role("heading", name="active: good until midnight US Eastern")
     expect(heading).to_be_visible()
@@ -43,7 +43,7 @@ def test_report_begins_with_how_the_session_stands(report: str, page: Page) -> N
 
 
 def test_report_shows_its_tables(report: str, page: Page) -> None:
-    """The session's limits and the day's attempts are shown as tables, the latest attempt first."""
+    """The report shows the session's limits and the day's attempts as tables, the latest attempt first."""
     page.goto(report)
     expect(page.get_by_role("table")).to_have_count(2)
     expect(row(page, "expires").nth(1)).to_contain_text("00:00")
@@ -56,11 +56,11 @@ def test_report_shows_its_tables(report: str, page: Page) -> None:
 
 
 def test_report_shows_the_day_as_a_picture(report: str, page: Page) -> None:
-    """The picture of the day is drawn, fits its column, and is described to those who cannot see it."""
+    """The picture of the day is drawn, fits its column, and has a description in words."""
     page.goto(report)
     picture = page.get_by_role("img", name=re.compile("US Eastern: active, "))
     expect(picture).to_be_visible()
-    # Looked up each time: the page puts another picture in the first one's place when it is laid out anew.
+    # Looked up each time: the page replaces the picture whenever its layout changes.
     page.wait_for_function(
         """() => {
             const image = document.querySelector('img[alt*="US Eastern: active, "]');
@@ -71,7 +71,7 @@ def test_report_shows_the_day_as_a_picture(report: str, page: Page) -> None:
 
 
 def test_report_holds_no_secret(report: str, reported: ETradeCredentials, page: Page) -> None:
-    """Neither the report nor its raw text carries a key, a token or a secret."""
+    """Neither the report nor its raw text contains a key, a token or a secret."""
     page.goto(report)
     expect(page.get_by_role("table")).to_have_count(2)
     seen = page.content()

@@ -24,7 +24,7 @@ PAUSED = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
 
 @pytest.fixture(scope="module")
 def before(stage: Any) -> ETradeCredentials:
-    """What the block `phone` holds: consumer keys, and a token that is to be replaced."""
+    """The credentials in the block `phone`, before the sign-in replaces their token."""
     return stage.save("phone", stage.credentials())
 
 
@@ -35,7 +35,7 @@ def waiting(
     tmp_path_factory: pytest.TempPathFactory,
     wait_until: Callable[..., None],
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The process of a sign-in that waits for its person."""
+    """The process of a sign-in that waits for a person."""
     variables = os.environ | {"PREFECT_API_URL": f"{stage.url}/api", "PREFECT_UI_URL": f"{stage.url}/v2"}
     folder = tmp_path_factory.mktemp("waiting")
     process = subprocess.Popen([sys.executable, "-c", COMMAND, "phone"], cwd=folder, env=variables)
@@ -57,26 +57,26 @@ def form(stage: Any, waiting: subprocess.Popen[bytes], page: Page) -> Locator:
 
 
 def resume(page: Page) -> Locator:
-    """The form, opened on the run's page."""
+    """Open the form on the run's page."""
     page.get_by_role("button", name="Open menu").first.click()
     page.get_by_role("menuitem", name="Resume").click()
     return page.get_by_role("dialog", name="Resume Flow Run")
 
 
 def test_form_is_one_field_with_a_sentence_of_help(form: Locator) -> None:
-    """The form asks for the verifier alone, says where it comes from, and until when it is good."""
+    """The form asks only for the verifier, and says where it comes from and until when it is valid."""
     expect(form.get_by_role("textbox")).to_have_count(1)
     expect(form.get_by_text("The five characters that E*TRADE shows after you accept.")).to_be_visible()
     expect(form.get_by_text("US Eastern")).to_be_visible()
 
 
-def test_refusal_is_told_where_the_next_try_is_made(
+def test_refused_verifier_is_reported_in_the_next_form(
     stage: Any, form: Locator, page: Page, wait_until: Callable[..., None]
 ) -> None:
-    """What one types can be read; a verifier that is refused is told in the form that opens next."""
+    """The verifier is readable while it is typed, and after a wrong one the next form offers a new link."""
     typed = form.get_by_role("textbox", name="Verifier")
     typed.fill("WRONG")
-    expect(typed).to_have_value("WRONG")  # a masked field would have no such role
+    expect(typed).to_have_value("WRONG")  # a masked field does not have this role
     form.get_by_role("button", name="Resume").click()
     wait_until(lambda: stage.etrade.calls("/oauth/access_token"), seconds=60)
     wait_until(lambda: stage.ask(lambda c: c.read_flow_runs(flow_run_filter=PAUSED)), seconds=60)
@@ -89,7 +89,7 @@ def test_refusal_is_told_where_the_next_try_is_made(
 def test_sign_in_from_a_phone(
     stage: Any, before: ETradeCredentials, waiting: subprocess.Popen[bytes], form: Locator, page: Page
 ) -> None:
-    """From the artifact to E*TRADE, and back to Prefect's form; then the token is new, its renewal green."""
+    """A person signs in from the artifact through E*TRADE's page and Prefect's form, and the token renews."""
     run_page = page.url
     form.get_by_role("link", name="Log in to E*TRADE").click()
     page.get_by_role("button", name="Accept").click()
