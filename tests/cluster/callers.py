@@ -1,6 +1,6 @@
-"""One process of many: so many threads that ask for the session at once, then a line of JSON on each.
+"""One process of many: COUNT threads ask for the session at once, and it prints their results as JSON.
 
-Run it as `python callers.py BLOCK COUNT GATE`; they ask once the file GATE is there.
+Run it as `python callers.py BLOCK COUNT GATE`; the threads ask once the file GATE exists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prefect_etrade import ETradeError, active_session
 
 
 def timed(block: str, together: threading.Barrier) -> tuple[str, float]:
-    """What one caller got, as `renewed`, `reused` or the name of its error, and the seconds that it took."""
+    """What one caller got (`renewed`, `reused` or the name of its error), and how many seconds it took."""
     together.wait()
     began = time.monotonic()
     try:

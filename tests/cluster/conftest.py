@@ -1,4 +1,4 @@
-"""A cluster on one machine: what a scaled-out Prefect is made of, each part a process that can be killed."""
+"""A scaled-out Prefect on one machine: each part is a process that a test can kill."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 WORKERS = 4
 POOL = "etrade"
 MACHINE = "CLUSTER_MACHINE"
-"""Marks the processes of one part, so that a part dies with all that it has started, as a machine does."""
+"""Marks the processes of one part, so that killing it kills all that it started, as with a machine."""
 
 PREFECT = (sys.executable, "-m", "prefect")
 SERVICES = """
@@ -35,16 +35,16 @@ ordering.PRECEDING_EVENT_LOOKBACK = datetime.timedelta(seconds=15)
 sys.argv = ["prefect", "server", "services", "start"]
 runpy.run_module("prefect", run_name="__main__")
 """
-"""The background services, with one of their times as much shorter as the test's hours are.
+"""The background services, with one waiting time shortened as much as the test's hours.
 
-Prefect holds back each event of a run that a schedule made, for 15 minutes: it waits for the event of
-the run's scheduling, which it never sends. An automation on a run's states acts no sooner.
+Prefect holds back every event of a scheduled run for 15 minutes: it waits for an event that the run was
+scheduled, which it never sends. Until then, no automation on the run's states acts.
 """
 FRONT = Path(__file__).with_name("front.py")
 
 
 def debian(program: str) -> str:
-    """Where PostgreSQL's program is: on the path, or in Debian's folder for the version installed."""
+    """The path of a PostgreSQL program: in Debian's folder for the installed version, or on the `PATH`."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     found = shutil.which(program, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
     if found is None:
@@ -66,12 +66,12 @@ class Part:
     """One part of the cluster.
 
     Attributes:
-        name: What its log is called.
-        command: What starts it.
-        answers: Whether it is up, once it is started.
-        environment: Its variables.
-        folder: Where it runs, and logs.
-        user: Who runs it, if not this process's user.
+        name: Its name, and that of its log.
+        command: The command that starts it.
+        answers: Returns whether it is up.
+        environment: Its environment variables.
+        folder: Where it runs and writes its log.
+        user: The user who runs it, if not this process's.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Part:
 
     @property
     def log(self) -> Path:
-        """What it has printed."""
+        """The file with all that it has printed."""
         return self.folder / f"{self.name}.log"
 
     def start(self) -> None:
@@ -102,7 +102,7 @@ class Part:
             )
 
     def wait(self, seconds: float = 120) -> None:
-        """Wait until it answers; fails the test if it ends instead, or takes too long."""
+        """Wait until it answers; fail the test if it ends instead, or takes too long."""
         ends_at = time.monotonic() + seconds
         while not self.answers():
             assert self.process is not None
@@ -111,7 +111,7 @@ class Part:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """End it and all that it has started, with SIGKILL."""
+        """Kill it and all that it has started, with SIGKILL."""
         if self.process is None:
             return
         with suppress(ProcessLookupError):
@@ -126,7 +126,7 @@ class Part:
         return f"{self.folder}/{self.name}"
 
     def _started(self) -> list[int]:
-        """The processes that carry its mark; a flow run has a session of its own."""
+        """The processes with its mark: a flow run has a session of its own, which `killpg` does not reach."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -136,14 +136,14 @@ class Part:
 
 
 class Cluster:
-    """PostgreSQL, Redis, two API servers behind one address, the services apart, and four workers.
+    """PostgreSQL, Redis, two API servers behind one address, separate background services, four workers.
 
-    A client knows one address, so a front stands before the API servers, as a load balancer would: with the
-    workers split over the two servers, each server would be what half of them cannot do without.
+    A client knows only one address, so a front stands before the API servers, as a load balancer would. If
+    the workers were split between the servers, half of them would stop whenever a server stops.
 
     Args:
-        folder: Where everything is kept.
-        variables: What the workers are given besides the cluster's own variables.
+        folder: The folder that holds everything.
+        variables: Variables for the workers, besides the cluster's own.
     """
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
@@ -183,11 +183,11 @@ class Cluster:
 
     def _working(self) -> dict[str, str]:
         return {
-            "PREFECT_HOME": str(self.folder / "work"),  # a folder that the machines share keeps the record
+            "PREFECT_HOME": str(self.folder / "work"),  # the record is in a folder that all machines share
             "PREFECT_API_URL": self.url,
             "PREFECT_WORKER_QUERY_SECONDS": "5",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-            # A server answers so while Redis or PostgreSQL is away, and Prefect's client would not ask again.
+            # A server answers 500 while Redis or PostgreSQL is down, and Prefect's client would not retry.
             "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
             "ETRADE_LOCK_REDIS_URL": f"{self.redis_url}/1",
         }
@@ -200,13 +200,13 @@ class Cluster:
         program = shutil.which("redis-server")
         if program is None:
             pytest.skip("redis-server is not installed")
-        # What Prefect has not handled yet waits in Redis, so it is written down, as a cluster's should be.
+        # Redis holds what Prefect has not handled yet, so it writes to disk, as it should in any cluster.
         kept = ("--dir", str(self.folder), "--appendonly", "yes", "--save", "")
         command = (program, "--bind", HOST, "--port", str(port), *kept)
         return self._part("redis", command, port, environment=variables)
 
     def _postgres(self, port: int, variables: dict[str, str]) -> Part:
-        user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to be root
+        user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
         data = self.folder / "database"
         data.mkdir()
         if user:
@@ -240,7 +240,7 @@ class Cluster:
         return part
 
     def start(self) -> None:
-        """Bring everything but the workers up, the first server alone: two collide on a new database."""
+        """Start everything but the workers, the first server alone: two collide on a new database."""
         upgrade = [*PREFECT, "server", "database", "upgrade", "-y"]
         subprocess.run(upgrade, check=True, capture_output=True, env=self.servers[0].environment)
         self.redis.start()
@@ -254,12 +254,12 @@ class Cluster:
             part.wait()
 
     def stop(self) -> None:
-        """End everything."""
+        """Stop everything."""
         for part in [*reversed(self.parts), self.postgres]:
             part.kill()
 
     def ask(self, path: str, body: dict[str, Any]) -> Any:
-        """What the API answers."""
+        """Post to the API, and return its answer."""
         return httpx.post(f"{self.url}{path}", json=body, timeout=30).raise_for_status().json()
 
 
@@ -270,7 +270,7 @@ def listens(port: int) -> bool:
 
 
 def healthy(url: str) -> bool:
-    """Whether a server says that it is well."""
+    """Whether a server reports that it is healthy."""
     try:
         return httpx.get(url, timeout=5).is_success
     except httpx.HTTPError:
@@ -279,7 +279,7 @@ def healthy(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def cluster_with() -> Iterator[Callable[..., Cluster]]:
-    """Brings a cluster up, with variables for its workers; everything ends with the test."""
+    """Starts a cluster, with variables for its workers; everything stops after the module."""
     folder = Path(tempfile.mkdtemp(prefix="etrade-cluster-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""Two hundred pipelines at one moment, on PostgreSQL: one renewal, and about an empty flow's wait.
+"""Two hundred pipelines at once, on PostgreSQL: one renewal, and little more delay than with empty flows.
 
-It takes minutes and a machine that does nothing else, so it runs by `make crowd` alone.
+It takes minutes and needs an otherwise idle machine, so only `make crowd` runs it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PROCESSES, RUNS = 8, 25
 
 @pytest.fixture(scope="module")
 def etrade() -> Iterator[Simulator]:
-    """E*TRADE, on real time, for all tests of this file."""
+    """The simulator in real time, for all tests of this file."""
     with Simulator() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def cluster(cluster_with: Callable[..., Any], etrade: Simulator) -> Any:
-    """A cluster that knows the block `etrade`; workers and background services have no part in this."""
+    """A cluster with the block `etrade`, without workers and background services."""
     cluster = cluster_with(ETRADE_DEADLINE="600", PREFECT_LOGGING_LEVEL="CRITICAL")
     cluster.services.kill()
     with temporary_settings({PREFECT_API_URL: cluster.url}):
@@ -41,7 +41,7 @@ def cluster(cluster_with: Callable[..., Any], etrade: Simulator) -> Any:
 
 
 def at_once(cluster: Any, kind: str) -> list[float | str]:
-    """What came of all runs of a kind, started together in all processes."""
+    """The result of every run of a kind, all started together in all processes."""
     gate = cluster.folder / f"gate-{kind}"
     command = [sys.executable, str(PROGRAM), kind, str(RUNS), str(gate)]
     processes = [
@@ -60,7 +60,7 @@ def at_once(cluster: Any, kind: str) -> list[float | str]:
 
 
 def test_pipelines_share_one_renewal(cluster: Any, etrade: Simulator) -> None:
-    """200 pipelines in 8 processes cost one call, all are served, none waits long beside an empty flow."""
+    """200 pipelines in 8 processes succeed with one call, none much slower than the slowest empty flow."""
     empty, renewing = at_once(cluster, "empty"), at_once(cluster, "renewing")
     assert [] == [each for each in empty + renewing if isinstance(each, str)]
     assert 1 == len(etrade.calls(RENEW))

@@ -1,6 +1,6 @@
-"""One address for several servers: hands each connection to the next of them that takes it.
+"""One address for several servers: passes each connection to the next server that accepts it.
 
-What a load balancer does for a cluster. Run it as `python front.py PORT BACKEND_PORT...`; loopback only.
+It is the cluster's load balancer. Run it as `python front.py PORT BACKEND_PORT...`; loopback only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Hand on what comes, until either side ends."""
+    """Pass data on until either side closes."""
     with suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
@@ -24,7 +24,7 @@ async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def serve(port: int, backends: list[int]) -> None:
-    """Accept connections until the process is ended."""
+    """Accept connections until the process ends."""
     turns = itertools.count()
 
     async def connected() -> Streams | None:

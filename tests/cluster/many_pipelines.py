@@ -1,6 +1,6 @@
-"""One process of many: so many pipeline runs at once, then a line of JSON that says how each went.
+"""One process of many: starts COUNT pipeline runs at once, and prints their results as JSON.
 
-Run it as `python many_pipelines.py KIND COUNT GATE`; it starts them once the file GATE is there.
+Run it as `python many_pipelines.py KIND COUNT GATE`; it starts the runs once the file GATE exists.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def pipeline_empty() -> None:
 
 
 async def timed(kind: str) -> float | str:
-    """Seconds that one run took; the name of its error if it failed."""
+    """How many seconds one run took, or the name of its error."""
     began = time.monotonic()
     try:
         await {"renewing": pipeline_renewing, "empty": pipeline_empty}[kind]()
@@ -44,7 +44,7 @@ async def timed(kind: str) -> float | str:
 
 
 async def all_at_once(kind: str, count: int) -> list[float | str]:
-    """What came of so many runs at once."""
+    """The results of this many runs at once."""
     return await asyncio.gather(*(timed(kind) for _ in range(count)))
 
 

@@ -1,4 +1,4 @@
-"""A pipeline as the cluster's workers run it: it makes sure of the session, then calls E*TRADE."""
+"""The pipeline that the cluster's workers run: it renews the session, then calls E*TRADE."""
 
 from __future__ import annotations
 

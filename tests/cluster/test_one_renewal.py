@@ -1,4 +1,4 @@
-"""Many callers at once: one renewal, and nobody hangs when a holder dies."""
+"""Many callers at once: one renewal, and nobody hangs when the lock's holder dies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from etrade_tasks.sharing.record import Records, record_key
 RENEW = "/oauth/renew_access_token"
 PROGRAM = Path(__file__).with_name("callers.py")
 THOUSAND = (8, 125)
-"""Processes, and threads of each."""
+"""Processes, and threads in each."""
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 Said = list[tuple[str, float]]
@@ -35,7 +35,7 @@ Said = list[tuple[str, float]]
 
 @pytest.fixture
 def spawn(block: str, tmp_path: Path) -> Iterator[Spawn]:
-    """Starts a process of so many callers, with a Prefect home shared among those it starts."""
+    """Starts a process with this many callers; all processes share a Prefect home."""
     started, gate = [], tmp_path / "gate"
 
     def start(callers: int = 1, *, waits: bool = False, **environment: str) -> subprocess.Popen[str]:
@@ -64,12 +64,12 @@ def spawn(block: str, tmp_path: Path) -> Iterator[Spawn]:
 
 @pytest.fixture(params=["file", "redis"])
 def meeting_place(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Where the processes keep their lock: in files or in Redis."""
+    """The variables that keep the processes' lock in files or in Redis."""
     return {} if request.param == "file" else {"ETRADE_LOCK_REDIS_URL": request.getfixturevalue("redis_url")}
 
 
 def ask_at_once(spawn: Spawn, folder: Path, processes: int, threads: int, **environment: str) -> Said:
-    """What callers got who asked at the same moment, each with the seconds that it took."""
+    """What each caller got when all asked at once, and how many seconds it took."""
     started = [spawn(threads, waits=True, **environment) for _ in range(processes)]
     for process in started:
         assert "ready" in process.stdout.readline()
@@ -78,7 +78,7 @@ def ask_at_once(spawn: Spawn, folder: Path, processes: int, threads: int, **envi
 
 
 def said_by(process: subprocess.Popen[str], seconds: float = 120) -> Said:
-    """What the callers of a process got, once it has ended."""
+    """Wait until a process ends, and return what its callers got."""
     said = process.communicate(timeout=seconds)[0]
     return [tuple(each) for each in json.loads(said.removeprefix("ready\n"))]
 
@@ -86,14 +86,14 @@ def said_by(process: subprocess.Popen[str], seconds: float = 120) -> Said:
 def test_processes_share_one_renewal(
     simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str], tmp_path: Path
 ) -> None:
-    """Four processes that ask at once make one call to E*TRADE, and all are served."""
+    """Four processes that ask at once make one call to E*TRADE, and all get the session."""
     said = ask_at_once(spawn, tmp_path, 4, 1, **meeting_place, ETRADE_DEADLINE="600")
     assert {"renewed": 1, "reused": 3} == Counter(word for word, _ in said)
     assert 1 == len(simulator.calls(RENEW))
 
 
 def test_thousand_callers_share_one_renewal(simulator: Simulator, spawn: Spawn, tmp_path: Path) -> None:
-    """A thousand callers in eight processes make one call to E*TRADE, and all are served."""
+    """A thousand callers in eight processes make one call to E*TRADE, and all get the session."""
     said = ask_at_once(spawn, tmp_path, *THOUSAND)
     assert {"renewed": 1, "reused": 999} == Counter(word for word, _ in said)
     assert 1 == len(simulator.calls(RENEW))
@@ -102,7 +102,7 @@ def test_thousand_callers_share_one_renewal(simulator: Simulator, spawn: Spawn, 
 def test_outage_is_shared(
     simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str], tmp_path: Path
 ) -> None:
-    """While E*TRADE is down, four processes together make no more calls than twice those of one alone."""
+    """While E*TRADE is down, four processes together make at most twice as many calls as one alone."""
     simulator.plant(Fault(status=503), path=RENEW, times=1000)
     spent = {"ETRADE_DEADLINE": "600", "ETRADE_FIRST_BACKOFF": "0.05"}
     said = ask_at_once(spawn, tmp_path, 4, 1, **meeting_place, **spent)
@@ -111,7 +111,7 @@ def test_outage_is_shared(
 
 
 def test_thousand_callers_share_an_outage(simulator: Simulator, spawn: Spawn, tmp_path: Path) -> None:
-    """While E*TRADE is down, each of a thousand callers learns of it in time, from as few calls."""
+    """While E*TRADE is down, a thousand callers all fail in time, with no more calls than four make."""
     deadline = 30.0
     simulator.plant(Fault(status=503), path=RENEW, times=1000)
     said = ask_at_once(spawn, tmp_path, *THOUSAND, ETRADE_DEADLINE=str(deadline))
@@ -128,7 +128,7 @@ def test_dead_or_stopped_holder_does_not_hold_up_the_next(
     wait_until: Callable[..., None],
     end: signal.Signals,
 ) -> None:
-    """When the process that renews is killed or stopped in its call, another renews for all in time."""
+    """When the renewing process is killed or stopped during its call, another one renews for all in time."""
     simulator.plant(Fault(delay=120), path=RENEW)
     holder = spawn(**meeting_place)
     wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=180)
@@ -140,7 +140,7 @@ def test_dead_or_stopped_holder_does_not_hold_up_the_next(
 
 @pytest.fixture
 def held_elsewhere(credentials: ETradeCredentials) -> Iterator[None]:
-    """Somebody else holds the lock and does not let go."""
+    """Another holder has the lock and does not release it."""
     locks = FileLocks(get_current_settings().home / "etrade-locks")
     held = locks.try_lock(record_key(credentials))
     assert held is not None
@@ -149,20 +149,20 @@ def held_elsewhere(credentials: ETradeCredentials) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick_flows", "held_elsewhere")
-def test_waiter_goes_ahead_of_a_holder_that_does_not_move(
+def test_caller_that_never_gets_the_lock_renews_by_itself(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits for a lock in vain makes a call of its own within its deadline."""
+    """A caller that never gets the lock calls E*TRADE itself within its deadline."""
     monkeypatch.setenv("ETRADE_DEADLINE", "1")
     assert renew_access_token(block).reused is False
     assert 1 == len(simulator.calls(RENEW))
 
 
 @pytest.mark.usefixtures("quick_flows", "held_elsewhere")
-def test_what_took_the_time_is_named(
+def test_error_says_how_long_the_caller_waited(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the call that a waiter makes in the end fails, the error says for what it waited."""
+    """When a caller waits for the lock and its own call then fails, the error says how long it waited."""
     monkeypatch.setenv("ETRADE_DEADLINE", "3")
     simulator.plant(Fault(status=503), path=RENEW, times=10)
     with pytest.raises(RenewalFailed, match=r"It waited \d s for another run"):
@@ -173,7 +173,7 @@ def test_what_took_the_time_is_named(
 def test_waiter_finds_the_record_while_it_waits(
     simulator: Simulator, block: str, request: pytest.FixtureRequest, credentials: ETradeCredentials
 ) -> None:
-    """A record that appears ends the wait, although the lock is not free."""
+    """A caller that waits for the lock stops waiting as soon as another's renewal is recorded."""
     request.getfixturevalue("held_elsewhere")
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(copy_context().run, renew_access_token, block)
@@ -194,6 +194,6 @@ def test_waiter_finds_the_record_while_it_waits(
 def test_lock_service_that_is_down_does_not_stop_a_renewal(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where Redis does not answer, the token is renewed without a lock."""
+    """If Redis does not answer, the token is renewed without a lock."""
     monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://127.0.0.1:9")
     assert 1 == renew_access_token(block).attempts

@@ -1,6 +1,6 @@
-"""The Redis lock through many acquisitions, and through a restart of its server.
+"""The Redis lock, acquired many times, while its server restarts once.
 
-`ACQUISITIONS=1000000 pytest tests/cluster/test_redis_endurance.py` takes more of them than the default.
+`ACQUISITIONS=1000000 pytest tests/cluster/test_redis_endurance.py` runs more acquisitions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ACQUISITIONS = int(os.environ.get("ACQUISITIONS", "100000"))
 PROCESSES = 8
 TOKENS = 16
 
-# Who holds a lock makes a file that must not be there, and removes it again: the witness is not Redis.
+# The holder creates a file that must not exist, and removes it: a proof that does not rely on Redis.
 WORKER = """
 import os, random, sys, time
 from etrade_tasks.sharing.locks import RedisLocks
@@ -50,10 +50,10 @@ print(had, away)
 
 
 class Redis:
-    """A Redis whose keys outlive its process.
+    """A Redis server that keeps its keys through a restart.
 
     Attributes:
-        url: Where it answers.
+        url: Its address.
     """
 
     def __init__(self, program: str, folder: Path) -> None:
@@ -66,23 +66,23 @@ class Redis:
         self.start()
 
     def start(self) -> None:
-        """Start the server, on the port it had before."""
+        """Start the server, always on the same port."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
 
     def kill(self) -> None:
-        """End the server without a word."""
+        """Kill the server."""
         self._process.kill()
         self._process.wait()
 
     def answers(self) -> bool:
-        """Whether somebody listens."""
+        """Whether the server accepts connections."""
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 @pytest.fixture
 def redis(tmp_path: Path, wait_until: Callable[..., None]) -> Iterator[Redis]:
-    """A Redis of its own."""
+    """A Redis server for this test alone."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed")
@@ -95,7 +95,7 @@ def redis(tmp_path: Path, wait_until: Callable[..., None]) -> Iterator[Redis]:
 def test_no_two_processes_ever_hold_one_lock(
     redis: Redis, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
-    """Through 100,000 acquisitions by eight processes a lock has one holder, though Redis is killed once."""
+    """In 100,000 acquisitions by eight processes, no lock has two holders, though Redis is killed once."""
     folder = tmp_path / "witnesses"
     folder.mkdir()
     each = ACQUISITIONS // PROCESSES

@@ -1,4 +1,4 @@
-"""Machines that share nothing but a Prefect server and a storage block share each renewal's record."""
+"""Machines that share only a Prefect server and a storage block reuse each other's renewals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print("reused" if active_session(sys.argv[1]).reused else "renewed")
 
 @pytest.fixture
 def s3_bucket(prefect_server: None) -> Iterator[str]:
-    """An S3 bucket as a storage block, in moto's server."""
+    """The name of a storage block for an S3 bucket in moto's server."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
@@ -51,14 +51,14 @@ def s3_bucket(prefect_server: None) -> Iterator[str]:
 
 @pytest.fixture
 def shared_folder(prefect_server: None, tmp_path: Path) -> str:
-    """A folder that all machines have mounted, as a storage block."""
+    """The name of a storage block for a folder that all machines share."""
     name = f"folder-{uuid.uuid4().hex[:8]}"
     LocalFileSystem(basepath=str(tmp_path / "shared")).save(name, _sync=True)
     return f"local-file-system/{name}"
 
 
 def machine(home: Path, block: str, storage: str) -> str:
-    """What a process on a machine of its own says of the session."""
+    """`renewed` or `reused`, as a process with its own Prefect home reports it."""
     own = {
         "PREFECT_API_URL": get_current_settings().api.url,
         "PREFECT_HOME": str(home),
@@ -73,14 +73,14 @@ def machine(home: Path, block: str, storage: str) -> str:
 
 @pytest.fixture(params=["s3_bucket", "shared_folder"])
 def storage(request: pytest.FixtureRequest) -> str:
-    """Where both machines keep results."""
+    """The name of the storage block in which both machines keep results."""
     return request.getfixturevalue(request.param)
 
 
 def test_a_renewal_answers_for_another_machine(
     simulator: Simulator, block: str, credentials: ETradeCredentials, tmp_path: Path, storage: str
 ) -> None:
-    """What one machine has renewed, another reuses, by configuration alone."""
+    """A machine reuses another's renewal if both are configured with the same storage block."""
     assert "renewed" == machine(tmp_path / "one", block, storage)
     assert "reused" == machine(tmp_path / "other", block, storage)
     assert 1 == len(simulator.calls(RENEW))

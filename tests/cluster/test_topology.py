@@ -1,11 +1,11 @@
-"""A scaled-out cluster under load, whose parts are killed one at a time and come back.
+"""A scaled-out cluster under load, whose parts are killed and restarted one at a time.
 
-An hour lasts 45 seconds here: renewals are scheduled at that pace, one answers for 37.5 s, and no token may
-go 90 s without one. A pipeline runs every 15 s besides. What does not shrink with the hours makes this harder
-than life: a run still takes seconds to start, and a server ten to come back.
+An hour lasts 45 seconds here: a renewal is scheduled that often and reused for 37.5 s, and no token may go
+90 s without one. A pipeline runs every 15 s as well. This is harder than real life, because some times do
+not shrink with the hours: a run still takes seconds to start, and a server takes ten to restart.
 
-`CLUSTER_MINUTES=60 make cluster` goes on for an hour. Like every test on real time it must end before
-midnight US Eastern, when the token does.
+`CLUSTER_MINUTES=60 make cluster` runs for an hour. Like every test in real time, it must end before
+midnight US Eastern, when the token expires.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ HOUR = timedelta(seconds=45)
 WINDOW = HOUR * 50 / 60
 IDLE_LIMIT = 2 * HOUR
 DOWN = 10
-"""Seconds that a part is away."""
+"""How many seconds a part stays down."""
 SILENT = 75
-"""Seconds after which a run of which nothing is heard counts as dead; heartbeats come every 30."""
+"""Seconds without a heartbeat after which a run counts as dead; heartbeats come every 30."""
 
 LIVING = ["RUNNING", "PENDING", "CANCELLING"]
 AUTOMATIONS = Path(__file__).parents[2] / "deployments" / "automations" / "dead_runs.yaml"
@@ -55,8 +55,8 @@ class Story:
         signed_in_at: When the token was issued.
         ended_at: When the schedules were stopped.
         renewed_at: When the simulator renewed it.
-        outages: What was killed, when, and when it was back.
-        runs: Every run that the server knows of in the end.
+        outages: What was killed, when, and when it was up again.
+        runs: Every run that the server knows at the end.
     """
 
     signed_in_at: datetime
@@ -78,7 +78,7 @@ class Story:
 
 
 def deploy(client: SyncPrefectClient) -> None:
-    """Deploy the renewal as `prefect.yaml` does, but for the schedule, and a pipeline that calls it."""
+    """Deploy the renewal as in `prefect.yaml`, except for its schedule, and a pipeline that calls it."""
     client.create_work_pool(WorkPoolCreate(name="etrade", type="process"))
     client.create_deployment(
         client.create_flow(renew_access_token),
@@ -105,7 +105,7 @@ def deploy(client: SyncPrefectClient) -> None:
 
 
 class Play:
-    """The cluster at work, one part killed after the other."""
+    """The cluster at work, while its parts are killed one after the other."""
 
     def __init__(self, cluster: Any, simulator: Simulator, wait_until: Callable[..., None]) -> None:
         token = simulator.sign_in("live")
@@ -118,7 +118,7 @@ class Play:
             worker.start()
 
     def go_on(self, until: float) -> Story:
-        """Kill each part once, and on until that moment of the monotonic clock; then see all to its end."""
+        """Kill the parts in turn, each at least once and until that monotonic time; then end all runs."""
         cluster = self.cluster
         parts = [cluster.workers[0], cluster.servers[0], cluster.services, cluster.redis, cluster.postgres]
         self._works_after(datetime.now(UTC))
@@ -132,7 +132,7 @@ class Play:
     def _kill(self, part: Any) -> None:
         began = datetime.now(UTC)
         part.kill()
-        time.sleep(DOWN)  # no wait for anything: so long the part is away
+        time.sleep(DOWN)  # waits for nothing: the part stays down this long
         part.start()
         part.wait()
         ended = datetime.now(UTC)
@@ -159,7 +159,7 @@ class Play:
             self.story.runs = self._ask("/flow_runs/filter", {})
 
     def _ask(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """What the API answers, every page of it; nothing where it does not."""
+        """Every page of the API's answer; nothing if it does not answer."""
         found: list[dict[str, Any]] = []
         try:
             while page := self.cluster.ask(path, body | {"offset": len(found)}):
@@ -174,7 +174,7 @@ class Play:
 
 @pytest.fixture(scope="module")
 def story(cluster_with: Callable[..., Any], wait_until: Callable[..., None]) -> Story:
-    """What happened while each part was killed once, or for as long as `CLUSTER_MINUTES` says."""
+    """What happened while the parts were killed, each once or for `CLUSTER_MINUTES`."""
     until = time.monotonic() + 60 * float(os.environ.get("CLUSTER_MINUTES", "0"))
     with Simulator() as simulator:
         cluster = cluster_with(ETRADE_REUSE_WINDOW=str(WINDOW.total_seconds()))
@@ -184,16 +184,16 @@ def story(cluster_with: Callable[..., Any], wait_until: Callable[..., None]) -> 
 
 
 def test_no_token_is_left_idle(story: Story) -> None:
-    """Whatever was killed, the token was renewed again within two hours of each renewal."""
+    """Whatever is killed, the token is renewed again within two hours."""
     moments = [story.signed_in_at, *story.renewed_at, story.ended_at]
     gaps = [later - earlier for earlier, later in pairwise(moments)]
     assert max(gaps) < IDLE_LIMIT, gaps
 
 
 def test_one_renewal_is_made_a_window(story: Story) -> None:
-    """E*TRADE saw a second renewal in a window at most once for each outage of what keeps lock or record."""
-    # Without a lock, or a record that can be read in time, a renewal goes on: a call more beats a dead token.
-    # E*TRADE's clock, by which a renewal is dated, tells whole seconds.
+    """E*TRADE sees at most one extra renewal per outage of a part that the lock or the record needs."""
+    # Without the lock or the record a caller renews anyway: an extra call is better than a dead token.
+    # Renewals are dated by E*TRADE's clock, in whole seconds.
     shortest = WINDOW - timedelta(seconds=1)
     gaps = [later - earlier for earlier, later in pairwise(story.renewed_at)]
     excused = [name for name, *_ in story.outages if name in {"redis", "postgres", "server-1"}]
@@ -201,7 +201,7 @@ def test_one_renewal_is_made_a_window(story: Story) -> None:
 
 
 def test_every_run_tells_how_it_ended(story: Story) -> None:
-    """Each run has ended in a state that tells; those of a killed machine are not left as if they went on."""
+    """Every run ends, even on a killed machine; most complete, and a failed or crashed one says why."""
     assert [] == [run["name"] for run in story.runs if run["state_type"] in LIVING]
     ends = Counter(run["state_type"] for run in story.runs)
     assert ends["COMPLETED"] > sum(ends[name] for name in ("FAILED", "CRASHED"))
