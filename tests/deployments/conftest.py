@@ -23,24 +23,24 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 90
-"""How long a run may take to its end; on a busy machine most of it goes into starting Python twice."""
+"""How many seconds a run may take; on a busy machine, starting Python twice takes most of them."""
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The checkout."""
+    """The path of the checkout."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def configured() -> dict[str, Any]:
-    """What `prefect.yaml` says."""
+    """The content of `prefect.yaml`."""
     return YAML(typ="safe").load(ROOT / "prefect.yaml")
 
 
 @pytest.fixture(scope="session")
 def load_script() -> Callable[[str], ModuleType]:
-    """Loads a program of the folder `deployments` as a module, without running it."""
+    """Loads a program from the folder `deployments` as a module, without running it."""
 
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(
@@ -55,7 +55,7 @@ def load_script() -> Callable[[str], ModuleType]:
 
 
 def environment() -> dict[str, str]:
-    """The variables with which another process reaches the test's server and looks for runs every second."""
+    """The variables with which another process uses the test's server and looks for runs every second."""
     return os.environ | {
         "PREFECT_API_URL": get_current_settings().api.url,
         "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -65,7 +65,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def prefect(prefect_server: None) -> Callable[..., str]:
-    """Runs a Prefect command in the checkout, against the test's server, and gives what it printed."""
+    """Runs a Prefect command in the checkout, against the test's server, and returns what it printed."""
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
@@ -85,7 +85,7 @@ def prefect(prefect_server: None) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def deployed(prefect: Callable[..., str]) -> str:
-    """What Prefect said while it deployed all to a server that had nothing but the work pool."""
+    """What Prefect printed while it deployed everything to a server that had only the work pool."""
     prefect("work-pool", "create", "etrade", "--type", "process")
     return prefect("--no-prompt", "deploy", "--all")
 
@@ -99,7 +99,7 @@ def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def run_now(client: SyncPrefectClient) -> Callable[..., UUID]:
-    """Schedules a run of a deployment for now, as its schedule would, and gives the run's id."""
+    """Schedules a run of a deployment for now, as its schedule would, and returns the run's id."""
 
     def schedule(name: str, **parameters: object) -> UUID:
         deployment = client.read_deployment_by_name(name)
@@ -111,7 +111,7 @@ def run_now(client: SyncPrefectClient) -> Callable[..., UUID]:
 
 @pytest.fixture
 def end_state(client: SyncPrefectClient, wait_until: Callable[..., None]) -> Callable[[UUID], State]:
-    """Waits for a run's end and gives its last state."""
+    """Waits until a run ends, and returns its last state."""
 
     def wait(run: UUID) -> State:
         def ended() -> bool:
@@ -125,9 +125,9 @@ def end_state(client: SyncPrefectClient, wait_until: Callable[..., None]) -> Cal
 
 @contextmanager
 def running(*arguments: str, log: Path, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process against the test's server, interrupted at the end."""
+    """A Python process that uses the test's server, interrupted at the end."""
     command, variables = [sys.executable, *arguments], environment()
-    # A child inherits an ignored SIGINT, and a worker ends on no other signal.
+    # A child process inherits an ignored SIGINT, but a worker stops on no other signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=cwd, env=variables, stdout=output, stderr=output)
@@ -145,13 +145,13 @@ def running(*arguments: str, log: Path, cwd: Path) -> Iterator[subprocess.Popen[
 
 @pytest.fixture(scope="session")
 def run_process() -> Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]:
-    """Runs a Python process against the test's server, as a context."""
+    """Runs a Python process that uses the test's server, during a `with` block."""
     return running
 
 
 @pytest.fixture(scope="session")
 def worker(deployed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A process worker that was started outside the checkout; gives its log."""
+    """The log of a process worker that was started outside the checkout."""
     folder = tmp_path_factory.mktemp("worker")
     log, command = folder / "log", ("worker", "start", "--pool", "etrade", "--type", "process")
     with running("-m", "prefect", *command, log=log, cwd=folder):

@@ -1,4 +1,4 @@
-"""The container files name only what exists, as far as that can be told without a Docker engine."""
+"""The container files name only what exists, as far as a test can tell without Docker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COMPOSE: dict[str, Any] = YAML(typ="safe").load(FOLDER / "compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LASTING = [name for name in SERVICES if name not in {"deploy", "migrate"}]
 WATCHED = [name for name in LASTING if name != "services"]
-"""What can be asked whether it is well; the background services listen nowhere."""
+"""The services that can have a health check; the background services listen on no port."""
 PROFILES = ("single", "cluster")
 OURS = [name for name, each in SERVICES.items() if "build" in each]
 ENCRYPTION_KEY = "PREFECT_SERVER_ENCRYPTION_KEY"
@@ -45,24 +45,24 @@ every_service = pytest.mark.parametrize("service", SERVICES)
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions and what follows each, comments left out and lines joined."""
+    """The Dockerfile's instructions with their arguments, without comments and with lines joined."""
     text = "".join(f"{line}\n" for line in lines("Dockerfile")).replace("\\\n", " ")
     return [(word, rest.strip()) for word, _, rest in (each.partition(" ") for each in text.splitlines())]
 
 
 def lines(name: str) -> list[str]:
-    """The lines of a file beside the Dockerfile, without comments and empty ones."""
+    """The lines of a file beside the Dockerfile, without comments and empty lines."""
     found = (FOLDER / name).read_text().splitlines()
     return [line for line in found if line.strip() and not line.startswith("#")]
 
 
 def of(word: str) -> list[str]:
-    """What follows each instruction of a kind."""
+    """The arguments of every instruction of this kind."""
     return [rest for found, rest in instructions() if found == word]
 
 
 def commands(service: str) -> list[list[str]]:
-    """The simple commands that a service runs, its health check included."""
+    """The simple commands that a service runs, including its health check."""
     words = list(SERVICES[service].get("command", []))
     check = SERVICES[service].get("healthcheck", {}).get("test", [])[1:]
     if words[:2] == ["sh", "-c"]:
@@ -72,7 +72,7 @@ def commands(service: str) -> list[list[str]]:
 
 
 def prefect_commands() -> Iterator[list[str]]:
-    """Every command of Prefect's that a service runs, without its first word."""
+    """Every `prefect` command that a service runs, without the word `prefect`."""
     for service in OURS:
         for words in commands(service):
             if words and words[0] == "prefect":
@@ -101,8 +101,8 @@ def _supported(schema: object) -> Iterator[str]:
             yield from _supported(each)
 
 
-def test_every_instruction_of_the_dockerfile_is_one() -> None:
-    """The Dockerfile is made of instructions that a builder knows, and starts from an image."""
+def test_dockerfile_has_only_known_instructions() -> None:
+    """The Dockerfile has only instructions that a builder knows, and begins with `FROM`."""
     words = [word for word, _ in instructions()]
     assert "FROM" == words[0]
     assert set() == set(words) - BUILDER_WORDS
@@ -117,7 +117,7 @@ def test_everything_that_the_image_copies_exists_and_is_let_in() -> None:
 
 
 def test_the_image_holds_what_a_build_of_the_package_needs() -> None:
-    """The files that the build of the package reads are copied before it."""
+    """The Dockerfile copies every file that the package's build reads before it runs that build."""
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     needed = {"pyproject.toml", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]}
     needed |= {package.partition("/")[0] for package in packages}
@@ -128,7 +128,7 @@ def test_the_image_holds_what_a_build_of_the_package_needs() -> None:
 
 
 def test_the_image_installs_extras_that_exist() -> None:
-    """The extras that the image installs are the package's."""
+    """The package has every extra that the image installs."""
     extras = PROJECT["project"]["optional-dependencies"]
     (install,) = (rest for rest in of("RUN") if rest.startswith("pip install"))
     named = re.search(r'"\.\[([\w,]+)\]"', install).group(1).split(",")
@@ -136,27 +136,27 @@ def test_the_image_installs_extras_that_exist() -> None:
 
 
 def test_the_image_takes_a_python_that_the_package_supports() -> None:
-    """The base image is of a Python that the package names as supported."""
+    """The base image has a Python version that the package supports."""
     classifiers = PROJECT["project"]["classifiers"]
     (base,) = of("FROM")
     assert f"Programming Language :: Python :: {re.match(r'python:([0-9.]+)-', base).group(1)}" in classifiers
 
 
 def test_the_image_does_not_run_as_root() -> None:
-    """The last user that the Dockerfile names is the one it has made."""
+    """The Dockerfile ends by switching to the user that it has created."""
     steps = [(word, rest) for word, rest in instructions() if word in {"USER", "RUN", "COPY"}]
     (made,) = re.findall(r"useradd .*?(\w+)\s+&&", " ".join(of("RUN")))
     assert ("USER", made) == steps[-1]
 
 
 def test_no_environment_file_can_get_into_the_image() -> None:
-    """Whatever the folders hold, a file of secrets stays out of the build and out of the repository."""
+    """The ignore files keep a `.env` file with secrets out of the image and out of the repository."""
     assert "**/.env" in lines("Dockerfile.dockerignore")
     assert ".env" in lines(".gitignore")
 
 
 def test_programs_of_the_image_exist() -> None:
-    """What the Dockerfile starts is a command of the package."""
+    """The Dockerfile starts a command that the package has."""
     from etrade_flows.cli.app import app
 
     (started,) = of("CMD")
@@ -166,7 +166,7 @@ def test_programs_of_the_image_exist() -> None:
 
 
 def test_the_image_has_what_the_package_is_built_of() -> None:
-    """Whatever the wheel is built of stands in the image before it is built."""
+    """The Dockerfile copies every source of the wheel before it builds the wheel."""
     before = " ".join(rest for word, rest in instructions()[: _step("RUN", "pip install")] if word == "COPY")
     built_of = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
     sources = [*built_of["packages"], *built_of["force-include"]]
@@ -175,13 +175,13 @@ def test_the_image_has_what_the_package_is_built_of() -> None:
 
 
 def _step(word: str, beginning: str) -> int:
-    """The place of the Dockerfile's instruction that begins so."""
+    """The index of the Dockerfile's instruction that begins like this."""
     return next(n for n, (w, rest) in enumerate(instructions()) if w == word and rest.startswith(beginning))
 
 
 @every_service
 def test_images_have_a_version(service: str) -> None:
-    """No service runs whatever happens to be the latest image; ours is the one built here."""
+    """No service runs an image without a version; ours is the one built here."""
     name, _, tag = SERVICES[service]["image"].partition(":")
     if service in OURS:
         assert ("prefect-etrade", "local") == (name, tag)
@@ -206,7 +206,7 @@ def test_programs_of_the_services_exist(service: str) -> None:
 
 @pytest.mark.parametrize("words", list(prefect_commands()), ids=" ".join)
 def test_prefect_has_the_command_and_its_options(words: list[str]) -> None:
-    """The installed Prefect knows the command, and each option that it is given."""
+    """The installed Prefect has the command and each option that a service gives it."""
     names = list(takewhile(lambda word: not word.startswith("-"), words))
     said = subprocess.run(
         [sys.executable, "-m", "prefect", *names, "--help"], capture_output=True, text=True, check=False
@@ -216,13 +216,13 @@ def test_prefect_has_the_command_and_its_options(words: list[str]) -> None:
 
 
 def test_variables_are_read_by_somebody() -> None:
-    """Every variable that a service is given is one that the installed versions read."""
+    """The installed versions read every variable that a service gets."""
     given = {name for each in SERVICES.values() for name in each.get("environment", {})} - {ENCRYPTION_KEY}
     assert set() == given - known_variables() - OF_OTHERS
 
 
 def test_the_worker_is_handed_every_setting() -> None:
-    """Each setting that the package reads reaches the worker from `.env`, and no value is made up."""
+    """The worker gets each setting of the package from `.env`, and none with a value of Compose's own."""
     given = SERVICES["worker"]["environment"]
     tuned = {f"ETRADE_{name.upper()}" for name in RenewalSettings.model_fields}
     assert tuned == {name for name in given if name.startswith("ETRADE_")}
@@ -249,7 +249,7 @@ def test_links_lead_to_where_people_see_the_server(env_file: dict[str, str], pub
 
 
 def interpolated(text: str, env_file: dict[str, str]) -> str:
-    """The text as Compose fills it in: `${NAME:-default}`, where a default may hold another."""
+    """The text as Compose fills it in: `${NAME:-default}`, where a default may contain another variable."""
     variable = re.compile(r"\$\{(\w+):-([^${}]*)\}")
     while variable.search(text):
         text = variable.sub(lambda match: env_file.get(match[1]) or match[2], text)
@@ -257,13 +257,13 @@ def interpolated(text: str, env_file: dict[str, str]) -> str:
 
 
 def test_prefect_reads_the_key_of_the_blocks() -> None:
-    """The variable of the encryption key, which is none of Prefect's settings, is one that it reads."""
+    """Prefect reads the variable of the encryption key, although it is not one of its settings."""
     assert f'"{ENCRYPTION_KEY}"' in inspect.getsource(encryption)
     assert ENCRYPTION_KEY in SERVICES["server"]["environment"]
 
 
 def test_no_secret_is_written_down() -> None:
-    """Whatever is named like a secret comes from outside, and is refused if it is missing there."""
+    """A variable that is named like a secret gets its value from outside, never from the files."""
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|AUTH_STRING|REDIS_URL")
     given = [
         item
@@ -297,7 +297,7 @@ def test_a_lasting_service_is_brought_back(service: str) -> None:
 
 @pytest.mark.parametrize("service", OURS)
 def test_our_services_have_no_more_rights_than_they_need(service: str) -> None:
-    """Our containers have no capability, gain none, and have an init that passes signals on."""
+    """Our containers have no capabilities, cannot gain any, and have an init that passes signals on."""
     found = SERVICES[service]
     assert (["ALL"], ["no-new-privileges:true"], True) == (
         found["cap_drop"],
@@ -315,13 +315,13 @@ def test_dependencies_and_volumes_are_declared() -> None:
 
 
 def test_state_is_kept_where_prefect_keeps_it() -> None:
-    """The volumes of our services are mounted on the Prefect home, which the image makes for its user."""
+    """The volumes of our services are mounted on the Prefect home, which the image creates for its user."""
     targets = {v.partition(":")[2] for name in OURS for v in SERVICES[name].get("volumes", [])}
     assert {"/home/etrade/.prefect"} == targets
     assert any("/home/etrade/.prefect" in rest for rest in of("RUN"))
 
 
-def test_the_database_is_the_one_that_the_server_is_told_of() -> None:
+def test_the_server_uses_the_database() -> None:
     """Server and database agree on the name, the user and the password."""
     server, database = SERVICES["server"]["environment"], SERVICES["database"]["environment"]
     for theirs, ours in (("DB", "NAME"), ("USER", "USER"), ("PASSWORD", "PASSWORD")):
@@ -348,7 +348,7 @@ def test_the_servers_health_check_tells_up_from_down(prefect_server: None) -> No
 
 
 def test_the_ignore_file_keeps_everything_else_out() -> None:
-    """The ignore file starts by shutting everything out, so that a new file is out until it is named."""
+    """The ignore file first excludes everything, so a new file stays out until it is named."""
     assert "*" == lines("Dockerfile.dockerignore")[0]
 
 
@@ -358,12 +358,12 @@ def _exit_status(code: str) -> int:
 
 
 def started(profile: str) -> dict[str, dict[str, Any]]:
-    """The services that a profile brings up."""
+    """The services that a profile starts."""
     return {name: each for name, each in SERVICES.items() if profile in each.get("profiles", PROFILES)}
 
 
 def test_a_profile_must_be_chosen() -> None:
-    """Whoever names no profile is told which there are, before anything starts."""
+    """If no profile is chosen, Compose names the profiles and starts nothing."""
     chosen = {name for each in SERVICES.values() for name in each.get("profiles", [])}
     assert set(PROFILES) == chosen
     (topology,) = SERVICES["database"]["labels"].values()
@@ -373,7 +373,7 @@ def test_a_profile_must_be_chosen() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_one_service_is_the_server_to_all_others(profile: str) -> None:
-    """In each profile just one service answers to the name in the clients' address, and is published."""
+    """In each profile exactly one service answers as `server`, the clients' address, and is published."""
     found = started(profile)
     answering = [
         name
@@ -387,7 +387,7 @@ def test_one_service_is_the_server_to_all_others(profile: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_a_service_waits_for_is_started(profile: str) -> None:
-    """Whatever a service of a profile cannot do without belongs to that profile too."""
+    """Every service that another one needs belongs to the same profile."""
     found = started(profile)
     for name, each in found.items():
         needed = {other for other, how in each.get("depends_on", {}).items() if how.get("required", True)}
@@ -396,7 +396,7 @@ def test_what_a_service_waits_for_is_started(profile: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_background_services_run_once(profile: str) -> None:
-    """In each profile one process alone runs the scheduler and the other background services."""
+    """In each profile exactly one process runs the scheduler and the other background services."""
     starting = [
         (name, words)
         for name in started(profile)
@@ -407,16 +407,16 @@ def test_background_services_run_once(profile: str) -> None:
     assert "replicas" not in SERVICES[starting[0][0]].get("deploy", {})
 
 
-def test_the_parts_of_one_server_are_told_the_same() -> None:
-    """API servers, background services and migration share one environment, which no single server has."""
+def test_the_parts_of_one_server_share_an_environment() -> None:
+    """API servers, background services and migration share one environment, more than a single server's."""
     told = [SERVICES[name]["environment"] for name in ("api", "services", "migrate")]
     assert told[0] == told[1] == told[2]
     assert told[0].items() > SERVICES["server"]["environment"].items()
     assert told[0]["PREFECT_REDIS_MESSAGING_HOST"] in started("cluster")
 
 
-def test_what_prefect_is_told_to_use_of_redis_exists() -> None:
-    """Each module of `prefect-redis` that the servers are to use can be imported."""
+def test_modules_of_prefect_redis_exist() -> None:
+    """Each module of `prefect-redis` that the servers name can be imported."""
     told = {str(value) for value in SERVICES["api"]["environment"].values()}
     named = {value for value in told if value.startswith("prefect_redis.")}
     assert {"cleanup_queue", "lease_storage", "messaging", "ordering"} == {name[14:] for name in named}
@@ -424,7 +424,7 @@ def test_what_prefect_is_told_to_use_of_redis_exists() -> None:
 
 
 def test_the_proxy_asks_for_the_servers_by_their_name() -> None:
-    """The proxy listens where the clients ask, and finds the API servers where they listen."""
+    """The proxy listens on the clients' port, and forwards to the port where the API servers listen."""
     (front,) = (each["content"] for each in COMPOSE["configs"].values())
     assert {"front"} == set(COMPOSE["configs"])
     assert re.search(r"^ +bind :4200$", front, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The automations that mark dead runs as crashed. That they do is shown by tests/cluster/test_topology.py."""
+"""The automations that mark dead runs as crashed; tests/cluster/test_topology.py shows that they do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUTOMATIONS: list[dict[str, Any]] = YAML(typ="safe").load(FILE)["automations"]
 
 
 def test_the_file_is_taken_as_it_stands(prefect: Callable[..., str], client: SyncPrefectClient) -> None:
-    """Prefect's command makes each automation of the file, and the server keeps what the file says."""
+    """Prefect's command creates each automation in the file, and the server keeps what the file says."""
     prefect("automation", "create", "--from-file", str(FILE))
     made = {each["name"]: each for each in client._client.post("/automations/filter").json()}
     for each in AUTOMATIONS:
@@ -31,7 +31,7 @@ def test_the_file_is_taken_as_it_stands(prefect: Callable[..., str], client: Syn
 
 
 def test_no_automation_is_quicker_than_prefects_events() -> None:
-    """Each waits longer than Prefect holds back an event of a scheduled run, and than a renewal may take."""
+    """Each waits longer than Prefect delays an event of a scheduled run and a renewal may take, together."""
     shortest = min(each["trigger"]["within"] for each in AUTOMATIONS)
     deadline = RenewalSettings.model_fields["deadline"].default
     assert shortest > PRECEDING_EVENT_LOOKBACK.total_seconds() + deadline.total_seconds()

@@ -1,4 +1,4 @@
-"""`prefect deploy --all` and a process worker, both for real, with E*TRADE played by the simulator."""
+"""`prefect deploy --all` and a process worker, both real, with the simulator as E*TRADE."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EndState = Callable[[UUID], State]
 
 
 def test_deploying_again_leaves_the_work_pool_as_it_is(client: SyncPrefectClient, root: Path) -> None:
-    """`make deploy` makes the pool where there is none, and resets nothing that somebody has set."""
+    """`make deploy` creates the work pool if there is none, and keeps the settings of an existing one."""
     command = ["make", "--dry-run", "--assume-old=.venv/.dev", f"BIN={Path(sys.executable).parent}", "deploy"]
     told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     (step,) = (line for line in told.splitlines() if "work-pool" in line)
@@ -52,7 +52,7 @@ def test_deploying_again_leaves_the_work_pool_as_it_is(client: SyncPrefectClient
 
 
 def test_deploying_asks_and_warns_of_nothing(deployed: str) -> None:
-    """All deployments are registered unattended, without a warning."""
+    """`prefect deploy --all` registers all deployments without a question or a warning."""
     assert len(NAMES) == deployed.count("successfully created")
     assert "warning" not in deployed.lower()
 
@@ -61,7 +61,7 @@ def test_deploying_asks_and_warns_of_nothing(deployed: str) -> None:
 def test_the_server_holds_what_the_file_says(
     deployed: str, client: SyncPrefectClient, configured: dict[str, Any], name: str
 ) -> None:
-    """What the file says reaches the server, with the version of the installed package."""
+    """The server has each deployment as the file describes it, with the installed package's version."""
     flow, _, deployment = name.partition("/")
     (wanted,) = (
         each
@@ -99,7 +99,7 @@ def test_the_run_form_explains_each_parameter(deployed: str, client: SyncPrefect
     assert [] == [name for name, each in schema["properties"].items() if not each.get("description")]
 
 
-def test_a_renewal_carries_no_folder_and_a_pipeline_the_checkouts(
+def test_a_pipeline_runs_in_the_checkout_and_a_renewal_anywhere(
     deployed: str, client: SyncPrefectClient, root: Path
 ) -> None:
     """A renewal runs on any machine with the package; a pipeline runs where it was deployed from."""
@@ -109,14 +109,14 @@ def test_a_renewal_carries_no_folder_and_a_pipeline_the_checkouts(
 
 
 def test_a_wrong_parameter_is_refused_at_once(deployed: str, run_now: RunNow) -> None:
-    """The server refuses a parameter that the flow would choke on, before any run starts."""
+    """The server refuses a parameter of the wrong type before any run starts."""
     with pytest.raises(PrefectHTTPStatusError, match="'perhaps' is not of type 'boolean'"):
         run_now("renew-access-token/on-demand", force="perhaps")
 
 
 @pytest.mark.usefixtures("deployed", "quick_flows")
 def test_a_run_on_demand_is_linked_to_its_caller(client: SyncPrefectClient) -> None:
-    """The run that a flow asks for by `run_deployment` shows as that flow's subflow run."""
+    """A run that a flow requests with `run_deployment` shows as that flow's subflow run."""
 
     @flow
     def pipeline() -> UUID:
@@ -145,8 +145,8 @@ def test_a_scheduled_renewal_runs_on_a_worker(
 def test_a_second_renewal_at_once_is_cancelled_and_callers_are_all_served(
     run_now: RunNow, end_state: EndState, simulator: Simulator, block: str
 ) -> None:
-    """Of two hourly runs one is cancelled, two runs on demand complete, and E*TRADE is called once."""
-    # So long that the runs do meet, on a busy machine too.
+    """Of two hourly runs one is cancelled, both runs on demand complete, and E*TRADE is called once."""
+    # Long enough for the runs to overlap, even on a busy machine.
     simulator.plant(Fault(delay=5, when="after"), path=RENEW)
     hourly = [run_now("renew-access-token/hourly", credentials=block) for _ in range(2)]
     on_demand = [run_now("renew-access-token/on-demand", credentials=block) for _ in range(2)]

@@ -1,8 +1,8 @@
-"""The values for Prefect's Helm charts, as far as that can be told without the charts and a cluster.
+"""The values for Prefect's Helm charts, checked without the charts and without a cluster.
 
-The schemas below are the part of the charts' own that the values use, with every other key refused: a key
-that is mistyped or in the wrong place fails here, where Helm would ignore it or stop. Nothing is rendered,
-and no pod is started. What the charts hand on to containers is checked against the installed versions.
+The schemas below are the parts of the charts' own schemas that the values use; they refuse every other key.
+So a mistyped or misplaced key fails here, where Helm would ignore it or stop. Nothing is rendered, and no
+pod starts. What the charts pass on to containers is checked against the installed versions.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ CHARTS = pytest.mark.parametrize(
 
 
 def variables() -> dict[str, str]:
-    """Every variable that the values give to containers."""
+    """Every variable that the values set in containers."""
     given = [*SERVER["global"]["prefect"]["env"], *WORKER["worker"]["extraEnvVars"]]
     return {each["name"]: each["value"] for each in given}
 
@@ -117,25 +117,25 @@ def of_redis() -> set[str]:
 
 @CHARTS
 def test_values_are_those_that_the_chart_knows(values: dict[str, Any], schema: Schema) -> None:
-    """Each value has a name, a place and a type that the chart has."""
+    """The chart knows the name, the place and the type of each value."""
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(values)
 
 
 @CHARTS
 def test_a_mistyped_value_is_found(values: dict[str, Any], schema: Schema) -> None:
-    """The schema refuses a key that the chart would pass over without a word."""
+    """The schema refuses a key that the chart would silently ignore."""
     with pytest.raises(ValidationError, match="replicas"):
         Draft202012Validator(schema).validate(values | {"replicas": 2})
 
 
 def test_variables_are_read_by_prefect() -> None:
-    """Every variable given to a container is one that the installed Prefect reads."""
+    """The installed Prefect reads every variable that a container gets."""
     assert set() == set(variables()) - known_variables(Settings.model_json_schema()) - of_redis()
 
 
 def test_variables_of_the_secrets_are_read_by_somebody() -> None:
-    """Every variable that a comment asks the reader to put into a secret is one that is read."""
+    """Every variable that a comment asks the reader to put into a secret is read by an installed package."""
     text = "".join((FOLDER / name).read_text() for name in ("server.yaml", "worker.yaml"))
     named = set(re.findall(r"^ *#.*\b((?:PREFECT|ETRADE)_[A-Z_]+)", text, re.MULTILINE))
     named |= set(re.findall(r"\bHolds ([A-Z_]+)", text))
@@ -145,13 +145,13 @@ def test_variables_of_the_secrets_are_read_by_somebody() -> None:
 
 
 def test_no_secret_is_written_down() -> None:
-    """The values name secrets, and hold none."""
+    """The values name secrets, but contain none."""
     text = "".join(line for name in ("server", "worker") for line in _lines(FOLDER / f"{name}.yaml"))
     assert [] == re.findall(r"(?i)authString:|password:|://[^\s/]+:[^\s/]+@", text)
 
 
 def test_pods_have_the_same_prefect() -> None:
-    """Servers, services and workers run one image, of the pinned Prefect and this version of the package."""
+    """Servers, services and workers run one image, with the pinned Prefect and this package's version."""
     image = SERVER["global"]["prefect"]["image"]
     assert image == WORKER["worker"]["image"]
     (pinned,) = re.findall(r"^prefect==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
@@ -163,7 +163,7 @@ def test_pods_have_the_same_prefect() -> None:
 
 
 def test_the_image_holds_the_same_as_the_other() -> None:
-    """The image is made of the same folders and extras as the one that Compose builds."""
+    """The image has the same folders and extras as the one that Compose builds."""
     wanted, found = (
         [line for line in _lines(folder / "Dockerfile") if line.startswith(("COPY", "RUN pip"))]
         for folder in (FOLDER.parent, FOLDER)
@@ -172,21 +172,21 @@ def test_the_image_holds_the_same_as_the_other() -> None:
 
 
 def test_the_image_leaves_out_the_same_as_the_other() -> None:
-    """What must not get into an image, above all a file of secrets, is kept out of this one too."""
+    """This image leaves out the same files as the other one, above all files with secrets."""
     ignored, other = (folder / "Dockerfile.dockerignore" for folder in (FOLDER, FOLDER.parent))
     assert other.read_text() == ignored.read_text()
 
 
 def test_server_and_services_are_apart() -> None:
-    """The chart runs the background services once, and as many API servers as it likes."""
+    """The background services run once, apart from the API servers, of which there can be many."""
     assert SERVER["backgroundServices"]["runAsSeparateDeployment"] is True
     assert SERVER["server"]["replicaCount"] >= 2
-    # The chart asks for it where the services run apart.
+    # The chart requires such a tag if the services run separately.
     assert re.match(r"\d+\.\d+\.\d+", SERVER["global"]["prefect"]["image"]["prefectTag"])
 
 
 def test_workers_and_servers_ask_for_the_same_login() -> None:
-    """Workers log in with what the servers ask for."""
+    """Workers log in with the same password that the servers ask for."""
     assert SERVER["server"]["basicAuth"] == WORKER["worker"]["basicAuth"]
 
 

@@ -1,6 +1,6 @@
-"""`make up` and `make down`, for real: everything on this machine, and nothing left of it afterwards.
+"""`make up` and `make down`, for real: everything starts on this machine, and nothing is left afterwards.
 
-The tests of this file share one trial and are in the order in which a person would do these things.
+The tests of this file share one trial, in the order in which a person would do these things.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CALLS = "/_control/calls?path=/oauth/renew_access_token"
 
 
 class Stage:
-    """A trial on free ports, driven by the command as a person would."""
+    """A trial on free ports, which the tests start and stop with the command, as a person would."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -35,7 +35,7 @@ class Stage:
         """Run `up` or `down`, with the stage's ports unless others are given."""
         chosen = {"port": self.port, "simulator-port": self.simulator_port, "state": self.state} | options
         arguments = [f"--{name}={value}" for name, value in chosen.items()]
-        # A credential of the user's own, which no process of a trial may see.
+        # One of the user's own credentials, which no process of a trial may see.
         variables = os.environ | {"ETRADE_ACCESS_TOKEN": "of-the-user", "SSL_CERT_DIR": "/etc/ssl/certs"}
         return subprocess.run(
             [sys.executable, str(PROGRAM), action, *arguments],
@@ -57,7 +57,7 @@ class Stage:
         return httpx.get(f"http://127.0.0.1:{self.simulator_port}{path}").raise_for_status().json()
 
     def pids(self) -> dict[str, str]:
-        """The process ids that the trial has noted, by service."""
+        """The process ids that the trial has saved, by service."""
         return {path.stem: path.read_text() for path in self.state.glob("*.pid")}
 
 
@@ -85,7 +85,7 @@ def processes_of(state: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def stage(prefect_server: None, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A trial that is up; its server finds an empty database, and need not make it."""
+    """A running trial, whose server found an empty database and did not need to create it."""
     stage = Stage(tmp_path_factory.mktemp("trial") / "state")
     (stage.state / "prefect").mkdir(parents=True)
     shutil.copy(migrated, stage.state / "prefect" / "prefect.db")
@@ -100,18 +100,18 @@ def stage(prefect_server: None, migrated: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def local(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    """The program, as a module."""
+    """The program `local.py`, as a module."""
     return load_script("local")
 
 
 def test_everything_is_deployed(stage: Stage, configured: dict[str, Any]) -> None:
-    """The server holds what prefect.yaml describes, and one deployment more that runs every minute."""
+    """The server has the deployments of prefect.yaml, and one more that runs every minute."""
     names = {each["name"] for each in configured["deployments"]}
     assert names | {"every-minute"} == {each["name"] for each in stage.api("/deployments/filter")}
 
 
 def test_the_users_environment_reaches_every_process(stage: Stage) -> None:
-    """Simulator, server and worker keep PATH, HOME, CA certificates and all else that is not a trial's."""
+    """Simulator, server and worker keep the user's PATH, HOME and CA certificates."""
     variables = {
         name: set(Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0"))
         for name, pid in stage.pids().items()
@@ -123,7 +123,7 @@ def test_the_users_environment_reaches_every_process(stage: Stage) -> None:
 
 
 def test_a_second_up_keeps_what_runs(stage: Stage) -> None:
-    """`up` again is fine: no process is started anew, and a person is signed in again."""
+    """A second `up` succeeds and starts no process again."""
     before = stage.pids()
     done = stage.command("up")
     assert 0 == done.returncode, done.stderr
@@ -132,7 +132,7 @@ def test_a_second_up_keeps_what_runs(stage: Stage) -> None:
 
 
 def test_other_ports_are_refused_while_it_runs(stage: Stage) -> None:
-    """A trial that runs is not moved; the message says where it runs and what to do."""
+    """`up` does not move a running trial to other ports, but says where it runs and what to do."""
     done = stage.command("up", port=free_ports(1)[0])
     assert 1 == done.returncode
     assert f"runs on ports {stage.port} and {stage.simulator_port}" in done.stderr
@@ -140,7 +140,7 @@ def test_other_ports_are_refused_while_it_runs(stage: Stage) -> None:
 
 
 def test_a_taken_port_is_named(stage: Stage, tmp_path: Path) -> None:
-    """Where a port is taken, `up` names it, says what it is for, and starts nothing."""
+    """If a port is taken, `up` names it, says what it is for, and starts nothing."""
     done = stage.command("up", state=tmp_path)
     assert 1 == done.returncode
     assert re.search(rf"Port {stage.simulator_port}, for the E\*TRADE simulator, cannot be used", done.stderr)
@@ -149,7 +149,7 @@ def test_a_taken_port_is_named(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_scheduled_runs_appear_by_themselves(stage: Stage, wait_until: Callable[..., None]) -> None:
-    """A run that nobody started renews the simulated token within two minutes."""
+    """A scheduled run, which nobody started, renews the simulated token within two minutes."""
 
     def completed() -> list[dict[str, Any]]:
         chosen = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
@@ -160,7 +160,7 @@ def test_scheduled_runs_appear_by_themselves(stage: Stage, wait_until: Callable[
 
 
 def test_down_ends_everything(stage: Stage, wait_until: Callable[..., None]) -> None:
-    """`down` ends every process of the trial, those of a run included, and frees both ports."""
+    """`down` ends every process of the trial, including those of a run, and frees both ports."""
     assert processes_of(stage.state)
     done = stage.command("down")
     assert 0 == done.returncode, done.stderr
@@ -172,21 +172,21 @@ def test_down_ends_everything(stage: Stage, wait_until: Callable[..., None]) -> 
 
 
 def test_down_with_nothing_up_is_fine(tmp_path: Path) -> None:
-    """`down` where nothing runs says so and does no harm, even if a pid file of a dead process is left."""
+    """If nothing runs, `down` says so and does no harm, even with an old pid file of another process."""
     (tmp_path / "server.pid").write_text(str(os.getpid()))
     done = Stage(tmp_path).command("down")
     assert (0, "Nothing of the trial was running.\n") == (done.returncode, done.stdout)
 
 
 def test_state_stays_out_of_the_repository(stage: Stage) -> None:
-    """The folder of the state tells git to pass over it."""
+    """The state's folder has a file that makes git ignore it."""
     assert "*\n" == (stage.state / ".gitignore").read_text()
 
 
 def test_the_users_own_variables_are_left_out(
     local: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No process of a trial is given a Prefect or E*TRADE variable of the user's own."""
+    """No process of a trial gets the user's own Prefect or E*TRADE variables."""
     monkeypatch.setenv("PREFECT_API_KEY", "of-the-user")
     monkeypatch.setenv("ETRADE_ACCESS_TOKEN", "of-the-user")
     variables = local.Trial(tmp_path, 1, 2).environment()
@@ -194,12 +194,12 @@ def test_the_users_own_variables_are_left_out(
     assert str(tmp_path / "prefect") == variables["PREFECT_HOME"]
 
 
-# The program leaves its processes behind on purpose, and Python warns of a child that nobody waited for.
+# The program leaves its processes running on purpose, but Python warns about a child nobody waited for.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_service_that_does_not_come_up_is_told_with_its_log(
+def test_a_service_that_does_not_start_is_reported_with_its_log(
     local: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where a service ends instead of answering, the error carries the end of its log."""
+    """If a service ends instead of answering, the error contains the end of its log."""
     trial = local.Trial(tmp_path, *free_ports(2))
     broken = local.Service("server", "the Prefect server", ("-c", "raise SystemExit('no such luck')"))
     monkeypatch.setattr(local.Trial, "services", (broken,))

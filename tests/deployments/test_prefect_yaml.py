@@ -1,4 +1,4 @@
-"""prefect.yaml says nothing that Prefect would ignore without a word, and what it says fits this package."""
+"""prefect.yaml has no key that Prefect would silently ignore, and what it says fits this package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILES = {name: YAML(typ="safe").load(ROOT / name) for name in ("prefect.yaml", "
 
 
 def full_name(deployment: dict[str, Any]) -> str:
-    """The name by which callers know a deployment: its flow's, a slash, its own."""
+    """The name by which callers know a deployment: its flow's name, a slash, its own name."""
     function = deployment["entrypoint"].rpartition(":")[2]
     return f"{function.replace('_', '-')}/{deployment['name']}"
 
@@ -53,7 +53,7 @@ every_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS.values(), i
 
 
 def every_deployment_with(key: str) -> pytest.MarkDecorator:
-    """Those to which a test of this key says anything."""
+    """Parametrizes a test with the deployments that have this key."""
     found = {name: each for name, each in DEPLOYMENTS.items() if each.get(key)}
     return pytest.mark.parametrize("deployment", found.values(), ids=found)
 
@@ -67,7 +67,7 @@ def known(model: type[BaseModel]) -> set[str]:
 
 
 def unknown_keys(content: dict[str, Any]) -> Iterator[str]:
-    """Every key of a deployment file that Prefect would pass over."""
+    """Every key of a deployment file that Prefect would ignore."""
     yield from _unknown("", content, known(PrefectYamlModel) | {"definitions"})
     for each in content["deployments"]:
         name = each["name"]
@@ -90,7 +90,7 @@ def test_every_key_is_one_that_prefect_reads(content: dict[str, Any]) -> None:
 
 
 def test_a_misspelled_key_would_be_found() -> None:
-    """The check above sees a key that Prefect does not know, at each level."""
+    """The check above finds a key that Prefect does not know, at each level."""
     wrong = {
         "pul": [],
         "deployments": [
@@ -109,7 +109,7 @@ def test_a_misspelled_key_would_be_found() -> None:
 
 @every_file
 def test_prefect_accepts_the_values(content: dict[str, Any]) -> None:
-    """Every value has the type that Prefect expects, and every schedule is one."""
+    """Every value has the type that Prefect expects, and every schedule is valid."""
     parsed = PrefectYamlModel.model_validate(content)
     assert len(content["deployments"]) == len(parsed.deployments)
     for deployment in content["deployments"]:
@@ -119,7 +119,7 @@ def test_prefect_accepts_the_values(content: dict[str, Any]) -> None:
 
 @every_deployment_with("concurrency_limit")
 def test_concurrency_options_are_in_prefects_range(deployment: dict[str, Any]) -> None:
-    """The collision strategy and the grace period of a limit are ones that the server takes."""
+    """The server accepts the collision strategy and the grace period of each limit."""
     limit = dict(deployment["concurrency_limit"])
     assert 1 == limit.pop("limit")
     ConcurrencyOptions.model_validate(limit)
@@ -127,7 +127,7 @@ def test_concurrency_options_are_in_prefects_range(deployment: dict[str, Any]) -
 
 @every_deployment
 def test_a_deployment_explains_itself(deployment: dict[str, Any]) -> None:
-    """Each deployment has a description, says what kind it is by its tags, and guards its parameters."""
+    """Each deployment has a description, tags that say what kind it is, and parameters that are checked."""
     assert len(deployment["description"]) > 80
     assert "etrade" == deployment["tags"][0]
     assert len(deployment["tags"]) > 1
@@ -136,13 +136,13 @@ def test_a_deployment_explains_itself(deployment: dict[str, Any]) -> None:
 
 @every_deployment
 def test_a_deployment_takes_the_version_from_the_package(deployment: dict[str, Any]) -> None:
-    """The version of a deployment is left to the step that reads it from the installed package."""
+    """Each deployment takes its version from the step that reads it from the installed package."""
     assert "{{ package.version }}" == deployment["version"]
 
 
 @every_deployment_with("schedules")
 def test_a_schedule_has_a_slug_and_a_zone(deployment: dict[str, Any]) -> None:
-    """Each schedule is named, so that it can be paused by name, and says whose hours it means."""
+    """Each schedule has a name, so that it can be paused by name, and a time zone."""
     schedules = deployment["schedules"]
     slugs = [schedule["slug"] for schedule in schedules]
     assert len(slugs) == len(set(slugs))
@@ -150,27 +150,27 @@ def test_a_schedule_has_a_slug_and_a_zone(deployment: dict[str, Any]) -> None:
 
 
 def test_deployments_are_these() -> None:
-    """The deployments are the documented ones; callers name them."""
+    """The deployments have the documented names, which callers use."""
     assert NAMES == [full_name(each) for each in FILES["prefect.yaml"]["deployments"]]
 
 
 @every_renewal
 def test_a_renewal_runs_the_installed_flow(name: str) -> None:
-    """The entrypoint of a renewal names an object of the installed package."""
+    """The entrypoint of a renewal names the flow in the installed package."""
     module, function = DEPLOYMENTS[name]["entrypoint"].split(":")
     assert "renew-access-token" == getattr(import_module(module), function).name
 
 
 @every_renewal
 def test_a_renewal_writes_out_every_parameter(name: str) -> None:
-    """The run form shows for each parameter of the flow what a run will use."""
+    """A renewal sets every parameter of the flow, so that the run form shows what a run will use."""
     from etrade_flows import renew_access_token
 
     assert set(signature(renew_access_token.fn).parameters) == set(DEPLOYMENTS[name]["parameters"])
 
 
 def test_live_use_takes_one_edit() -> None:
-    """The name of the credentials block stands in one place, and every deployment takes it from there."""
+    """The name of the credentials block is set in one place, and every deployment takes it from there."""
     text = (ROOT / "prefect.yaml").read_text()
     assert 1 == len(re.findall(r"^ +credentials: &credentials \S+$", text, re.MULTILINE))
     edited = YAML(typ="safe").load(text.replace("&credentials etrade", "&credentials mine"))
@@ -178,7 +178,7 @@ def test_live_use_takes_one_edit() -> None:
 
 
 def test_the_renewal_runs_one_at_a_time_and_callers_as_they_come() -> None:
-    """A second scheduled renewal is cancelled; those who call on demand are never limited."""
+    """A second scheduled renewal is cancelled, but renewals on demand are not limited."""
     hourly, on_demand = (DEPLOYMENTS[name] for name in RENEWALS[:2])
     assert (1, "CANCEL_NEW") == (
         hourly["concurrency_limit"]["limit"],

@@ -35,7 +35,7 @@ def test_no_other_variable_is_read_anywhere() -> None:
 
 
 def test_the_spans_of_the_table_are_the_defaults() -> None:
-    """Each span in the table is the one that applies if nothing is set."""
+    """Each duration in the table is the setting's default."""
     read = TypeAdapter(Span).validate_python
     fields = RenewalSettings.model_fields
     shown = {name: ROWS[f"ETRADE_{name.upper()}"].strip("`") for name in fields}
@@ -51,7 +51,7 @@ def test_the_guide_names_every_deployment(configured: dict[str, Any]) -> None:
 
 
 def test_files_that_the_guide_names_exist() -> None:
-    """Each file of this folder that the guide names is there."""
+    """Each file of this folder that the guide names exists."""
     named = set(re.findall(r"deployments/[\w/]+\.\w+", GUIDE))
     assert {"deployments/compose.yaml"} == named
     assert [] == [name for name in named if not (ROOT / name).exists()]
@@ -66,7 +66,7 @@ def test_links_within_the_guide_lead_somewhere(page: str) -> None:
 
 
 def test_files_and_variables_of_the_page_on_growing_exist() -> None:
-    """Each file of this folder and each variable that the page on growing names is there."""
+    """Each file of this folder and each variable that the page on growing names exists."""
     named = set(re.findall(r"deployments/[\w/]+\.\w+", GROWING))
     assert "deployments/automations/dead_runs.yaml" in named
     assert [] == [name for name in named if not (ROOT / name).exists()]

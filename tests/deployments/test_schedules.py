@@ -1,4 +1,4 @@
-"""When the renewal runs: often enough on every day of the year, as elapsed time, from prefect.yaml itself."""
+"""When the renewal runs by prefect.yaml: often enough, in elapsed time, on every day of the year."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def schedules(configured: dict[str, Any], deployment: str) -> list[CronSchedule]
 
 
 def runs(schedules: list[CronSchedule], start: datetime, end: datetime) -> list[datetime]:
-    """What the server's scheduler would run from `start` until before `end`, in UTC."""
+    """When the server would schedule runs from `start` until just before `end`, in UTC."""
     return sorted({run for schedule in schedules for run in asyncio.run(_dates(schedule, start, end))})
 
 
 async def _dates(schedule: CronSchedule, start: datetime, end: datetime) -> list[datetime]:
     found: list[datetime] = []
-    # The server gives a thousand dates at most.
+    # The server returns at most a thousand dates.
     while some := await schedule.get_dates(n=1000, start=start, end=end):
         found += [run.astimezone(UTC) for run in some if run < end]
         start = some[-1] + timedelta(minutes=1)
@@ -59,7 +59,7 @@ def hourly(configured: dict[str, Any]) -> list[CronSchedule]:
     ("day", "hours"), [(ORDINARY, 24), (SPRING, 23), (AUTUMN, 25)], ids=["ordinary", "spring", "autumn"]
 )
 def test_every_hour_of_a_session_has_a_run(hourly: list[CronSchedule], day: date, hours: int) -> None:
-    """A run starts at every full hour that elapses within a session, on days of 23, 24 and 25 hours."""
+    """A run starts at every full hour of a session, on days of 23, 24 and 25 hours."""
     start, end = session(day)
     assert [start + timedelta(hours=n) for n in range(1, hours)] == runs(hourly, start, end)
 
@@ -73,7 +73,7 @@ def test_the_second_schedule_adds_the_hour_that_comes_twice(hourly: list[CronSch
 
 @pytest.mark.parametrize("day", [ORDINARY, SPRING, AUTUMN], ids=["ordinary", "spring", "autumn"])
 def test_reuse_window_and_longest_gap_fit_the_idle_limit(hourly: list[CronSchedule], day: date) -> None:
-    """A run that the reuse window answered is followed by one that renews before the token goes idle."""
+    """After a run that reuses a renewal, the next run renews before the token goes idle."""
     assert REUSE_WINDOW + longest_gap(hourly, day) <= IDLE_LIMIT
 
 
@@ -89,7 +89,7 @@ def test_no_day_of_a_year_has_a_longer_gap(hourly: list[CronSchedule], year: int
 
 
 def test_the_repeated_hour_is_added_once_a_year(hourly: list[CronSchedule]) -> None:
-    """The second schedule runs on the days on which clocks go back and never else."""
+    """The second schedule runs only on the days on which clocks go back."""
     found = runs([hourly[1]], datetime(2026, 1, 1, tzinfo=UTC), datetime(2046, 1, 1, tzinfo=UTC))
     assert 20 == len(found)
     assert [] == [run for run in found if _hours(run) != 25]

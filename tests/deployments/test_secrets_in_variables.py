@@ -27,13 +27,13 @@ REFERENCE = json.loads(
 
 @pytest.fixture
 def secret(prefect_server: None) -> None:
-    """The block that the guide names."""
+    """Saves the block that the guide names."""
     Secret(value=CANARY).save("etrade-redis", overwrite=True)
 
 
 @pytest.mark.usefixtures("secret")
 def test_work_pool_keeps_a_reference_that_its_worker_fills_in(client: SyncPrefectClient) -> None:
-    """As the guide writes it, the server holds the reference alone, and a run is given the secret."""
+    """With the guide's template the server stores only the reference, and a run gets the secret."""
     template = ProcessWorker.get_default_base_job_template()
     template["variables"]["properties"]["env"]["default"] = REFERENCE
     pool = client.create_work_pool(
@@ -55,7 +55,7 @@ def test_work_pool_keeps_a_reference_that_its_worker_fills_in(client: SyncPrefec
 def test_prefect_deploy_stores_the_secret_itself(
     client: SyncPrefectClient, prefect: Callable[..., str], tmp_path: Path
 ) -> None:
-    """In a file that is deployed a reference becomes the secret, which is why the guide warns of it."""
+    """`prefect deploy` replaces a reference in the file with the secret, so the guide warns against it."""
     file = tmp_path / "prefect.yaml"
     deployment = {
         "name": "leaks",

@@ -1,4 +1,4 @@
-"""One process that serves the flows of the package: the same deployments, and it runs them."""
+"""`etrade-session serve`: one process that registers the package's deployments and runs them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RUNS = ("name", "description", "tags", "parameters", "enforce_parameter_schema")
 
 @pytest.fixture
 def nothing_deployed(client: SyncPrefectClient) -> Iterator[None]:
-    """A server that knows none of what is served before the test, nor after it."""
+    """Removes every served deployment from the server, before and after the test."""
 
     def forget() -> None:
         for name in [*SERVED, *(f"{name}-second" for name in SERVED)]:
@@ -48,12 +48,12 @@ def nothing_deployed(client: SyncPrefectClient) -> Iterator[None]:
 
 
 def test_it_serves_the_package_and_no_pipeline() -> None:
-    """The program takes every flow of the package from the file, and leaves out what needs the checkout."""
+    """`serve` takes every flow of the package from the file, and leaves out what needs the checkout."""
     assert SERVED == [f"{each.flow_name}/{each.name}" for each in package_deployments()]
 
 
 def test_it_serves_what_the_file_says(configured: dict[str, Any]) -> None:
-    """Names, texts, tags, parameters, schedules and limits are those of the file."""
+    """Names, descriptions, tags, parameters, schedules and limits are those of the file."""
     for wanted, found in zip(configured["deployments"][:4], package_deployments(), strict=True):
         assert wanted["entrypoint"].replace(":", ".") == found.entrypoint
         assert version("prefect-etrade") == found.version
@@ -66,7 +66,7 @@ def test_it_serves_what_the_file_says(configured: dict[str, Any]) -> None:
 
 
 def test_other_credentials_have_deployments_of_their_own() -> None:
-    """What is served for another account is named after it; the schedules are the same."""
+    """The deployments of another account are named after it and have the same schedules."""
     first, second = package_deployments(), package_deployments("second")
     assert [f"{name}-second" for name in SERVED] == [f"{each.flow_name}/{each.name}" for each in second]
     assert {"second"} == {each.parameters["credentials"] for each in second}
@@ -77,7 +77,7 @@ def test_other_credentials_have_deployments_of_their_own() -> None:
 
 
 def test_account_of_the_file_is_the_first() -> None:
-    """Given by name, the account that the file names is served as it is without a name."""
+    """Naming the account that the file names serves the same deployments as naming none."""
     assert SERVED == [f"{each.flow_name}/{each.name}" for each in package_deployments("etrade")]
 
 
@@ -95,7 +95,7 @@ def started(
     wait_until: Callable[..., None],
     tmp_path: Path,
 ) -> Callable[..., AbstractContextManager[Any]]:
-    """Starts `etrade-session serve` for these accounts, and gives its process once all are registered."""
+    """Starts `etrade-session serve` for these accounts, and waits until all deployments are registered."""
     command = ("-m", "etrade_flows.cli.app", "serve")
 
     @contextmanager
@@ -113,14 +113,14 @@ def started(
 
 @pytest.fixture
 def served(nothing_deployed: None, started: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
-    """The program's process on a server that knew none of what it serves."""
+    """The process of `etrade-session serve`, on a server that had none of its deployments."""
     with started() as process:
         yield process
 
 
 @pytest.mark.usefixtures("served")
 def test_it_says_where_it_serves(tmp_path: Path) -> None:
-    """The first line names the server at which it serves, and where people see it."""
+    """The first line of output names the Prefect server, and the address where people see it."""
     address = get_current_settings().api.url
     said, *_ = (tmp_path / "log").read_text().splitlines()
     assert f"Serving on the Prefect server at {address}, which people see at {address[:-4]}." == said
@@ -130,7 +130,7 @@ def test_it_says_where_it_serves(tmp_path: Path) -> None:
 def test_it_runs_a_scheduled_renewal_without_a_worker(
     run_now: Callable[..., UUID], end_state: Callable[[UUID], Any], simulator: Simulator, block: str
 ) -> None:
-    """The program runs what is scheduled, with one call to E*TRADE, wherever it was started."""
+    """`serve` runs a scheduled renewal without a worker, with one call to E*TRADE."""
     assert end_state(run_now("renew-access-token/hourly", credentials=block)).is_completed()
     assert 1 == len(simulator.calls("/oauth/renew_access_token"))
 
@@ -143,7 +143,7 @@ def test_it_signs_in_while_it_renews(
     block: str,
     person: Any,
 ) -> None:
-    """A sign-in waits in a process of its own: a renewal runs meanwhile, and the person's answer ends it."""
+    """While a sign-in waits for its person, a renewal runs; then the person's answer ends the sign-in."""
     waiting = run_now("sign-in/sign-in", credentials=block)
     wait_until(lambda: person.waits() is not None, seconds=90)
     assert end_state(run_now("renew-access-token/on-demand", credentials=block)).is_completed()
@@ -154,7 +154,7 @@ def test_it_signs_in_while_it_renews(
 def test_it_leaves_its_schedules_on(
     served: Any, client: SyncPrefectClient, wait_until: Callable[..., None]
 ) -> None:
-    """At the end nothing is paused, so that the next start renews again."""
+    """When `serve` stops, it pauses nothing, so the next start renews again."""
     served.send_signal(signal.SIGINT)
     wait_until(lambda: served.poll() is not None, seconds=60)
     found = client.read_deployment_by_name(HOURLY)
@@ -165,7 +165,7 @@ def test_it_leaves_its_schedules_on(
 def test_a_restart_switches_nothing_on(
     client: SyncPrefectClient, started: Callable[[], AbstractContextManager[Any]]
 ) -> None:
-    """A pause, a schedule that is off, an edited one and one without a slug are there after a restart."""
+    """A restart keeps a pause, and schedules that were switched off, edited or added without a slug."""
     with started():
         served = client.read_deployment_by_name(HOURLY)
     off, edited = served.schedules
@@ -181,10 +181,10 @@ def test_a_restart_switches_nothing_on(
 
 
 @pytest.mark.usefixtures("nothing_deployed")
-def test_a_deployment_without_a_schedule_gets_the_file_s(
+def test_a_deployment_without_a_schedule_gets_the_schedules(
     client: SyncPrefectClient, started: Callable[[], AbstractContextManager[Any]]
 ) -> None:
-    """Where nothing would ever run by itself, a start registers the schedules."""
+    """If a deployment has no schedule, a start registers those of the file."""
     hourly = package_deployments()[0]
     wanted, hourly.schedules = len(hourly.schedules), []
     hourly.apply()
@@ -196,14 +196,14 @@ def test_a_deployment_without_a_schedule_gets_the_file_s(
 def in_a_work_pool(
     deployed: str, nothing_deployed: None, prefect: Callable[..., str], client: SyncPrefectClient
 ) -> None:
-    """A server on which `prefect deploy` has given all to a work pool."""
+    """Puts every deployment into a work pool with `prefect deploy`."""
     prefect("--no-prompt", "deploy", "--all")
     assert {"etrade"} == {client.read_deployment_by_name(name).work_pool_name for name in SERVED}
 
 
 @pytest.fixture
 def two_accounts(simulator: Simulator, credentials_for: Callable[..., ETradeCredentials]) -> None:
-    """A block for each of two accounts, both signed in."""
+    """Saves a block for each of two accounts, both signed in."""
     for name in ("etrade", "second"):
         credentials_for(simulator.sign_in("live")).save(name, overwrite=True)
 
@@ -216,7 +216,7 @@ def test_two_accounts_are_served_side_by_side(
     end_state: Callable[[UUID], Any],
     simulator: Simulator,
 ) -> None:
-    """Of two processes each renews its own account by its own schedule, and takes nothing from the other."""
+    """Two processes each serve their own account with its own schedules, without disturbing each other."""
     with started(), started("second"):
         found = [client.read_deployment_by_name(name) for name in (HOURLY, f"{HOURLY}-second")]
         assert ["etrade", "second"] == [each.parameters["credentials"] for each in found]
@@ -234,7 +234,7 @@ def test_it_takes_a_deployment_out_of_its_work_pool(
     end_state: Callable[[UUID], Any],
     block: str,
 ) -> None:
-    """What `prefect deploy` gave to a work pool is this process's alone: no worker finds its runs."""
+    """`serve` takes a deployment out of its work pool and runs it itself: no worker finds its runs."""
     with started():
         for name in SERVED:
             found = client.read_deployment_by_name(name)
@@ -245,12 +245,12 @@ def test_it_takes_a_deployment_out_of_its_work_pool(
 
 
 def _told(deployment: DeploymentResponse) -> list[tuple[str | None, bool, object]]:
-    """Each schedule as an operator sees it, in no order of its own."""
+    """Each schedule as an operator sees it, sorted."""
     return sorted(((each.slug, each.active, each.schedule) for each in deployment.schedules), key=repr)
 
 
 def _last_registered(client: SyncPrefectClient, last: str) -> object:
-    """When the last of what is served was written; None while it is not."""
+    """When the deployment with this name was last written; None while there is none."""
     try:
         return client.read_deployment_by_name(last).updated
     except ObjectNotFound:
