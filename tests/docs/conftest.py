@@ -1,4 +1,4 @@
-"""What the tests of the guides and recipes share: a shell in which their reader sits."""
+"""What the tests of the guides and recipes share: a shell like their reader's."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Shell:
     """A shell in an empty folder, with a Prefect server and a block named `etrade`.
 
     Attributes:
-        folder: Where it is.
-        environment: Its variables.
+        folder: Its working directory.
+        environment: Its environment variables.
     """
 
     folder: Path
     environment: dict[str, str]
 
     def run(self, code: str) -> str:
-        """What the code prints, as a program of its own."""
+        """Run the code as a program of its own, and return what it prints."""
         (self.folder / "pipeline.py").write_text(code)
         return self.python("pipeline.py")
 
     def python(self, *arguments: str) -> str:
-        """What Python prints with these arguments."""
+        """Run Python with these arguments, and return what it prints."""
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
@@ -53,7 +53,7 @@ class Shell:
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[None]:
-        """Python with these arguments, ended after the `with` block; what it prints is in the file `log`."""
+        """Run Python with these arguments during the `with` block; its output is in the file `log`."""
         command = [sys.executable, *arguments]
         with (
             (self.folder / "log").open("w") as log,
@@ -69,7 +69,7 @@ class Shell:
 
 @pytest.fixture
 def shell(prefect_server: None, credentials: ETradeCredentials, tmp_path: Path) -> Shell:
-    """A shell where serving finds a run within a second."""
+    """A shell in which `serve` finds a run within a second."""
     credentials.save("etrade", overwrite=True)
     own = {"PREFECT_API_URL": get_current_settings().api.url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     return Shell(tmp_path, os.environ | own)
@@ -77,7 +77,7 @@ def shell(prefect_server: None, credentials: ETradeCredentials, tmp_path: Path) 
 
 @pytest.fixture
 def deployed(wait_until: Callable[..., None]) -> Callable[..., None]:
-    """Waits until the server knows deployments of these names."""
+    """Waits until the server has deployments with these names."""
 
     def is_there(name: str) -> bool:
         with get_client(sync_client=True) as client:
@@ -92,7 +92,7 @@ def deployed(wait_until: Callable[..., None]) -> Callable[..., None]:
 
 @pytest.fixture
 def ends(deployed: Callable[..., None], wait_until: Callable[..., None]) -> Callable[..., list[State]]:
-    """Runs each of these deployments at once, as soon as it is there, and gives how the runs ended."""
+    """Runs these deployments as soon as they exist, and returns how the runs ended."""
 
     def run(*names: str) -> list[State]:
         deployed(*names)

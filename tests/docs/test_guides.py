@@ -70,7 +70,7 @@ def snippets(text: str) -> list[str]:
 
 
 def lasting_until_midnight(codes: list[str]) -> list[str]:
-    """The same code, needing no half hour: these tests are in real time, and run before midnight too."""
+    """The same code, with a second instead of half an hour, so the tests also pass just before midnight."""
     return [code.replace("timedelta(minutes=30)", "timedelta(seconds=1)") for code in codes]
 
 
@@ -91,16 +91,16 @@ ALONE = {
     ),
     "quotes": ("When a pipeline runs every few minutes", "print(quotes())", "QuoteResponse"),
 }
-"""Each snippet of README and the guide to pipelines: where it stands, how it is called, what comes of it."""
+"""Each snippet of README and the guide to pipelines: where it is, how to call it, and what it prints."""
 
 
 def test_snippets_run_alone(shell: Any) -> None:
-    """Each snippet, copied alone into an empty file, runs."""
+    """Each snippet runs on its own in an empty file."""
     for name, (where, call, _) in ALONE.items():
         code = snippet(where) if isinstance(where, str) else snippets(README)[where]
         (code,) = lasting_until_midnight([code])
         (shell.folder / f"{name}.py").write_text(f"{code}\n{call}\n")
-    # One process reads all the files, each as a program of its own: to import Prefect takes seconds.
+    # One process runs all the files, each as a program of its own: importing Prefect takes seconds.
     each = "    print('== next')\n    runpy.run_path(f'{name}.py')\n"
     said = shell.run(f"import runpy\nfor name in {list(ALONE)}:\n{each}")
     parts = zip(ALONE.items(), said.split("== next\n")[1:], strict=True)
@@ -108,7 +108,7 @@ def test_snippets_run_alone(shell: Any) -> None:
 
 
 def test_snippets_run_where_they_are_served(shell: Any, ends: Callable[..., list[State]]) -> None:
-    """Each flow of the README, and the context manager in one, completes where one script serves them all."""
+    """Each flow of README and guide, and the client in a flow, completes when one script serves them all."""
     first, flow, client = lasting_until_midnight(snippets(README))
     async_flow, quotes = snippet("In an async flow"), snippet("When a pipeline runs every few minutes")
     in_a_flow = "@flow\ndef accounts():\n" + textwrap.indent(client, "    ") + "    return accounts\n"
@@ -122,7 +122,7 @@ def test_snippets_run_where_they_are_served(shell: Any, ends: Callable[..., list
 
 
 def test_renewal_in_a_process_pool(shell: Any) -> None:
-    """A task that Prefect runs in another process renews, and calls E*TRADE there."""
+    """A task that Prefect runs in another process renews and calls E*TRADE there."""
     assert "AccountListResponse" in shell.run(IN_A_POOL)
 
 
@@ -135,7 +135,7 @@ def test_testing_guide_passes_as_written(shell: Any) -> None:
 
 @pytest.mark.usefixtures("shell")
 def test_signing_in_as_code_works_as_written(simulator: Simulator) -> None:
-    """The guide's own sign-in opens a session, given what E*TRADE shows to the person."""
+    """The guide's own code signs in with the verifier that E*TRADE shows to the person."""
     (code,) = snippets((ROOT / "docs" / "signing-in.md").read_text())
     scope: dict[str, Any] = {}
 
@@ -149,7 +149,7 @@ def test_signing_in_as_code_works_as_written(simulator: Simulator) -> None:
 
 
 def test_run_deployment_works_from_elsewhere(shell: Any, deployed: Callable[..., None]) -> None:
-    """A repository without the package renews through the deployment, served by the one process."""
+    """Code without the package renews through the deployment that `etrade-session serve` runs."""
     code = snippet("From a repository without this package")
     with shell.running("-m", "etrade_flows.cli.app", "serve"):
         deployed("renew-access-token/on-demand")
@@ -160,12 +160,12 @@ def test_run_deployment_works_from_elsewhere(shell: Any, deployed: Callable[...,
 
 
 def test_run_deployment_without_a_worker_says_what_to_look_at(shell: Any) -> None:
-    """Where no worker runs the snippet gives up in time, and names the command that starts one."""
+    """Without a worker, the snippet gives up in time and names the command that starts one."""
     code = snippet("From a repository without this package")
     assert "timeout=600" in code
     soon = textwrap.indent(code.replace("timeout=600", "timeout=2"), "    ")
     with get_client(sync_client=True) as client:
-        # A pool of its own: a worker of another test may look at the pool `etrade`.
+        # A pool of its own: a worker of another test may poll the pool `etrade`.
         client.create_work_pool(WorkPoolCreate(name="without-a-worker", type="process"), overwrite=True)
         flow = client.create_flow(renew_access_token)
         deployment = client.create_deployment(flow, "on-demand", work_pool_name="without-a-worker")
@@ -178,7 +178,7 @@ def test_run_deployment_without_a_worker_says_what_to_look_at(shell: Any) -> Non
 
 @every_page
 def test_commands_are_understood(page: Path) -> None:
-    """Every `etrade-session` call of a page is a command with options that it has."""
+    """Every `etrade-session` command on a page exists and has the options that the page gives it."""
     lines = re.findall(r"(?:^|`)(?:\.venv/bin/)?etrade-session (\w[^#`\n]+)", page.read_text(), re.MULTILINE)
     for line in lines:
         app.parse_args(shlex.split(re.sub(r"[][]", "", line)), exit_on_error=False, print_error=False)
@@ -215,7 +215,7 @@ def test_rooms_of_the_picture_are_those_of_the_contracts() -> None:
 
 
 def test_make_targets_that_are_named_exist() -> None:
-    """Every make target that README and the guides to deploying name is one of the Makefile's."""
+    """Every make target that README and the guides to deploying name is in the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
     pages = README + "".join(
         (ROOT / "deployments" / name).read_text() for name in ("README.md", "growing.md")

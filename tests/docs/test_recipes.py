@@ -19,7 +19,7 @@ AT_THE_SIMULATOR = """
 from etrade_python.enums import Environment
 Environment.api_base_url = property(lambda environment: {address!r})
 """
-"""etrade-python has no setting for the address; the rest of the recipe is as a user runs it."""
+"""Needed because etrade-python has no setting for the address; the rest is what a user runs."""
 
 
 def recipe(section: str) -> str:
@@ -31,13 +31,13 @@ def recipe(section: str) -> str:
 
 
 def test_pyetrade_works_on_our_session(shell: Any, simulator: Simulator) -> None:
-    """Pyetrade lists accounts by the token that the package has just renewed."""
+    """Pyetrade lists accounts with the token that the package has just renewed."""
     assert "AccountListResponse" in shell.run(recipe("With pyetrade"))
     assert 1 == len(simulator.calls("/oauth/renew_access_token"))
 
 
 def test_etrade_python_works_on_our_session(shell: Any, simulator: Simulator) -> None:
-    """etrade-python lists accounts by requests that the block signs, and renews nothing itself."""
+    """etrade-python lists accounts with requests that the block signs, and renews nothing itself."""
     pointed = AT_THE_SIMULATOR.format(address=simulator.api_url("live"))
     assert "Account(" in shell.run(pointed + recipe("With etrade-python"))
     assert 1 == len(simulator.calls("/oauth/renew_access_token"))
@@ -49,7 +49,7 @@ def test_several_accounts_have_a_schedule_each(
     credentials_for: Callable[..., ETradeCredentials],
     ends: Callable[..., list[State]],
 ) -> None:
-    """Two logins, each scheduled by its own deployment, are renewed by one call each."""
+    """Two accounts, each with its own scheduled deployment, are renewed with one call each."""
     logins = {"mine": simulator.sign_in("live"), "company": simulator.sign_in("sandbox")}
     for name, token in logins.items():
         credentials_for(token).save(name, overwrite=True)
