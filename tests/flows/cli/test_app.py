@@ -35,7 +35,7 @@ class TestRenew:
     def test_active_session_exits_0_and_shows_its_clocks(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """A renewed session exits with 0, and both its limits are shown in Eastern time."""
+        """`renew` exits with 0 and shows both limits of the session in Eastern time."""
         assert 0 == run("renew", "--credentials", block)
         shown = capsys.readouterr().out
         assert "active" in shown
@@ -74,7 +74,7 @@ class TestRenew:
     def test_sign_in_required_as_json(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """With --json, a failure is an object too, with its state, its words and the error's own facts."""
+        """With --json, a failure is an object too, with its state, message, advice and attributes."""
         simulator.advance(timedelta(hours=12))
         assert 4 == run("renew", "--credentials", block, "--json")
         said = json.loads(capsys.readouterr().out)
@@ -85,14 +85,14 @@ class TestRenew:
     def test_session_may_be_needed_for_longer(
         self, simulator: Simulator, block: str, run: Run, span: str, code: int
     ) -> None:
-        """A session that midnight ends too soon exits with 4 before any call."""
+        """If midnight comes before the required time is over, the command exits with 4 before any call."""
         assert code == run("renew", "--credentials", block, "--required-for", span)
         assert (0 if code else 1) == len(simulator.calls(RENEW))
 
     def test_failure_exits_1(
         self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """A renewal that E*TRADE does not serve exits with 1."""
+        """If E*TRADE keeps failing, the command exits with 1."""
         monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
         simulator.plant(Fault(status=500), path=RENEW, times=10)
         assert 1 == run("renew", "--credentials", block)
@@ -100,7 +100,7 @@ class TestRenew:
     def test_unknown_credentials_exit_1(
         self, block: str, run: Run, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A name that nothing goes by exits with 1, names a block that is near, and no run is made for it."""
+        """An unknown name exits with 1, suggests a block with a similar name, and creates no run."""
         assert 1 == run("renew", f"{block}x")
         assert f"Did you mean '{block}'" in " ".join(capsys.readouterr().err.split())
         wanted = FlowRunFilter.model_validate({"name": {"any_": [f"renew {block}x"]}})
@@ -108,7 +108,7 @@ class TestRenew:
             assert [] == client.read_flow_runs(flow_run_filter=wanted)
 
     def test_name_may_stand_alone(self, simulator: Simulator, block: str, run: Run) -> None:
-        """The credentials' name is taken without its option, by each command that takes one."""
+        """`renew` and `status` take the credentials' name without its option."""
         assert [0, 0] == [run("renew", block), run("status", block)]
 
 
@@ -123,13 +123,13 @@ class TestRenew:
     ],
 )
 def test_misuse_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str], run: Run) -> None:
-    """A command line that cannot be understood exits with 2 and is explained."""
+    """A wrong command line exits with 2 and an explanation."""
     assert 2 == run(*arguments)
     assert "" != "".join(capsys.readouterr())
 
 
 def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str], run: Run) -> None:
-    """Without arguments the command explains itself, exit codes included."""
+    """Without arguments the command explains itself, including its exit codes."""
     assert 0 == run()
     shown = capsys.readouterr().out
     assert [] == [
@@ -153,10 +153,10 @@ def test_help_names_commands_and_exit_codes(capsys: pytest.CaptureFixture[str], 
 
 @pytest.mark.parametrize("command", sorted(name for name in cli.app if not name.startswith("-")))
 def test_help_keeps_its_stars(command: str, capsys: pytest.CaptureFixture[str], run: Run) -> None:
-    """The help of no command loses the stars of E*TRADE or of ETRADE_* to its markup."""
+    """The help of every command shows the asterisks of E*TRADE and ETRADE_*, which markup could remove."""
     documented = cli.app[command].default_command.__doc__
     assert 0 == run(command, "--help")
-    shown = capsys.readouterr().out.replace("│ * ", "")  # which marks an option that must be given
+    shown = capsys.readouterr().out.replace("│ * ", "")  # which marks a required option
     assert documented.count("*") == shown.count("*")
 
 
@@ -169,7 +169,7 @@ def test_shells_complete_commands_and_options(shell: str) -> None:
 
 
 def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str], run: Run) -> None:
-    """The command tells the installed distribution's version."""
+    """The command prints the installed distribution's version."""
     assert 0 == run("--version")
     assert version("prefect-etrade") == capsys.readouterr().out.strip()
 
@@ -188,7 +188,7 @@ def test_interrupt_exits_as_shells_expect(block: str, monkeypatch: pytest.Monkey
 def test_missing_simulator_says_what_to_install(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
 ) -> None:
-    """Without the simulator's extra, the command that installs it is named."""
+    """Without the simulator's extra, the error names the command that installs it."""
     for module in [name for name in sys.modules if name.startswith("etrade_simulator.server")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
@@ -197,15 +197,15 @@ def test_missing_simulator_says_what_to_install(
 
 
 def test_taken_port_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[str], run: Run) -> None:
-    """A port that is taken is named, with the option that chooses another."""
+    """If a port is taken, the error names it."""
     port = simulator.url.rpartition(":")[2]
     assert 1 == run("simulator", "--port", port)
     assert f"Port {port} cannot be used" in capsys.readouterr().err
 
 
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..., None]) -> None:
-    """Ctrl+C while the demo starts its server ends all of it without a word, and leaves no file behind."""
-    # A shell's background jobs ignore Ctrl+C, and so does what they start.
+    """Ctrl+C while the demo starts its server ends every process silently, and leaves no file behind."""
+    # A shell's background jobs ignore Ctrl+C, and so do the processes that they start.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [sys.executable, "-c", f"{heed}; from etrade_flows.cli.app import main; main(['demo'])"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
@@ -228,7 +228,7 @@ def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..
 
 
 def processes_with(folder: Path) -> list[Path]:
-    """The processes in whose environment the folder stands."""
+    """The processes whose environment contains the folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -242,7 +242,7 @@ def test_demo_lives_through_the_day_and_leaves_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     environment = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")}
-    # What a user may have set must not reach the demo, nor the demo the user's home.
+    # The demo must not read the user's settings, nor write to the user's home.
     environment |= {
         "HOME": str(home),
         "PREFECT_API_URL": "http://127.0.0.1:9/api",

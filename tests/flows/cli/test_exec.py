@@ -27,7 +27,7 @@ SHOW = "import json, os; print(json.dumps({n: v for n, v in os.environ.items() i
 def test_variables_stand_for_the_same_credentials(
     credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a program is given loads as the credentials that it was made from."""
+    """The variables that a program gets load as the same credentials."""
     for name, value in environment_of(credentials).items():
         monkeypatch.setenv(name, value)
     assert credentials == credentials_from_environment()
@@ -35,7 +35,7 @@ def test_variables_stand_for_the_same_credentials(
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the tests' own, which a program would be handed on as it is."""
+    """Removes a setting of the tests' own, which `exec` would pass on to the program."""
     monkeypatch.delenv("ETRADE_SIGN_IN_BY")
 
 
@@ -48,7 +48,7 @@ def test_program_has_the_renewed_session(
     run: Run,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The token is renewed first; the program alone prints, and its variables are the block's alone."""
+    """The token is renewed first; only the program prints, and it gets only the block's variables."""
     assert 0 == run("exec", "--credentials", block, "--", sys.executable, "-c", SHOW)
     out, err = capfd.readouterr()
     assert (environment_of(credentials), "") == (json.loads(out), err)
@@ -58,7 +58,7 @@ def test_program_has_the_renewed_session(
 
 @pytest.mark.usefixtures("quick_flows", "simulator")
 def test_exit_code_is_the_programs(block: str, run: Run) -> None:
-    """The program's exit code is passed on, and its options are its own; the name may stand alone."""
+    """`exec` passes on the program's exit code, leaves its options alone, and takes a name without option."""
     program = "import sys; sys.exit(7 if sys.argv[1:] == ['--credentials', 'x'] else 1)"
     assert 7 == run("exec", block, "--", sys.executable, "-c", program, "--credentials", "x")
 
@@ -67,7 +67,7 @@ def test_exit_code_is_the_programs(block: str, run: Run) -> None:
 def test_nothing_runs_without_a_session(
     simulator: Simulator, block: str, run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Past midnight the command exits with 4 and says what to do, and the program is not run."""
+    """Past midnight the command exits with 4, says what to do, and does not run the program."""
     simulator.advance(timedelta(hours=12))
     assert 4 == run("exec", block, "--", "touch", str(tmp_path / "ran"))
     assert "Next: sign in " in capfd.readouterr().err
@@ -75,10 +75,10 @@ def test_nothing_runs_without_a_session(
 
 
 @pytest.mark.parametrize(("command", "code"), [([], 2), (["no-such-program"], 1)])
-def test_program_that_cannot_run_is_told_before_any_call(
+def test_program_that_cannot_run_is_reported_before_any_call(
     command: list[str], code: int, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a program, or with one that does not exist, nothing is renewed and the remedy is named."""
+    """Without a program, or with one that does not exist, `exec` renews nothing and says what to do."""
     assert code == run("exec", "--", *command)
     assert "Next: " in capsys.readouterr().err
 
@@ -93,14 +93,14 @@ def test_program_that_cannot_run_is_told_before_any_call(
     ],
 )
 def test_name_before_the_dashes_is_the_credentials(given: list[str], taken: list[str]) -> None:
-    """Only what stands between `exec` and the two dashes is taken for a name."""
+    """Only a word between `exec` and the two dashes is taken as the name."""
     assert taken == with_name_as_option(given)
 
 
 @pytest.mark.starts_programs
 @pytest.mark.usefixtures("prefect_server")
 def test_signals_reach_the_program(tmp_path: Path, wait_until: Callable[..., None]) -> None:
-    """A signal to the command ends the program it runs, and the command exits as the program did."""
+    """A signal to the command ends the program, and the command exits with the program's exit code."""
     program = (
         "import signal, sys, time, pathlib\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n"

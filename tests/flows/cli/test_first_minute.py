@@ -25,20 +25,20 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def no_server() -> object:
-    """Settings in which no Prefect server is set."""
+    """Settings without a Prefect server."""
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         yield
 
 
 def shell_of_a_newcomer(home: Path) -> dict[str, str]:
-    """The variables of somebody who has set nothing, and whom no continuous integration keeps apart."""
+    """The variables of somebody who has set nothing and is not in continuous integration."""
     left_out = ("PREFECT_", "ETRADE_", "CI", "GITHUB_", "DO_NOT_TRACK", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {"HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "COLUMNS": "80"}
 
 
-def test_fresh_home_is_told_of_the_server_that_is_missing(tmp_path: Path) -> None:
-    """Without a server a command names that first, then its own matter; it prints no traceback."""
+def test_missing_server_is_reported_first(tmp_path: Path) -> None:
+    """Without a server a command says so first, then reports its own error, without a traceback."""
     done = subprocess.run(
         [COMMAND, "status"],
         env=shell_of_a_newcomer(tmp_path),
@@ -52,7 +52,7 @@ def test_fresh_home_is_told_of_the_server_that_is_missing(tmp_path: Path) -> Non
     assert said.startswith("No Prefect server is set")
     assert said.index(START[0]) < said.index(START[1]) < said.index("CredentialsNotFound: ")
     assert "Traceback" not in said
-    # Telemetry of the server leaves a row, that of the client a file.
+    # The server's telemetry would leave a row, the client's a file.
     with closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
         assert [] == database.execute("select key from configuration where key like 'TELEMETRY%'").fetchall()
     assert [] == list((tmp_path / "prefect").glob(".sdk_telemetry*"))
@@ -60,16 +60,16 @@ def test_fresh_home_is_told_of_the_server_that_is_missing(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("no_server")
 def test_serving_needs_a_server_that_stays(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """`serve` starts no temporary server, on which nothing would run, and says how to start a lasting one."""
+    """`serve` starts no temporary server, which would run nothing, and says how to start a lasting one."""
     assert 1 == run("serve")
     said = " ".join(capsys.readouterr().err.split())
     assert "PrefectUnavailable: No Prefect server is set" in said
     assert [] == [words for words in START if words not in said]
 
 
-def test_server_that_is_set_is_not_spoken_of(
+def test_server_that_is_set_is_not_mentioned(
     prefect_server: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where a server is set, nothing is said."""
+    """If a server is set, the command says nothing about it."""
     tell_of_temporary_server()
     assert ("", "") == capsys.readouterr()

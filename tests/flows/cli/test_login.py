@@ -42,15 +42,15 @@ def token_of(block: str) -> str | None:
 
 
 class Person:
-    """Somebody at a terminal: opens the pages that the command opens, and types when it is asked.
+    """A person at a terminal, who sees the pages that the command opens, and types when it asks.
 
-    What is typed before the command has hidden the terminal's echo is thrown away, as it is for a password;
-    so the person waits for that, or for the echo's return.
+    The command discards what is typed before it turns the terminal's echo off, as for a password. So the
+    person waits for that before typing.
 
     Attributes:
         stdin: The terminal, for the command to read.
         opened: The addresses that the command has opened.
-        reads_off: What the person types after each page: its verifier, unless a test says otherwise.
+        reads_off: What the person types after each page: its verifier, unless a test changes that.
     """
 
     def __init__(self, simulator: Simulator, wait_until: Callable[..., None]) -> None:
@@ -63,11 +63,11 @@ class Person:
         self._typed: list[Future[None]] = []
 
     def verifier_of(self, address: str) -> bytes:
-        """What the page of this address shows, and the Enter key."""
+        """The verifier that the page at this address shows, and the Enter key."""
         return self._simulator.approve(request_token_in(address)).encode() + b"\n"
 
     def open(self, address: str) -> bool:
-        """Look at a page, and type what is read off it."""
+        """Look at a page, and type what `reads_off` returns for it."""
         self.opened.append(address)
         if keys := self.reads_off(address):
             self.type(keys)
@@ -98,7 +98,7 @@ class Person:
 def person(
     simulator: Simulator, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Person]:
-    """A person at the terminal that standard input is."""
+    """A person at a terminal, which is the command's standard input."""
     someone = Person(simulator, wait_until)
     monkeypatch.setattr("sys.stdin", someone.stdin)
     monkeypatch.setattr("webbrowser.open", someone.open)
@@ -109,7 +109,7 @@ def person(
 
 @pytest.fixture
 def consumer(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Consumer:
-    """A sandbox consumer that no block knows, at the simulator's addresses."""
+    """A sandbox consumer that is in no block; the variables hold the simulator's addresses."""
     monkeypatch.setenv("ETRADE_OAUTH_URL", simulator.oauth_url)
     monkeypatch.setenv("ETRADE_API_URL", simulator.api_url("sandbox"))
     return simulator.consumer("sandbox")
@@ -121,7 +121,7 @@ class TestLoginAtATerminal:
     def test_what_waited_goes_on_if_asked(
         self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """With `--rerun` the command says which runs went on, and without it nothing of them."""
+        """With `--rerun` the command says which waiting runs go on, and without it nothing about them."""
         assert 0 == run("login", "--credentials", block)
         assert "Going on" not in capsys.readouterr().err
         assert 0 == run("login", "--credentials", block, "--rerun")
@@ -135,7 +135,7 @@ class TestLoginAtATerminal:
         monkeypatch: pytest.MonkeyPatch,
         run: Run,
     ) -> None:
-        """Where nobody can tell what waited, the sign-in has come off all the same, and exits with 0."""
+        """If the waiting runs cannot be read afterwards, the sign-in still succeeds and exits with 0."""
 
         def fail(credentials: str) -> list[str]:
             raise ConnectionError
@@ -155,7 +155,7 @@ class TestLoginAtATerminal:
     def test_verifier_brings_a_new_token(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """The page opens, the verifier is typed, and the block holds a token that E*TRADE serves."""
+        """The page opens, the verifier is typed, and the block has a new token that E*TRADE accepts."""
         before = token_of(block)
         assert 0 == run("login", "--credentials", block)
         assert before != token_of(block)
@@ -166,7 +166,7 @@ class TestLoginAtATerminal:
     def test_end_says_until_when_one_is_signed_in(
         self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """The last line says that one is signed in, and until when."""
+        """The last line says until when the person is signed in."""
         run("login", block)
         last = capsys.readouterr().out.splitlines()[-1]
         assert last.startswith("Signed in until midnight, 2027-06-16 00:00 US Eastern (")
@@ -174,7 +174,7 @@ class TestLoginAtATerminal:
     def test_name_that_is_nearly_a_blocks_is_asked_about(
         self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """Before a new block is made, one of nearly that name is named."""
+        """Before it creates a new block, the command suggests an existing one with a similar name."""
         monkeypatch.setattr("sys.stdin", StringIO())
         assert 1 == run("login", f"{block}x")
         assert f"Did you mean '{block}'" in " ".join(capsys.readouterr().err.split())
@@ -182,13 +182,13 @@ class TestLoginAtATerminal:
     def test_address_is_printed_and_time_counts_down(
         self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """The address is the first line of standard output, whole; the minutes left stand at the prompt."""
+        """The whole address is the first line of standard output, and the prompt shows the minutes left."""
         run("login", "--credentials", block)
         said = capsys.readouterr()
         assert person.opened == said.out.splitlines()[:1]
         assert re.search(r"Verifier \(stays hidden\), (5:00|4:5\d) left: ", said.err)
 
-    def test_midnight_that_is_near_is_told_first(
+    def test_midnight_that_is_near_is_reported_first(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """Late in the evening the command says how soon the new session ends, before it asks."""
@@ -198,14 +198,14 @@ class TestLoginAtATerminal:
         assert re.search(r"ends this session in (90|89) min: sign in after 00:00 instead", before)
 
     def test_terminal_is_as_it_was(self, block: str, person: Person, run: Run) -> None:
-        """What was hidden while the verifier was typed is shown again afterwards."""
+        """The echo, which was off while the verifier was typed, is on again afterwards."""
         run("login", "--credentials", block)
         assert True is person.echo()
 
     def test_wrong_verifier_starts_over(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """A mistyped verifier is reported, and a new page leads to the sign-in all the same."""
+        """The command reports a mistyped verifier and opens a new page, with which the sign-in succeeds."""
         person.reads_off = lambda page: (
             person.verifier_of(page) if len(person.opened) == 2 else person.verifier_of(page)[1:]
         )
@@ -216,7 +216,7 @@ class TestLoginAtATerminal:
     def test_wrong_verifiers_come_to_an_end(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """After the last round the command exits with 4 and advice, and the old token is still there."""
+        """After the last wrong verifier the command exits with 4 and advice, and keeps the old token."""
         before = token_of(block)
         person.reads_off = lambda page: b"wrong\n"
         assert 4 == run("login", "--credentials", block)
@@ -233,7 +233,7 @@ class TestLoginAtATerminal:
         monkeypatch: pytest.MonkeyPatch,
         run: Run,
     ) -> None:
-        """When the time of a request token is over, another is got; a person who is away ends it all."""
+        """When a request token expires, the command gets another one, and gives up if nobody answers."""
         monkeypatch.setattr("etrade_flows.cli.login.REQUEST_TOKEN_LIFETIME", timedelta(seconds=0.1))
         person.reads_off = lambda page: None
         assert 4 == run("login", "--credentials", block)
@@ -243,13 +243,13 @@ class TestLoginAtATerminal:
     def test_empty_line_costs_nothing(
         self, simulator: Simulator, block: str, person: Person, run: Run
     ) -> None:
-        """The Enter key alone asks again for the verifier of the same sign-in."""
+        """After an empty line the command asks again for the verifier of the same sign-in."""
         person.reads_off = lambda page: b"\n" + person.verifier_of(page)
         assert 0 == run("login", "--credentials", block)
         assert 1 == len(simulator.calls(REQUEST))
 
     def test_end_of_input_ends_it(self, simulator: Simulator, block: str, person: Person, run: Run) -> None:
-        """Ctrl+D exits with 4, and no further sign-in is begun."""
+        """Ctrl+D exits with 4 and begins no further sign-in."""
         person.reads_off = lambda page: END_OF_INPUT
         assert 4 == run("login", "--credentials", block)
         assert 1 == len(simulator.calls(REQUEST))
@@ -260,10 +260,10 @@ class TestLoginAtATerminal:
         run("login", "--credentials", block, "--no-browser")
         assert [] == person.opened
 
-    def test_browser_of_text_is_left_alone(
+    def test_text_browser_is_left_alone(
         self, block: str, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """Where there is no screen, no page opens: a browser of text would take the prompt's place."""
+        """Without a screen no page opens: a text browser would cover the prompt."""
         for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
             monkeypatch.delenv(name, raising=False)
         person.type(END_OF_INPUT)
@@ -291,12 +291,12 @@ class TestLoginAtATerminal:
 
 
 class TestLoginRefused:
-    """`etrade-session login` where it cannot begin."""
+    """`etrade-session login` when it cannot begin."""
 
     def test_other_environment_is_refused(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """A live block is not signed in to as a sandbox one: its key is good in one environment."""
+        """A live block cannot be signed in to as a sandbox one: a key works in only one environment."""
         assert 1 == run("login", "--credentials", block, "--environment", "sandbox")
         assert "has another environment: live" in " ".join(capsys.readouterr().err.split())
         assert [] == simulator.calls()
@@ -310,13 +310,13 @@ class TestLoginRefused:
         run: Run,
         option: str,
     ) -> None:
-        """An address that an existing block does not have is not dropped without a word."""
+        """An address that an existing block does not have is refused, not silently dropped."""
         assert 1 == run("login", "--credentials", block, f"--{option}", "http://127.0.0.1:9")
         assert f"has another {option.replace('-', '_')}" in " ".join(capsys.readouterr().err.split())
         assert [] == simulator.calls()
 
     def test_key_of_a_day_to_come_is_misuse(self, block: str, run: Run) -> None:
-        """A date of issue that is yet to come would never warn; it is refused with 2."""
+        """A date of issue in the future, which would never cause a warning, is refused with 2."""
         assert 2 == run("login", "--credentials", block, "--key-issued-on", "2052-07-15")
 
     def test_name_that_no_block_can_have_is_misuse(
@@ -329,7 +329,7 @@ class TestLoginRefused:
     def test_refused_consumer_key_is_not_stored(
         self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """Keys that E*TRADE does not take make no block, so that the next attempt asks for them again."""
+        """Keys that E*TRADE refuses are not stored, so the next attempt asks for them again."""
         monkeypatch.setenv("ETRADE_CONSUMER_KEY", "fake-key")
         monkeypatch.setenv("ETRADE_CONSUMER_SECRET", "fake-secret")
         run("login", "--credentials", f"{block}-new")
@@ -338,7 +338,7 @@ class TestLoginRefused:
     def test_refused_consumer_key_exits_1(
         self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """A consumer key that E*TRADE does not know is no matter of another verifier."""
+        """A consumer key that E*TRADE does not know exits with 1 before any page opens."""
         monkeypatch.setenv("ETRADE_CONSUMER_KEY", "fake-key")
         monkeypatch.setenv("ETRADE_CONSUMER_SECRET", "fake-secret")
         assert 1 == run("login", "--credentials", f"{block}-new")
@@ -361,7 +361,7 @@ class TestLoginRefused:
         capsys: pytest.CaptureFixture[str],
         run: Run,
     ) -> None:
-        """A new block's value that is in quotes or encoded is named by its variable, before any call."""
+        """If a new block's value is in quotes or encoded, the error names its variable, not the value."""
         fine = {"ETRADE_CONSUMER_KEY": "fake-key", "ETRADE_CONSUMER_SECRET": "fake-secret"}
         for name, value in (fine | spoiled).items():
             monkeypatch.setenv(name, value)
@@ -373,7 +373,7 @@ class TestLoginRefused:
     def test_missing_keys_in_a_script_exit_1(
         self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """Where there is nobody to ask, the variables that are needed are named."""
+        """If nobody can be asked for the keys, the error names the variables that are needed."""
         reading, writing = os.pipe()
         os.close(writing)
         with os.fdopen(reading) as closed:
@@ -384,7 +384,7 @@ class TestLoginRefused:
     def test_missing_verifier_in_a_script_exits_4(
         self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """A script that ends without a verifier begins one sign-in and no more."""
+        """If a script's input ends without a verifier, the command exits with 4 after a single sign-in."""
         reading, writing = os.pipe()
         os.close(writing)
         with os.fdopen(reading) as closed:
@@ -406,8 +406,8 @@ cli.main()
 
 @pytest.fixture
 def start(simulator: Simulator, block: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the command in a process and a session of its own."""
-    simulator.timestamp_tolerance = timedelta(days=10_000)  # that process lives by the machine's clock
+    """Starts the command in its own process and terminal session."""
+    simulator.timestamp_tolerance = timedelta(days=10_000)  # that process uses the machine's clock
     started: list[subprocess.Popen[str]] = []
     as_users_have_it = {
         "PREFECT_API_URL": get_current_settings().api.url,
@@ -435,7 +435,7 @@ def start(simulator: Simulator, block: str) -> Iterator[Callable[..., subprocess
 
 
 def answer_by_pipe(simulator: Simulator, process: subprocess.Popen[str]) -> None:
-    """Read the address off the command's output, give it the verifier, and see it succeed."""
+    """Read the address from the command's output, send the verifier, and check that it succeeds."""
     verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
     _, errors = process.communicate(f"{verifier}\n", timeout=60)
     assert (0, False) == (process.returncode, "Warning" in errors), errors
@@ -444,7 +444,7 @@ def answer_by_pipe(simulator: Simulator, process: subprocess.Popen[str]) -> None
 def test_script_signs_in_by_pipes(
     simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """A script gives keys by the environment, reads the address, and answers on standard input."""
+    """A script can pass the keys in the environment, read the address, and answer on standard input."""
     process = start(
         *("login", "--credentials", f"{block}-new", "--environment", "sandbox"),
         stdin=subprocess.PIPE,
@@ -458,7 +458,7 @@ def test_script_signs_in_by_pipes(
 def test_new_block_is_what_the_environment_says(
     simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """Environment and date of the key are taken from their variables too, so a sandbox key stays one."""
+    """A new block takes environment and key date from their variables, so a sandbox key stays one."""
     process = start(
         *("login", "--credentials", f"{block}-new"),
         stdin=subprocess.PIPE,
@@ -475,7 +475,7 @@ def test_new_block_is_what_the_environment_says(
 def test_script_may_give_the_keys_on_standard_input(
     simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """Keys that are not in the environment are the first lines of the input, the verifier is the third."""
+    """Keys that are not in the environment are read from the first two lines, the verifier from the third."""
     new = ("login", "--credentials", f"{block}-new", "--environment", "sandbox")
     process = start(*new, stdin=subprocess.PIPE)
     process.stdin.write(f"{consumer.key}\n{consumer.secret}\n")
@@ -485,7 +485,7 @@ def test_script_may_give_the_keys_on_standard_input(
 
 
 def read_until(stream: TextIO, ending: str) -> str:
-    """What the stream says, up to and with this ending."""
+    """Read the stream up to and including this ending."""
     said = ""
     while not said.endswith(ending):
         character = stream.read(1)
@@ -497,7 +497,7 @@ def read_until(stream: TextIO, ending: str) -> str:
 def test_first_sign_in_asks_for_the_consumer_keys(
     simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """At a terminal key and secret of a new block are asked for, and neither is shown."""
+    """At a terminal the command asks for a new block's key and secret, and shows neither."""
     keyboard, terminal = pty.openpty()
     arguments = ("login", "--credentials", f"{block}-new", "--environment", "sandbox", "--no-browser")
     process = start(*arguments, stdin=terminal)
@@ -531,7 +531,7 @@ def test_keys_of_a_new_block_are_typed_once(
     ends: bytes,
     code: int,
 ) -> None:
-    """After two refusals and Ctrl+D or Ctrl+C the next sign-in to a new block asks for the verifier alone."""
+    """After two wrong verifiers and Ctrl+D or Ctrl+C, the next sign-in asks only for the verifier."""
     keyboard, terminal = pty.openpty()
     new = ("login", "--credentials", f"{block}-new", "--environment", "sandbox", "--no-browser")
     keys_given = {"ETRADE_CONSUMER_KEY": consumer.key, "ETRADE_CONSUMER_SECRET": consumer.secret}
@@ -558,7 +558,7 @@ def test_interrupt_at_the_prompt_exits_130(
     start: Callable[..., subprocess.Popen[str]],
     wait_until: Callable[..., None],
 ) -> None:
-    """Ctrl+C while the verifier is asked for exits with 130, no traceback, and the echo restored."""
+    """Ctrl+C at the prompt exits with 130, prints no traceback, and restores the terminal's echo."""
     keyboard, terminal = pty.openpty()
     process = start("login", "--credentials", block, "--no-browser", stdin=terminal)
     wait_until(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, seconds=60)
@@ -576,7 +576,7 @@ class TestLogout:
     def test_token_is_revoked_and_forgotten(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """E*TRADE serves the token no more, and the next renewal asks for a sign-in."""
+        """`logout` revokes the token at E*TRADE, and the next renewal asks for a sign-in."""
         assert 0 == run("logout", "--credentials", block)
         assert "revoked and removed" in " ".join(capsys.readouterr().err.split())
         assert [200] == [call.status for call in simulator.calls(REVOKE)]
@@ -585,14 +585,14 @@ class TestLogout:
     def test_next_login_needs_no_keys(
         self, simulator: Simulator, block: str, person: Person, run: Run
     ) -> None:
-        """The consumer keys stay, so that a verifier is all that the next sign-in takes."""
+        """The consumer keys stay, so the next sign-in needs only a verifier."""
         run("logout", "--credentials", block)
         assert 0 == run("login", "--credentials", block)
 
     def test_failed_revocation_keeps_the_token(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """Where E*TRADE does not confirm it, the command exits with 1, says so, and forgets nothing."""
+        """If E*TRADE does not confirm the revocation, the command exits with 1 and keeps the token."""
         before = token_of(block)
         simulator.plant(Fault(status=500), path=REVOKE, times=9)
         assert 1 == run("logout", "--credentials", block)
@@ -600,7 +600,7 @@ class TestLogout:
         assert "The token stays in the block" in " ".join(capsys.readouterr().err.split())
 
     def test_unknown_credentials_exit_1(self, prefect_server: None, run: Run) -> None:
-        """A name that no block goes by exits with 1."""
+        """A name without a block exits with 1."""
         assert 1 == run("logout", "--credentials", "nobody")
 
 

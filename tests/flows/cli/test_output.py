@@ -1,4 +1,4 @@
-"""How the command's words fit a terminal."""
+"""How the command's output fits a terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Screen = Callable[..., list[str]]
 
 @pytest.fixture
 def screen() -> Screen:
-    """Runs Python in a terminal of that width, and gives the lines that a person sees, styles left out."""
+    """Runs Python in a terminal of that width, and returns the lines that a person sees, without styles."""
 
     def show(width: int, *arguments: str) -> list[str]:
         ours, theirs = pty.openpty()
@@ -55,7 +55,7 @@ def screen() -> Screen:
 
 
 def _all_of(terminal: int) -> str:
-    """All that is printed until nobody holds the terminal open."""
+    """All output until nobody has the terminal open any more."""
     said = b""
     while True:
         try:
@@ -65,7 +65,7 @@ def _all_of(terminal: int) -> str:
 
 
 def words(lines: list[str]) -> list[str]:
-    """The words of these lines; a word that was cut in two is two."""
+    """The words of these lines; a word that was cut in two counts as two."""
     return " ".join(lines).split()
 
 
@@ -91,7 +91,7 @@ def test_errors_are_wrapped_between_words(width: int, screen: Screen) -> None:
 
 
 def test_error_in_a_file_is_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where standard error is no terminal, neither message nor advice is cut, so that both are found."""
+    """If standard error is not a terminal, message and advice are one line each, so a search finds both."""
     error = SignInRequired("What is so. " * 20, advice=sign_in_advice("etrade"))
     report_error(error)
     said, advice = capsys.readouterr().err.splitlines()
@@ -101,7 +101,7 @@ def test_error_in_a_file_is_one_line_each(capsys: pytest.CaptureFixture[str]) ->
 
 @WIDTHS
 def test_demo_fits(width: int) -> None:
-    """A line of the demo that is too long goes on under its own column, and no word is cut in two."""
+    """A long line of the demo continues under its own column, and no word is cut in two."""
     console = Console(width=width, file=StringIO(), highlight=False)
     with Simulator(clock=SimulatorClock(datetime(2027, 6, 15, 9, tzinfo=EASTERN))) as simulator:
         demo.Day(console, simulator).tell(
@@ -127,5 +127,5 @@ with waiting("Renewing", as_json={}):
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_waiting_is_seen_at_a_terminal(as_json: bool, screen: Screen) -> None:
-    """While a command waits, a person sees what for; with --json nothing is shown."""
+    """While a command waits, the terminal shows what it waits for, except with --json."""
     assert (not as_json) == ("Renewing" in "".join(screen(80, "-c", WAIT.format(as_json))))
