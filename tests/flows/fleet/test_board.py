@@ -29,7 +29,7 @@ def in_a_flow() -> Callable[[Callable[[], None]], None]:
 
 
 def shown() -> tuple[float, str, int]:
-    """How far the run is, how the fleet stands, and how many rows of the table have an outcome."""
+    """The progress, the table's description, and how many of its rows have an outcome."""
     table = Artifact.get(board.TABLE)
     done = [row for row in json.loads(table.data) if row["Eastern"]]
     return Artifact.get(board.PROGRESS).data, table.description, len(done)
@@ -38,7 +38,7 @@ def shown() -> tuple[float, str, int]:
 def test_the_table_fills_while_the_run_goes_on(
     prefect_server: None, noon: datetime, in_a_flow: Callable[..., None]
 ) -> None:
-    """It is there from the beginning, and shows in between what has ended so far."""
+    """The table exists from the start, and shows what has ended so far while the run goes on."""
     tally, seconds = Tally(("a", "b", "c", "d")), [0.0]
 
     def fill() -> None:
@@ -62,7 +62,7 @@ def test_the_table_fills_while_the_run_goes_on(
 def test_many_tokens_make_no_more_updates(
     prefect_server: None, noon: datetime, in_a_flow: Callable[..., None]
 ) -> None:
-    """However many tokens there are and however slowly they end, the artifacts change about twenty times."""
+    """However many tokens there are and however slow they are, the artifacts change about twenty times."""
     names = tuple(f"t-{number:04}" for number in range(2_000))
     tally, seconds = Tally(names), [0.0]
 
@@ -79,7 +79,7 @@ def test_many_tokens_make_no_more_updates(
 
 
 def test_a_server_that_takes_no_artifact_stops_nothing(noon: datetime) -> None:
-    """Where the table cannot be written, the run goes on, and nothing was alerted as far as it knows."""
+    """If the table cannot be written, the run goes on and assumes that nothing was alerted."""
     nowhere = {PREFECT_API_URL: "http://127.0.0.1:1/api", PREFECT_CLIENT_MAX_RETRIES: 0}
     with temporary_settings(nowhere):
         seen = board.Board(Tally(("a",)))

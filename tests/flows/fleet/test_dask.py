@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(prefect_server: None) -> Iterator[Any]:
-    """Two Dask workers, each a process."""
+    """A Dask cluster with two workers, each a process."""
     import distributed
 
     options = {"dashboard_address": None, "silence_logs": logging.CRITICAL, "worker_dashboard_address": None}
@@ -43,7 +43,7 @@ def test_a_fleet_is_renewed_by_other_processes(
     on_dask: Any,
     files_at_rest: Callable[[], dict[str, bytes]],
 ) -> None:
-    """The same flow runs on Dask: sessions and errors come back whole, and no result is stored."""
+    """On Dask, too, the flow gets back complete sessions and errors, and stores no result."""
     good, out = save("a"), save("out", access_token=None, access_token_secret=None)
     before = set(files_at_rest())
     state = on_dask([good, out], per_second=1_000.0, return_state=True)

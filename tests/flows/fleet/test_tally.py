@@ -1,4 +1,4 @@
-"""What came of a fleet's tokens, in words and as rows."""
+"""How a fleet's tokens ended, in words and as rows."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def session(noon: datetime) -> TokenSession:
     )
 
 
-def test_rows_begin_with_who_needs_somebody(noon: datetime, session: TokenSession) -> None:
-    """Sign-ins stand first, then failures, then what is good, and last what waits; each by name."""
+def test_rows_that_need_somebody_come_first(noon: datetime, session: TokenSession) -> None:
+    """Sign-ins come first, then failures, then good sessions, then waiting tokens; each sorted by name."""
     tally = Tally(("a", "b", "c", "d", "e"))
     tally.settle("a", session, noon)
     tally.settle("c", RenewalFailed("E*TRADE was away."), noon)
@@ -40,7 +40,7 @@ def test_rows_begin_with_who_needs_somebody(noon: datetime, session: TokenSessio
 
 
 def test_a_cell_is_short_and_on_one_line(noon: datetime) -> None:
-    """What a stranger said stands on one line, cut where it is long."""
+    """A cell shows an error's message on one line, cut if it is long."""
     tally = Tally(("a",))
     tally.settle("a", RenewalFailed("first\nsecond \u202e" + "x" * 500, advice="wait."), noon)
     [row] = tally.rows()
@@ -48,8 +48,8 @@ def test_a_cell_is_short_and_on_one_line(noon: datetime) -> None:
     assert (240, True) == (len(row["what happened"]), row["what happened"].isprintable())
 
 
-def test_every_name_is_told_once_with_its_reason() -> None:
-    """Those who must sign in stand together, and so do those that failed alike."""
+def test_every_name_is_listed_once_with_its_reason() -> None:
+    """Names that need a sign-in are listed together, and so are names with the same failure."""
     errors = {
         "a": SignInRequired("Over."),
         "b": RenewalFailed("Away.", status=503),
