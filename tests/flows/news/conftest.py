@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 UI = "http://prefect.example/v2"
-"""What the server takes for the address of its UI."""
+"""The address that the server uses for its UI."""
 
 
 def alerts(*options: str) -> int:
-    """Run `etrade-session alerts` with these options, and give what it exits with."""
+    """Run `etrade-session alerts` with these options, and return its exit code."""
     from etrade_flows.cli import app as cli
 
     with pytest.raises(SystemExit) as ended:
@@ -29,7 +29,7 @@ def install() -> Callable[..., int]:
 
 @pytest.fixture(scope="module")
 def server(harness: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-    """A Prefect server of this module's own, which writes links to `UI`."""
+    """A Prefect server for this module alone, whose links lead to `UI`."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
     from prefect.settings import (
@@ -38,7 +38,7 @@ def server(harness: Callable[[], AbstractContextManager[None]]) -> Iterator[None
         temporary_settings,
     )
 
-    # Each is one for the process, and stays with the server for which it was first used.
+    # A process has only one of each, which stays with the first server that it was used for.
     EventsWorker.drain_all()
     APILogWorker.drain_all()
     changes = {PREFECT_UI_URL: UI, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
@@ -48,7 +48,7 @@ def server(harness: Callable[[], AbstractContextManager[None]]) -> Iterator[None
 
 @pytest.fixture(scope="module")
 def notify(server: None, inbox: Any) -> str:
-    """The name of the block by which the inbox is notified."""
+    """The name of the block that sends notifications to the inbox."""
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
     text = {"subject": "{{subject}}", "body": "{{body}}"}
@@ -58,7 +58,7 @@ def notify(server: None, inbox: Any) -> str:
 
 @pytest.fixture(scope="module")
 def sign_in_deployment(server: None) -> str:
-    """A deployment that takes what `sign-in` takes; its runs stay scheduled, as nothing works on them."""
+    """The name of a deployment of `sign-in`; its runs stay scheduled, because no worker picks them up."""
     from prefect.client.orchestration import get_client
     from prefect.utilities.callables import parameter_schema
 
@@ -76,7 +76,7 @@ def sign_in_deployment(server: None) -> str:
 
 @pytest.fixture(scope="module")
 def installed(notify: str, sign_in_deployment: str) -> Callable[[], int]:
-    """The automations are installed; call it to install them again, as the command does."""
+    """Installs the automations, and returns a function that installs them again, as the command does."""
 
     def install() -> int:
         return alerts("--notify", notify, "--sign-in-deployment", sign_in_deployment)

@@ -42,7 +42,7 @@ from etrade_tasks.oauth.redaction import describe_answer
 pytestmark = [pytest.mark.usefixtures("installed"), pytest.mark.starts_programs]
 
 SECONDS = 30
-"""How long an alert may take on a busy machine; it is there within a second on an idle one."""
+"""How many seconds an alert may take on a busy machine; on an idle one, it takes less than one."""
 CANARY = "canary-7f3a"
 GUIDE = Path(__file__).resolve().parents[3] / "deployments" / "automations" / "README.md"
 OUTAGE = "Every attempt failed."
@@ -53,7 +53,7 @@ Tell = Callable[..., None]
 
 @pytest.fixture
 def keys(noon: datetime) -> ETradeCredentials:
-    """Credentials of a session that began that morning, as of a block; every secret is a canary."""
+    """Credentials from a block, of a session that began that morning; every secret is a canary."""
     keys = ETradeCredentials.model_validate(
         {
             "consumer_key": f"{CANARY}-key",
@@ -69,7 +69,7 @@ def keys(noon: datetime) -> ETradeCredentials:
 
 @pytest.fixture
 def tell(keys: ETradeCredentials, noon: datetime) -> Tell:
-    """Runs a flow that tells what a renewal came to."""
+    """Runs a flow that reports the outcome of a renewal."""
 
     def run(
         credentials: str,
@@ -91,7 +91,7 @@ def tell(keys: ETradeCredentials, noon: datetime) -> Tell:
 
 @pytest.fixture
 def heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[[str, int], list[str]]:
-    """Waits until so many notifications about the credentials have come, and gives their subjects."""
+    """Waits for this many notifications about the credentials, and returns their subjects."""
 
     def wait(credentials: str, count: int) -> list[str]:
         wait_until(lambda: len(inbox.about(credentials)) >= count, SECONDS)
@@ -101,14 +101,14 @@ def heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[[str, int], l
 
 
 def installed_automations() -> list[Automation]:
-    """Those that the command is responsible for, in the order of their names."""
+    """The automations that the command has installed, sorted by name."""
     with get_client(sync_client=True) as client:
         found = client.read_automations()
     return sorted((a for a in found if a.tags == [TAG]), key=lambda a: a.name)
 
 
 def sign_ins(credentials: str) -> list[FlowRun]:
-    """The runs that were started for these credentials; they stay scheduled, as nothing works on them."""
+    """The sign-ins started for these credentials; they stay scheduled, because no worker picks them up."""
     wanted = DeploymentFilter.model_validate({"name": {"any_": ["on-demand"]}})
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(deployment_filter=wanted)
@@ -116,8 +116,8 @@ def sign_ins(credentials: str) -> list[FlowRun]:
 
 
 @pytest.mark.essential
-def test_a_sign_in_that_is_due_is_told(tell: Tell, heard: Any, inbox: Any) -> None:
-    """The notification leads to the sign-in that waits, then says who, why and how the session stands."""
+def test_a_sign_in_that_is_due_is_reported(tell: Tell, heard: Any, inbox: Any) -> None:
+    """The notification links to the waiting sign-in, then names reason, credentials and session state."""
     tell("due", SignInRequired("E*TRADE refused it.", advice="sign in."))
     assert ["E*TRADE: sign in for due"] == heard("due", 1)
     link, _, told, _, who, stands, run, *rest = inbox.body("due").splitlines()
@@ -133,7 +133,7 @@ def test_a_sign_in_that_is_due_is_told(tell: Tell, heard: Any, inbox: Any) -> No
 def test_alert_leads_to_the_form_where_nothing_starts_a_sign_in(
     installed: Callable[[], int], tell: Tell, heard: Any, inbox: Any
 ) -> None:
-    """While the automation that starts sign-ins is paused, the link is that of the deployment's run form."""
+    """While the automation that starts sign-ins is paused, the alert links to the deployment's run form."""
     [starter] = [a for a in installed_automations() if a.name == START_SIGN_IN]
     with get_client(sync_client=True) as client:
         client.pause_automation(starter.id)
@@ -150,8 +150,8 @@ def test_alert_leads_to_the_form_where_nothing_starts_a_sign_in(
     assert [] == sign_ins("by-hand")
 
 
-def test_sign_in_that_waits_is_led_to_again(tell: Tell, heard: Any, inbox: Any, noon: datetime) -> None:
-    """An alert of another cause starts no second sign-in beside the one that waits, and leads to that one."""
+def test_next_alert_links_to_the_waiting_sign_in(tell: Tell, heard: Any, inbox: Any, noon: datetime) -> None:
+    """An alert with another cause starts no second sign-in, but links to the one that waits."""
     tell("twice", SignInRequired("E*TRADE refused it."))
     tell("twice", SignInRequired("It is over."), at=noon + timedelta(hours=12))
     assert ["E*TRADE: sign in for twice"] * 2 == heard("twice", 2)
@@ -160,10 +160,10 @@ def test_sign_in_that_waits_is_led_to_again(tell: Tell, heard: Any, inbox: Any, 
     assert [True, True] == [f"/runs/flow-run/{started.id} " in body for body in about]
 
 
-def test_midnight_that_is_near_is_told(
+def test_midnight_that_is_near_is_reported(
     tell: Tell, heard: Any, inbox: Any, noon: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where that is asked for, a renewal late in the day tells when the session ends."""
+    """If `ETRADE_EXPIRING_BEFORE` is set, a renewal late in the day reports when the session ends."""
     monkeypatch.setenv("ETRADE_EXPIRING_BEFORE", "PT2H")
     evening = noon.replace(hour=22, minute=30)
     tell("late", session(evening), at=evening)
@@ -171,20 +171,20 @@ def test_midnight_that_is_near_is_told(
     assert "Session: until 2027-06-16 00:00 US Eastern" in inbox.body("late").splitlines()
 
 
-def test_pipeline_that_midnight_would_cut_off_is_told(tell: Tell, heard: Any) -> None:
+def test_pipeline_that_midnight_would_cut_off_is_reported(tell: Tell, heard: Any) -> None:
     """A session too short for a pipeline asks nobody to sign in: a new one would end at the same midnight."""
     tell("cut", SessionTooShort("13 h are needed."))
     assert ["E*TRADE: the session of cut is about to end"] == heard("cut", 1)
 
 
-def test_renewal_that_failed_for_good_is_told(tell: Tell, heard: Any) -> None:
-    """An outage is reported in other words than a sign-in."""
+def test_renewal_that_failed_for_good_is_reported(tell: Tell, heard: Any) -> None:
+    """An alert about an outage has a different subject than one about a sign-in."""
     tell("outage", RenewalFailed(OUTAGE))
     assert ["E*TRADE: the session of outage cannot be renewed"] == heard("outage", 1)
 
 
-def test_the_like_is_told_once_a_day(tell: Tell, heard: Any, noon: datetime) -> None:
-    """Of the failures of one Eastern day and cause the first alerts; another cause does, and the next day."""
+def test_one_cause_alerts_once_a_day(tell: Tell, heard: Any, noon: datetime) -> None:
+    """A failure alerts once per cause and Eastern day; another cause alerts too, and so does the next day."""
     for _ in range(3):
         tell("once", RenewalFailed(OUTAGE))
     tell("once", ConfigurationRefused("The key has lapsed."))
@@ -199,7 +199,7 @@ def test_the_like_is_told_once_a_day(tell: Tell, heard: Any, noon: datetime) -> 
 def test_all_clear_follows_an_alert(
     tell: Tell, heard: Any, inbox: Any, keys: ETradeCredentials, noon: datetime
 ) -> None:
-    """Once a session is good again, people are told, once after each alert and never without one."""
+    """When a session is good again, people get one all-clear after each alert, and none without an alert."""
     tell("clear", session(noon))
     tell("clear", RenewalFailed(OUTAGE))
     for hours in (1, 2):
@@ -220,10 +220,10 @@ def test_all_clear_follows_an_alert(
     ] == (first.splitlines()[:3])
 
 
-def test_key_that_is_about_to_lapse_is_told_once_a_week(
+def test_key_that_is_about_to_lapse_is_reported_once_a_week(
     keys: ETradeCredentials, tell: Tell, heard: Any, noon: datetime
 ) -> None:
-    """Of a week's renewals one reports the key's age, and of the next week's another."""
+    """One renewal a week reports that the key is about to lapse."""
     keys.consumer_key_issued_on = date(2025, 7, 1)
     for days in (0, 1, 5, 6):  # from Tuesday to Monday
         tell("lapsing", session(noon + timedelta(days=days)), at=noon + timedelta(days=days))
@@ -233,7 +233,7 @@ def test_key_that_is_about_to_lapse_is_told_once_a_week(
 
 
 def test_accounts_are_told_apart(tell: Tell, heard: Any) -> None:
-    """One account's alert does not silence that of another."""
+    """One account's alert does not suppress another's."""
     for name in ("first", "second", "first"):
         tell(name, RenewalFailed(OUTAGE))
     assert [1, 1] == [len(heard(name, 1)) for name in ("second", "first")]
@@ -242,7 +242,7 @@ def test_accounts_are_told_apart(tell: Tell, heard: Any) -> None:
 def test_once_a_day_holds_when_the_emitter_starts_again(
     heard: Any, keys: ETradeCredentials, tell: Tell
 ) -> None:
-    """Processes that know nothing of each other give one alert together."""
+    """Two separate processes that report the same failure cause only one alert."""
     program = (
         "from prefect import flow\n"
         "from etrade_flows.news.events import emit_outcome\n"
@@ -265,7 +265,7 @@ def test_once_a_day_holds_when_the_emitter_starts_again(
 def test_installing_again_changes_nothing(
     installed: Callable[[], int], tell: Tell, heard: Any, capsys: Any
 ) -> None:
-    """The command leaves one of each, and forgets none of the alerts that were given."""
+    """Installing again changes no automation, and repeats no alert that was already sent."""
     before = installed_automations()
     tell("again", RenewalFailed(OUTAGE))
     heard("again", 1)
@@ -279,7 +279,7 @@ def test_installing_again_changes_nothing(
 
 
 def test_a_sample_can_be_sent(install: Callable[..., int], notify: str, inbox: Any, capsys: Any) -> None:
-    """`alerts --test` sends one through the block, and installs nothing."""
+    """`alerts --test` sends a sample through the block, and installs nothing."""
     before = installed_automations()
     assert 0 == install("--notify", notify, "--test")
     assert "E*TRADE: this is a test" in [sent["subject"] for sent in inbox.received]
@@ -287,7 +287,7 @@ def test_a_sample_can_be_sent(install: Callable[..., int], notify: str, inbox: A
 
 
 def test_a_sample_that_cannot_be_sent_says_so(install: Callable[..., int], capsys: Any) -> None:
-    """A block with a wrong address is told of by its name; the address may hold a secret."""
+    """If a block has a wrong address, the error names the block only: the address may contain a secret."""
     CustomWebhookNotificationBlock(name="void", url=f"http://127.0.0.1:9/{CANARY}").save("void")
     assert 1 == install("--notify", "custom-webhook/void", "--test")
     said = " ".join(capsys.readouterr().err.split())
@@ -296,7 +296,7 @@ def test_a_sample_that_cannot_be_sent_says_so(install: Callable[..., int], capsy
 
 
 def test_installing_again_restores_what_was_edited(installed: Callable[[], int], capsys: Any) -> None:
-    """An automation that was changed is as it should be again, and one that was paused stays paused."""
+    """Installing again restores an edited automation, but a paused one stays paused."""
     first, *others = before = installed_automations()
     with get_client(sync_client=True) as client:
         edited = first.model_dump(exclude={"id", "owner_resource"}) | {"description": "?", "enabled": False}
@@ -313,7 +313,7 @@ def test_installing_again_restores_what_was_edited(installed: Callable[[], int],
 
 
 def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
-    """What the server keeps of each trigger is what was meant: a key that it does not know would be lost."""
+    """The server keeps each trigger as it was written; it would drop a key that it does not know."""
     kept = {
         event: (a.trigger.match.root, a.trigger.for_each, a.trigger.threshold, a.trigger.within)
         for a in installed_automations()
@@ -344,7 +344,7 @@ def test_a_sign_in_is_started(tell: Tell, heard: Any) -> None:
 
 
 def test_a_sign_in_that_is_started_waits_until_people_are_awake(tell: Tell) -> None:
-    """It is kept open for twelve hours, and runs nothing again unless that was asked for."""
+    """The started sign-in stays open for twelve hours, and by default runs nothing again."""
     tell("patient", SignInRequired("E*TRADE refused it."))
     asked = [run.parameters for run in sign_ins("patient")]
     assert [{"credentials": "patient", "keep_open_for": "PT12H", "rerun": False}] == asked
@@ -353,7 +353,7 @@ def test_a_sign_in_that_is_started_waits_until_people_are_awake(tell: Tell) -> N
 def test_options_reach_the_sign_in(
     install: Callable[..., int], notify: str, sign_in_deployment: str, installed: Callable[[], int]
 ) -> None:
-    """How long it waits, and whether it runs again what failed, is what the command was given."""
+    """`--keep-open-for` and `--rerun` become parameters of the sign-in."""
     options = ["--notify", notify, "--sign-in-deployment", sign_in_deployment]
     try:
         assert 0 == install(*options, "--keep-open-for", "90m", "--rerun")
@@ -365,13 +365,13 @@ def test_options_reach_the_sign_in(
 
 
 def test_misspelt_duration_is_refused(install: Callable[..., int], notify: str, capsys: Any) -> None:
-    """A duration that nobody can read ends the command before anything is installed."""
+    """A duration that cannot be read ends the command with 2, and the error quotes it."""
     assert 2 == install("--notify", notify, "--keep-open-for", "all morning")
     assert "all morning" in "".join(capsys.readouterr())
 
 
 def test_every_field_is_documented() -> None:
-    """The README lists the payload's fields and the events, all of them and in their order."""
+    """The README lists all events and all fields of the payload, in their order."""
     text = GUIDE.read_text()
     first_cells = re.findall(r"^\| `([a-z_.-]+)` \|", text, flags=re.MULTILINE)
     assert list(SessionEvent) == [cell for cell in first_cells if "." in cell]
@@ -383,7 +383,7 @@ def test_every_field_is_documented() -> None:
 def test_without_a_sign_in_deployment_the_rest_is_installed(
     install: Callable[..., int], notify: str, capsys: Any
 ) -> None:
-    """Where there is no flow `sign-in`, the command says what it left out."""
+    """Without a deployment of `sign-in`, the command succeeds and says what it left out."""
     assert 0 == install("--notify", notify)
     *_, last = capsys.readouterr().out.splitlines()
     assert "left out   E*TRADE: start the sign-in (no deployment sign-in/sign-in)" == last
@@ -391,7 +391,7 @@ def test_without_a_sign_in_deployment_the_rest_is_installed(
 
 @pytest.mark.parametrize("block", ["custom-webhook/nobody", "nothing"])
 def test_block_that_does_not_exist_is_named(install: Callable[..., int], block: str, capsys: Any) -> None:
-    """A block that was mistyped is said to be missing, with the next step."""
+    """If a block does not exist, the error names it and says what to do next."""
     assert 1 == install("--notify", block)
     told = " ".join(capsys.readouterr().err.split())
     assert f"There is no block {block!r}. Next: create it" in told
@@ -400,14 +400,14 @@ def test_block_that_does_not_exist_is_named(install: Callable[..., int], block: 
 def test_block_that_cannot_notify_is_refused(
     install: Callable[..., int], keys: ETradeCredentials, capsys: Any
 ) -> None:
-    """A block of another kind is refused when it is given, not when the first alert is lost."""
+    """The command refuses a block that cannot notify, before an alert could get lost."""
     keys.save("not-a-notifier")
     assert 1 == install("--notify", "etrade-credentials/not-a-notifier")
     assert "cannot notify. Next: use a notification block" in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_secret_is_sent(tell: Tell, heard: Any, inbox: Any, keys: ETradeCredentials) -> None:
-    """Of everything that was sent, nothing holds a secret of the credentials."""
+    """No notification contains a secret of the credentials."""
     tell("canary", SignInRequired("E*TRADE refused it."))
     heard("canary", 1)
     assert CANARY in keys.access_token.get_secret_value()
@@ -415,7 +415,7 @@ def test_no_secret_is_sent(tell: Tell, heard: Any, inbox: Any, keys: ETradeCrede
 
 
 def session(at: datetime) -> TokenSession:
-    """A session that was renewed at that moment of an Eastern day."""
+    """A session that was renewed at that Eastern time."""
     return TokenSession(
         environment="live",
         fingerprint="0123456789abcdef",
@@ -425,8 +425,8 @@ def session(at: datetime) -> TokenSession:
     )
 
 
-def test_what_a_stranger_answered_acts_on_nobody(tell: Tell, heard: Any, inbox: Any) -> None:
-    """A notification that quotes an answer holds no link, mention or markup of the one who answered."""
+def test_quoted_answer_contains_no_link_or_mention(tell: Tell, heard: Any, inbox: Any) -> None:
+    """A notification that quotes an answer contains no link, mention or markup from that answer."""
     link = "[sign in](https://evil.example) &lt;https://evil.example|E*TRADE&gt;"
     answer = f"<!channel> @everyone @here {link} **!**"
     said = describe_answer(403, "text/@channel", answer)

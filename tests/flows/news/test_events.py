@@ -1,4 +1,4 @@
-"""What the events say of a session, and that telling never stops a renewal."""
+"""What the events say about a session, and that sending them never stops a renewal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from etrade_tasks.settings import RenewalSettings
 outcome_news = partial(session_news.outcome_news, expiring_before=timedelta(hours=2))
 
 SECONDS = 30
-"""How long an event may take until it can be read; the server stores events every few seconds."""
+"""How many seconds an event may take until it can be read; the server stores events every few seconds."""
 
 FIELDS = {
     "credentials",
@@ -64,7 +64,7 @@ def keys(noon: datetime) -> ETradeCredentials:
 
 
 def renewed(at: datetime, **changes: Any) -> TokenSession:
-    """A session that was renewed at that moment of an Eastern day."""
+    """A session that was renewed at that Eastern time."""
     session = TokenSession(
         environment="live",
         fingerprint="0123456789abcdef",
@@ -76,26 +76,26 @@ def renewed(at: datetime, **changes: Any) -> TokenSession:
 
 
 def told(news: list[SessionNews]) -> list[tuple[str, str | None]]:
-    """Each one's event and cause."""
+    """The event and the cause of each piece of news."""
     return [(each.event.removeprefix("etrade.session."), each.cause) for each in news]
 
 
 class TestWhatThereIsToTell:
-    """From a renewal's outcome to the news, without Prefect."""
+    """The news that a renewal's outcome makes, without Prefect."""
 
-    def test_renewal_is_told(self, noon: datetime) -> None:
+    def test_renewal_is_reported(self, noon: datetime) -> None:
         """A renewal in the middle of the day is one piece of news, and no alert."""
         assert [("renewed", None)] == told(list(outcome_news("main", renewed(noon), None, noon)))
 
     def test_reuse_is_no_news(self, noon: datetime) -> None:
-        """A session that an earlier renewal gave was reported then."""
+        """A reused session is not reported again."""
         assert [] == list(outcome_news("main", renewed(noon, reused=True), None, noon))
 
     @pytest.mark.parametrize(("minutes", "expected"), [(120, []), (119, [("expiring", "midnight-near")])])
     def test_expiring_begins_two_hours_before_midnight(
         self, noon: datetime, minutes: int, expected: list[tuple[str, str]]
     ) -> None:
-        """Midnight is near from less than two hours before it, for a reused session as well."""
+        """A session counts as expiring less than two hours before midnight, even if it is reused."""
         at = noon.replace(hour=0) + timedelta(days=1) - timedelta(minutes=minutes)
         assert expected == told(list(outcome_news("main", renewed(at, reused=True), None, at)))
 
@@ -111,10 +111,10 @@ class TestWhatThereIsToTell:
         assert [1, 1, 2] == counts
 
     @pytest.mark.parametrize("outcome", [renewed, lambda at: RenewalFailed("It failed.")])
-    def test_consumer_key_about_to_lapse_is_told(
+    def test_consumer_key_about_to_lapse_is_reported(
         self, keys: ETradeCredentials, noon: datetime, outcome: Callable[[datetime], Any]
     ) -> None:
-        """Whatever a renewal comes to, a key of nearly two years is reported beside it."""
+        """A consumer key that is nearly two years old is reported, whether the renewal succeeds or fails."""
         aged = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 1)})
         news = list(outcome_news("main", outcome(noon), aged, noon))
         assert ("key-lapsing", "key-age") == told(news)[-1]
@@ -122,12 +122,12 @@ class TestWhatThereIsToTell:
         assert "in 16 days" in news[-1].message
 
     def test_young_consumer_key_is_no_news(self, keys: ETradeCredentials, noon: datetime) -> None:
-        """Until thirty days before, the key's age is nobody's concern."""
+        """A consumer key is not reported earlier than thirty days before it lapses."""
         young = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 16)})
         assert [("renewed", None)] == told(list(outcome_news("main", renewed(noon), young, noon)))
 
-    def test_nobody_signed_in_is_told_as_that(self, keys: ETradeCredentials, noon: datetime) -> None:
-        """Credentials without a token are neither refused nor past midnight, and have no fingerprint."""
+    def test_nobody_signed_in_is_a_cause_of_its_own(self, keys: ETradeCredentials, noon: datetime) -> None:
+        """Credentials without a token are reported as signed out, without a fingerprint."""
         out = keys.model_copy(
             update={"access_token": None, "access_token_secret": None, "signed_in_at": None}
         )
@@ -139,7 +139,7 @@ class TestWhatThereIsToTell:
         )
 
     def test_negative_span_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A span that was mistyped is refused when it is read."""
+        """A negative duration is refused when the setting is read."""
         monkeypatch.setenv("ETRADE_EXPIRING_BEFORE", "-PT1H")
         with pytest.raises(ValidationError, match="expiring_before"):
             RenewalSettings()
@@ -160,7 +160,7 @@ class TestWhatThereIsToTell:
         kind: type[SignInRequired],
         expected: tuple[str, str],
     ) -> None:
-        """Its clock tells a session that is over from a refused one, its class one that is too short."""
+        """The cause tells whether the session is past midnight, was refused, or is too short."""
         news = outcome_news("main", kind("It is so."), keys, noon + timedelta(hours=hours_later))
         assert [expected] == told(list(news))
 
@@ -168,13 +168,13 @@ class TestWhatThereIsToTell:
         "kind", [RenewalFailed, ConfigurationRefused, CredentialsNotFound, CredentialsInvalid]
     )
     def test_failure_has_the_name_of_its_error(self, noon: datetime, kind: type[ETradeError]) -> None:
-        """A renewal that failed for good is named by the error's class, with its message and its advice."""
+        """A failed renewal has the error's class as its cause, with the error's message and advice."""
         (news,) = outcome_news("main", kind("It failed.", advice="mend it."), None, noon)
         assert [("failing", kind.__name__)] == told([news])
         assert ("It failed.", "mend it.", "unknown") == (news.message, news.advice, news.environment)
 
     def test_one_alert_is_one_day_and_one_cause(self, noon: datetime, keys: ETradeCredentials) -> None:
-        """The key of an alert lasts until midnight US Eastern, not until that of UTC."""
+        """The key by which alerts are deduplicated changes at midnight US Eastern, not at midnight UTC."""
         failure = RenewalFailed("It failed.")
         hours = (0, 11.9, 12)
         keyed = [next(outcome_news("main", failure, keys, noon + timedelta(hours=h))).once for h in hours]
@@ -182,7 +182,7 @@ class TestWhatThereIsToTell:
         assert [today, today, "main/2027-06-16/failing/RenewalFailed"] == keyed
 
     def test_how_the_session_stands_in_words(self, noon: datetime, keys: ETradeCredentials) -> None:
-        """A person reads until when the session lasts, or why it is over; a guess is not made."""
+        """The news says until when the session lasts or why it is over, and does not guess."""
         over, guess = SignInRequired("It is over."), keys.model_copy(update={"signed_in_at": None})
         tomorrow = noon + timedelta(days=1)
         read = [
@@ -201,7 +201,7 @@ class TestWhatThereIsToTell:
 
 
 def events_about(credentials: str) -> list[ReceivedEvent]:
-    """What the server has stored about the session of these credentials, oldest first."""
+    """The stored events about the session of these credentials, oldest first."""
     wanted = EventFilter(
         event=EventNameFilter(prefix=["etrade.session."]),
         any_resource=EventAnyResourceFilter(id=[f"etrade.session.{credentials}"]),
@@ -213,7 +213,7 @@ def events_about(credentials: str) -> list[ReceivedEvent]:
 
 @flow
 def tells(credentials: str) -> None:
-    """Tells of a renewal, a sign-in that is due, a sign-in and a sign-out."""
+    """Reports a renewal, a sign-in that is due, a sign-in and a sign-out."""
     loaded = load_credentials(credentials)
     at = loaded.signed_in_at
     emit_outcome(credentials, renewed(at), loaded)
@@ -223,7 +223,7 @@ def tells(credentials: str) -> None:
 
 
 def run_of_a_deployment(credentials: str) -> FlowRun:
-    """Run `tells` as a run of a deployment of its own."""
+    """Run `tells` from a deployment of its own, and return the run."""
     with get_client(sync_client=True) as client:
         flow_id = client.create_flow(tells)
         deployment = client.create_deployment(flow_id, name=credentials)
@@ -236,13 +236,13 @@ def run_of_a_deployment(credentials: str) -> FlowRun:
 
 @pytest.mark.usefixtures("quick_flows")
 class TestOnAServer:
-    """What arrives at a real server."""
+    """The events that arrive at a real server."""
 
     @pytest.fixture
     def arrived(
         self, block: str, keys: ETradeCredentials, noon: datetime, wait_until: Callable[..., None]
     ) -> tuple[FlowRun, str, list[ReceivedEvent]]:
-        """The run that told of everything, the credentials' name, and the events as the server has them."""
+        """The run that reported everything, the credentials' name, and the events on the server."""
         keys.save(block, overwrite=True)
         with use_clock(lambda: noon):
             run = run_of_a_deployment(block)
@@ -275,17 +275,17 @@ class TestOnAServer:
 
 
 class TestTellingStopsNothing:
-    """A run goes on whatever becomes of its events."""
+    """A run goes on whatever happens to its events."""
 
     @pytest.fixture
     def emitted(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """The names of what is handed to Prefect, in place of the server."""
+        """The names of the events that would be emitted; none reaches a server."""
         names: list[str] = []
         monkeypatch.setattr("etrade_flows.news.events.emit_event", lambda name, **_: names.append(name))
         return names
 
     def test_outside_of_a_run_nothing_is_told(self, noon: datetime, emitted: list[str]) -> None:
-        """The flow's plain function, called without a server, reaches for none."""
+        """Outside of a run no event is emitted, so the flow's plain function needs no server."""
         emit_outcome("main", renewed(noon), None)
         assert [] == emitted
 
@@ -297,7 +297,7 @@ class TestTellingStopsNothing:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Where no event can be emitted, renewal, sign-in and sign-out succeed and warnings say so."""
+        """If no event can be emitted, renewal, sign-in and sign-out still succeed, each with a warning."""
 
         def refuse(*_: Any, **__: Any) -> None:
             raise ConnectionError
@@ -323,7 +323,7 @@ class TestTellingStopsNothing:
         monkeypatch: pytest.MonkeyPatch,
         scheduled: bool,
     ) -> None:
-        """Before `ETRADE_SIGN_IN_BY` a scheduled run reports no sign-in that is due, and everything else."""
+        """Before `ETRADE_SIGN_IN_BY` a scheduled run reports everything except a sign-in that is due."""
         expected = ["failing"] if scheduled else ["sign-in-required", "failing"]
         monkeypatch.setenv("ETRADE_SIGN_IN_BY", "12:01")
         run = FlowRun.model_construct(auto_scheduled=scheduled, parent_task_run_id=None)

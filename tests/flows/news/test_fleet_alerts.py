@@ -1,4 +1,4 @@
-"""What a fleet tells people, by the ready automations on a real server: once for all of its tokens."""
+"""The alerts about a fleet, from the ready automations on a real server: one for all of its tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAST = 1_000.0
 
 @pytest.fixture
 def save(server: None, simulator: Simulator, credentials_for: Any) -> Callable[..., Any]:
-    """Saves the block of a token just issued, with these changes; gives the token."""
+    """Saves the block of a token just issued, with these changes, and returns the token."""
 
     def make(name: str, **changes: object) -> Any:
         token = simulator.sign_in("live")
@@ -38,9 +38,9 @@ def save(server: None, simulator: Simulator, credentials_for: Any) -> Callable[.
 
 @pytest.fixture
 def until_heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[..., None]:
-    """Does something until so many notifications have come since the test began.
+    """Repeats an action until this many notifications have come since the test began.
 
-    While SQLite is busy, the server drops an event now and then (3.8); the next run tells the same again.
+    While SQLite is busy, the server (3.8) sometimes drops an event; the next run reports the same again.
     """
     inbox.received.clear()
 
@@ -56,14 +56,14 @@ def until_heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[..., No
 
 @flow
 def tells(event: FleetEvent, news: FleetNews) -> None:
-    """Tells of a fleet what a run of it would."""
+    """Reports the news of a fleet, as a run of `renew-fleet` would."""
     emit_fleet(event, news)
 
 
 def test_all_clear_follows_an_alert(
     server: None, noon: datetime, inbox: Any, until_heard: Callable[..., None]
 ) -> None:
-    """Once the whole fleet is good again people are told, once after each alert and never without one."""
+    """When the whole fleet is good again, people get one all-clear after each alert, and none without one."""
     out = TokensNotRenewed("It is over.", errors={"any": SignInRequired("It is over.")})
     good, bad = "2 of 2 sessions are good", ("1 of 2 sessions are good", "0 of 2 sessions are good")
     all_clear = renewed_news(good, noon)
@@ -80,7 +80,7 @@ def test_all_clear_follows_an_alert(
 def test_one_alert_names_all_who_need_somebody(
     simulator: Simulator, save: Callable[..., Any], inbox: Any, until_heard: Callable[..., None]
 ) -> None:
-    """All troubled tokens of a run make one alert; the same troubles make no second, and new ones do."""
+    """All failing tokens of a run cause one alert; the same failures cause no second, but a new one does."""
     out = {"access_token": None, "access_token_secret": None}
     names = ("fleet-good", "fleet-out-1", "fleet-out-2", "fleet-wrong")
     for name, changes in zip(names, ({}, out, out, {"consumer_key": "fake-unknown-key"}), strict=True):

@@ -35,11 +35,11 @@ LINES = [
 
 
 class Mail(AppriseNotificationBlock):
-    """A block that mails through any server, made as Prefect's own are."""
+    """A block that sends mail through any server, made like Prefect's own blocks."""
 
 
 class MailServer(socketserver.StreamRequestHandler):
-    """Just enough of RFC 5321 to be handed a message."""
+    """Just enough of RFC 5321 to receive a message."""
 
     received: list[bytes]
 
@@ -63,7 +63,7 @@ class MailServer(socketserver.StreamRequestHandler):
 
 
 class Webhook(BaseHTTPRequestHandler):
-    """Takes what is posted."""
+    """Accepts whatever is posted."""
 
     received: list[bytes]
 
@@ -82,7 +82,7 @@ class Webhook(BaseHTTPRequestHandler):
 def received_by(
     server: type[socketserver.TCPServer], handler: type[socketserver.BaseRequestHandler]
 ) -> Iterator[tuple[int, list[bytes]]]:
-    """A server's port, and what it has received."""
+    """Run a server, and yield its port and what it has received."""
     received: list[bytes] = []
     with server(("127.0.0.1", 0), type("Handler", (handler,), {"received": received})) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
@@ -114,12 +114,12 @@ def alert(block: str) -> tuple[str, str]:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines that hold something."""
+    """The lines that are not empty."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def test_mail_keeps_the_lines_of_an_alert() -> None:
-    """A mail, read as text or as HTML, shows one line for each, and the link first."""
+    """A mail shows the alert line by line, as text and as HTML, with the link first."""
     with received_by(socketserver.ThreadingTCPServer, MailServer) as (port, received):
         query = "from=etrade@example.com&to=operators@example.com&mode=insecure"
         block = Mail(url=SecretStr(f"mailto://127.0.0.1:{port}?{query}"))
@@ -136,11 +136,11 @@ def test_mail_keeps_the_lines_of_an_alert() -> None:
 
 
 def test_slack_shows_an_alert_line_by_line() -> None:
-    """Slack is handed the subject as a title and each line as it is, without anything it takes for markup."""
+    """Slack gets the subject as the title and each line unchanged, with nothing that it reads as markup."""
     with received_by(ThreadingHTTPServer, Webhook) as (port, received):
         address = f"https://hooks.slack.com/services/T{'0' * 8}/B{'0' * 8}/{'f' * 24}"
         block = SlackWebhook(url=SecretStr(address))
-        plugin: Any = next(iter(block._apprise_client))  # which knows Slack's address alone
+        plugin: Any = next(iter(block._apprise_client))  # it knows only Slack's address
         plugin.webhook_url = f"http://127.0.0.1:{port}"
         with block.raise_on_failure():
             block.notify(*alert("slack-webhook/operators"))
