@@ -1,4 +1,4 @@
-"""A verifier becomes a proven token in the block, and nothing in between is ever stored."""
+"""A verifier becomes a renewed token in the block, and nothing unfinished is ever stored."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def secrets_of(credentials: ETradeCredentials) -> tuple[str | None, str | None]:
 
 
 def approved(simulator: Simulator, sign_in: SignIn) -> str:
-    """The verifier that the person is shown."""
+    """The verifier that E*TRADE shows to the person."""
     return simulator.approve(sign_in.request_token.token)
 
 
@@ -59,7 +59,7 @@ class TestComplete:
     def test_new_token_is_in_the_block_and_works(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
-        """The block's token is another than before, and E*TRADE serves it."""
+        """The block gets a new token, and E*TRADE accepts it."""
         sign_in = begin_sign_in(block)
         complete_sign_in(sign_in, approved(simulator, sign_in))
         now_stored = stored_credentials(block)
@@ -70,7 +70,7 @@ class TestComplete:
     def test_all_but_the_token_stays(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
-        """Environment, addresses and consumer keys are those that the block had."""
+        """The block keeps its environment, addresses and consumer keys."""
         sign_in = begin_sign_in(block)
         complete_sign_in(sign_in, approved(simulator, sign_in))
         kept = ("environment", "consumer_key", "consumer_secret", "oauth_url", "api_url")
@@ -78,7 +78,7 @@ class TestComplete:
         assert {n: getattr(credentials, n) for n in kept} == {n: getattr(now_stored, n) for n in kept}
 
     def test_session_is_dated_by_the_issue(self, simulator: Simulator, block: str) -> None:
-        """The time of sign-in is that of the new token, so that its midnight is known."""
+        """The block's time of sign-in is when the new token was issued, so its midnight is known."""
         simulator.advance(timedelta(hours=20))
         sign_in = begin_sign_in(block)
         session = complete_sign_in(sign_in, approved(simulator, sign_in))
@@ -87,7 +87,7 @@ class TestComplete:
 
     @pytest.mark.parametrize("behind", [timedelta(hours=1), timedelta(hours=-5)])
     def test_wrong_clock_costs_no_verifier(self, simulator: Simulator, block: str, behind: timedelta) -> None:
-        """A sign-in just after midnight opens the new day's session, whatever this machine's clock says."""
+        """A sign-in just after midnight opens the new day's session, even if the machine's clock is wrong."""
         simulator.advance(timedelta(hours=12, minutes=1))
         with use_clock(lambda: simulator.now() - behind):
             sign_in = begin_sign_in(block)
@@ -95,8 +95,8 @@ class TestComplete:
         assert datetime(2027, 6, 17, 4, tzinfo=UTC) == session.expires_at
         assert SessionState.ACTIVE is renew_access_token(block).state(simulator.now())
 
-    def test_proof_vouches_for_the_next_run(self, simulator: Simulator, block: str) -> None:
-        """The first renewal is E*TRADE's own word, and the next run makes use of it without a call."""
+    def test_first_renewal_is_reused_by_the_next_run(self, simulator: Simulator, block: str) -> None:
+        """A sign-in renews its token once, and the next run reuses that renewal without a call."""
         sign_in = begin_sign_in(block)
         complete_sign_in(sign_in, approved(simulator, sign_in))
         assert True is renew_access_token(block).reused
@@ -109,7 +109,7 @@ class TestComplete:
         credentials: ETradeCredentials,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A token that cannot be renewed leaves the old one where it was."""
+        """If the new token cannot be renewed, the block keeps the old one."""
         monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
         sign_in = begin_sign_in(block)
         simulator.plant(Fault(status=500), path=RENEW, times=9)
@@ -120,7 +120,7 @@ class TestComplete:
     def test_refused_verifier_stores_nothing(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
-        """A wrong verifier leaves the old token where it was."""
+        """After a wrong verifier, the block keeps the old token."""
         with pytest.raises(VerifierRefused):
             complete_sign_in(begin_sign_in(block), "wrong")
         assert secrets_of(credentials) == secrets_of(stored_credentials(block))
@@ -128,7 +128,7 @@ class TestComplete:
     def test_lost_answer_to_the_exchange_stores_nothing(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
-        """Where the answer with the new token is lost, the verifier is used up and the old token stays."""
+        """If the answer with the new token is lost, the verifier is used up and the old token stays."""
         sign_in = begin_sign_in(block)
         simulator.plant(Fault(drop="before-answer", when="after"), path=ACCESS)
         with pytest.raises(VerifierRefused, match="already used"):
@@ -136,28 +136,28 @@ class TestComplete:
         assert secrets_of(credentials) == secrets_of(stored_credentials(block))
 
     def test_unreachable_etrade_begins_nothing(self, simulator: Simulator, block: str) -> None:
-        """Where E*TRADE does not answer, there is no sign-in to complete."""
+        """If E*TRADE keeps failing, no sign-in begins."""
         simulator.plant(Fault(status=500), path=REQUEST, times=9)
         with pytest.raises(AuthorizationFailed):
             begin_sign_in(block)
 
     def test_nothing_printed_of_a_sign_in_is_secret(self, simulator: Simulator, block: str) -> None:
-        """What Python prints of it is the credentials' name."""
+        """The `repr` of a sign-in shows only the credentials' name."""
         assert f"SignIn(name={block!r})" == repr(begin_sign_in(block))
 
 
 def edited(block: str, **changes: object) -> ETradeCredentials:
-    """The block, after somebody else has stored these changes."""
+    """Change the block, as somebody else would, and return its credentials."""
     credentials = stored_credentials(block).model_copy(update=changes)
     store(block, credentials)
     return credentials
 
 
 class TestEditedMeanwhile:
-    """Somebody stores something in the block while the sign-in waits for its person."""
+    """Somebody edits the block while the sign-in waits for its person."""
 
     def test_edit_is_kept(self, simulator: Simulator, block: str) -> None:
-        """What was edited stands beside the new token."""
+        """The block has both the edit and the new token."""
         sign_in = begin_sign_in(block)
         edited(block, consumer_key_issued_on=date(2025, 7, 15))
         complete_sign_in(sign_in, approved(simulator, sign_in))
@@ -177,7 +177,7 @@ class TestEditedMeanwhile:
     def test_token_of_another_key_is_not_stored(
         self, simulator: Simulator, block: str, changes: dict[str, object]
     ) -> None:
-        """A token that was bought with another key, or elsewhere, is refused and the edited block stays."""
+        """A token for another key, environment or address is refused, and the block stays as edited."""
         sign_in = begin_sign_in(block)
         after = edited(block, **changes)
         with pytest.raises(ConfigurationRefused, match=r"changed while the sign-in waited.*sign in again"):
@@ -185,7 +185,7 @@ class TestEditedMeanwhile:
         assert after == stored_credentials(block)
 
     def test_deleted_block_is_made_again(self, simulator: Simulator, block: str) -> None:
-        """A block that was deleted meanwhile is made from what the sign-in holds."""
+        """A block that was deleted meanwhile is created again from the sign-in's credentials."""
         sign_in = begin_sign_in(block)
         ETradeCredentials.delete(block)
         complete_sign_in(sign_in, approved(simulator, sign_in))
@@ -196,7 +196,7 @@ class TestNobodySignedIn:
     """Credentials without a token."""
 
     def test_first_sign_in_creates_the_block(self, simulator: Simulator, block: str) -> None:
-        """Credentials that were never stored are, once their token is proven."""
+        """The first sign-in stores credentials that no block had."""
         consumer = simulator.consumer("sandbox")
         keys = ConsumerKeys(f" {consumer.key}\n", consumer.secret)
         addresses = {"oauth_url": simulator.oauth_url, "api_url": simulator.api_url("sandbox")}
@@ -209,21 +209,21 @@ class TestNobodySignedIn:
         ("key", "oauth_url", "named"), [("", "", "consumer_key"), ("fake", "ftp://fake", "oauth_url")]
     )
     def test_malformed_values_are_named(self, key: str, oauth_url: str, named: str) -> None:
-        """What is wrong with a first sign-in is named before E*TRADE is asked."""
+        """An invalid value for a first sign-in is named before any call to E*TRADE."""
         with pytest.raises(CredentialsInvalid, match=named):
             signed_out_credentials(ConsumerKeys(key, "fake-secret"), {"oauth_url": oauth_url})
 
     def test_renewal_asks_for_a_sign_in(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
-        """While nobody is signed in, a run says so and E*TRADE is not called."""
+        """While nobody is signed in, a run says so and does not call E*TRADE."""
         store(block, without_token(credentials))
         with pytest.raises(SignInRequired, match=f"Nobody is signed in to '{block}'"):
             renew_access_token(block)
         assert [] == simulator.calls()
 
     def test_block_of_consumer_keys_alone_can_be_signed_in_to(self, simulator: Simulator, block: str) -> None:
-        """What a person creates in the UI, without any token, is enough for the first sign-in."""
+        """A block without any token, as a person creates it in the UI, is enough for the first sign-in."""
         consumer = simulator.consumer("live")
         bare = ETradeCredentials(
             consumer_key=consumer.key, consumer_secret=consumer.secret, oauth_url=simulator.oauth_url
@@ -234,7 +234,7 @@ class TestNobodySignedIn:
         assert renew_access_token(f"{block}-bare").reused
 
     def test_missing_block_says_how_to_make_one(self, prefect_server: None) -> None:
-        """Without a block, the command that creates it is named."""
+        """If there is no block, the error names the command that creates it."""
         with pytest.raises(CredentialsNotFound, match="login --credentials nobody"):
             stored_credentials("nobody")
 
@@ -263,8 +263,8 @@ complete_sign_in(sign_in, sys.stdin.readline())
 
 @pytest.fixture
 def login(simulator: Simulator, block: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Starts a sign-in in a process of its own, which hangs when it is about to store if asked to."""
-    # That process lives by the machine's clock.
+    """Starts a sign-in in its own process, which can hang just before or just after it stores the block."""
+    # That process uses the machine's clock.
     simulator.timestamp_tolerance = timedelta(days=10_000)
     started: list[subprocess.Popen[str]] = []
 
@@ -299,7 +299,7 @@ def test_death_during_a_call_leaves_the_old_token(
     wait_until: Callable[..., None],
     path: str,
 ) -> None:
-    """A process killed while E*TRADE answers leaves the old token, whole, whichever call it is."""
+    """A process killed during any of its calls to E*TRADE leaves the old token whole."""
     simulator.plant(Fault(delay=60, when="after"), path=path)
     process = login("calling")
     if path != REQUEST:
@@ -321,7 +321,7 @@ def test_death_around_the_save_leaves_one_token_whole(
     step: str,
     renewed: bool,
 ) -> None:
-    """A process killed before the one update leaves the old token, after it the new one, and it works."""
+    """A process killed before it saves leaves the old token, after it the new one, and either one works."""
     process = login(step)
     process.stdin.write(simulator.approve(process.stdout.readline().strip()) + "\n")
     process.stdin.flush()

@@ -33,7 +33,7 @@ def pipeline(credentials: str) -> str:
 
 
 def deployed(what: Flow[..., Any], credentials: str) -> FlowRun:
-    """A run of a deployment of this flow, for a worker to take."""
+    """Deploy this flow, and return a run that waits for a worker."""
     with get_client(sync_client=True) as client:
         deployment = client.create_deployment(client.create_flow(what), name=credentials)
         return client.create_flow_run_from_deployment(deployment, parameters={"credentials": credentials})
@@ -45,7 +45,7 @@ def current(run: FlowRun) -> FlowRun:
 
 
 def run_as_a_worker(what: Flow[..., Any], run: FlowRun) -> FlowRun:
-    """The run, after what a worker does with it."""
+    """Run it as a worker would, and return the run as it is then."""
     with suppress(Pause):  # how a suspended run leaves its process
         run_flow(what, flow_run=current(run), return_type="state")
     return current(run)
@@ -55,7 +55,7 @@ def run_as_a_worker(what: Flow[..., Any], run: FlowRun) -> FlowRun:
 def test_failed_run_goes_on_once_somebody_has_signed_in(
     signed_out: str, credentials: ETradeCredentials
 ) -> None:
-    """The very run that failed for want of a sign-in runs again, and ends well."""
+    """A run that failed because nobody was signed in runs again after the sign-in, and completes."""
     run = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
     assert run.state.is_failed()
     store(signed_out, credentials)
@@ -67,7 +67,7 @@ def test_failed_run_goes_on_once_somebody_has_signed_in(
 
 @pytest.mark.essential
 def test_suspended_run_is_resumed(signed_out: str) -> None:
-    """A run that suspended itself under the sign-in's key is taken up by a worker again."""
+    """A worker resumes a run that suspended itself with the sign-in's key."""
 
     @flow
     def patient(credentials: str) -> None:
@@ -80,7 +80,7 @@ def test_suspended_run_is_resumed(signed_out: str) -> None:
 
 
 def test_other_runs_are_left_alone(signed_out: str) -> None:
-    """What failed otherwise, waits for something else, or is a renewal itself does not go on."""
+    """A run that failed otherwise, waits for something else, or is a renewal itself does not go on."""
 
     @flow
     def fails(credentials: str) -> None:
@@ -96,7 +96,7 @@ def test_other_runs_are_left_alone(signed_out: str) -> None:
 
 
 def test_run_that_a_sign_in_cannot_mend_is_left_alone(block: str) -> None:
-    """A pipeline that midnight would cut off failed for the day's length, which no sign-in changes."""
+    """A pipeline that needs more time than a day has does not go on, since no sign-in changes that."""
 
     @flow
     def long_pipeline(credentials: str) -> None:
@@ -108,7 +108,7 @@ def test_run_that_a_sign_in_cannot_mend_is_left_alone(block: str) -> None:
 
 
 def test_accounts_are_told_apart(signed_out: str) -> None:
-    """A sign-in to other credentials moves nothing."""
+    """A sign-in to other credentials lets no run go on."""
     run = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
     assert [] == let_go_on(f"{signed_out}-other")
     assert [] == let_go_on(signed_out[:-1])
@@ -116,13 +116,13 @@ def test_accounts_are_told_apart(signed_out: str) -> None:
 
 
 def test_run_outside_of_a_deployment_is_left_alone(signed_out: str) -> None:
-    """Nobody could run it again: no worker knows its code."""
+    """A run without a deployment does not go on, because no worker knows its code."""
     pipeline(signed_out, return_state=True)
     assert [] == let_go_on(signed_out)
 
 
 def test_run_of_yesterday_is_left_alone(signed_out: str, simulator: Simulator) -> None:
-    """A run that failed on an earlier Eastern day has had its time."""
+    """A run that failed on an earlier Eastern day does not go on."""
     run_as_a_worker(pipeline, deployed(pipeline, signed_out))
     with use_clock(lambda: simulator.now() + timedelta(days=1)):
         assert [] == let_go_on(signed_out)
@@ -131,7 +131,7 @@ def test_run_of_yesterday_is_left_alone(signed_out: str, simulator: Simulator) -
 def test_run_that_is_gone_is_named(
     signed_out: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the server does not take the state of one run, a warning names it, and the others go on."""
+    """If the server refuses the new state of one run, a warning names it, and the others go on."""
     gone, other = (run_as_a_worker(pipeline, deployed(pipeline, signed_out)) for _ in range(2))
     set_state = SyncPrefectClient.set_flow_run_state
 
