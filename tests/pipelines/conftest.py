@@ -20,7 +20,7 @@ from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
 
 PIPELINES = Path(__file__).resolve().parents[2] / "deployments" / "pipelines"
-# As Prefect does when it loads a pipeline by its path, so that one finds the module beside it.
+# As Prefect does when it loads a pipeline by its path, so that it finds the module beside it.
 sys.path.insert(0, str(PIPELINES))
 
 
@@ -31,7 +31,7 @@ def memory_is_empty(empty_memory: None) -> None:
 
 @pytest.fixture(autouse=True)
 def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls follow each other at once: this simulator keeps no rate limit."""
+    """Removes the pauses between calls: this simulator has no rate limit."""
     monkeypatch.setattr("etrade_data.PAUSES", {})
 
 
@@ -48,7 +48,7 @@ def table() -> Callable[[str], tuple[list[dict[str, str | None]], str]]:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets the attempts of these tasks follow each other at once."""
+    """Removes the pauses between the attempts of these tasks."""
 
     def quicken(*tasks: Task) -> None:
         for each in tasks:
@@ -66,7 +66,7 @@ def server(prefect_server: None) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def children(server: SyncPrefectClient) -> Callable[[UUID], list[FlowRun]]:
-    """Finds the runs that are linked to a run as their parent."""
+    """Finds the child runs of a run."""
 
     def find(parent: UUID) -> list[FlowRun]:
         linked = {"parent_flow_run_id": {"any_": [parent]}}
@@ -77,7 +77,7 @@ def children(server: SyncPrefectClient) -> Callable[[UUID], list[FlowRun]]:
 
 @pytest.fixture
 def data_calls(simulator: Simulator) -> Callable[..., list[int | None]]:
-    """Gives the statuses of the data calls so far; of those whose path ends so, if told."""
+    """Returns the statuses of the data calls so far, or only of those whose path has this ending."""
 
     def statuses(ending: str = "") -> list[int | None]:
         return [call.status for call in simulator.calls(ending) if call.path.startswith("/v1/")]
@@ -87,7 +87,7 @@ def data_calls(simulator: Simulator) -> Callable[..., list[int | None]]:
 
 @pytest.fixture
 def own_log(caplog: pytest.LogCaptureFixture) -> Callable[[State], list[str]]:
-    """Gives the lines that a run has logged itself, its linked runs' and its tasks' left out."""
+    """Returns the lines that a run has logged itself, without those of its linked runs."""
 
     def lines(state: State) -> list[str]:
         run = str(state.state_details.flow_run_id)
@@ -107,9 +107,9 @@ def secrets(credentials: ETradeCredentials) -> list[str]:
 def leaks(
     secrets: list[str], server: SyncPrefectClient, caplog: pytest.LogCaptureFixture
 ) -> Callable[[Sequence[State], Path], list[str]]:
-    """Finds the secrets that these runs left in a log, in Prefect's record of them or in what they wrote."""
+    """Finds the secrets that these runs left in a log, in Prefect's record of them or in their output."""
     caplog.set_level(logging.DEBUG)
-    # httpcore writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
+    # httpcore logs an answer's headers at DEBUG on purpose: that log shows what is on the wire.
     caplog.set_level(logging.INFO, logger="httpcore")
 
     def find(states: Sequence[State], written: Path) -> list[str]:

@@ -27,12 +27,12 @@ DATA_CALLS = [
 
 
 def answering(response: httpx.Response) -> httpx.Client:
-    """A client that is always answered so."""
+    """A client that always gets this response."""
     return httpx.Client(transport=httpx.MockTransport(lambda _: response), base_url="https://api.etrade.com")
 
 
 def test_fraction_never_becomes_a_float() -> None:
-    """A number with a fraction is read digit by digit, also where a float would be another number."""
+    """A number with a fraction is read exactly, even if a float would round it."""
     with answering(httpx.Response(200, text='{"a": 0.1000000000000000055, "b": 3}')) as client:
         document = get_document(client, "/v1/any.json")
     assert {"a": Decimal("0.1000000000000000055"), "b": 3} == document
@@ -52,7 +52,7 @@ def test_redirect_is_not_taken_for_data() -> None:
 
 
 def test_error_shows_what_was_answered_redacted() -> None:
-    """The error names call, status and the answer's words, but not the token that the answer echoes."""
+    """The error shows the call, the status and the answer, but not the token that the answer echoes."""
     answer = httpx.Response(500, text="cannot serve oauth_token=fake-token")
     with answering(answer) as client, pytest.raises(DataCallUnserved) as failed:
         get_document(client, "/v1/any.json")
@@ -75,7 +75,7 @@ def test_error_shows_what_was_answered_redacted() -> None:
     ],
 )
 def test_answer_says_whether_to_try_again(status: int, body: str, error: type[DataCallFailed]) -> None:
-    """The rate limit, a 5xx and a page in place of data may pass; every other refusal stays."""
+    """The rate limit, a 5xx and a page instead of data are worth another attempt; other refusals are not."""
     with answering(httpx.Response(status, text=body)) as client, pytest.raises(DataCallFailed) as failed:
         get_document(client, "/v1/any.json")
     assert error is type(failed.value)
@@ -83,7 +83,7 @@ def test_answer_says_whether_to_try_again(status: int, body: str, error: type[Da
 
 @pytest.mark.parametrize("call", DATA_CALLS, ids=lambda call: call.name)
 def test_attempts_are_spaced_and_nothing_is_stored(call: Task) -> None:
-    """A data call is tried up to five times, ever further apart, and what it fetches is stored nowhere."""
+    """A data call is tried up to five times, with growing pauses, and its result is stored nowhere."""
     assert (4, [2, 4, 8, 16], 0.5) == (call.retries, call.retry_delay_seconds, call.retry_jitter_factor)
     assert (False, NO_CACHE) == (call.persist_result, call.cache_policy)
 

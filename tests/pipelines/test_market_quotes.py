@@ -41,13 +41,13 @@ def same_clock(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def quick(quick_flows: None, quick_retries: None, no_pauses: Callable[..., None]) -> None:
-    """Nothing here waits."""
+    """Removes all waits."""
     no_pauses(pipeline.read_quotes)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the day's folders will be."""
+    """The folder in which the folder of each day will be."""
     return tmp_path / "quotes"
 
 
@@ -76,7 +76,7 @@ def test_quotes_arrive_typed(simulator: Simulator, block: str, folder: Path) -> 
 
 
 def test_schema_is_the_documented_one(simulator: Simulator, block: str, folder: Path) -> None:
-    """A file has the columns and types that the module names, and no float among them."""
+    """A file has the columns and types that the module names, and none of them is a float."""
     market_quotes(block, SYMBOLS, folder)
     (file,) = files(folder)
     schema = parquet.read_schema(file)
@@ -116,7 +116,7 @@ def test_summary_names_the_file_and_is_logged(
 def test_quotes_are_shown_and_where_they_are(
     simulator: Simulator, block: str, folder: Path, table: Callable[[str], Any]
 ) -> None:
-    """The run leaves a table of its quotes in the Prefect UI, which says where they are saved."""
+    """The run shows a table of its quotes in the Prefect UI, which says where they are saved."""
     market_quotes(block, ["AAPL"], folder)
     (row,), said = table("market-quotes")
     (file,) = files(folder)
@@ -127,7 +127,7 @@ def test_quotes_are_shown_and_where_they_are(
 def test_a_mutual_fund_does_not_end_the_run(
     simulator: Simulator, block: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What has other fields than the files is named in a warning, and the rest is written."""
+    """A quote with other fields than the files have is named in a warning, and the others are written."""
     fund = {"dateTimeUTC": 1813075200, "quoteStatus": "CLOSING", "MutualFund": {"netAssetValue": 12.3}}
     share = {"dateTimeUTC": 1813075200, "quoteStatus": "CLOSING", "All": {"lastTrade": 1.5}}
     products = ({"symbol": "VFIAX", "securityType": "MF"}, {"symbol": "AAPL", "securityType": "EQ"})
@@ -143,7 +143,7 @@ def test_a_mutual_fund_does_not_end_the_run(
 def test_file_is_named_for_day_and_run(
     simulator: Simulator, block: str, folder: Path, server: SyncPrefectClient
 ) -> None:
-    """A file lies in the folder of its Eastern day and bears the minute and the id of its run."""
+    """A file is in the folder of its Eastern day, and its name has the minute and the id of its run."""
     state = market_quotes(block, SYMBOLS, folder, return_state=True)
     run = server.read_flow_run(state.state_details.flow_run_id)
     due = f"{run.expected_start_time.astimezone(EASTERN):%Y%m%dT%H%M}"
@@ -161,7 +161,7 @@ def test_two_runs_never_share_a_file(simulator: Simulator, block: str, folder: P
 def test_run_that_is_run_again_replaces_its_file(
     simulator: Simulator, block: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that failed after it had written, and is run again a minute later, leaves one file: the later."""
+    """A run that fails after writing and is run again a minute later leaves only the later file."""
     attempts = []
 
     def write_then_fail_once(found: list[Document], file: Path) -> None:
@@ -180,7 +180,7 @@ def test_run_that_is_run_again_replaces_its_file(
 def test_failed_write_leaves_no_file(
     simulator: Simulator, block: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write that breaks off leaves nothing, neither under the file's name nor under another."""
+    """A write that breaks off leaves no file, under whatever name."""
 
     def half(table: pa.Table, where: Path) -> None:
         where.write_bytes(b"PAR1")
@@ -203,7 +203,7 @@ def test_symbols_are_asked_for_in_batches(
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (25, [25]), (26, [25, 1]), (60, [25, 25, 10])])
 def test_batch_is_as_large_as_etrade_allows(count: int, sizes: list[int]) -> None:
-    """A call names 25 symbols, the last one what is left."""
+    """Each call names 25 symbols, and the last one the rest."""
     assert sizes == [len(batch) for batch in batches(SIXTY[:count])]
 
 
@@ -212,7 +212,7 @@ def test_symbol_is_asked_for_once() -> None:
     assert [["AAPL", "MSFT"]] == list(batches(["aapl", "MSFT ", "AAPL"]))
 
 
-def test_unknown_symbol_is_told_and_stops_nothing(
+def test_unknown_symbol_is_reported_and_stops_nothing(
     simulator: Simulator, block: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A symbol that E*TRADE does not know is counted and named in a warning; the others are written."""
@@ -241,7 +241,7 @@ def test_market_hours(at: str, is_open: bool) -> None:
 
 @pytest.mark.parametrize("utc_hour", [13, 14])
 def test_market_hours_follow_daylight_saving(utc_hour: int) -> None:
-    """Half past thirteen UTC is within hours in summer, and half past fourteen is in summer and winter."""
+    """13:30 UTC is within market hours only in summer, and 14:30 UTC in summer and winter."""
     summer = market_is_open(datetime(2027, 6, 15, utc_hour, 30, tzinfo=UTC))
     winter = market_is_open(datetime(2027, 12, 15, utc_hour, 30, tzinfo=UTC))
     assert (True, utc_hour == 14) == (summer, winter)
@@ -258,7 +258,7 @@ def test_closed_market_ends_the_run_without_a_call(simulator: Simulator, block: 
 
 
 def test_market_hours_can_be_switched_off(simulator: Simulator, block: str, folder: Path) -> None:
-    """Whoever wants to try the pipeline in the evening can."""
+    """With `only_in_market_hours=False` the pipeline also runs in the evening."""
     simulator.advance(timedelta(hours=5))
     assert 3 == market_quotes(block, SYMBOLS, folder, only_in_market_hours=False).quotes
 
@@ -270,7 +270,7 @@ def test_token_that_dies_in_the_middle_is_revived(
     data_calls: Statuses,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A batch refused because the token went inactive renews it once, and every quote is written."""
+    """A token that goes inactive between two batches is renewed once, and every quote is written."""
     read_quotes = pipeline.read_quotes
 
     def slowly(client: httpx.Client, symbols: Sequence[str]) -> Document:
@@ -296,7 +296,7 @@ class TestOnASchedule:
         run_by_schedule: Callable[..., State],
         children: Callable[[UUID], list[FlowRun]],
     ) -> None:
-        """The first run alerts as a failure; no later one fails, nor any run that it has started."""
+        """Only the first run fails; later ones complete with the same advice, and none has a child run."""
         options = {"symbols": ["AAPL"], "folder": str(folder), "only_in_market_hours": False}
         states = [run_by_schedule(market_quotes, signed_out, **options) for _ in range(3)]
         assert ["Failed", "Completed", "Completed"] == [state.name for state in states]
@@ -308,7 +308,7 @@ class TestOnASchedule:
 def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
     simulator: Simulator, block: str, folder: Path, data_calls: Statuses, own_log: Callable[..., list[str]]
 ) -> None:
-    """On the next day the pipeline fails, and its own log, not the renewal's alone, says what to do next."""
+    """On the next day the pipeline fails, and its own log, not just the renewal's, says what to do next."""
     simulator.advance(timedelta(days=1))
     state = market_quotes(block, SYMBOLS, folder, return_state=True)
     with pytest.raises(SignInRequired):
@@ -325,7 +325,7 @@ def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
 def test_passing_fault_is_overcome(
     simulator: Simulator, block: str, folder: Path, data_calls: Statuses, fault: Fault
 ) -> None:
-    """What may pass is tried again until it has passed; batches read before are not read again."""
+    """A temporary failure is retried until it is over, and batches read before are not read again."""
     simulator.plant(fault, path=f"{','.join(SIXTY[25:30])}.json", times=2)
     assert 30 == market_quotes(block, SIXTY[:30], folder).quotes
     assert [200, fault.status, fault.status, 200] == data_calls()
@@ -334,7 +334,7 @@ def test_passing_fault_is_overcome(
 def test_other_refusal_is_raised_at_once(
     simulator: Simulator, block: str, folder: Path, data_calls: Statuses
 ) -> None:
-    """A refusal that another attempt would meet again ends the run, and no file is written."""
+    """A refusal that a retry cannot change ends the run, and no file is written."""
     simulator.plant(Fault(status=400, body="Bad request"), path="/AAPL.json")
     with pytest.raises(DataCallFailed, match="status 400: 'Bad request'"):
         market_quotes(block, ["AAPL"], folder)
@@ -344,7 +344,7 @@ def test_other_refusal_is_raised_at_once(
 def test_nothing_left_behind_holds_a_secret(
     simulator: Simulator, block: str, folder: Path, secrets: list[str], leaks: Callable[..., list[str]]
 ) -> None:
-    """Neither logs nor the run's record and file hold a secret, though E*TRADE's answer echoed all."""
+    """Logs, the run's record and its file contain no secret, even if E*TRADE's answer echoes them all."""
     simulator.plant(Fault(status=503, body=f"oauth_token={' '.join(secrets)}"), path="/AAPL.json")
     state = market_quotes(block, ["AAPL"], folder, return_state=True)
     (file,) = files(folder)

@@ -39,13 +39,13 @@ Statuses = Callable[..., list[int | None]]
 
 @pytest.fixture(autouse=True)
 def quick(quick_flows: None, quick_retries: None, no_pauses: Callable[..., None]) -> None:
-    """Nothing here waits."""
+    """Removes all waits."""
     no_pauses(pipeline.read_accounts, pipeline.read_balance, pipeline.read_positions)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where the database is, or will be."""
+    """The path of the database, which may not exist yet."""
     return tmp_path / "positions.db"
 
 
@@ -66,13 +66,13 @@ def reading(database: str) -> Iterator[Session]:
 
 
 def counts(file: Path) -> dict[str, int]:
-    """How many rows there are, by day."""
+    """The number of positions for each day."""
     with closing(sqlite3.connect(file)) as connection:
         return dict(connection.execute("select day, count(*) from positions group by day"))
 
 
 def page_of(account: sample_data.Account, symbols: set[str], pages: int = 1) -> Fault:
-    """A portfolio's page with these of the account's positions."""
+    """An answer with a page of the account's portfolio that has only these symbols."""
     document = sample_data.portfolio(account, "https://api.etrade.com", datetime(2027, 6, 15, tzinfo=UTC))
     (entry,) = document["PortfolioResponse"]["AccountPortfolio"]
     entry["totalPages"] = pages
@@ -81,7 +81,7 @@ def page_of(account: sample_data.Account, symbols: set[str], pages: int = 1) -> 
 
 
 def next_day(simulator: Simulator, credentials_for: Callable[..., ETradeCredentials], block: str) -> None:
-    """Midday of the next day, with that day's sign-in."""
+    """Move on by one day, and sign in again."""
     simulator.advance(timedelta(days=1))
     credentials_for(simulator.sign_in("live")).save(block, overwrite=True)
 
@@ -108,7 +108,7 @@ def test_positions_arrive_as_the_account_holds_them(simulator: Simulator, block:
 
 
 def test_accounts_and_balances_arrive(simulator: Simulator, block: str, database: str) -> None:
-    """Both accounts are saved with their cash and their value, which is the cash and the positions."""
+    """Both accounts are saved with their cash, their positions' value, and the sum of both."""
     nightly_positions(block, database)
     with reading(database) as session:
         accounts = session.scalars(select(Account).order_by(Account.name)).all()
@@ -128,7 +128,7 @@ def test_accounts_and_balances_arrive(simulator: Simulator, block: str, database
 
 
 def test_sqlite_keeps_money_exact(simulator: Simulator, block: str, database: str, file: Path) -> None:
-    """SQLite holds money as the text that E*TRADE sent, never as a float, and adds it up all the same."""
+    """SQLite keeps money as text, never as a float, and can still add it up."""
     nightly_positions(block, database)
     with closing(sqlite3.connect(file)) as connection:
         (kinds,) = connection.execute("select group_concat(distinct typeof(cash)) from balances").fetchone()
@@ -150,7 +150,7 @@ def test_summary_counts_and_is_logged(
 def test_balances_and_positions_are_shown_and_where_they_are(
     simulator: Simulator, block: str, database: str, table: Callable[[str], Any]
 ) -> None:
-    """The run leaves tables of balances and positions in the Prefect UI, which say where they are saved."""
+    """The run shows tables of balances and positions in the Prefect UI, which say where they are saved."""
     nightly_positions(block, database)
     balances, said = table("nightly-balances")
     positions, _ = table("nightly-positions")
@@ -163,7 +163,7 @@ def test_balances_and_positions_are_shown_and_where_they_are(
 def test_a_run_keeps_to_the_rate_limit_by_itself(
     noon: datetime, prefect_server: None, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against E*TRADE's limit of two calls a second no call is refused."""
+    """With E*TRADE's limit of two calls a second, no call is refused."""
     monkeypatch.setattr("etrade_data.PAUSES", PAUSES)
     with Simulator(clock=SimulatorClock(noon), rate_limits=True) as strict, use_clock(strict.now):
         credentials = ETradeCredentials.model_validate(strict.credentials(strict.sign_in("live")))
@@ -176,7 +176,7 @@ def test_a_run_keeps_to_the_rate_limit_by_itself(
 def test_second_run_on_a_day_leaves_one_row_each(
     simulator: Simulator, block: str, database: str, file: Path
 ) -> None:
-    """Two runs on one Eastern day, hours apart, leave the rows of one."""
+    """Two runs on one Eastern day, hours apart, leave the rows of one run."""
     nightly_positions(block, database)
     simulator.advance(timedelta(hours=11))
     nightly_positions(block, database)
@@ -213,7 +213,7 @@ def test_another_day_adds(
 
 
 def test_day_is_the_eastern_one(simulator: Simulator, block: str, database: str) -> None:
-    """At 23:00 US Eastern, when it is tomorrow in UTC, rows are of the day that ends."""
+    """At 23:00 US Eastern, when UTC has the next day already, the run saves for the Eastern day."""
     simulator.advance(timedelta(hours=11))
     assert TUESDAY == nightly_positions(block, database).day
 
@@ -249,7 +249,7 @@ def test_failed_write_of_a_new_day_writes_nothing_of_it(
     database: str,
     file: Path,
 ) -> None:
-    """When the database refuses one row of a new day, it holds none of that day's."""
+    """When the database refuses one row of a new day, no row of that day is saved."""
     nightly_positions(block, database)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute(
@@ -279,7 +279,7 @@ def test_all_pages_are_read(
 
 
 def watched(client_of: Callable[..., object], asked: list[httpx.URL]) -> Callable[..., object]:
-    """The same client, that notes each address it is asked for."""
+    """The same client, which also records the address of each request."""
 
     @contextmanager
     def client(credentials: str) -> Iterator[httpx.Client]:
@@ -291,7 +291,7 @@ def watched(client_of: Callable[..., object], asked: list[httpx.URL]) -> Callabl
 
 
 def test_empty_portfolio_is_no_failure(simulator: Simulator, block: str, database: str) -> None:
-    """An account that holds nothing, for which E*TRADE answers 204, has a balance and no positions."""
+    """An empty account, for which E*TRADE answers 204, has a balance and no positions."""
     simulator.plant(Fault(status=204), path=f"{RETIREMENT.key}/portfolio.json")
     assert 3 == nightly_positions(block, database).positions
     with reading(database) as session:
@@ -319,7 +319,7 @@ def test_token_that_dies_in_the_middle_is_revived(
     data_calls: Statuses,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A call refused because the token went inactive renews it once, and the pipeline goes on to its end."""
+    """A token that goes inactive between two calls is renewed once, and the pipeline completes."""
     read_accounts = pipeline.read_accounts
 
     def slowly(client: httpx.Client) -> list[Account]:
@@ -347,7 +347,7 @@ def test_renewal_is_a_linked_run(
 def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
     simulator: Simulator, block: str, database: str, data_calls: Statuses, own_log: Callable[..., list[str]]
 ) -> None:
-    """Past midnight the pipeline fails, and its own log, not the renewal's alone, says what to do next."""
+    """Past midnight the pipeline fails, and its own log, not just the renewal's, says what to do next."""
     simulator.advance(timedelta(hours=12))
     state = nightly_positions(block, database, return_state=True)
     with pytest.raises(SignInRequired):
@@ -364,7 +364,7 @@ def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
 def test_passing_fault_is_overcome(
     simulator: Simulator, block: str, database: str, data_calls: Statuses, fault: Fault
 ) -> None:
-    """What may pass is tried again until it has passed."""
+    """A temporary failure is retried until it is over."""
     simulator.plant(fault, path=LIST, times=4)
     assert 5 == nightly_positions(block, database).positions
     assert [fault.status] * 4 + [200] == data_calls(LIST)
@@ -383,7 +383,7 @@ def test_attempts_come_to_an_end(
 def test_other_refusal_is_raised_at_once(
     simulator: Simulator, block: str, database: str, data_calls: Statuses
 ) -> None:
-    """A refusal that another attempt would meet again is not repeated."""
+    """A call is not repeated if a retry cannot change the refusal."""
     simulator.plant(Fault(status=403, body="no"), path=LIST)
     with pytest.raises(DataCallFailed, match=f"GET {LIST} was answered with status 403: 'no'"):
         nightly_positions(block, database)
@@ -403,7 +403,7 @@ def test_password_in_the_url_is_refused_unrepeated(
 def test_nothing_left_behind_holds_a_secret(
     block: str, simulator: Simulator, file: Path, secrets: list[str], leaks: Callable[..., list[str]]
 ) -> None:
-    """Neither logs nor the runs' records and database hold a secret, though E*TRADE's answers echoed all."""
+    """Logs, the runs' records and the database contain no secret, even if E*TRADE's answers echo them all."""
     echo = f"oauth_token={' '.join(secrets)}"
     simulator.plant(Fault(status=503, body=echo), path=LIST)
     simulator.plant(Fault(status=404, body=echo), path=f"{RETIREMENT.key}/portfolio.json")
