@@ -1,6 +1,6 @@
-"""A second process of the same machine: does what a line of JSON tells it, and says what came of that.
+"""A second process on the same machine: does what each line of JSON asks, and answers with the result.
 
-It shares home, server and storage with who started it, and the clock, which comes with every line.
+It shares home, server and storage with the process that started it, and each line says what time it is.
 """
 
 import json
@@ -60,13 +60,13 @@ def main() -> None:
                 session = ACTS[told["do"]](told["name"])
             except ETradeError as error:
                 say(error=type(error).__name__, message=error.message)
-            except Exception as error:  # noqa: BLE001  # the test says that it is none of ours
+            except Exception as error:  # noqa: BLE001  # the test reports that it is unexpected
                 say(error=type(error).__name__, message=str(error))
             else:
                 say(session=session.model_dump(mode="json") if session else None)
 
 
-# Making one takes 50 ms, three times a renewal, and no call here needs it: all go by plain HTTP.
+# Creating one takes 50 ms, three times as long as a renewal, and no call here needs it: all use plain HTTP.
 ssl.create_default_context = cache(ssl.create_default_context)
 EventsWorker.set_client_override(NullEventsClient)
 with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

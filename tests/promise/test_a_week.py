@@ -1,6 +1,6 @@
-"""A week of the real schedule, on a clock that jumps from event to event: two, with both clock changes.
+"""Two weeks of the real schedule, one for each clock change, on a clock that jumps from event to event.
 
-The flow's own code runs, without Prefect's engine around it, which takes most of the time of a run.
+The flow's own code runs without Prefect's engine, which would take most of the time.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from etrade_tasks.settings import RenewalSettings
 RENEW = "/oauth/renew_access_token"
 HOUR = timedelta(hours=1)
 SIGN_IN = timedelta(hours=8, minutes=40)
-"""When a person signs in by the clock on the wall, each day but the third; pipelines ask in between."""
+"""The local time at which a person signs in, every day but the third; pipelines ask in between."""
 ASLEEP = (timedelta(days=1, hours=10, minutes=30), timedelta(days=1, hours=16, minutes=30))
 """When the machine sleeps: on waking, the first late run starts and the others are cancelled."""
 
 
 @dataclass
 class Week:
-    """What happens in a week, and what E*TRADE knows meanwhile.
+    """What happens in a week, and what E*TRADE knows at each moment.
 
     Attributes:
         begins_at: Its first midnight.
         simulator: E*TRADE.
         block: The credentials' name.
         renewed_at: When the token was last issued or renewed.
-        counts: How often each thing was said.
+        counts: How often each thing happened.
     """
 
     begins_at: datetime
@@ -54,18 +54,18 @@ class Week:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("active", "refused", "woken"), 0))
 
     def at(self, after: timedelta) -> datetime:
-        """The moment that many days and hours later on a clock on the wall."""
+        """The moment this long after the beginning of the week, in local time."""
         wall = self.begins_at.replace(tzinfo=None) + after
         return wall.replace(tzinfo=EASTERN)
 
     def state(self) -> str:
-        """What E*TRADE would say of the token at this moment."""
+        """What E*TRADE would say about the token at this moment."""
         held = stored_credentials(self.block).access_token
         assert held is not None
         return self.simulator.token_state(held.get_secret_value())
 
     def ask(self, door: Callable[[str], TokenSession]) -> None:
-        """Ask for the session, and hold what is said against what E*TRADE knows."""
+        """Ask for the session, and check the answer against what E*TRADE knows."""
         before, began_as = len(self.simulator.calls(RENEW)), self.state()
         at = self.simulator.now()
         try:
@@ -78,7 +78,7 @@ class Week:
         calls = self.simulator.calls(RENEW)[before:]
         assert [None] * len(calls) == [call.problem for call in calls]
         if calls:
-            # Within the window one renewal answers for all; a sign-in begins it anew.
+            # One renewal is reused for a whole window; a sign-in starts a new window.
             assert [1, True] == [len(calls), at - self.renewed_at >= RenewalSettings().reuse_window]
             self.renewed_at = at
         assert ("active", midnight_after(at)) == (self.state(), session.expires_at)
@@ -93,7 +93,7 @@ class Week:
         self.renewed_at = self.simulator.now()
 
     def run(self) -> None:
-        """The scheduled run, which meets an active token wherever one was left two hours ago or less."""
+        """The scheduled run, which finds an active token if one was renewed less than two hours ago."""
         awake = self.simulator.now() - self.renewed_at < IDLE_LIMIT
         assert self.state() == "expired" or ("active" == self.state()) == awake
         self.counts["woken"] += self.state() == "inactive"
@@ -101,7 +101,7 @@ class Week:
 
 
 def scheduled(begins_at: datetime, ends_at: datetime) -> list[datetime]:
-    """When `prefect.yaml` lets a renewal run, by Prefect's own reading of its schedules."""
+    """When `prefect.yaml` schedules a renewal, as Prefect itself computes it."""
     described = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
     hourly = next(each for each in described["deployments"] if each["name"] == "hourly")
     dates: set[datetime] = set()
@@ -112,7 +112,7 @@ def scheduled(begins_at: datetime, ends_at: datetime) -> list[datetime]:
 
 
 async def dates_of(cron: CronSchedule, begins_at: datetime, ends_at: datetime) -> list[datetime]:
-    """The server's own dates of a schedule."""
+    """A schedule's dates, as the server computes them."""
     from prefect.server.schemas.schedules import CronSchedule as ServersCron
 
     theirs = ServersCron(**cron.model_dump())
@@ -121,7 +121,7 @@ async def dates_of(cron: CronSchedule, begins_at: datetime, ends_at: datetime) -
 
 @pytest.fixture(params=["2027-03-10", "2027-11-03"], ids=["spring", "autumn"])
 def week(request: pytest.FixtureRequest, prefect_server: None, quick_flows: None) -> Iterator[Any]:
-    """A week that begins on a Wednesday; in its night to Sunday the clocks are changed."""
+    """A week that begins on a Wednesday; the clocks change in the night to Sunday."""
     begins_at = datetime.fromisoformat(request.param).replace(tzinfo=EASTERN)
     clock = SimulatorClock.frozen(begins_at)
     with Simulator(clock=clock) as simulator, use_clock(simulator.now):
@@ -134,7 +134,7 @@ def week(request: pytest.FixtureRequest, prefect_server: None, quick_flows: None
 
 
 def test_every_step_of_a_week_keeps_the_first_promise(week: Week) -> None:
-    """Through a week of the hourly schedule no door errs, and no token idles while the machine is awake."""
+    """In a week of hourly runs every answer is right, and no token idles while the machine is awake."""
     asleep_from, asleep_until = map(week.at, ASLEEP)
     runs = scheduled(week.begins_at, week.at(timedelta(days=7)))
     steps = [(at, week.run) for at in runs]

@@ -1,7 +1,7 @@
 # ruff: noqa: D102  # the name of a rule says what happens
-"""The first promise, held through random days: every door says of a token what E*TRADE would say.
+"""The first promise, on random days: every door (a way to a session) says what E*TRADE would say.
 
-`RANDOM_DAYS=200 pytest tests/promise` lives through more days than the default, each of 42 steps.
+`RANDOM_DAYS=200 pytest tests/promise` tests more days than the default, each of 42 steps.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ time.sleep(600)
 """
 
 SHORT_DEADLINE = 1.5
-"""Seconds that a renewal may take behind a holder that is stopped."""
+"""Seconds that a renewal may take while a stopped process holds the lock."""
 
 HERE, ELSEWHERE = "here", "the second process"
 
@@ -100,7 +100,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One call as the simulator saw it, with what it was signed with."""
+    """One call as the simulator saw it, with the token and the nonce that it was signed with."""
 
     method: str
     path: str
@@ -113,7 +113,7 @@ class Call:
 
     @property
     def refuses(self) -> bool:
-        """Whether the answer names the token as dead."""
+        """Whether the answer says that the token is dead."""
         return self.fault == RENEWAL_FAULTS["token rejected"] or (self.problem or "").startswith("token_")
 
     @property
@@ -143,7 +143,7 @@ class SecondProcess:
         )
 
     def tell(self, **fields: object) -> dict[str, Any]:
-        """What it says to a line."""
+        """Send it a line, and return its answer."""
         self._process.stdin.write(json.dumps(fields) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -155,7 +155,7 @@ class SecondProcess:
 
 @dataclass
 class Told:
-    """What a door said, and which calls it made for that."""
+    """What a door said, and which calls it made."""
 
     process: str
     began_at: float
@@ -172,26 +172,26 @@ class Told:
 
 
 class RandomDay(RuleBasedStateMachine):
-    """Whatever happens, in any order, five things hold after every step.
+    """Whatever happens, in any order, five rules hold after every step.
 
-    1. **No door says active where E*TRADE would refuse, unless nobody who shares the record could know.**
-       Nobody could know of a token that was revoked behind everybody's back since its last renewal, or whose
-       refusal or sign-out could not be recorded because the storage was away. Nor that time has passed, where
-       this machine's clock was set back since the renewal and is behind E*TRADE's. And what another process
-       writes into the block is seen after `LOOK_SECONDS`; so is a refusal that it meets, by a memory of a
-       renewal that could not be recorded.
-    2. **No door refuses or fails where one call would have renewed.** A refusal is right if nobody is signed
-       in, if the token is dead, or if E*TRADE said so in an answer to this very door: by name once, or twice
-       without a reason. A failure is right if every attempt was answered badly, and there were `RETRIES` + 1
-       of them or the deadline has passed, as it may on a busy machine. A clock that is ahead ends a session
-       early near midnight, unless the last renewal has taught how far ahead it is.
-    3. **No nonce twice**, whatever became of the call that carried it.
-    4. **No call after midnight**: no renewal of a token that is known to be over, by a clock that is right.
-       Where the clock is wrong, where it was when the last renewal was recorded, and where nobody knows when
-       the token was issued, E*TRADE is asked.
-    5. **No unsafe request twice**: an order goes out once, whatever is answered.
+    1. **No door says active if E*TRADE would refuse, unless nobody who shares the record could know.** Nobody
+       can know that a token was revoked elsewhere since its last renewal, nor that it was refused or signed
+       out while the storage was away and nothing could be recorded. Nobody can know that time has passed if
+       this machine's clock was set back since the renewal and is behind E*TRADE's. What another process
+       writes into the block is seen after `LOOK_SECONDS`. A process that remembers a renewal which could not
+       be recorded sees another's refusal just as late.
+    2. **No door refuses or fails if one call would have renewed.** A refusal is right if nobody is signed in,
+       if the token is dead, or if E*TRADE refused a call of this door: once by name, or twice without a
+       reason. A failure is right if every attempt got a bad answer, and there were `RETRIES` + 1 attempts or
+       the deadline has passed, as it may on a busy machine. A clock that is ahead ends a session early near
+       midnight, unless the last renewal has shown how far ahead it is.
+    3. **No nonce is sent twice**, whatever happened to its call.
+    4. **No call after midnight**: if the clock is right, no token that is known to have expired is renewed.
+       E*TRADE is asked if the clock is wrong, if it was wrong when the last renewal was recorded, or if
+       nobody knows when the token was issued.
+    5. **No unsafe request is sent twice**: an order is sent once, whatever the answer.
 
-    Steps are minutes to hours of one moved clock. The machine's own clock follows it, at some distance.
+    Each step takes minutes to hours on one moved clock. The machine's own clock follows with some offset.
     """
 
     second: SecondProcess
@@ -211,7 +211,7 @@ class RandomDay(RuleBasedStateMachine):
         self.checked = 0
         self._watch()
         self.tokens: dict[str, str] = {}  # fingerprint: token
-        self.dated: set[str] = set()  # fingerprints of tokens whose time of issue the block tells
+        self.dated: set[str] = set()  # fingerprints of tokens whose block says when they were issued
         self.held: str | None = None
         self.refused: set[str] = set()
         self.unseen: set[str] = set()
@@ -238,7 +238,7 @@ class RandomDay(RuleBasedStateMachine):
         return self.simulator.now() + self.skew
 
     def _watch(self) -> None:
-        """Note every call with the nonce and the token that it carries, which the simulator's list hides."""
+        """Note every call with its nonce and its token, which the simulator's list hides."""
         service, handle = self.simulator._service, self.simulator._service.handle
 
         def watched(operation: Any, call: Any, environment: Any) -> Any:
@@ -267,13 +267,13 @@ class RandomDay(RuleBasedStateMachine):
         return credentials
 
     def _changed(self, by: str | None) -> None:
-        """The block was changed by one process, or by none of them: the others see it in a while."""
+        """Note that one process, or none of them, changed the block: the others see it after a while."""
         for process in self.changed_at:
             if process != by:
                 self.changed_at[process] = time.monotonic()
 
     def _read_block(self, by: str) -> None:
-        """Take from the block what a sign-in or a sign-out has left there."""
+        """Read what a sign-in or a sign-out has left in the block."""
         block = load_block(self.block)
         held = None
         if block is not None and block.access_token is not None:
@@ -307,7 +307,7 @@ class RandomDay(RuleBasedStateMachine):
         told.took = time.monotonic() - told.began_at
         told.calls = self.calls[before:]
         self._learn(told)
-        # A dead token is asked about by some doors, and then it is time for another.
+        # A dead token is asked about a few times; then it is time for another one.
         self.asked_in_vain = 0 if self.lives() else self.asked_in_vain + 1
         return told
 
@@ -329,7 +329,7 @@ class RandomDay(RuleBasedStateMachine):
         fingerprints = {token: fingerprint for fingerprint, token in self.tokens.items()}
         for number, call in enumerate(told.renewals):
             fingerprint = fingerprints.get(call.token or "")
-            if fingerprint is None:  # of a sign-in that is under way
+            if fingerprint is None:  # the token of a sign-in that is not complete
                 continue
             if call.renewed:
                 self.unseen.discard(fingerprint)
@@ -358,7 +358,7 @@ class RandomDay(RuleBasedStateMachine):
         return call.fault in BARE and len(same) > 1
 
     def _judge(self, told: Told, deadline: float = 60.0) -> None:
-        """What a door said of a session is right, within so many seconds."""
+        """Check that what a door said about a session is right, given this deadline in seconds."""
         if told.session is not None:
             self._judge_active(told, told.session)
         elif told.error == "SignInRequired":
@@ -406,7 +406,7 @@ class RandomDay(RuleBasedStateMachine):
         return self._clock_ends_it_early()
 
     def _clock_ends_it_early(self) -> bool:
-        """Whether this machine's clock is past a midnight that is ahead, and nobody has taught it better."""
+        """Whether this machine's clock is ahead and past midnight, and no renewal has shown that."""
         taught = self.taught.get(self.held or "", timedelta(0))
         offset = taught if abs(taught) >= SKEW_WARNED else timedelta(0)
         by_both = min(self.machine_now(), self.machine_now() - offset)
@@ -516,7 +516,7 @@ class RandomDay(RuleBasedStateMachine):
     @precondition(lambda self: self.asked_in_vain < 3)
     @rule(data=st.data(), door=st.sampled_from(["flow", "flow elsewhere", "retried", "renew", "status"]))
     def asks_at_a_slow_door(self, data: st.DataObject, door: str) -> None:
-        """One rule for what takes long, so that it is not drawn as often as the quick ones together."""
+        """One rule for all slow doors, so that they are not drawn as often as the quick ones together."""
         if door == "flow":
             self._run_the_flow(force=data.draw(st.booleans(), label="force"))
         elif door == "flow elsewhere":
@@ -564,7 +564,7 @@ class RandomDay(RuleBasedStateMachine):
         if code == 0:
             del said["credentials"]
             told.session = TokenSession.model_validate(said)
-            # What it says besides is judged by this machine's clock.
+            # It may say another state if this machine's clock is wrong.
             assert state == "active" or self.skew
         else:
             assert code == (4 if told.error == "SignInRequired" else 1)
@@ -658,7 +658,7 @@ class RandomDay(RuleBasedStateMachine):
         issued_at = max(day_begins(now).astimezone(UTC), now - timedelta(hours=3)) if idle else now
         token = self.simulator.sign_in(environment, issued_at=issued_at)
         credentials = self._credentials(token, dated=dated)
-        if self.kept is not None:  # a client is of one environment
+        if self.kept is not None:  # a client belongs to one environment
             self._close_kept()
         shown = {
             name: value.get_secret_value() if hasattr(value, "get_secret_value") else value
@@ -752,7 +752,7 @@ def second(quick_flows: None, quick_retries: None) -> Iterator[SecondProcess]:
 
 @pytest.mark.usefixtures("empty_memory")
 def test_every_door_says_what_e_trade_would_say(second: SecondProcess) -> None:
-    """Through random days, in whatever order things happen, no door breaks one of the five rules."""
+    """On random days, in whatever order things happen, no door breaks any of the five rules."""
     RandomDay.second, RandomDay.seen = second, 0
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
         run_state_machine_as_test(
@@ -764,5 +764,5 @@ def test_every_door_says_what_e_trade_would_say(second: SecondProcess) -> None:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-    # Hypothesis ends some days early; that few do is all that is asked here.
+    # Hypothesis ends some days early; at least half of all steps must run.
     assert RandomDay.seen >= DAYS * STEPS * 0.5
