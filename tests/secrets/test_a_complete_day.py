@@ -1,8 +1,8 @@
-"""A sweep over a whole day of everything that a person and a schedule can do: no canary is found anywhere.
+"""A search through a whole day of all that a person and a schedule can do: no canary shows anywhere.
 
-Real commands at a recorded terminal, flows, automations with a webhook, and an E*TRADE that echoes what it is
-sent. The one place where a key may be seen is the address that a person has to open in order to sign in; it
-is cut out of the recordings, and the tests count how often.
+It has real commands at a recorded terminal, flows, automations with a webhook, and an E*TRADE that echoes
+what it is sent. A key may show only in the address that a person opens to sign in; that address is cut out of
+the recordings, and a test counts how often.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WRONG_VERIFIER = "fake-canary-wrong-verifier"
 
 @dataclass
 class Canaries:
-    """What must be found nowhere, by what it is."""
+    """The values that must show nowhere, by kind."""
 
     found: dict[str, set[str]] = field(default_factory=dict, repr=False)
 
@@ -58,7 +58,7 @@ class Canaries:
         self.found.setdefault(kind, set()).update(values)
 
     def seen_in(self, text: str) -> list[str]:
-        """The kinds of which one shows in a text, as it is or percent-encoded."""
+        """The kinds of canaries that show in a text, plain or percent-encoded."""
         return [
             kind
             for kind, values in self.found.items()
@@ -68,7 +68,7 @@ class Canaries:
 
 @dataclass
 class Day:
-    """What a day left behind: of the terminal, of the logs, with those who are notified, and the canaries."""
+    """What a day left behind: screens, logs, errors and notifications, and the canaries to look for."""
 
     canaries: Canaries
     screens: dict[str, str] = field(default_factory=dict, repr=False)
@@ -79,7 +79,7 @@ class Day:
 
 
 class Terminal:
-    """A command at a terminal of its own, all of which is recorded."""
+    """A command at a terminal of its own, whose output is recorded."""
 
     def __init__(self, *arguments: str) -> None:
         self.recording = ""
@@ -97,14 +97,14 @@ class Terminal:
         os.close(terminal)
 
     def until(self, text: str, seconds: float = 90) -> None:
-        """Read on until this has come, after what was waited for before."""
+        """Read on until this text appears, after the text of the previous call."""
         while (found := self.recording.find(text, self._seen)) < 0:
             assert select.select([self._master], [], [], seconds)[0], self.recording
             self._read()
         self._seen = found + len(text)
 
     def answer(self, prompt: str, typed: str) -> None:
-        """Type a line once the prompt is there."""
+        """Type a line once the prompt appears."""
         self.until(prompt)
         self.type(typed)
 
@@ -113,8 +113,8 @@ class Terminal:
         os.write(self._master, line.encode() + b"\n")
 
     def end(self) -> int:
-        """Read to the end, and give the exit code."""
-        with suppress(OSError):  # how a terminal tells that nobody writes to it any more
+        """Read to the end, and return the exit code."""
+        with suppress(OSError):  # a terminal raises it when nobody writes to it any more
             while True:
                 self._read()
         os.close(self._master)
@@ -126,7 +126,7 @@ class Terminal:
 
 @contextmanager
 def spied(simulator: Simulator, canaries: Canaries) -> Iterator[None]:
-    """Learn every token, secret and signature that passes through the simulator."""
+    """Plant every token, secret and signature that passes through the simulator as a canary."""
     service, registry = simulator._service, simulator._service.registry
     handle, add_request, add_granted = (
         service.handle,
@@ -154,14 +154,14 @@ def spied(simulator: Simulator, canaries: Canaries) -> Iterator[None]:
         patch.setattr(service, "handle", handled)
         patch.setattr(registry, "add_request_token", request)
         patch.setattr(registry, "add_granted_token", granted)
-        # Five characters would turn up by chance among so many.
+        # A verifier of five characters would show up by chance in so much text.
         patch.setattr("etrade_simulator.tokens.VERIFIER_LENGTH", 24)
         yield
 
 
 @flow(flow_run_name=f"pipeline of {NAME}")
 def pipeline(*, force: bool = False) -> None:
-    """Renews, and asks for data, through an idle token if it is one."""
+    """Renews and reads data, even if the token is idle."""
     renew_access_token(NAME, force=force)
     with etrade_client(NAME) as client:
         client.get(ACCOUNTS).raise_for_status()
@@ -169,7 +169,7 @@ def pipeline(*, force: bool = False) -> None:
 
 @flow(flow_run_name="last word of the day")
 def last_word() -> None:
-    """Leaves an event by which one knows that all before has been written."""
+    """Leaves an event; once it is stored, everything before it is stored as well."""
 
 
 def last_word_is_written(run: UUID | None) -> bool:
@@ -195,7 +195,7 @@ def command(day: Day, *arguments: str) -> None:
 
 
 def login(day: Day, simulator: Simulator) -> None:
-    """The first sign-in: the keys typed, one verifier mistyped, the next right."""
+    """The first sign-in: the keys, a wrong verifier, then the right one."""
     consumer = simulator.consumer("live")
     day.canaries.plant("consumer key", consumer.key)
     day.canaries.plant("consumer secret", consumer.secret)
@@ -214,7 +214,7 @@ def login(day: Day, simulator: Simulator) -> None:
 
 
 def faulty_renewals(day: Day, simulator: Simulator) -> None:
-    """Every kind of failure, each with an answer that echoes what it was sent."""
+    """Every kind of failure, with answers that echo what E*TRADE was sent."""
     echo = " ".join(value for values in day.canaries.found.values() for value in sorted(values))[:4000]
     for fault in (
         Fault(status=200, body=f"maintenance {echo}"),
@@ -236,7 +236,7 @@ def run_badly(day: Day) -> None:
 
 
 def sign_in_through_the_ui(day: Day, person: Any) -> None:
-    """A sign-in by the flow: one wrong verifier, one right, and what waited goes on."""
+    """A sign-in by the flow: a wrong verifier, then the right one, after which waiting runs go on."""
 
     def noted(verifier: str) -> str:
         day.canaries.plant("verifier", verifier)
@@ -250,13 +250,13 @@ def sign_in_through_the_ui(day: Day, person: Any) -> None:
 
 @contextmanager
 def notified(inbox: Any) -> Iterator[None]:
-    """The automations, installed by their command, and taken away at the end."""
+    """Install the automations with their command, and delete them at the end."""
     text = {"subject": "{{subject}}", "body": "{{body}}"}
     url, secrets = f"{inbox.url}?key={{{{key}}}}", {"key": WEBHOOK_KEY}
     webhook = CustomWebhookNotificationBlock(name="day", url=url, secrets=secrets, json_data=text)
     webhook.save("day", overwrite=True)
     environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
-    # Nobody starts a sign-in: while one waits for its person, the server holds its form.
+    # No automation starts a sign-in: while one waits for its person, the server stores its form.
     installing = [
         sys.executable,
         "-m",
@@ -282,7 +282,7 @@ def logged(day: Day) -> Iterator[None]:
     handler, root = logging.StreamHandler(day.log), logging.getLogger()
     levels = {root: root.level, logging.getLogger("httpcore"): logging.getLogger("httpcore").level}
     root.setLevel(logging.DEBUG)
-    # It writes an answer's headers at DEBUG; who asks for the wire's own log gets what is on the wire.
+    # It logs an answer's headers at DEBUG on purpose: that log shows what is on the wire.
     logging.getLogger("httpcore").setLevel(logging.INFO)
     root.addHandler(handler)
     try:
@@ -303,16 +303,16 @@ def day(prefect_server: None, person_for: Any, inbox: Any, wait_until: Any) -> I
     day = Day(canaries)
     clock = SimulatorClock(datetime(2027, 6, 15, 16, tzinfo=UTC))
     with Simulator(clock=clock) as simulator, pytest.MonkeyPatch.context() as patch:
-        simulator.timestamp_tolerance = timedelta(days=10_000)  # all but the simulator live by real time
+        simulator.timestamp_tolerance = timedelta(days=10_000)  # all but the simulator use real time
         patch.setenv("ETRADE_OAUTH_URL", simulator.oauth_url)
         patch.setenv("ETRADE_API_URL", simulator.api_url("live"))
         patch.setenv("ETRADE_FIRST_BACKOFF", "0.001")
-        # Nobody answers there: every renewal tells that it goes on without a lock.
+        # No Redis answers there, so every renewal logs that it goes on without a lock.
         patch.setenv("ETRADE_LOCK_REDIS_URL", f"redis://:{REDIS_PASSWORD}@127.0.0.1:1/0")
         with spied(simulator, canaries), notified(inbox), logged(day):
             login(day, simulator)
             pipeline()
-            simulator.advance(timedelta(hours=3))  # idle, though the renewal before still vouches
+            simulator.advance(timedelta(hours=3))  # idle, though the last renewal is still reused
             pipeline()
             for arguments in (
                 ("renew", "--force"),
@@ -338,12 +338,12 @@ def day(prefect_server: None, person_for: Any, inbox: Any, wait_until: Any) -> I
 
 
 def test_twelve_kinds_of_canary_were_planted(day: Day) -> None:
-    """Each kind of secret that the day knows is looked for."""
+    """The day plants canaries of at least twelve kinds."""
     assert 12 <= len(day.canaries.found), sorted(day.canaries.found)
 
 
 def test_terminal_shows_none(day: Day) -> None:
-    """No screen of a command shows a secret; the addresses that were opened are left out, one a sign-in."""
+    """No command's screen shows a secret, apart from the two addresses that a person opens to sign in."""
     assert 2 == day.addresses
     assert {name: [] for name in day.screens} == {
         name: day.canaries.seen_in(screen) for name, screen in day.screens.items()
@@ -351,7 +351,7 @@ def test_terminal_shows_none(day: Day) -> None:
 
 
 def test_every_command_said_something(day: Day) -> None:
-    """The screens that were swept are those of commands that did their work."""
+    """Every searched screen belongs to a command that did its work."""
     silent = [name for name, screen in day.screens.items() if len(screen) < 30 or "Traceback" in screen]
     assert [] == silent
 
@@ -386,13 +386,13 @@ def test_logs_and_errors_hold_none(day: Day) -> None:
 
 
 def test_notifications_hold_none(day: Day) -> None:
-    """What people are told by the automations shows no secret, not even the webhook's own."""
+    """The automations' notifications show no secret, not even the webhook's own."""
     assert "sign in for" in "".join(day.told)
     assert [] == day.canaries.seen_in("".join(day.told))
 
 
 @pytest.mark.parametrize("kind", ["access token", "verifier", "signature"])
 def test_sweep_would_find_one(day: Day, kind: str) -> None:
-    """The sweep can fail: of each kind, what was learned is found where it is, encoded or not."""
+    """The search would find a canary of each of these kinds, encoded or not."""
     value = next(iter(day.canaries.found[kind]))
     assert [kind] == day.canaries.seen_in(f"something {quote(value, safe='')} something")
