@@ -32,13 +32,18 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.simulator
 
+# Ray is large, and only one test needs it.
+$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,ray]'
+	@touch $@ $(VENV)/.dev $(VENV)/.simulator
+
 demo: $(VENV)/.simulator  ## Show a token's whole day against the built-in simulator
 	$(BIN)/etrade-session demo
 
 test: $(VENV)/.dev  ## Run the tests that prove each capability once, in a few minutes
 	$(PYTEST) -m "not thorough" $(ARGS)
 
-test-all: $(VENV)/.dev  ## Run every test; needs Redis, PostgreSQL and Chromium
+test-all: $(VENV)/.all  ## Run every test; needs Redis, PostgreSQL and Chromium
 	$(PYTEST) $(ARGS)
 
 cluster: $(VENV)/.dev  ## Kill the parts of a cluster one at a time; CLUSTER_MINUTES=60 runs for an hour
@@ -74,7 +79,7 @@ bench-fleet: $(VENV)/.dev  ## Print what each token of a fleet costs; SIZES="100
 lock: pyproject.toml  ## Rewrite constraints.txt with the index's newest versions
 	@rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
+	$(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev,ray]'
 	@{ echo '# The whole tree, pinned; remade by `make lock`. Versions only: no addresses, no hashes.'; \
 	   $(VENV)-lock/bin/python -m pip freeze --exclude-editable --exclude prefect-etrade; } > constraints.txt
 	@rm -rf $(VENV)-lock

@@ -74,13 +74,14 @@ def test_nothing_runs_without_a_session(
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(("command", "code"), [([], 2), (["no-such-program"], 1)])
 def test_program_that_cannot_run_is_reported_before_any_call(
-    command: list[str], code: int, run: Run, capsys: pytest.CaptureFixture[str]
+    simulator: Simulator, block: str, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a program, or with one that does not exist, `exec` renews nothing and says what to do."""
-    assert code == run("exec", "--", *command)
-    assert "Next: " in capsys.readouterr().err
+    for command, code in (([], 2), (["no-such-program"], 1)):
+        assert code == run("exec", block, "--", *command)
+        assert "Next: " in capsys.readouterr().err
+    assert [] == simulator.calls()
 
 
 @pytest.mark.parametrize(
