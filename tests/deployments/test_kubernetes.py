@@ -76,9 +76,8 @@ OF_THE_WORKER = keys(
         replicaCount=NUMBER,
         image=IMAGE,
         config=keys(workPool=TEXT, type=TEXT, installPolicy=TEXT, limit=NUMBER, queryInterval=NUMBER),
-        apiConfig={"enum": ["cloud", "selfManaged", "server"]},
-        serverApiConfig=keys(apiUrl=TEXT, uiUrl=TEXT),
-        basicAuth=AUTH,
+        apiConfig={"enum": ["cloud", "selfManagedCloud", "selfHostedServer"]},
+        selfHostedServerApiConfig=keys(apiUrl=TEXT, basicAuth=AUTH),
         extraEnvVarsSecret=TEXT,
         extraEnvVars=VARIABLES,
         livenessProbe=PROBE,
@@ -187,7 +186,7 @@ def test_server_and_services_are_apart() -> None:
 
 def test_workers_and_servers_ask_for_the_same_login() -> None:
     """Workers log in with the same password that the servers ask for."""
-    assert SERVER["server"]["basicAuth"] == WORKER["worker"]["basicAuth"]
+    assert SERVER["server"]["basicAuth"] == WORKER["worker"]["selfHostedServerApiConfig"]["basicAuth"]
 
 
 def test_workers_poll_the_pool_that_is_deployed_to(configured: dict[str, Any]) -> None:
