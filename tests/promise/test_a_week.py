@@ -43,6 +43,7 @@ class Week:
         begins_at: Its first midnight.
         simulator: E*TRADE.
         block: The credentials' name.
+        token: The token that the block holds.
         renewed_at: When the token was last issued or renewed.
         counts: How often each thing happened.
     """
@@ -50,6 +51,7 @@ class Week:
     begins_at: datetime
     simulator: Simulator
     block: str
+    token: str
     renewed_at: datetime
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("active", "refused", "woken"), 0))
 
@@ -60,9 +62,7 @@ class Week:
 
     def state(self) -> str:
         """What E*TRADE would say about the token at this moment."""
-        held = stored_credentials(self.block).access_token
-        assert held is not None
-        return self.simulator.token_state(held.get_secret_value())
+        return self.simulator.token_state(self.token)
 
     def ask(self, door: Callable[[str], TokenSession]) -> None:
         """Ask for the session, and check the answer against what E*TRADE knows."""
@@ -90,6 +90,7 @@ class Week:
         waiting = begin_sign_in(self.block)
         token = parse_qs(urlsplit(waiting.authorize_url).query)["token"][0]
         complete_sign_in(waiting, self.simulator.approve(token))
+        self.token = stored_credentials(self.block).signing_keys.token or ""
         self.renewed_at = self.simulator.now()
 
     def run(self) -> None:
@@ -129,7 +130,7 @@ def week(request: pytest.FixtureRequest, prefect_server: None, quick_flows: None
         token = simulator.sign_in("live")
         ETradeCredentials.model_validate(simulator.credentials(token)).save(name, overwrite=True)
         forget_sessions()
-        yield Week(begins_at, simulator, name, begins_at)
+        yield Week(begins_at, simulator, name, token.token, begins_at)
     forget_sessions()
 
 
