@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 from prefect import flow
 
-from etrade_flows.access.renewal import renew_latest
+from etrade_flows.access.renewal import Wanted, renew_latest
 from etrade_flows.news.telling import tell, tell_failure
 from etrade_flows.runs.attempts import Ending
 from etrade_flows.runs.calling import NAMED, callable_everywhere, take_name
@@ -59,9 +59,8 @@ def renew_access_token(
     take_name(credentials)
     try:
         loaded = load_credentials(credentials)
-        session, loaded = renew_latest(
-            credentials, loaded, force=force, required_for=required_for, reports=True
-        )
+        wanted = Wanted(force=force, required_for=required_for, reports=True)
+        session, loaded = renew_latest(credentials, loaded, wanted)
     except Exception as error:
         told = tell_failure(credentials, began_at, error, loaded)
         if told is None or not isinstance(error, ETradeError):

@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
-from etrade_flows.access.renewal import renew_latest
+from etrade_flows.access.renewal import Wanted, renew_latest
 from etrade_flows.fleet.board import Board
 from etrade_flows.fleet.members import Member, members
 from etrade_flows.fleet.pace import Pace
@@ -73,7 +73,7 @@ def renew_token(credentials: str, patient: bool = True) -> TokenSession:
     try:
         # A deadline that is over leaves time for one call.
         over = None if patient else time.monotonic() - renewal_settings().deadline.total_seconds()
-        session, _ = renew_latest(credentials, load_credentials(credentials), began_at=over)
+        session, _ = renew_latest(credentials, load_credentials(credentials), Wanted(began_at=over))
     except ETradeError as error:
         return cast("TokenSession", Failed(message=as_message(error), data=error))
     except Exception as error:  # noqa: BLE001  # one bad token never stops the others

@@ -19,7 +19,7 @@ from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
 
 from etrade_flows.access.memory import remember
-from etrade_flows.access.renewal import renew_loaded
+from etrade_flows.access.renewal import Wanted, renew_loaded
 from etrade_flows.news.telling import tell_failure, tell_signed
 from etrade_flows.person.form import ask, clear_leftovers, show_life, this_run
 from etrade_flows.person.login import SignIn, in_rounds, stored_credentials
@@ -146,7 +146,7 @@ def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -
 def _signed_in_elsewhere(name: str, stored: ETradeCredentials) -> tuple[TokenSession, str] | None:
     """The same as `_signed_in` for the stored token, if E*TRADE confirms it; None if it does not."""
     try:
-        session = renew_loaded(name, stored, force=True)
+        session = renew_loaded(name, stored, Wanted(force=True))
     except (SignInRequired, RenewalFailed):
         return None
     return remember(name, session, stored), f"Somebody has signed in elsewhere. {describe(session)}"

@@ -132,10 +132,10 @@ def test_an_exception_that_nobody_expected_fails_its_token_alone(
     good, broken = save("a"), save("broken")
     renew = renewal.renew_latest
 
-    def breaks(name: str, loaded: ETradeCredentials, **options: object) -> object:
+    def breaks(name: str, loaded: ETradeCredentials, wanted: object) -> object:
         if name == broken:
             raise ValueError("canary-secret-9d2e")
-        return renew(name, loaded, **options)
+        return renew(name, loaded, wanted)
 
     monkeypatch.setattr(sys.modules["etrade_flows.renew_fleet"], "renew_latest", breaks)
     state = renew_fleet([good, broken], per_second=FAST, return_state=True)
@@ -152,12 +152,12 @@ def test_no_more_at_once_than_asked(
     lock, now_at_work, most = threading.Lock(), [0], [0]
     renew = renewal.renew_latest
 
-    def counted(name: str, loaded: ETradeCredentials, **options: object) -> object:
+    def counted(name: str, loaded: ETradeCredentials, wanted: object) -> object:
         with lock:
             now_at_work[0] += 1
             most[0] = max(most[0], now_at_work[0])
         try:
-            return renew(name, loaded, **options)
+            return renew(name, loaded, wanted)
         finally:
             with lock:
                 now_at_work[0] -= 1

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from etrade_flows.access.memory import forget, recall, recall_since, remember
@@ -25,6 +26,28 @@ from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared
 from etrade_tasks.words import clock, hours
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a caller wants of a session.
+
+    Attributes:
+        force: Renew even if an earlier renewal is still valid.
+        required_for: How much longer the session must last.
+        since: With `force`, accept a renewal that this process has made after this moment of the monotonic
+            clock.
+        began_at: When the deadline began to count, by the monotonic clock; None for now.
+        clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told it.
+        reports: Whether the caller reports the result.
+    """
+
+    force: bool = False
+    required_for: timedelta = timedelta(0)
+    since: float | None = None
+    began_at: float | None = None
+    clock_offset: timedelta | None = None
+    reports: bool = False
 
 
 def active_session(
@@ -98,14 +121,8 @@ def renew(
         try:
             with storage_told():
                 loaded = load_credentials(credentials)
-                return renew_latest(
-                    credentials,
-                    loaded,
-                    force=since is not None,
-                    required_for=required_for,
-                    since=since,
-                    began_at=began_at,
-                )[0]
+                wanted = Wanted(since is not None, required_for, since, began_at)
+                return renew_latest(credentials, loaded, wanted)[0]
         except SignInRequired as error:
             raise led_to_sign_in(error, credentials, loaded) from None
 
@@ -125,44 +142,19 @@ def renew(
 
 @unlogged_outside_flows()
 def renew_latest(
-    name: str,
-    loaded: ETradeCredentials,
-    *,
-    force: bool = False,
-    required_for: timedelta = timedelta(0),
-    since: float | None = None,
-    began_at: float | None = None,
-    reports: bool = False,
+    name: str, loaded: ETradeCredentials, wanted: Wanted
 ) -> tuple[TokenSession, ETradeCredentials]:
     """The session and its credentials: those just loaded, or newer ones.
 
     A person may sign in just as the old token is refused, so the credentials are read once more before the
     refusal is raised. The process remembers the result.
 
-    Args:
-        name: The credentials' name.
-        loaded: Whose token to renew.
-        force: Renew even if an earlier renewal is still valid.
-        required_for: How much longer the session must last.
-        since: With `force`, accept a renewal that this process has made after this moment of the monotonic
-            clock.
-        began_at: When the deadline began to count, by the monotonic clock; None for now.
-        reports: Whether the caller reports the result.
-
     Raises:
         ETradeError: As the flow `renew-access-token` raises.
     """
     try:
         try:
-            session = renew_loaded(
-                name,
-                loaded,
-                force=force,
-                required_for=required_for,
-                since=since,
-                began_at=began_at,
-                reports=reports,
-            )
+            session = renew_loaded(name, loaded, wanted)
         except SessionTooShort:
             raise
         except SignInRequired:
@@ -170,7 +162,7 @@ def renew_latest(
             if newer is None:
                 raise
             loaded = newer
-            session = renew_loaded(name, loaded, force=force, required_for=required_for, reports=reports)
+            session = renew_loaded(name, loaded, replace(wanted, since=None, began_at=None))
     except SessionTooShort:
         raise
     except SignInRequired:
@@ -180,46 +172,28 @@ def renew_latest(
 
 
 @unlogged_outside_flows()
-def renew_loaded(
-    name: str,
-    credentials: ETradeCredentials,
-    *,
-    force: bool = False,
-    required_for: timedelta = timedelta(0),
-    clock_offset: timedelta | None = None,
-    since: float | None = None,
-    began_at: float | None = None,
-    reports: bool = False,
-) -> TokenSession:
+def renew_loaded(name: str, credentials: ETradeCredentials, wanted: Wanted) -> TokenSession:
     """The session of exactly these credentials.
-
-    Args:
-        name: The credentials' name.
-        credentials: Whose token to renew.
-        force: Renew even if an earlier renewal is still valid.
-        required_for: How much longer the session must last.
-        clock_offset: What to add to this machine's clock to get E*TRADE's, if E*TRADE has just told it.
-        since: As in `renew_latest`.
-        began_at: As in `renew_latest`.
-        reports: As in `renew_latest`.
 
     Raises:
         ETradeError: As the flow `renew-access-token` raises.
     """
     # First, so that a malformed setting is reported before anything else.
-    effort = Effort(name) if began_at is None else Effort(name, started_at=began_at)
-    if clock_offset is not None:
-        effort.clock_offset, effort.offset_is_learned = clock_offset, True
+    effort = Effort(name) if wanted.began_at is None else Effort(name, started_at=wanted.began_at)
+    if wanted.clock_offset is not None:
+        effort.clock_offset, effort.offset_is_learned = wanted.clock_offset, True
     require_signed_in(name, credentials)
-    shared = Shared(credentials, effort, force, since, reports)
+    shared = Shared(credentials, effort, wanted.force, wanted.since, wanted.reports)
     expires_at = credentials.expires_at(effort.now())
     require_unexpired(effort, expires_at)
-    require_lasting(name, expires_at, effort.least_now(), required_for)
-    if reports and shared.answer is None:
+    require_lasting(name, expires_at, effort.least_now(), wanted.required_for)
+    if wanted.reports and shared.answer is None:
         show_name()
     session = renew_shared(shared)
     # The time is now E*TRADE's, which is more accurate.
-    require_lasting(name, session.expires_at, max(session.renewed_at, effort.least_now()), required_for)
+    require_lasting(
+        name, session.expires_at, max(session.renewed_at, effort.least_now()), wanted.required_for
+    )
     if said := key_warning(credentials.consumer_key_issued_on, now()):
         run_logger().warning("%s Next: %s", said, KEY_ADVICE)
     return session

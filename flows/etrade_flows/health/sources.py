@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etrade_flows.access.renewal import renew_loaded
+from etrade_flows.access.renewal import Wanted, renew_loaded
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import SkipCheck
 from etrade_flows.health.judgement import SessionFacts
@@ -60,6 +60,6 @@ def _facts(name: str, *, check: bool) -> SessionFacts:
 def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
     """E*TRADE's answer to a renewal now."""
     try:
-        return renew_loaded(name, loaded, force=True)
+        return renew_loaded(name, loaded, Wanted(force=True))
     except ETradeError as error:
         return error

@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr, ValidationError
 
 from etrade_flows.access.memory import forget_sessions, remember
-from etrade_flows.access.renewal import renew_loaded
+from etrade_flows.access.renewal import Wanted, renew_loaded
 from etrade_flows.news.events import emit_signed_in
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import (
@@ -113,7 +113,7 @@ def complete_sign_in(sign_in: SignIn, verifier: str) -> TokenSession:
     held, oauth_url = sign_in.credentials, sign_in.credentials.oauth_base_url
     bought = access_token(held.consumer_keys, sign_in.request_token, verifier, oauth_url)
     proven = _with_token(held, bought)
-    session = renew_loaded(sign_in.name, proven, force=True, clock_offset=bought.clock_offset)
+    session = renew_loaded(sign_in.name, proven, Wanted(force=True, clock_offset=bought.clock_offset))
     signed_in = _with_token(_as_edited(sign_in), bought)
     store(sign_in.name, signed_in)
     emit_signed_in(sign_in.name, signed_in)
