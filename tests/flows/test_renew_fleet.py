@@ -103,6 +103,8 @@ def test_names_may_be_patterns(simulator: Simulator, save: Save, block: str) -> 
     sessions = renew_fleet([f"{block}-desk-*", second], per_second=FAST)
     assert {first, second} == set(sessions)
     assert other not in rows()
+    with pytest.raises(CredentialsNotFound, match="list of credentials is empty"):
+        renew_fleet([])
     with pytest.raises(CredentialsNotFound, match="a name like"):
         renew_fleet([f"{block}-nobody-*"])
 

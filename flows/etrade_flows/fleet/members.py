@@ -36,8 +36,13 @@ def members(wanted: Sequence[str] | None) -> list[Member]:
         wanted: Names of credentials, which may contain the wildcards `*` and `?`; None for all blocks.
 
     Raises:
-        CredentialsNotFound: There is no block at all, or none that matches a pattern.
+        CredentialsNotFound: There is no block at all, none that matches a pattern, or the list is empty.
     """
+    if wanted is not None and not wanted:
+        raise CredentialsNotFound(
+            "The list of credentials is empty.",
+            advice="name at least one block, or give no list to renew all.",
+        )
     with get_client(sync_client=True) as client:
         found = dict(_blocks(client))
     chosen = set(found) if wanted is None else set(_chosen(wanted, found))
