@@ -1,13 +1,34 @@
-"""A time limit for calls that cannot be interrupted."""
+"""Time limits for calls that cannot be interrupted, and for waits that must be."""
 
 from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+POLL_SECONDS = 0.1
+"""How often a waiting thread tries its lock."""
+
+
+def acquired(lock: threading.Lock, left: Callable[[], float]) -> bool:
+    """Whether the lock was acquired while there was time left.
+
+    If a task times out, Prefect raises an exception in its thread. In a blocking `acquire` that would come
+    only after the lock is taken, and nobody would ever release it. So this polls.
+
+    Args:
+        lock: The lock.
+        left: Returns how many seconds are left.
+    """
+    while not lock.acquire(blocking=False):
+        if left() <= 0:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def within(seconds: float, action: Callable[[], T]) -> T:

@@ -4,6 +4,7 @@ Waiting threads do not ask the Prefect server: a thousand callers that each load
 the record are too many for a server on SQLite.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,9 +16,7 @@ from etrade_tasks.errors import ETradeError, SessionTooShort
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.record import storage_scope
-
-SLICE = 0.5
-"""Seconds of one wait. If a flow times out, Prefect can end its thread only between two waits."""
+from etrade_tasks.time_limit import acquired
 
 
 @dataclass
@@ -30,11 +29,16 @@ class _Turn:
     error: ETradeError | None = None
 
 
-_turns: dict[tuple[str, ...], _Turn] = {}
+_turns: dict[tuple[object, ...], _Turn] = {}
+os.register_at_fork(after_in_child=_turns.clear)  # the threads that hold the locks do not exist there
 
 
 def together(
-    name: str, found: Callable[[], TokenSession | None], renew: Callable[[float], TokenSession]
+    name: str,
+    found: Callable[[], TokenSession | None],
+    renew: Callable[[float], TokenSession],
+    *,
+    forced: bool = False,
 ) -> TokenSession:
     """The result of `renew` in this thread, or in another one while this one waited.
 
@@ -45,15 +49,19 @@ def together(
         name: The credentials' name.
         found: Looks for a session that another thread has left.
         renew: Renews; takes the moment, by the monotonic clock, since when this thread has waited.
+        forced: Whether an earlier renewal is no answer. Threads that would take one do not wait for these.
 
     Raises:
         ETradeError: As `renew` raises, here or in the thread that this one waited for.
     """
     effort = Effort(name)
-    turn = _turns.setdefault((name, *storage_scope()), _Turn())
+    turn = _turns.setdefault((name, forced, *storage_scope()), _Turn())
     with ExitStack() as held:
-        for lock, reserved in ((turn.first, 2 * effort.reserve), (turn.next, 0.0)):
-            if _wait(lock, effort, reserved):
+        for lock, left in (
+            (turn.first, lambda: effort.remaining() - 2 * effort.reserve),
+            (turn.next, effort.remaining),
+        ):
+            if acquired(lock, left):
                 held.callback(lock.release)
                 break
         session = found()
@@ -68,13 +76,3 @@ def together(
         except ETradeError as error:
             turn.error, turn.failed_at = copy(error), time.monotonic()
             raise
-
-
-def _wait(lock: threading.Lock, effort: Effort, reserved: float) -> bool:
-    """Whether the lock was acquired while more than `reserved` seconds of the deadline were left."""
-    while True:
-        left = effort.remaining() - reserved
-        if lock.acquire(timeout=max(0.0, min(SLICE, left))):
-            return True
-        if left <= 0:
-            return False

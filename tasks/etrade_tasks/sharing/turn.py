@@ -10,6 +10,7 @@ reserves enough of its deadline for a call of its own:
 3. A caller that has neither lock when its time runs out goes ahead anyway.
 """
 
+import os
 import threading
 import time
 from collections import defaultdict
@@ -28,6 +29,7 @@ from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import CALL_MARGIN, Effort
 from etrade_tasks.sharing.locks import locks_for
 from etrade_tasks.sharing.record import STORAGE_LIMIT, Failure, Record, Records, record_key
+from etrade_tasks.time_limit import acquired
 
 POLL_SECONDS = 0.05
 """How often a waiting caller tries the lock."""
@@ -37,6 +39,7 @@ LOOK_SECONDS = 0.25
 
 # Only one thread of a process at a time waits for the lock between processes.
 _threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+os.register_at_fork(after_in_child=_threads.clear)  # the threads that hold them do not exist there
 
 # The last renewal that this process made of each token: when, by the monotonic clock, and which.
 _made: dict[str, tuple[float, str]] = {}
@@ -73,7 +76,7 @@ class Shared:
         """Look for a record, unless Prefect is set to refresh or disable its caches."""
         tasks = get_current_settings().tasks
         self.force = self.force or tasks.refresh_cache or tasks.disable_caching
-        self._records = Records(min(STORAGE_LIMIT, self.effort.deadline / 10))
+        self._records = self._new_records()
         self._asked = self._seen = self._records.read(self.credentials)
         self.effort.suppose(self._asked.clock_offset)
         made_at, renewal = _made.get(record_key(self.credentials), (0.0, ""))
@@ -110,13 +113,20 @@ class Shared:
             error: Why it failed.
             next_in: Seconds until the next attempt; None if this was the last.
         """
-        kept = Record() if isinstance(error, SignInRequired) else self._records.read(self.credentials)
-        self._records.write(self.credentials, kept.failed(Failure.of(error, next_in)))
+        if isinstance(error, SignInRequired):
+            # Even if the storage was slow before: without this, the token would look alive to others.
+            kept, records = Record(), self._new_records()
+        else:
+            kept, records = self._records.read(self.credentials), self._records
+        records.write(self.credentials, kept.failed(Failure.of(error, next_in)))
+
+    def _new_records(self) -> Records:
+        return Records(min(STORAGE_LIMIT, self.effort.deadline / 10))
 
     def _wait(self, held: ExitStack) -> None:
         key, reserve = record_key(self.credentials), self.effort.reserve
         thread = _threads[key]
-        if thread.acquire(timeout=max(0.0, self.effort.remaining() - reserve)):
+        if acquired(thread, lambda: self.effort.remaining() - reserve):
             held.callback(thread.release)
         self.look()
         for name, reserved in ((key, 2 * reserve), (f"{key} next in line", reserve)):

@@ -1,5 +1,6 @@
 """Whose turn it is: what a waiting caller accepts from others, and how long it waits."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etrade_simulator import Simulator
-from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, TokenSession
+from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, TokenSession, time_limit
 from etrade_tasks.session import IDLE_LIMIT
 from etrade_tasks.settings import RenewalSettings
 from etrade_tasks.sharing import effort as effort_module
@@ -42,7 +43,7 @@ class Watch:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     """Makes waiting callers use this clock."""
     passing = Watch()
-    for module in (turn_module, effort_module):
+    for module in (turn_module, effort_module, time_limit):
         monkeypatch.setattr(module, "time", passing)
     return passing
 
@@ -169,6 +170,17 @@ def test_refusal_leaves_nothing_in_force(asks: Callable[..., Shared], renewed: C
     assert asks().answer is None
 
 
+def test_refusal_is_recorded_although_the_storage_was_slow(
+    asks: Callable[..., Shared], renewed: Callable[[], None], credentials: ETradeCredentials
+) -> None:
+    """A refusal ends the record for others even if the storage did not answer this caller before."""
+    renewed()
+    shared = asks(force=True)
+    shared._records.trouble = "The record could not be read."
+    shared.note(SignInRequired("It is over."))
+    assert Records().read(credentials).session is None
+
+
 def test_holder_without_a_sign_of_life_leaves_time_for_a_call(
     asks: Callable[..., Shared], hold: Callable[..., None]
 ) -> None:
@@ -214,21 +226,20 @@ def test_holder_that_stops_trying_is_not_waited_for(
 
 
 def test_threads_of_one_process_leave_each_other_time_for_a_call(
-    asks: Callable[..., Shared], credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
+    asks: Callable[..., Shared],
+    credentials: ETradeCredentials,
+    monkeypatch: pytest.MonkeyPatch,
+    watch: Watch,
 ) -> None:
     """A thread stops waiting for another while there is still time for its own call."""
-    waited = []
-
-    class Held:
-        def acquire(self, timeout: float) -> bool:
-            waited.append(timeout)
-            return False
-
-    monkeypatch.setitem(turn_module._threads, record_key(credentials), Held())
+    held = threading.Lock()
+    held.acquire()
+    monkeypatch.setitem(turn_module._threads, record_key(credentials), held)
     shared = asks()
     with shared.turn():
         pass
-    assert [DEADLINE.total_seconds() - shared.effort.reserve] == waited
+    waited = DEADLINE.total_seconds() - shared.effort.reserve
+    assert waited <= watch.seconds < waited + 2 * time_limit.POLL_SECONDS
 
 
 def test_record_that_appears_while_the_lock_is_taken_is_found(
