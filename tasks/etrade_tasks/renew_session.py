@@ -7,6 +7,7 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TagsContext
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
@@ -15,6 +16,7 @@ from etrade_tasks.classify_response import classify_response
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import (
     ConfigurationRefused,
+    CredentialsInvalid,
     ETradeError,
     RenewalFailed,
     SignInRequired,
@@ -144,14 +146,24 @@ def renew_shared(shared: Shared) -> TokenSession:
     """
     with shared.turn():
         try:
-            session = _task_for(shared)(shared)
+            # A tag with a concurrency limit would make this task wait for the tasks that it calls.
+            with TagsContext(current_tags=set()):
+                session = _task_for(shared)(shared)
         except ETradeError as error:
-            shared.note(error)
+            if not _is_this_machines(error):
+                shared.note(error)
             raise
         if shared.answer is not None:
             return shared.answer.model_copy(update={"attempts": shared.effort.calls})
         shared.keep(session)
         return session
+
+
+def _is_this_machines(error: ETradeError) -> bool:
+    """Whether a setting or the network of this machine is to blame, which others may have right."""
+    return isinstance(error, CredentialsInvalid) or (
+        isinstance(error, ConfigurationRefused) and error.status is None
+    )
 
 
 def _task_for(shared: Shared) -> Task[..., TokenSession]:

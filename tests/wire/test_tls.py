@@ -100,6 +100,20 @@ def test_a_connection_that_breaks_off_may_mend_itself() -> None:
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_a_setting_of_one_process_fails_no_other(
+    serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits for one with a wrong setting does not get that one's error."""
+    keys = keys_for(serve().url)
+    waiting = Shared(keys, Effort("main"))
+    monkeypatch.setenv("ETRADE_CA_FILE", "/no/such/file")
+    with pytest.raises(CredentialsInvalid):
+        renew_shared(Shared(keys, Effort("main")))
+    waiting.look()  # raises a failure that is for all
+    assert waiting.answer is None
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_a_renewal_ends_at_once(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
     """A renewal raises the reason and the remedy after one attempt."""
     effort = Effort("main")

@@ -6,6 +6,7 @@ record. If the record is a file, this process notices at once. It checks the cre
 record in other storage, every `LOOK_SECONDS`.
 """
 
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ class _Known:
 
 
 _known: dict[str, _Known] = {}
+_changing = threading.Lock()
 
 
 def remember(name: str, session: TokenSession, loaded: ETradeCredentials) -> TokenSession:
@@ -70,7 +72,8 @@ def remember(name: str, session: TokenSession, loaded: ETradeCredentials) -> Tok
         scope=storage_scope(),
         file=file,
         stamp=stamp,
-        known_at=moment,
+        # A renewal made before a refusal is no answer to it, even if it is remembered after it.
+        known_at=moment - max(0.0, (now() - (record.recorded_at or now())).total_seconds()),
         looked_at=moment,
         saved=times_saved(),
     )
@@ -113,18 +116,32 @@ def _token_is_the_same(name: str, known: _Known) -> bool:
     saved = times_saved()
     if time.monotonic() - known.looked_at < LOOK_SECONDS and known.saved == saved:
         return True
+    looking = _changed(name, known, looked_at=time.monotonic())
+    if looking is None:  # another thread looks, or has looked
+        latest = _known.get(name)
+        return latest is not None and (latest.saved, latest.answer) == (saved, known.answer)
     try:
         current = within(_LOOK_LIMIT, lambda: current_credentials(name))
     except ETradeError:
         return False
     except Exception:  # noqa: BLE001  # unknown while the server does not answer
-        _known[name] = replace(known, looked_at=time.monotonic() + _PAUSE)
+        _changed(name, looking, looked_at=time.monotonic() + _PAUSE)
         return True
     if current is None or current.access_token is None or _token(current) != known.token:
         return False
-    _known[name] = replace(known, looked_at=time.monotonic(), saved=saved)
+    _changed(name, looking, looked_at=time.monotonic(), saved=saved)
     # A file was checked by its stamp; any other storage is read.
     return known.file is not None or _still_answers(known.record, Records(_LOOK_LIMIT).read(current))
+
+
+def _changed(name: str, known: _Known, looked_at: float, saved: int | None = None) -> _Known | None:
+    """What is now remembered, with these changes; None if another thread has changed it before."""
+    with _changing:
+        if _known.get(name) is not known:
+            return None
+        saved = known.saved if saved is None else saved
+        _known[name] = changed = replace(known, looked_at=looked_at, saved=saved)
+        return changed
 
 
 def _still_answers(known: Record, found: Record) -> bool:

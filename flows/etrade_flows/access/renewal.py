@@ -127,7 +127,7 @@ def renew(
             raise led_to_sign_in(error, credentials, loaded) from None
 
     try:
-        session = together(credentials, remembered, load_and_renew)
+        session = together(credentials, remembered, load_and_renew, forced=since is not None)
     except SessionTooShort:
         raise
     except SignInRequired:
@@ -135,8 +135,8 @@ def renew(
         tag_run(credentials, outcome=AttemptOutcome.SIGN_IN_REQUIRED)
         raise
     run = current_run()
-    if run is not None and outcome_of(run) is AttemptOutcome.SIGN_IN_REQUIRED:
-        tag_run()  # an earlier attempt of the same run
+    if run is not None and credentials in run.tags and outcome_of(run) is AttemptOutcome.SIGN_IN_REQUIRED:
+        tag_run()  # an earlier attempt of the same run; another account's tag stays
     return session
 
 

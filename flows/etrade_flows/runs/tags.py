@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from uuid import UUID
+from weakref import WeakValueDictionary
+
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
@@ -13,6 +18,10 @@ OURS = "etrade"
 """The tag of every run that this package touches."""
 
 _OUTCOME = "outcome:"
+
+# The threads of a run each write all of its tags, so they take turns.
+_turns: WeakValueDictionary[UUID, threading.Lock] = WeakValueDictionary()
+os.register_at_fork(after_in_child=_turns.clear)
 
 
 def current_run() -> FlowRun | None:
@@ -44,14 +53,16 @@ def tag_run(*tags: str, outcome: AttemptOutcome | None = None, name: str | None 
     run = current_run()
     if run is None:
         return
-    kept = {tag for tag in run.tags if not tag.startswith(_OUTCOME)}
-    if outcome is not None:
-        kept.add(outcome_tag(outcome))
-    wanted = sorted(kept.union(tags, [OURS]))
-    name = name or run.name
-    if (wanted, name) == (sorted(run.tags), run.name):
-        return
-    with best_effort("The tags could not be written"), get_client(sync_client=True) as client:
-        client.update_flow_run(run.id, tags=wanted, name=name)
-        # A retry in this process sees the run as Prefect read it at the beginning.
-        run.tags, run.name = wanted, name
+    turn = _turns.setdefault(run.id, threading.Lock())
+    with turn:
+        kept = {tag for tag in run.tags if not tag.startswith(_OUTCOME)}
+        if outcome is not None:
+            kept.add(outcome_tag(outcome))
+        wanted = sorted(kept.union(tags, [OURS]))
+        name = name or run.name
+        if (wanted, name) == (sorted(run.tags), run.name):
+            return
+        with best_effort("The tags could not be written"), get_client(sync_client=True) as client:
+            client.update_flow_run(run.id, tags=wanted, name=name)
+            # A retry in this process sees the run as Prefect read it at the beginning.
+            run.tags, run.name = wanted, name

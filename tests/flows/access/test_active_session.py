@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from prefect import flow, task, unmapped
+from prefect import flow, tags, task, unmapped
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter
 from prefect.exceptions import MissingContextError
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
-from etrade_flows import active_session
+from etrade_flows import active_session, renew_access_token
+from etrade_flows.access import memory
+from etrade_flows.access.renewal import revived_session
+from etrade_flows.runs.tags import current_run
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import SessionTooShort, SignInRequired, TokenSession
+from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
+from etrade_tasks.load_credentials import current_credentials
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
 
@@ -153,6 +159,98 @@ def test_thread_does_not_wait_for_another_beyond_its_time(
         monkeypatch.setenv("ETRADE_DEADLINE", "1")
         assert active_session(block).reused is False
         assert first.result(timeout=60).reused is False
+
+
+def test_forced_renewal_that_fails_is_no_answer_to_others(
+    simulator: Simulator,
+    block: str,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: Callable[..., None],
+) -> None:
+    """While a refused call's renewal fails, others still get the session of the renewal before."""
+    active_session(block)
+    monkeypatch.setenv("ETRADE_DEADLINE", "4")
+    simulator.plant(Fault(status=503), path=RENEW, times=100)
+    with ThreadPoolExecutor() as pool:
+        forced = pool.submit(copy_context().run, revived_session, block, time.monotonic())
+        wait_until(lambda: len(simulator.calls(RENEW)) > 1, seconds=30)
+        assert active_session(block).reused
+        assert isinstance(forced.exception(timeout=60), RenewalFailed)
+
+
+def test_renewal_remembered_late_is_no_answer_to_a_refusal(simulator: Simulator, block: str) -> None:
+    """A renewal made before a call was sent does not answer its refusal, however late it is remembered."""
+    active_session(block)
+    simulator.advance(timedelta(minutes=5))
+    sent_at = time.monotonic()
+    assert renew_access_token(block).reused
+    assert revived_session(block, sent_at).reused is False
+
+
+def test_one_thread_looks_while_the_others_trust_memory(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When memory is due for a look at the credentials, one thread asks the server."""
+    active_session(block)
+    looks = []
+
+    def look(name: str) -> ETradeCredentials | None:
+        looks.append(name)
+        time.sleep(0.2)  # as a server takes
+        return current_credentials(name)
+
+    monkeypatch.setattr(memory, "current_credentials", look)
+    memory._known[block] = replace(memory._known[block], looked_at=0.0)
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(copy_context().run, active_session, block) for _ in range(20)]
+        assert all(answer.result(timeout=60).reused for answer in answers)
+    assert [block] == looks
+
+
+def test_tag_with_a_limit_does_not_hang(simulator: Simulator, block: str) -> None:
+    """Under a tag that allows one task at a time, a renewal does not wait for itself."""
+    with get_client(sync_client=True) as client:
+        client.create_concurrency_limit(tag="one-at-a-time", concurrency_limit=1)
+
+    @flow(timeout_seconds=60)
+    def pipeline() -> TokenSession:
+        with tags("one-at-a-time"):
+            return active_session(block)
+
+    assert pipeline().reused is False
+
+
+def test_one_account_keeps_the_tag_of_another(
+    simulator: Simulator, block: str, save: Callable[..., str]
+) -> None:
+    """A run that needs a sign-in for one account keeps the tag for it when it renews another."""
+    out = save("out", access_token=None, access_token_secret=None)
+
+    @flow
+    def pipeline() -> list[str]:
+        with pytest.raises(SignInRequired):
+            active_session(out)
+        active_session(block)
+        return current_run().tags
+
+    assert {out, "outcome:sign-in-required"} <= set(pipeline())
+
+
+def test_mapped_accounts_keep_each_other_s_tags(simulator: Simulator, save: Callable[..., str]) -> None:
+    """If several accounts of a run need a sign-in at the same time, the run is tagged for each."""
+    names = [save(name, access_token=None, access_token_secret=None) for name in ("a", "b", "c")]
+
+    @task
+    def asks(name: str) -> None:
+        active_session(name)
+
+    @flow
+    def pipeline() -> list[str]:
+        asks.map(names).wait()
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(current_run().id).tags
+
+    assert set(names) <= set(pipeline())
 
 
 def test_mapped_tasks_share_one_renewal(simulator: Simulator, block: str) -> None:
