@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, MutableMapping
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -29,6 +30,12 @@ def acquired(lock: threading.Lock, left: Callable[[], float]) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
+
+
+def empty_in_forks(locks: MutableMapping[Any, Any]) -> None:
+    """Empty `locks` in each process forked from this one, which has none of the threads that hold them."""
+    if hasattr(os, "register_at_fork"):  # Windows has none
+        os.register_at_fork(after_in_child=locks.clear)
 
 
 def within(seconds: float, action: Callable[[], T]) -> T:

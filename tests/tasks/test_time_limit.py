@@ -43,13 +43,16 @@ def test_forked_process_begins_without_the_locks_of_threads() -> None:
     """A process forked while a thread renews does not wait for that thread, which it does not have."""
     code = (
         "import os, sys\n"
+        "from uuid import uuid4\n"
         "from etrade_flows.access import together\n"
+        "from etrade_flows.runs import tags\n"
         "from etrade_tasks.sharing import turn\n"
         "turn._threads['any'].acquire()\n"
         "together._turns['any', False] = together._Turn()\n"
+        "tags._turns[uuid4()] = held = __import__('threading').Lock()\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        "    os._exit(len(turn._threads) + len(together._turns))\n"
+        "    os._exit(len(turn._threads) + len(together._turns) + len(tags._turns))\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
     assert 0 == subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode

@@ -4,7 +4,6 @@ Waiting threads do not ask the Prefect server: a thousand callers that each load
 the record are too many for a server on SQLite.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from etrade_tasks.errors import ETradeError, SessionTooShort
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.record import storage_scope
-from etrade_tasks.time_limit import acquired
+from etrade_tasks.time_limit import acquired, empty_in_forks
 
 
 @dataclass
@@ -30,7 +29,7 @@ class _Turn:
 
 
 _turns: dict[tuple[object, ...], _Turn] = {}
-os.register_at_fork(after_in_child=_turns.clear)  # the threads that hold the locks do not exist there
+empty_in_forks(_turns)
 
 
 def together(

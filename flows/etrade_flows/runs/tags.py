@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -13,6 +12,7 @@ from prefect.context import FlowRunContext
 
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
+from etrade_tasks.time_limit import empty_in_forks
 
 OURS = "etrade"
 """The tag of every run that this package touches."""
@@ -21,7 +21,7 @@ _OUTCOME = "outcome:"
 
 # The threads of a run each write all of its tags, so they take turns.
 _turns: WeakValueDictionary[UUID, threading.Lock] = WeakValueDictionary()
-os.register_at_fork(after_in_child=_turns.clear)
+empty_in_forks(_turns)
 
 
 def current_run() -> FlowRun | None:

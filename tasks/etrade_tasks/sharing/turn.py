@@ -10,7 +10,6 @@ reserves enough of its deadline for a call of its own:
 3. A caller that has neither lock when its time runs out goes ahead anyway.
 """
 
-import os
 import threading
 import time
 from collections import defaultdict
@@ -29,7 +28,7 @@ from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import CALL_MARGIN, Effort
 from etrade_tasks.sharing.locks import locks_for
 from etrade_tasks.sharing.record import STORAGE_LIMIT, Failure, Record, Records, record_key
-from etrade_tasks.time_limit import acquired
+from etrade_tasks.time_limit import acquired, empty_in_forks
 
 POLL_SECONDS = 0.05
 """How often a waiting caller tries the lock."""
@@ -39,7 +38,7 @@ LOOK_SECONDS = 0.25
 
 # Only one thread of a process at a time waits for the lock between processes.
 _threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-os.register_at_fork(after_in_child=_threads.clear)  # the threads that hold them do not exist there
+empty_in_forks(_threads)
 
 # The last renewal that this process made of each token: when, by the monotonic clock, and which.
 _made: dict[str, tuple[float, str]] = {}
