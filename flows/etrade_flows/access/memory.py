@@ -46,7 +46,7 @@ class _Known:
 
 
 _known: dict[str, _Known] = {}
-_changing = threading.Lock()
+_swapping = threading.Lock()
 
 
 def remember(name: str, session: TokenSession, loaded: ETradeCredentials) -> TokenSession:
@@ -116,8 +116,8 @@ def _token_is_the_same(name: str, known: _Known) -> bool:
     saved = times_saved()
     if time.monotonic() - known.looked_at < LOOK_SECONDS and known.saved == saved:
         return True
-    looking = _changed(name, known, looked_at=time.monotonic())
-    if looking is None:  # another thread looks, or has looked
+    looking = replace(known, looked_at=time.monotonic())
+    if not _swapped(name, known, looking):  # another thread looks, or has looked
         latest = _known.get(name)
         return latest is not None and (latest.saved, latest.answer) == (saved, known.answer)
     try:
@@ -125,23 +125,22 @@ def _token_is_the_same(name: str, known: _Known) -> bool:
     except ETradeError:
         return False
     except Exception:  # noqa: BLE001  # unknown while the server does not answer
-        _changed(name, looking, looked_at=time.monotonic() + _PAUSE)
+        _swapped(name, looking, replace(looking, looked_at=time.monotonic() + _PAUSE))
         return True
     if current is None or current.access_token is None or _token(current) != known.token:
         return False
-    _changed(name, looking, looked_at=time.monotonic(), saved=saved)
+    _swapped(name, looking, replace(looking, looked_at=time.monotonic(), saved=saved))
     # A file was checked by its stamp; any other storage is read.
     return known.file is not None or _still_answers(known.record, Records(_LOOK_LIMIT).read(current))
 
 
-def _changed(name: str, known: _Known, looked_at: float, saved: int | None = None) -> _Known | None:
-    """What is now remembered, with these changes; None if another thread has changed it before."""
-    with _changing:
+def _swapped(name: str, known: _Known, changed: _Known) -> bool:
+    """Whether `changed` is now remembered instead of `known`; not if another thread came first."""
+    with _swapping:
         if _known.get(name) is not known:
-            return None
-        saved = known.saved if saved is None else saved
-        _known[name] = changed = replace(known, looked_at=looked_at, saved=saved)
-        return changed
+            return False
+        _known[name] = changed
+        return True
 
 
 def _still_answers(known: Record, found: Record) -> bool:
