@@ -17,6 +17,7 @@ from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
+from etrade_tasks.prefect_settings import untagged
 from etrade_tasks.session import TokenSession
 
 
@@ -58,9 +59,10 @@ def renew_access_token(
     began_at, loaded = now(), None
     take_name(credentials)
     try:
-        loaded = load_credentials(credentials)
-        wanted = Wanted(force=force, required_for=required_for, reports=True)
-        session, loaded = renew_latest(credentials, loaded, wanted)
+        with untagged():
+            loaded = load_credentials(credentials)
+            wanted = Wanted(force=force, required_for=required_for, reports=True)
+            session, loaded = renew_latest(credentials, loaded, wanted)
     except Exception as error:
         told = tell_failure(credentials, began_at, error, loaded)
         if told is None or not isinstance(error, ETradeError):

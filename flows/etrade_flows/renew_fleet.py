@@ -38,6 +38,7 @@ from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, TokensNotRenewed, must_sign_in
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
+from etrade_tasks.prefect_settings import untagged
 from etrade_tasks.session import TokenSession, eastern_date
 from etrade_tasks.settings import renewal_settings
 
@@ -156,7 +157,8 @@ def _renewed(fleet: Sequence[Member], concurrency: int, per_second: float) -> It
         at, room = time.monotonic(), len(under_way) < concurrency
         if room and (member := pace.take(at)):
             try:
-                future = renew_token.submit(member.name, patient=failed_in_a_row < concurrency)
+                with untagged():
+                    future = renew_token.submit(member.name, patient=failed_in_a_row < concurrency)
             except Exception as error:  # noqa: BLE001  # such as a cluster that is gone
                 yield member.name, unexpected(error)
                 continue

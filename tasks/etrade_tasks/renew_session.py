@@ -7,7 +7,6 @@ from typing import Any
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TagsContext
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
@@ -32,6 +31,7 @@ from etrade_tasks.oauth.replies import (
     answered_at,
     clock_advice,
 )
+from etrade_tasks.prefect_settings import untagged
 from etrade_tasks.session import IDLE_LIMIT, TokenSession
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared
@@ -146,8 +146,7 @@ def renew_shared(shared: Shared) -> TokenSession:
     """
     with shared.turn():
         try:
-            # A tag with a concurrency limit would make this task wait for the tasks that it calls.
-            with TagsContext(current_tags=set()):
+            with untagged():
                 session = _task_for(shared)(shared)
         except ETradeError as error:
             if not _is_this_machines(error):

@@ -21,6 +21,7 @@ from etrade_tasks.errors import SessionTooShort, SignInRequired, sign_in_advice
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.load_credentials import current_credentials, load_credentials
 from etrade_tasks.logs import run_logger, unlogged_outside_flows
+from etrade_tasks.prefect_settings import untagged
 from etrade_tasks.renew_session import renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import Effort
@@ -119,7 +120,7 @@ def renew(
     def load_and_renew(began_at: float) -> TokenSession:
         loaded = None
         try:
-            with storage_told():
+            with storage_told(), untagged():
                 loaded = load_credentials(credentials)
                 wanted = Wanted(since is not None, required_for, since, began_at)
                 return renew_latest(credentials, loaded, wanted)[0]

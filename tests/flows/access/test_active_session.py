@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary
 from etrade_flows import active_session, renew_access_token
 from etrade_flows.access import memory
 from etrade_flows.access.renewal import revived_session
+from etrade_flows.renew_fleet import renew_fleet
 from etrade_flows.runs.tags import current_run
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
@@ -207,17 +208,26 @@ def test_one_thread_looks_while_the_others_trust_memory(
     assert [block] == looks
 
 
-def test_tag_with_a_limit_does_not_hang(simulator: Simulator, block: str) -> None:
-    """Under a tag that allows one task at a time, a renewal does not wait for itself."""
+@pytest.mark.parametrize(
+    "renew", [active_session, renew_access_token, lambda name: renew_fleet([name])[name]]
+)
+def test_tag_with_a_limit_does_not_hang(
+    simulator: Simulator, block: str, renew: Callable[[str], TokenSession]
+) -> None:
+    """Under a tag that allows one task at a time, no renewal waits for itself, even inside such a task."""
     with get_client(sync_client=True) as client:
         client.create_concurrency_limit(tag="one-at-a-time", concurrency_limit=1)
 
-    @flow(timeout_seconds=60)
-    def pipeline() -> TokenSession:
-        with tags("one-at-a-time"):
-            return active_session(block)
+    @task
+    def works() -> TokenSession:
+        return renew(block)
 
-    assert pipeline().reused is False
+    @flow(timeout_seconds=60)
+    def pipeline() -> list[TokenSession]:
+        with tags("one-at-a-time"):
+            return [works(), renew(block)]
+
+    assert [False, True] == [session.reused for session in pipeline()]
 
 
 def test_one_account_keeps_the_tag_of_another(
