@@ -37,7 +37,7 @@ from etrade_flows.runs.server import (
     spare_this_machine_the_proxy,
 )
 from etrade_tasks.credentials import DEFAULT_NAME
-from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import require_known
 
 SIMULATOR_PORT = 8765
@@ -103,8 +103,7 @@ def renew(
             with waiting("Renewing the session; this can take a minute if E*TRADE has problems", as_json):
                 session = renew_access_token(credentials, force=force, required_for=required_for)
     except ETradeError as error:
-        report_error(error, as_json=as_json)
-        return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED
+        return report_error(error, as_json=as_json)
     report_session(credentials, session, as_json=as_json)
     return ExitCode.ACTIVE
 

@@ -24,7 +24,7 @@ from etrade_tasks.credentials import (
     ETradeCredentials,
     environment_of,
 )
-from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import credentials_not_found, current_credentials, require_known
 
 NAME = "exec"
@@ -79,8 +79,7 @@ def run_with_session(
     try:
         session = _session(credentials, required_for)
     except ETradeError as error:
-        report_error(error)
-        return ExitCode.SIGN_IN_REQUIRED if isinstance(error, SignInRequired) else ExitCode.FAILED
+        return report_error(error)
     kept = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT_VARIABLES}
     return _run([program, *command[1:]], kept | environment_of(session))
 

@@ -155,9 +155,7 @@ def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
         with prefect_reached():
             session = act()
     except ETradeError as error:
-        report_error(error)
-        person_needed = isinstance(error, (SignInRequired, VerifierRefused))
-        return ExitCode.SIGN_IN_REQUIRED if person_needed else ExitCode.FAILED
+        return report_error(error)
     if session is not None:
         report_session(name, session)
         until = session.expires_at

@@ -48,8 +48,7 @@ def serve(credentials: tuple[BlockName, ...] = ()) -> int:
         with prefect_reached():
             serve_flows(credentials)
     except ETradeError as error:
-        report_error(error)
-        return ExitCode.FAILED
+        return report_error(error)
     return ExitCode.ACTIVE
 
 
@@ -90,8 +89,7 @@ def alerts(
             for name, done in install(client, wanted):
                 print(f"{done:<10} {name}")
     except ETradeError as error:
-        report_error(error)
-        return ExitCode.FAILED
+        return report_error(error)
     if sign_in is None:
         print(f"left out   {START_SIGN_IN} (no deployment {sign_in_deployment})")
     return ExitCode.ACTIVE

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from etrade_flows.runs.server import START_SERVER, TEMPORARY_SERVER, server_is_temporary
 from etrade_tasks.clock import now
-from etrade_tasks.errors import ETradeError, SignInRequired
+from etrade_tasks.errors import ETradeError, SignInRequired, VerifierRefused
 from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import SessionState, TokenSession, in_utc
 from etrade_tasks.words import eastern_words
@@ -92,18 +92,23 @@ def report_session(credentials: str, session: TokenSession, *, as_json: bool = F
     plain_console().print(table)
 
 
-def report_error(error: ETradeError, *, as_json: bool = False) -> None:
-    """Show what happened and what to do: on standard error, or as one JSON object on standard output."""
+def report_error(error: ETradeError, *, as_json: bool = False) -> ExitCode:
+    """Show what happened and what to do: on standard error, or as one JSON object on standard output.
+
+    Returns:
+        The command's exit code.
+    """
+    needed = isinstance(error, (SignInRequired, VerifierRefused))
     if as_json:
-        needed = isinstance(error, SignInRequired)
         state = SessionState.SIGN_IN_REQUIRED if needed else SessionState.FAILED
         shown = {"message": error.message, "advice": error.advice, **error.facts}
         if error.expires_at is not None:
             shown["expires_at"] = in_utc(error.expires_at).isoformat()
         _print_json({"state": state, "error": type(error).__name__, **shown})
-        return
-    tell((type(error).__name__, "bold red"), ": ", visible(error.message))
-    tell_next(error.advice)
+    else:
+        tell((type(error).__name__, "bold red"), ": ", visible(error.message))
+        tell_next(error.advice)
+    return ExitCode.SIGN_IN_REQUIRED if needed else ExitCode.FAILED
 
 
 def _print_json(value: dict[str, Any]) -> None:

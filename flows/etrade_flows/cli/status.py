@@ -55,8 +55,7 @@ def status(
         window = renewal_settings().reuse_window
         facts = session_facts(credentials, check=check)
     except ETradeError as error:
-        report_error(error, as_json=as_json)
-        return ExitCode.FAILED
+        return report_error(error, as_json=as_json)
     moment = now()
     sessions = tuple(judge(one, moment, window) for one in facts)
     if as_json:
