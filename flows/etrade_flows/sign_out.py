@@ -21,6 +21,8 @@ from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, SignI
 from etrade_tasks.load_credentials import load_block
 from etrade_tasks.logs import run_logger
 from etrade_tasks.oauth.authorization import revoke
+from etrade_tasks.renew_session import require_unexpired
+from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.record import Records
 
 
@@ -88,14 +90,12 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
 
 
 def _end_token(name: str, credentials: ETradeCredentials) -> str:
-    moment = now()
-    if moment >= credentials.expires_at(moment):
-        # E*TRADE sometimes refuses yesterday's token without a reason.
-        return f"The session of {name!r} ended at midnight US Eastern; its token is removed."
     try:
+        # E*TRADE sometimes refuses yesterday's token without a reason.
+        require_unexpired(Effort(name), credentials.expires_at(now()))
         revoke(credentials.signing_keys, credentials.oauth_base_url)
     except SignInRequired as over:
-        return f"{over.message} It is removed."
+        return f"{over.message} The token is removed."
     except (AuthorizationFailed, ConfigurationRefused) as error:
         message = f"{error.message} The token stays in the block."
         raise type(error)(message, advice=error.advice, **error.facts) from error

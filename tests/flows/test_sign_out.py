@@ -128,7 +128,7 @@ class TestEditedMeanwhile:
 def test_session_of_yesterday_needs_no_call(simulator: Simulator, block: str) -> None:
     """Past midnight the token is dead, so it is deleted without asking E*TRADE."""
     simulator.advance(timedelta(hours=12))
-    assert "ended at midnight" in sign_out(block, return_state=True).message
+    assert "ended at 2027-06-16 00:00" in sign_out(block, return_state=True).message
     assert [] == simulator.calls()
 
 
