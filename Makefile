@@ -16,7 +16,7 @@ SIMULATOR_PORT ?= 8765
 PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 1
 
-.PHONY: demo test test-all cluster crowd up down deploy check bench bench-fleet lock clean help
+.PHONY: demo test test-all endurance cluster crowd up down deploy check bench bench-fleet lock clean help
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,8 +43,11 @@ demo: $(VENV)/.simulator  ## Show a token's whole day against the built-in simul
 test: $(VENV)/.dev  ## Run the tests that prove each capability once, in a few minutes
 	$(PYTEST) -m "not thorough" $(ARGS)
 
-test-all: $(VENV)/.all  ## Run every test; needs Redis, PostgreSQL and Chromium
-	$(PYTEST) $(ARGS)
+test-all: $(VENV)/.all  ## Run every test but those of endurance; needs Redis, PostgreSQL and Chromium
+	$(PYTEST) -m "not endurance" $(ARGS)
+
+endurance: $(VENV)/.dev  ## Run random days, weeks, thousands of callers and locks, a cluster that is killed
+	$(PYTEST) -m endurance $(ARGS)
 
 cluster: $(VENV)/.dev  ## Kill the parts of a cluster one at a time; CLUSTER_MINUTES=60 runs for an hour
 	$(BIN)/python -m pytest tests/cluster/test_topology.py -s $(ARGS)

@@ -92,6 +92,7 @@ def test_processes_share_one_renewal(
     assert 1 == len(simulator.calls(RENEW))
 
 
+@pytest.mark.endurance
 def test_thousand_callers_share_one_renewal(simulator: Simulator, spawn: Spawn, tmp_path: Path) -> None:
     """A thousand callers in eight processes make one call to E*TRADE, and all get the session."""
     said = ask_at_once(spawn, tmp_path, *THOUSAND)
@@ -110,6 +111,7 @@ def test_outage_is_shared(
     assert len(simulator.calls(RENEW)) <= 2 * 7
 
 
+@pytest.mark.endurance
 def test_thousand_callers_share_an_outage(simulator: Simulator, spawn: Spawn, tmp_path: Path) -> None:
     """While E*TRADE is down, a thousand callers all fail in time, with no more calls than four make."""
     deadline = 30.0

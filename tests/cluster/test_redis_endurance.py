@@ -1,6 +1,6 @@
 """The Redis lock, acquired many times, while its server restarts once.
 
-`ACQUISITIONS=1000000 pytest tests/cluster/test_redis_endurance.py` runs more acquisitions.
+`ACQUISITIONS=1000000 make endurance ARGS=tests/cluster/test_redis_endurance.py` runs more acquisitions.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.endurance
 
 ACQUISITIONS = int(os.environ.get("ACQUISITIONS", "100000"))
 PROCESSES = 8

@@ -33,6 +33,8 @@ from etrade_flows import renew_access_token
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
 
+pytestmark = pytest.mark.endurance
+
 RENEW = "/oauth/renew_access_token"
 HOUR = timedelta(seconds=45)
 WINDOW = HOUR * 50 / 60

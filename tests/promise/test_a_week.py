@@ -27,6 +27,8 @@ from etrade_tasks.clock import use_clock
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, midnight_after
 from etrade_tasks.settings import RenewalSettings
 
+pytestmark = pytest.mark.endurance
+
 RENEW = "/oauth/renew_access_token"
 HOUR = timedelta(hours=1)
 SIGN_IN = timedelta(hours=8, minutes=40)

@@ -1,7 +1,7 @@
 # ruff: noqa: D102  # the name of a rule says what happens
 """The first promise, on random days: every door (a way to a session) says what E*TRADE would say.
 
-`RANDOM_DAYS=200 pytest tests/promise` tests more days than the default, each of 42 steps.
+`RANDOM_DAYS=200 make endurance ARGS=tests/promise` tests more days than the default, each of 42 steps.
 """
 
 import asyncio
@@ -51,6 +51,8 @@ from etrade_tasks.renew_session import RETRIES
 from etrade_tasks.session import EASTERN, day_begins, midnight_after
 from etrade_tasks.sharing.locks import FileLocks, _file_name
 from etrade_tasks.sharing.record import record_key
+
+pytestmark = pytest.mark.endurance
 
 DAYS, STEPS = int(os.environ.get("RANDOM_DAYS", "10")), 42
 
