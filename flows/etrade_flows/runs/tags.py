@@ -50,11 +50,14 @@ def tag_run(*tags: str, outcome: AttemptOutcome | None = None, name: str | None 
         outcome: The run's outcome; None if it has none yet.
         name: The run's new name; None to keep its name.
     """
-    run = current_run()
-    if run is None:
+    context, run = FlowRunContext.get(), current_run()
+    if context is None or run is None:
         return
     turn = _turns.setdefault(run.id, threading.Lock())
-    with turn:
+    with turn, best_effort("The tags could not be written"):
+        if context.detached:  # another process's copy of the run, from when its task was submitted
+            with get_client(sync_client=True) as client:
+                run.tags = client.read_flow_run(run.id).tags
         kept = {tag for tag in run.tags if not tag.startswith(_OUTCOME)}
         if outcome is not None:
             kept.add(outcome_tag(outcome))
@@ -62,7 +65,7 @@ def tag_run(*tags: str, outcome: AttemptOutcome | None = None, name: str | None 
         name = name or run.name
         if (wanted, name) == (sorted(run.tags), run.name):
             return
-        with best_effort("The tags could not be written"), get_client(sync_client=True) as client:
+        with get_client(sync_client=True) as client:
             client.update_flow_run(run.id, tags=wanted, name=name)
-            # A retry in this process sees the run as Prefect read it at the beginning.
-            run.tags, run.name = wanted, name
+        # A retry in this process sees the run as Prefect read it at the beginning.
+        run.tags, run.name = wanted, name

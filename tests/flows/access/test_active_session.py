@@ -14,6 +14,7 @@ import pytest
 from prefect import flow, tags, task, unmapped
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter
+from prefect.context import hydrated_context, serialize_context
 from prefect.exceptions import MissingContextError
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
@@ -257,6 +258,24 @@ def test_mapped_accounts_keep_each_other_s_tags(simulator: Simulator, save: Call
     @flow
     def pipeline() -> list[str]:
         asks.map(names).wait()
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(current_run().id).tags
+
+    assert set(names) <= set(pipeline())
+
+
+def test_accounts_on_other_machines_keep_each_other_s_tags(
+    simulator: Simulator, save: Callable[..., str]
+) -> None:
+    """On a cluster, each task has its own copy of the run, and the run is still tagged for each account."""
+    names = [save(name, access_token=None, access_token_secret=None) for name in ("here", "there")]
+
+    @flow
+    def pipeline() -> list[str]:
+        sent = [serialize_context() for _ in names]
+        for name, context in zip(names, sent, strict=True):
+            with hydrated_context(context), pytest.raises(SignInRequired):
+                active_session(name)
         with get_client(sync_client=True) as client:
             return client.read_flow_run(current_run().id).tags
 
