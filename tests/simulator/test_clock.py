@@ -9,26 +9,6 @@ from etrade_simulator import SimulatorClock
 NOON = datetime(2025, 7, 1, 12, 0, tzinfo=UTC)
 
 
-def test_a_frozen_clock_stands_still() -> None:
-    """A frozen clock shows the same time however often it is read."""
-    clock = SimulatorClock.frozen(NOON)
-    assert [NOON, NOON] == [clock(), clock()]
-
-
-def test_advancing_moves_the_clock_by_exactly_that() -> None:
-    """Advancing a frozen clock moves it by exactly the given time."""
-    clock = SimulatorClock.frozen(NOON)
-    clock.advance(timedelta(hours=3))
-    assert NOON + timedelta(hours=3) == clock()
-
-
-def test_setting_moves_the_clock_to_the_moment() -> None:
-    """A frozen clock can be set to any time, also to an earlier one."""
-    clock = SimulatorClock.frozen(NOON)
-    clock.set_time(NOON - timedelta(days=400))
-    assert NOON - timedelta(days=400) == clock()
-
-
 def test_a_clock_without_a_start_tells_real_time() -> None:
     """By default the clock agrees with the machine's."""
     before = datetime.now(UTC)

@@ -32,15 +32,12 @@ def control(simulator: Simulator) -> Call:
     return call
 
 
-@pytest.mark.parametrize("path", ["clock", "faults", "calls", "sign-in", "form"])
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_control_is_off_by_default(clock: SimulatorClock, method: str, path: str) -> None:
+def test_control_is_off_by_default(clock: SimulatorClock) -> None:
     """A plain simulator has no control routes."""
-    with (
-        Simulator(clock=clock) as simulator,
-        requests.request(method, f"{simulator.url}/_control/{path}", timeout=5) as answer,
-    ):
-        assert 404 == answer.status_code
+    with Simulator(clock=clock) as simulator:
+        for method, path in (("GET", "clock"), ("POST", "faults"), ("GET", "calls"), ("POST", "sign-in")):
+            with requests.request(method, f"{simulator.url}/_control/{path}", timeout=5) as answer:
+                assert 404 == answer.status_code
 
 
 def test_the_clock_can_be_read_and_advanced(simulator: Simulator, control: Call) -> None:

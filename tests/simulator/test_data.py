@@ -97,21 +97,18 @@ def test_quotes_come_in_the_order_asked_for(get: Get) -> None:
     assert ["MSFT", "AAPL"] == [quote["Product"]["symbol"] for quote in data]
 
 
-def test_prices_are_the_same_on_every_run(get: Get) -> None:
-    """A symbol's price depends only on its letters, so a test may state it."""
-    quote = get("/market/quote/AAPL.json").json()["QuoteResponse"]["QuoteData"][0]["All"]
-    assert (469.44, 458.12) == (quote["lastTrade"], quote["previousClose"])
+def test_a_quote_is_the_same_on_every_run(get: Get) -> None:
+    """A price depends only on the symbol's letters; the time is Eastern as text, and UTC as a number."""
+    quote = get("/market/quote/AAPL.json").json()["QuoteResponse"]["QuoteData"][0]
+    assert (469.44, 458.12) == (quote["All"]["lastTrade"], quote["All"]["previousClose"])
+    assert ("10:00:00 EST 01-15-2025", 1736953200) == (quote["dateTime"], quote["dateTimeUTC"])
 
 
 def test_what_is_no_symbol_is_named_in_a_message(get: Get) -> None:
-    """The good symbols get quotes, and a message names the bad one."""
+    """The good symbols get quotes, a message names the bad one, and without any good one there is no more."""
     response = get("/market/quote/AAPL,A$PL.json").json()["QuoteResponse"]
     assert ["AAPL"] == [quote["Product"]["symbol"] for quote in response["QuoteData"]]
     assert "A$PL is an invalid symbol" == response["Messages"]["Message"][0]["description"]
-
-
-def test_no_symbol_at_all_gives_messages_alone(get: Get) -> None:
-    """If nothing can be quoted, the answer has messages and no quote data."""
     assert ["Messages"] == list(get("/market/quote/$.json").json()["QuoteResponse"])
 
 
@@ -129,22 +126,6 @@ def test_no_more_than_twenty_five_symbols_are_quoted(get: Get) -> None:
     """Symbols beyond the twenty-fifth are left out."""
     symbols = ",".join(f"AB{chr(65 + number)}" for number in range(26))
     assert 25 == len(get(f"/market/quote/{symbols}.json").json()["QuoteResponse"]["QuoteData"])
-
-
-def test_a_quote_is_dated_in_eastern_time(get: Get) -> None:
-    """A quote's time is Eastern as text, and UTC as a number of seconds."""
-    quote = get("/market/quote/AAPL.json").json()["QuoteResponse"]["QuoteData"][0]
-    assert ("10:00:00 EST 01-15-2025", 1736953200) == (quote["dateTime"], quote["dateTimeUTC"])
-
-
-def test_the_sandbox_has_the_same_data(simulator: Simulator, get: Get, list_accounts: Get) -> None:
-    """A sandbox token lists the same sample accounts."""
-    assert get("/accounts/list.json").json() == list_accounts(simulator.sign_in("sandbox")).json()
-
-
-def test_an_unknown_path_is_404(get: Get) -> None:
-    """A path that E*TRADE does not have is 404."""
-    assert 404 == get("/accounts/list/nothing").status_code
 
 
 @pytest.mark.parametrize("path", ["/accounts/list.json", "/market/quote/AAPL"])

@@ -42,20 +42,13 @@ def test_the_port_is_free_again_at_the_end() -> None:
         assert first.url == second.url
 
 
-def test_no_thread_stays_behind() -> None:
-    """After the end no thread is left."""
-    before = set(threading.enumerate())
-    with Simulator():
-        pass
-    assert before == set(threading.enumerate())
-
-
 def test_the_serving_thread_never_keeps_a_program_alive() -> None:
-    """The thread is a daemon, so a program that forgets to stop it still ends."""
+    """The thread is a daemon, so a program that forgets to stop it still ends; after the end it is gone."""
     before = set(threading.enumerate())
     with Simulator():
         begun = set(threading.enumerate()) - before
         assert [True] == [thread.daemon for thread in begun if thread.name == "etrade-simulator"]
+    assert before == set(threading.enumerate())
 
 
 def test_stopping_does_not_wait_for_a_call_under_way() -> None:

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import pytest
 import requests
 
 from etrade_simulator import Simulator
-from etrade_simulator.problems import OAuthProblem
 
 Call = Callable[..., requests.Response]
 
@@ -62,39 +60,12 @@ def test_midnight_ends_a_token_renewed_a_second_before(simulator: Simulator, ren
     assert "oauth_problem=token_expired" in after.text
 
 
-def test_a_token_signed_in_yesterday_is_expired(simulator: Simulator, renew: Call) -> None:
-    """A token with an earlier day of issue has expired, without moving the clock."""
-    token = simulator.sign_in("live", issued_at=simulator.now() - timedelta(days=1))
-    assert 401 == renew(token).status_code
-
-
-def test_a_token_last_used_long_ago_is_idle(simulator: Simulator, renew: Call, list_accounts: Call) -> None:
-    """A token with an early last use is idle, and a renewal revives it."""
-    now = simulator.now()
-    token = simulator.sign_in("live", last_used_at=now - timedelta(hours=3))
-    assert [401, 200] == [list_accounts(token).status_code, renew(token).status_code]
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_revoked_token_is_over(simulator: Simulator, sign: Call, renew: Call, method: str) -> None:
+def test_a_revoked_token_is_over(simulator: Simulator, sign: Call, renew: Call) -> None:
     """The answer says that the token is revoked, and every later call is refused."""
     token = simulator.sign_in("live")
-    answer = sign(token, simulator.oauth_url + "/revoke_access_token", method)
+    answer = sign(token, simulator.oauth_url + "/revoke_access_token")
     assert (200, "Revoked Access Token") == (answer.status_code, answer.text)
     assert 401 == renew(token).status_code
-
-
-def test_a_token_revoked_from_outside_is_over(simulator: Simulator, renew: Call) -> None:
-    """If the simulator revokes a token itself, the client's next call is refused."""
-    token = simulator.sign_in("live")
-    simulator.revoke(token)
-    assert "oauth_problem=token_rejected" in renew(token).text
-
-
-def test_revoking_an_unknown_token_is_an_error(simulator: Simulator) -> None:
-    """Revoking an unknown token is an error."""
-    with pytest.raises(OAuthProblem, match="token_rejected"):
-        simulator.revoke("unknown")
 
 
 def test_another_consumers_token_is_rejected(simulator: Simulator, renew: Call) -> None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from oauthlib.oauth1 import Client
 
 from etrade_simulator import Simulator
+from etrade_simulator.freshness import check_timestamp
 from etrade_simulator.problems import OAuthProblem
 from etrade_simulator.verification import SignedCall, check_protocol, check_signature
 
@@ -37,13 +37,6 @@ def test_etrades_own_example_verifies() -> None:
     call = guide_call()
     check_protocol(call)
     check_signature(call, *GUIDE_SECRETS)
-
-
-@pytest.mark.parametrize("secrets", [("wrong", GUIDE_SECRETS[1]), (GUIDE_SECRETS[0], "wrong")])
-def test_either_wrong_secret_spoils_the_signature(secrets: tuple[str, str]) -> None:
-    """The example does not verify with another consumer secret or another token secret."""
-    with pytest.raises(OAuthProblem, match="signature_invalid"):
-        check_signature(guide_call(), *secrets)
 
 
 def test_a_changed_parameter_spoils_the_signature() -> None:
@@ -96,29 +89,6 @@ def test_an_unsigned_call_is_refused(simulator: Simulator) -> None:
         assert "oauth_problem=parameter_absent" in answer.text
 
 
-@pytest.mark.parametrize("version", ["", "1.0"])
-def test_a_client_may_send_the_version_or_not(simulator: Simulator, version: str) -> None:
-    """Calls with ``oauth_version="1.0"`` and calls without any are both accepted."""
-
-    class Versioned(Client):
-        def get_oauth_params(self, request: object) -> list[tuple[str, str]]:
-            parameters = super().get_oauth_params(request)
-            kept = [pair for pair in parameters if pair[0] != "oauth_version"]
-            return kept + ([("oauth_version", version)] if version else [])
-
-    token = simulator.sign_in("live")
-    client = Versioned(
-        token.consumer_key,
-        token.consumer_secret,
-        token.token,
-        token.token_secret,
-        timestamp=str(int(simulator.now().timestamp())),
-    )
-    url, headers, _ = client.sign(simulator.oauth_url + "/renew_access_token")
-    with requests.get(url, headers=headers, timeout=5) as answer:
-        assert 200 == answer.status_code
-
-
 @pytest.mark.parametrize("place", ["AUTH_HEADER", "QUERY", "BODY"])
 def test_the_parameters_may_come_in_header_query_or_body(
     simulator: Simulator, sign: Call, place: str
@@ -144,13 +114,19 @@ def test_query_parameters_are_covered_by_the_signature(simulator: Simulator, sig
     assert 200 == answer.status_code
 
 
-@pytest.mark.parametrize(("offset", "status"), [(-301, 401), (-300, 200), (0, 200), (300, 200), (301, 401)])
-def test_timestamps_are_good_for_five_minutes_either_way(
-    simulator: Simulator, renew: Call, offset: int, status: int
-) -> None:
-    """A timestamp that is 300 seconds early or late is accepted, and one of 301 seconds is refused."""
-    timestamp = str(int(simulator.now().timestamp()) + offset)
-    assert status == renew(simulator.sign_in("live"), timestamp=timestamp).status_code
+@pytest.mark.parametrize("timestamp", ["1736952900", "1736953200", "1736953500"])
+def test_timestamps_are_good_for_five_minutes_either_way(timestamp: str) -> None:
+    """A timestamp that is 300 seconds early or late is accepted."""
+    assert int(timestamp) == check_timestamp(timestamp, datetime(2025, 1, 15, 15, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "timestamp", ["1736952899", "1736953501", "soon", "-1", "1736953200.5", "\u0661\u0662\u0663"]
+)
+def test_any_other_timestamp_is_refused(timestamp: str) -> None:
+    """Timestamps of 301 seconds earlier or later, words, signs, fractions and other digits are refused."""
+    with pytest.raises(OAuthProblem, match="timestamp_refused"):
+        check_timestamp(timestamp, datetime(2025, 1, 15, 15, tzinfo=UTC))
 
 
 def test_a_refused_timestamp_names_the_acceptable_range(simulator: Simulator, renew: Call) -> None:
@@ -158,13 +134,6 @@ def test_a_refused_timestamp_names_the_acceptable_range(simulator: Simulator, re
     answer = renew(simulator.sign_in("live"), timestamp="1000000000")
     expected = "oauth_problem=timestamp_refused,oauth_acceptable_timestamps=1736952900-1736953500"
     assert (401, expected) == (answer.status_code, answer.text)
-
-
-@pytest.mark.parametrize("timestamp", ["soon", "-1", "1736953200.5", "\u0661\u0662\u0663"])
-def test_a_timestamp_that_is_no_number_is_refused(simulator: Simulator, renew: Call, timestamp: str) -> None:
-    """Words, signs, fractions and non-ASCII digits are not accepted as timestamps."""
-    answer = renew(simulator.sign_in("live"), timestamp=timestamp)
-    assert (401, True) == (answer.status_code, "timestamp_refused" in answer.text)
 
 
 def test_a_wider_tolerance_lets_a_client_live_by_another_clock(simulator: Simulator, renew: Call) -> None:
@@ -183,18 +152,12 @@ def test_a_nonce_is_good_once_with_one_timestamp(simulator: Simulator, renew: Ca
     assert (401, "oauth_problem=nonce_used") == (second.status_code, second.text)
 
 
-def test_a_nonce_may_come_again_with_another_timestamp(simulator: Simulator, renew: Call) -> None:
-    """A nonce may be used again with another timestamp."""
-    token = simulator.sign_in("live")
-    first = renew(token, nonce="n" * 32)
+def test_a_nonce_may_come_again_with_another_timestamp_or_key(simulator: Simulator, renew: Call) -> None:
+    """A nonce may be used again with another timestamp, and by another consumer."""
+    token, other = simulator.sign_in("live"), simulator.sign_in("sandbox")
+    statuses = [renew(each, nonce="n" * 32).status_code for each in (token, other)]
     simulator.advance(timedelta(seconds=1))
-    assert [200, 200] == [first.status_code, renew(token, nonce="n" * 32).status_code]
-
-
-def test_two_consumers_may_hit_on_the_same_nonce(simulator: Simulator, renew: Call) -> None:
-    """Two consumers may use the same nonce."""
-    tokens = [simulator.sign_in("live"), simulator.sign_in("sandbox")]
-    assert [200, 200] == [renew(token, nonce="n" * 32).status_code for token in tokens]
+    assert [200, 200, 200] == [*statuses, renew(token, nonce="n" * 32).status_code]
 
 
 def test_a_forged_call_does_not_spoil_the_nonce(simulator: Simulator, renew: Call) -> None:
