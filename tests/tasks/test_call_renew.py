@@ -63,11 +63,10 @@ def test_nonce_and_offset_can_be_given(simulator: Simulator, credentials: ETrade
     assert any(f'oauth_timestamp="{later - late}"' in header for late in range(3))
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_redirect_is_not_followed(simulator: Simulator, credentials: ETradeCredentials, status: int) -> None:
+def test_redirect_is_not_followed(simulator: Simulator, credentials: ETradeCredentials) -> None:
     """A redirect is returned like any other reply, so no signature goes elsewhere."""
-    simulator.plant(Fault(status=status, headers={"Location": simulator.url + RENEW}), path=RENEW)
-    assert status == call_renew.fn(sign_request.fn(credentials)).status_code
+    simulator.plant(Fault(status=307, headers={"Location": simulator.url + RENEW}), path=RENEW)
+    assert 307 == call_renew.fn(sign_request.fn(credentials)).status_code
     assert 1 == len(simulator.calls(RENEW))
 
 
@@ -180,10 +179,7 @@ def test_malformed_host_is_a_reply() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        httpx.ConnectTimeout("canary"),
-        httpx.ReadError("canary"),
         httpx.LocalProtocolError("Illegal header value b'canary'"),
-        httpx.ProxyError("canary"),
         httpx.DecodingError("canary"),
         httpx.InvalidURL("canary"),
     ],

@@ -29,12 +29,6 @@ def test_by_default_the_machine_tells_the_time() -> None:
     assert MACHINE_TIME == now()
 
 
-def test_a_clock_tells_the_time_while_it_is_in_use() -> None:
-    """Inside the block, the clock in use gives the time."""
-    with use_clock(standing_at(OTHER_TIME)):
-        assert OTHER_TIME == now()
-
-
 def test_the_time_comes_in_utc() -> None:
     """The time of a clock in another zone is converted to UTC."""
     with use_clock(standing_at(OTHER_TIME.astimezone(ZoneInfo("America/New_York")))):
@@ -48,14 +42,6 @@ def test_a_clock_is_read_anew_each_time() -> None:
     left = iter(times)
     with use_clock(lambda: next(left)):
         assert times == [now(), now()]
-
-
-@time_machine.travel(MACHINE_TIME, tick=False)
-def test_after_the_block_the_machine_tells_the_time_again() -> None:
-    """After its block a clock is no longer in use."""
-    with use_clock(standing_at(OTHER_TIME)):
-        pass
-    assert MACHINE_TIME == now()
 
 
 @time_machine.travel(MACHINE_TIME, tick=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -36,27 +37,24 @@ def test_secrets_are_masked_in_every_printed_form(form: object) -> None:
     assert [] == [secret for secret in SECRETS.values() if secret in printed]
 
 
-def test_json_schema_marks_every_secret() -> None:
-    """The UI's form hides what is typed into each secret field."""
-    properties = ETradeCredentials.model_json_schema()["properties"]
-    assert set(SECRETS) == {name for name, field in properties.items() if field.get("format") == "password"}
+def test_every_secret_is_hidden() -> None:
+    """The UI's form hides what is typed into each secret field, and the server masks it."""
+    schema = ETradeCredentials.model_json_schema()
+    typed = {name for name, field in schema["properties"].items() if field.get("format") == "password"}
+    assert (set(SECRETS), sorted(SECRETS)) == (typed, sorted(schema["secret_fields"]))
 
 
-def test_prefect_masks_every_secret() -> None:
-    """The server masks each secret field."""
-    assert sorted(SECRETS) == sorted(ETradeCredentials.model_json_schema()["secret_fields"])
-
-
-def test_every_field_has_a_title_and_a_description() -> None:
-    """The UI's form explains each of its fields."""
+def test_form_explains_its_fields() -> None:
+    """The UI's form has a title and a description for each field, and offers exactly two environments."""
     properties = ETradeCredentials.model_json_schema()["properties"]
     assert [] == [n for n, f in properties.items() if not (f.get("title") and f.get("description"))]
+    assert ["live", "sandbox"] == properties["environment"]["enum"]
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *product(SECRETS, ["   ", "canary one", "canary\none", "canary\x00one"]),
+        *product(["consumer_key", "access_token"], ["   ", "canary one", "canary\none", "canary\x00one"]),
         *product(["consumer_key", "consumer_secret"], ["", None]),
     ],
 )
@@ -133,20 +131,10 @@ def test_pasted_blanks_are_trimmed() -> None:
 
 
 @pytest.mark.parametrize("field", ["oauth_url", "api_url"])
-@pytest.mark.parametrize(
-    "address",
-    ["http://api.etrade.com", "ftp://localhost", "https://user:canary@host", "host/path", "https://"],
-)
-def test_unsafe_address_is_refused(field: str, address: str) -> None:
-    """An address must use https, or be on this machine, and must have a host and no user."""
+def test_unsafe_address_is_refused(field: str) -> None:
+    """An address must be safe to sign for."""
     with pytest.raises(ValidationError, match=field):
-        make(**{field: address})
-
-
-@pytest.mark.parametrize("address", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"])
-def test_plain_http_to_this_machine_is_accepted(address: str) -> None:
-    """A simulator on a loopback address may use plain http."""
-    assert address == make(oauth_url=address + "/").oauth_base_url
+        make(**{field: "http://api.etrade.com"})
 
 
 @pytest.mark.parametrize(
@@ -169,23 +157,17 @@ def test_cleared_time_of_sign_in_is_unknown() -> None:
     assert make(signed_in_at="").signed_in_at is None
 
 
-def test_expiry_follows_the_sign_in() -> None:
-    """The session ends at the midnight US Eastern after the sign-in, whatever time it is now."""
-    credentials = make(signed_in_at="2027-06-15T09:00:00-04:00")
-    assert datetime(2027, 6, 16, 4, tzinfo=UTC) == credentials.expires_at(datetime(2027, 6, 20, tzinfo=UTC))
-
-
-def test_expiry_is_never_later_than_today() -> None:
-    """A token with a sign-in in the future ends today, because no token outlives a midnight."""
-    credentials = make(signed_in_at="2027-06-17T09:00:00-04:00")
-    assert datetime(2027, 6, 16, 4, tzinfo=UTC) == credentials.expires_at(
-        datetime(2027, 6, 15, 12, tzinfo=UTC)
-    )
-
-
-def test_expiry_without_a_known_sign_in_is_the_next_midnight() -> None:
-    """A token without a known sign-in can only be of today, so its session ends at the next midnight."""
-    assert datetime(2027, 6, 20, 4, tzinfo=UTC) == make().expires_at(datetime(2027, 6, 20, tzinfo=UTC))
+@pytest.mark.parametrize(
+    ("signed_in_at", "now", "expiry_day"),
+    [
+        pytest.param("2027-06-15T09:00:00-04:00", datetime(2027, 6, 20, tzinfo=UTC), 16, id="days ago"),
+        pytest.param("2027-06-17T09:00:00-04:00", datetime(2027, 6, 15, 12, tzinfo=UTC), 16, id="to come"),
+        pytest.param(None, datetime(2027, 6, 20, tzinfo=UTC), 20, id="not known"),
+    ],
+)
+def test_expiry_follows_the_sign_in(signed_in_at: str | None, now: datetime, expiry_day: int) -> None:
+    """The session ends at the midnight US Eastern after the sign-in, and never later than today's."""
+    assert datetime(2027, 6, expiry_day, 4, tzinfo=UTC) == make(signed_in_at=signed_in_at).expires_at(now)
 
 
 @pytest.mark.parametrize("field", SECRETS)
@@ -217,33 +199,17 @@ def test_client_is_signed_bounded_and_does_not_follow(
         assert client.timeout == httpx.Timeout(10, connect=5)
 
 
-@pytest.mark.parametrize("environment", ["live", "sandbox"])
-def test_client_reaches_the_environments_api(
-    simulator: object, credentials_for: object, environment: str
-) -> None:
-    """Each environment's key works at that environment's address."""
-    with credentials_for(simulator.sign_in(environment)).get_client() as client:
-        assert 200 == client.get("/v1/accounts/list.json").status_code
-
-
-async def _status(credentials: ETradeCredentials) -> int:
-    async with credentials.get_async_client() as client:
-        return (await client.get("/v1/market/quote/IBM.json", params={"detailFlag": "ALL"})).status_code
-
-
 def test_async_client_is_signed_too(credentials: ETradeCredentials) -> None:
     """The async client also signs each call."""
-    import asyncio
 
-    assert 200 == asyncio.run(_status(credentials))
+    async def status() -> int:
+        async with credentials.get_async_client() as client:
+            return (await client.get("/v1/market/quote/IBM.json", params={"detailFlag": "ALL"})).status_code
+
+    assert 200 == asyncio.run(status())
 
 
-STRANGERS = [
-    "https://example.com/v1/accounts/list.json",
-    "http://api.etrade.com/v1/accounts/list.json",
-    "https://api.etrade.com./v1/accounts/list.json",
-    "https://someone:canary@api.etrade.com/v1/accounts/list.json",
-]
+STRANGER = "https://example.com/v1/accounts/list.json"
 
 
 @pytest.fixture
@@ -260,7 +226,7 @@ def sends_nothing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("stranger", [STRANGER, "https://someone:canary@api.etrade.com/v1/accounts"])
 def test_client_refuses_a_stranger_s_address(stranger: str, sends_nothing: list[str]) -> None:
     """A call to a stranger's absolute address raises before anything is sent, without quoting it."""
     with make().get_client() as client, pytest.raises(AddressRefused) as refused:
@@ -271,37 +237,34 @@ def test_client_refuses_a_stranger_s_address(stranger: str, sends_nothing: list[
 
 def test_async_client_refuses_a_stranger_s_address(sends_nothing: list[str]) -> None:
     """The async client refuses it too."""
-    import asyncio
 
     async def ask() -> None:
         async with make().get_async_client() as client:
-            await client.post(STRANGERS[0])
+            await client.post(STRANGER)
 
     with pytest.raises(AddressRefused):
         asyncio.run(ask())
     assert [] == sends_nothing
 
 
-@pytest.mark.parametrize("host", ["api.etrade.com", "apisb.etrade.com", "API.etrade.com:443"])
-def test_client_signs_for_either_of_e_trade_s_hosts(host: str, sends_nothing: list[str]) -> None:
+def test_client_signs_for_either_of_e_trade_s_hosts(sends_nothing: list[str]) -> None:
     """An absolute address of E*TRADE's is called, whichever environment the key is of."""
-    with make().get_client() as client, pytest.raises(httpx.ConnectError):
-        client.get(f"https://{host}/v1/accounts/list.json")
+    with make(environment="live").get_client() as client, pytest.raises(httpx.ConnectError):
+        client.get("https://apisb.etrade.com/v1/accounts/list.json")
     assert 1 == len(sends_nothing)
 
 
 def test_client_calls_a_stranger_unsigned_where_it_is_told_to(sends_nothing: list[str]) -> None:
     """A call without a signature may go anywhere."""
     with make().get_client() as client, pytest.raises(httpx.ConnectError):
-        client.get(STRANGERS[0], auth=None)
-    assert [STRANGERS[0]] == sends_nothing
+        client.get(STRANGER, auth=None)
+    assert [STRANGER] == sends_nothing
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", "/v1/accounts/list.json"), ("POST", "/v1/accounts/any/orders/place.json")],
+    ("method", "path", "status"),
+    [("GET", "/v1/accounts/list.json", 302), ("POST", "/v1/accounts/any/orders/place.json", 307)],
 )
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_is_handed_on_though_the_caller_would_follow(
     simulator: Simulator, credentials: ETradeCredentials, method: str, path: str, status: int
 ) -> None:
@@ -317,42 +280,38 @@ def test_redirect_is_handed_on_though_the_caller_would_follow(
 ENVIRONMENT = {f"ETRADE_{name.upper()}": value for name, value in SECRETS.items()}
 
 
-def test_environment_gives_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the four required variables, and these."""
+
+    def set_them(**others: str) -> None:
+        for name, value in (ENVIRONMENT | others).items():
+            monkeypatch.setenv(name, value)
+
+    return set_them
+
+
+def test_environment_gives_credentials(variables: Callable[..., None]) -> None:
     """The four variables are enough; the others have defaults."""
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+    variables()
     assert make().fingerprint == credentials_from_environment().fingerprint
 
 
-def test_whole_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_environment_is_read(variables: Callable[..., None]) -> None:
     """Environment, addresses and time of sign-in come from their variables too."""
-    others = {
-        "ETRADE_ENVIRONMENT": "sandbox",
-        "ETRADE_OAUTH_URL": "https://apisb.etrade.com/oauth",
-        "ETRADE_API_URL": "https://apisb.etrade.com",
-        "ETRADE_SIGNED_IN_AT": "2027-06-15T13:00:00Z",
-    }
-    for name, value in (ENVIRONMENT | others).items():
-        monkeypatch.setenv(name, value)
+    oauth_url, api_url = "https://apisb.etrade.com/oauth", "https://apisb.etrade.com/"
+    variables(ETRADE_ENVIRONMENT="sandbox", ETRADE_OAUTH_URL=oauth_url, ETRADE_API_URL=api_url)
+    variables(ETRADE_SIGNED_IN_AT="2027-06-15T13:00:00Z")
     read = credentials_from_environment()
     assert ("sandbox", datetime(2027, 6, 15, 13, tzinfo=UTC)) == (read.environment, read.signed_in_at)
-    assert ("https://apisb.etrade.com/oauth", "https://apisb.etrade.com") == (
-        read.oauth_base_url,
-        read.api_base_url,
-    )
+    assert (oauth_url, api_url.rstrip("/")) == (read.oauth_base_url, read.api_base_url)
 
 
-def test_production_is_taken_for_live(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_is_taken_for_live(variables: Callable[..., None]) -> None:
     """`production`, another client's word in `ETRADE_ENVIRONMENT`, means the live environment here too."""
-    for name, value in (ENVIRONMENT | {"ETRADE_ENVIRONMENT": "production"}).items():
-        monkeypatch.setenv(name, value)
+    variables(ETRADE_ENVIRONMENT="production")
     read = credentials_from_environment()
     assert ("live", "https://api.etrade.com") == (read.environment, read.api_base_url)
-
-
-def test_form_offers_live_and_sandbox_alone() -> None:
-    """The block's form in the Prefect UI offers exactly the package's two environments."""
-    assert ["live", "sandbox"] == ETradeCredentials.model_json_schema()["properties"]["environment"]["enum"]
 
 
 def test_empty_environment_gives_none() -> None:
@@ -369,10 +328,9 @@ def test_half_set_environment_names_what_is_missing(monkeypatch: pytest.MonkeyPa
     assert "canary" not in str(refused.value)
 
 
-def test_malformed_variable_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_variable_is_named_without_its_value(variables: Callable[..., None]) -> None:
     """A malformed variable is named, and no variable's value is shown."""
-    for name, value in (ENVIRONMENT | {"ETRADE_ENVIRONMENT": "canary"}).items():
-        monkeypatch.setenv(name, value)
+    variables(ETRADE_ENVIRONMENT="canary")
     with pytest.raises(CredentialsInvalid) as refused:
         credentials_from_environment()
     assert "ETRADE_ENVIRONMENT" in str(refused.value)
@@ -380,26 +338,19 @@ def test_malformed_variable_is_named_without_its_value(monkeypatch: pytest.Monke
     assert refused.value.__cause__ is None
 
 
-@pytest.mark.parametrize("quote", ['"', "'"])
 @pytest.mark.parametrize("name", ENVIRONMENT_VARIABLES)
-def test_variable_in_quotes_is_told_of(monkeypatch: pytest.MonkeyPatch, name: str, quote: str) -> None:
+def test_variable_in_quotes_is_told_of(variables: Callable[..., None], name: str) -> None:
     """A variable that is still in quotes is refused for that, by its name and without its value."""
-    for each, value in ENVIRONMENT.items():
-        monkeypatch.setenv(each, value)
-    monkeypatch.setenv(name, f"{quote}canary{quote}")
+    variables(**{name: '"canary"'})
     with pytest.raises(CredentialsInvalid, match=f"{name}: is in quotes: remove them") as refused:
         credentials_from_environment()
     assert "canary" not in str(refused.value)
 
 
-@pytest.mark.parametrize("escape", ["%2F", "%2f", "%2B", "%3D"])
-@pytest.mark.parametrize("name", ENVIRONMENT)
-def test_encoded_variable_is_told_of(monkeypatch: pytest.MonkeyPatch, name: str, escape: str) -> None:
+@pytest.mark.parametrize(("name", "escape"), [*zip(ENVIRONMENT, ["%2F", "%2f", "%2B", "%3D"], strict=True)])
+def test_encoded_variable_is_told_of(variables: Callable[..., None], name: str, escape: str) -> None:
     """A key or token that is still percent-encoded is refused for that, even with a time of sign-in."""
-    for each, value in ENVIRONMENT.items():
-        monkeypatch.setenv(each, value)
-    monkeypatch.setenv(name, f"canary{escape}")
-    monkeypatch.setenv("ETRADE_SIGNED_IN_AT", "2027-06-15T13:00:00Z")
+    variables(**{name: f"canary{escape}", "ETRADE_SIGNED_IN_AT": "2027-06-15T13:00:00Z"})
     with pytest.raises(CredentialsInvalid, match=f"{name}:? is still percent-encoded") as refused:
         credentials_from_environment()
     assert "canary" not in str(refused.value)

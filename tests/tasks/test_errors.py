@@ -29,12 +29,8 @@ CLASSES = [
 every_class = pytest.mark.parametrize("kind", CLASSES)
 
 TRIPS = {
-    **{
-        f"pickle protocol {protocol}": lambda error, protocol=protocol: pickle.loads(  # noqa: S301
-            pickle.dumps(error, protocol)
-        )
-        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
-    },
+    "pickle": lambda error: pickle.loads(pickle.dumps(error)),  # noqa: S301
+    "pickle as text": lambda error: pickle.loads(pickle.dumps(error, 0)),  # noqa: S301
     "multiprocessing": lambda error: pickle.loads(ForkingPickler.dumps(error)),  # noqa: S301
     "Prefect's pickle serializer": lambda error: PickleSerializer().loads(PickleSerializer().dumps(error)),
     "shallow copy": copy.copy,
@@ -50,20 +46,11 @@ def told(error: ETradeError) -> tuple[object, ...]:
 
 def test_the_tree_has_these_classes() -> None:
     """Each thing a person must do has its class: all share one base, and one class is under another."""
-    here = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ETradeError)
-    ]
-    assert {ETradeError, *CLASSES} == set(here)
+    here = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert {ETradeError, *CLASSES} == here
     assert {errors.SessionTooShort: errors.SignInRequired} == {
         kind: kind.__base__ for kind in CLASSES if kind.__base__ is not ETradeError
     }
-
-
-@every_class
-def test_every_error_can_be_caught_by_its_base(kind: type[ETradeError]) -> None:
-    """Catching the base class catches every error."""
-    with pytest.raises(ETradeError, match="it went wrong"):
-        raise kind("it went wrong")
 
 
 @every_class
@@ -102,11 +89,6 @@ def test_errors_survive_a_trip_between_processes(trip) -> None:
 def test_a_wait_that_was_asked_for_survives_the_trip(retry_after: timedelta | None, trip) -> None:
     """A pickled failure still says how long to wait."""
     assert retry_after == trip(RenewalFailed("it went wrong", retry_after=retry_after)).retry_after
-
-
-def test_a_failure_asks_for_no_wait_of_its_own() -> None:
-    """If nobody asked for a wait, there is none."""
-    assert RenewalFailed("it went wrong").retry_after is None
 
 
 @every_class

@@ -15,24 +15,13 @@ from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
 SECRETS = ("access_token", "access_token_secret", "consumer_key", "consumer_secret")
 
 
-def test_block_is_loaded_by_name(block: str, credentials: ETradeCredentials) -> None:
-    """The block of this name is returned whole."""
-    assert credentials.fingerprint == load_credentials.fn(block).fingerprint
-
-
 def test_block_goes_before_the_environment(
     block: str, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A block wins over the environment's variables."""
+    """The block of this name is returned whole; if there is none, the environment's variables are used."""
     for name in ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"):
         monkeypatch.setenv(f"ETRADE_{name}", "fake-from-the-environment")
     assert credentials.fingerprint == load_credentials.fn(block).fingerprint
-
-
-def test_environment_stands_in_for_a_block(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no block has the name, the environment's variables are used."""
-    for name in ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"):
-        monkeypatch.setenv(f"ETRADE_{name}", "fake-from-the-environment")
     loaded = load_credentials.fn("no-such-block")
     assert "fake-from-the-environment" == loaded.access_token.get_secret_value()
 
@@ -87,8 +76,8 @@ def test_answer_that_is_none_of_prefect_s_is_not_taken_for_no_block(
         load_credentials.fn("no-such-block")
 
 
-def saved_by_a_later_version(block: str) -> None:
-    """Give the stored block one more secret and one more field, with a schema that has them."""
+def test_writing_keeps_what_a_later_version_has_stored(block: str) -> None:
+    """During a rolling upgrade, a block that a later version saved loads here, and keeps its new fields."""
     with get_client(sync_client=True) as client:
         document = client.read_block_document_by_name(block, "etrade-credentials", include_secrets=True)
         fields = {**document.block_schema.fields, "secret_fields": [*SECRETS, "later_secret"]}
@@ -98,18 +87,6 @@ def saved_by_a_later_version(block: str) -> None:
         )
         data = {**document.data, "later_secret": "canary", "later_note": "kept"}
         client.update_block_document(document.id, BlockDocumentUpdate(data=data, block_schema_id=schema.id))
-
-
-def test_block_of_a_later_version_is_read(block: str, credentials: ETradeCredentials) -> None:
-    """During a rolling upgrade, a block that a later version has saved with more fields still loads."""
-    saved_by_a_later_version(block)
-    assert credentials.fingerprint == load_credentials.fn(block).fingerprint
-    assert credentials.fingerprint == ETradeCredentials.load(block).fingerprint
-
-
-def test_writing_keeps_what_a_later_version_has_stored(block: str) -> None:
-    """Storing the block here keeps a later version's fields, and its secret stays masked."""
-    saved_by_a_later_version(block)
     store(block, without_token(load_credentials.fn(block)))
     with get_client(sync_client=True) as client:
         shown = client.read_block_document_by_name(block, "etrade-credentials", include_secrets=False).data

@@ -96,21 +96,12 @@ def renewed_at_noon(**changes: object) -> TokenSession:
         pytest.param("2027-07-01 15:00", "2027-07-02 04:00", id="summer"),
         pytest.param("2027-01-16 04:59:59.999999", "2027-01-16 05:00", id="a moment before midnight"),
         pytest.param("2027-01-16 05:00", "2027-01-17 05:00", id="at midnight"),
-        pytest.param("2027-01-16 03:00", "2027-01-16 05:00", id="already tomorrow in UTC"),
-        pytest.param("2027-03-14 04:59", "2027-03-14 05:00", id="before the 23-hour day"),
         pytest.param("2027-03-14 05:00", "2027-03-15 04:00", id="start of the 23-hour day"),
-        pytest.param("2027-03-14 07:00", "2027-03-15 04:00", id="as clocks go forward"),
         pytest.param("2027-03-15 03:59", "2027-03-15 04:00", id="end of the 23-hour day"),
-        pytest.param("2027-11-07 04:00", "2027-11-08 05:00", id="start of the 25-hour day"),
         pytest.param("2027-11-07 05:30", "2027-11-08 05:00", id="first half past one"),
         pytest.param("2027-11-07 06:30", "2027-11-08 05:00", id="second half past one"),
-        pytest.param("2027-11-08 04:59", "2027-11-08 05:00", id="end of the 25-hour day"),
-        pytest.param("2027-12-31 17:00", "2028-01-01 05:00", id="year end"),
         pytest.param("2028-01-01 03:00", "2028-01-01 05:00", id="year end, already next year in UTC"),
-        pytest.param("2027-02-28 17:00", "2027-03-01 05:00", id="no leap year"),
         pytest.param("2028-02-28 17:00", "2028-02-29 05:00", id="before the leap day"),
-        pytest.param("2028-02-29 17:00", "2028-03-01 05:00", id="leap day"),
-        pytest.param("2100-02-28 17:00", "2100-03-01 05:00", id="century without a leap day"),
     ],
 )
 def test_a_session_ends_at_the_next_eastern_midnight(instant: str, expected: str) -> None:
@@ -137,15 +128,6 @@ def test_the_days_of_clock_changes_have_23_and_25_hours(year: int) -> None:
         for day in (sunday(year, 3, 2), sunday(year, 11, 1))
     ]
     assert [timedelta(hours=23), timedelta(hours=25)] == lengths
-
-
-@unhurried
-@given(year=st.integers(2007, 2200), minutes=st.integers(0, 25 * 60 - 1))
-def test_all_of_a_25_hour_day_ends_at_one_midnight(year: int, minutes: int) -> None:
-    """Both passes through the repeated hour belong to the same day."""
-    day = sunday(year, 11, 1)
-    issued_at = midnight_of(day) + timedelta(minutes=minutes)
-    assert midnight_of(day + timedelta(days=1)) == midnight_after(issued_at).astimezone(UTC)
 
 
 # Issued at noon; a token that was last used at 23:00 expires before its idle limit.
@@ -260,10 +242,9 @@ def test_a_session_cannot_be_changed() -> None:
         renewed_at_noon().reused = True  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", ["token", "token_secret", "consumer_key"])
-def test_a_session_takes_nothing_more(name: str) -> None:
+def test_a_session_takes_nothing_more() -> None:
     """A field that a session does not know is ignored, so no secret gets in."""
-    assert "fake-secret" not in renewed_at_noon(**{name: "fake-secret"}).model_dump_json()
+    assert "fake-secret" not in renewed_at_noon(token="fake-secret").model_dump_json()
 
 
 def test_a_session_holds_nothing_secret() -> None:
@@ -289,12 +270,6 @@ def test_a_session_made_by_less_than_no_call_is_refused() -> None:
     """The number of calls is never negative."""
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         renewed_at_noon(attempts=-1)
-
-
-def test_a_session_survives_being_stored() -> None:
-    """A session written as JSON and read back is the same session."""
-    session = renewed_at_noon(reused=True, attempts=0)
-    assert session == TokenSession.model_validate_json(session.model_dump_json())
 
 
 def test_a_day_begins_where_the_one_before_it_ended() -> None:

@@ -75,15 +75,10 @@ def test_the_longest_secret_is_removed_first(order: int) -> None:
     assert f"{REDACTED}, {REDACTED}" == scrub("fake-secret-and-more, fake-secret", secrets)
 
 
-@pytest.mark.parametrize("secrets", [[], [""], ["", ""]], ids=["none", "an empty one", "two empty ones"])
-def test_empty_secrets_are_ignored(secrets: list[str]) -> None:
-    """An empty secret removes nothing."""
-    assert "nothing to hide" == scrub("nothing to hide", secrets)
-
-
-def test_text_without_a_secret_stays_as_it_is() -> None:
-    """Text without a secret stays unchanged."""
-    assert "<b>fake</b> & more" == scrub("<b>fake</b> & more", [SECRET])
+@pytest.mark.parametrize("secrets", [[], [""], [SECRET]], ids=["none", "an empty one", "another one"])
+def test_text_without_a_secret_stays_as_it_is(secrets: list[str]) -> None:
+    """Text without a secret stays unchanged, even if a secret is empty."""
+    assert "<b>fake</b> & more" == scrub("<b>fake</b> & more", secrets)
 
 
 # Excerpts ----------------------------------------------------------------------------------------------
@@ -92,7 +87,6 @@ def test_text_without_a_secret_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("", "", id="empty"),
         pytest.param(" \n\t ", "", id="blank"),
         pytest.param("It   went\r\n\twrong. ", "It went wrong.", id="one line"),
         pytest.param("a\x00b\x1b[31mc\u200bd", "a b [31mc d", id="what cannot be printed"),
@@ -101,15 +95,12 @@ def test_text_without_a_secret_stays_as_it_is() -> None:
         pytest.param("1 < 2 and 3 > 2", "1 2", id="what looks like markup"),
         pytest.param("a<style type='text/css'>b {c: <d>}</style>e", "a e", id="style sheet"),
         pytest.param("a<SCRIPT>b</Script >c", "a c", id="script in capitals"),
-        pytest.param("a<style>b</style>c<script>d</script>e", "a c e", id="both"),
         pytest.param("a<style>b c d", "a", id="style sheet without an end"),
         pytest.param("a<stylish>b</stylish>c", "a b c", id="only like a style sheet"),
         pytest.param("caf&eacute; &#38; more", "café & more", id="HTML entities"),
         pytest.param('{"Error":"not \\u0041 chance"}', '{"Error":"not A chance"}', id="JSON escapes"),
         pytest.param(
-            "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_nonce",
-            "oauth_problem=parameter_absent&oauth_parameters_absent=oauth_nonce",
-            id="plain words, however long",
+            "oauth_parameters_absent=a", "oauth_parameters_absent=a", id="plain words, however long"
         ),
         pytest.param("signature_method=HMAC-SHA1", "signature_method=HMAC-SHA1", id="a method is no secret"),
     ],
@@ -122,23 +113,19 @@ def test_an_excerpt_is_the_readable_text_on_one_line(text: str, expected: str) -
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("oauth_token=fake", "oauth_token=@", id="token"),
-        pytest.param("oauth_token=fake&a=1", "oauth_token=@&a=1", id="pair after it"),
+        pytest.param("oauth_token=fake&a=1", "oauth_token=@&a=1", id="token, and a pair after it"),
         pytest.param("oauth_token=fake,a=1", "oauth_token=@,a=1", id="comma after it"),
         pytest.param("oauth_token=fake&amp;a=1", "oauth_token=@&a=1", id="pair after it, in HTML"),
         pytest.param("oauth_token_secret=fake", "oauth_token_secret=@", id="token secret"),
-        pytest.param("oauth_consumer_key=fake", "oauth_consumer_key=@", id="consumer key"),
         pytest.param("oauth_signature=fake", "oauth_signature=@", id="signature"),
         pytest.param("oauth_nonce=fake", "oauth_nonce=@", id="nonce"),
         pytest.param("oauth_verifier=fake", "oauth_verifier=@", id="verifier"),
         pytest.param("consumerKey: fake", "consumerKey: @", id="camel case"),
         pytest.param("TOKEN = fake", "TOKEN = @", id="capitals and blanks"),
         pytest.param('oauth_token="fake"', 'oauth_token="@"', id="quoted"),
-        pytest.param("oauth_token='fake'", "oauth_token='@'", id="quoted once"),
         pytest.param('{"token": "fake"}', '{"token": "@"}', id="JSON"),
         pytest.param(r'"{\"token\":\"fake\"}"', r'"{\"token\":\"@"}"', id="JSON in JSON"),
         pytest.param("<token>fake</token>", "@", id="XML"),
-        pytest.param("oauth_token%3Dfake", "oauth_token%3D@", id="percent-encoded"),
         pytest.param("oauth_token%3dfake", "oauth_token%3d@", id="percent-encoded in lower case"),
         pytest.param("oauth_token&#61;fake", "oauth_token=@", id="HTML"),
         pytest.param(r"oauth_token\u003dfake", "oauth_token=@", id="JSON escape"),
@@ -219,14 +206,11 @@ def test_json_escapes_are_undone(text: str, expected: str) -> None:
     ("text", "expected"),
     [
         pytest.param("see https://evil.example/a", "see https: //evil .example/a", id="address"),
-        pytest.param("see www.evil.example", "see www .evil .example", id="address without a scheme"),
-        pytest.param("see evil.com.", "see evil .com.", id="bare domain"),
+        pytest.param("see www.evil.example.", "see www .evil .example.", id="address without a scheme"),
         pytest.param("see evil\u3002com", "see evil \u3002com", id="another full stop"),
         pytest.param("[click](tel:1)", "[click] (tel:1)", id="markdown link"),
-        pytest.param("![x](tel:1)", "![x] (tel:1)", id="markdown image"),
         pytest.param("[x][y] [x]: y", "[x] [y] [x] : y", id="markdown reference"),
         pytest.param("@channel @here", "(at)channel (at)here", id="mention"),
-        pytest.param("write to a@b.com", "write to a(at)b .com", id="mail"),
         pytest.param("a<!channel>b", "a b", id="mention of Slack"),
         pytest.param("&amp;amp;lt;!here&amp;amp;gt;", "&lt;!here&gt;", id="escaped thrice"),
         pytest.param("<http://evil.example|E*TRADE", "http: //evil .example E TRADE", id="link of Slack"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ NOW = datetime(2021, 11, 11, 21, 17, 12, tzinfo=UTC)
 SENTENCE = "Access Token has been renewed"
 UNAUTHORIZED = "Unauthorized request - invalid Consumer key and/or session token"
 RATE_LIMIT = "Number of requests exceeded the rate limit set"
+PAIR = "oauth_problem=token_rejected"
 WINDOW = "1636665132-1636665732"  # five minutes on either side of NOW
 
 RENEWED, TRANSIENT, NONCE_REFUSED, CLOCK_SKEWED, SIGN_IN_REQUIRED, MISCONFIGURED, UNRECOGNISED = Outcome
@@ -91,12 +93,12 @@ def older_tomcat(message: str) -> str:
         pytest.param(204, "", UNRECOGNISED, id="204"),
         *(
             pytest.param(status, body, UNRECOGNISED, id=f"{status}, {body or 'empty'}")
-            for status in (301, 302, 303, 304, 307, 308, 403, 406, 409, 410, 418, 451, 100, 0, -1)
+            for status in (302, 308, 403, 410, 451, 100, 0, -1)
             for body in ("", "prose")
         ),
         *(
             pytest.param(status, body, TRANSIENT, id=f"{status}, {body or 'empty'}")
-            for status in (408, 425, 429, 500, 501, 502, 503, 504, 599, 600)
+            for status in (408, 425, 429, 500, 503, 599, 600)
             for body in ("", "prose")
         ),
         *(
@@ -140,12 +142,12 @@ def test_a_reply_means_this(status: int, body: str, expected: Outcome) -> None:
         ("never_heard_of", UNRECOGNISED, "not a known one"),
     ],
 )
-@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 429])
-def test_a_problem_that_e_trade_names(status: int, problem: str, expected: Outcome, advice: str) -> None:
+def test_a_problem_that_e_trade_names(problem: str, expected: Outcome, advice: str) -> None:
     """A named problem decides, whatever the status below 500, and brings advice of its own."""
-    found = verdict(status, f"oauth_problem={problem}")
-    assert (expected, problem) == (found.outcome, found.problem)
-    assert advice in found.advice
+    for status in (200, 302, 400, 401, 403, 429):
+        found = verdict(status, f"oauth_problem={problem}")
+        assert (expected, problem) == (found.outcome, found.problem)
+        assert advice in found.advice
 
 
 @pytest.mark.parametrize(
@@ -166,19 +168,12 @@ def test_a_parameter_that_e_trade_missed(absent: str, expected: Outcome) -> None
     assert (expected, "parameter_absent") == (found.outcome, found.problem)
 
 
-def test_a_missed_parameter_that_is_not_named() -> None:
-    """A missing parameter that is not named is unrecognised."""
-    assert UNRECOGNISED == verdict(400, "oauth_problem=parameter_absent").outcome
-
-
 def test_a_missed_nonce_that_a_header_names() -> None:
     """If a header gives the problem, it also names the missing parameter."""
     header = 'OAuth oauth_problem="parameter_absent", oauth_parameters_absent="oauth_nonce"'
     assert NONCE_REFUSED == verdict(401, headers={"WWW-Authenticate": header}).outcome
 
 
-@pytest.mark.parametrize("code", [100, 670])
-@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404])
 @pytest.mark.parametrize(
     "body",
     [
@@ -191,9 +186,10 @@ def test_a_missed_nonce_that_a_header_names() -> None:
         pytest.param(lambda code: html.escape(error_xml(code)), id="XML in HTML"),
     ],
 )
-def test_an_error_code_that_passes(code: int, status: int, body: Callable[[int], str]) -> None:
+def test_an_error_code_that_passes(body: Callable[[int], str]) -> None:
     """The codes 100 and 670 are failures that may pass, with any status below 500 and in any notation."""
-    assert TRANSIENT == verdict(status, body(code)).outcome
+    for code, status in itertools.product((100, 670), (200, 302, 400, 401, 403, 404)):
+        assert TRANSIENT == verdict(status, body(code)).outcome
 
 
 @pytest.mark.parametrize(
@@ -223,26 +219,12 @@ def test_any_other_code_says_nothing(body: str) -> None:
         pytest.param(503, "oauth_problem=token_expired", TRANSIENT, id="5xx before a problem"),
         pytest.param(500, UNAUTHORIZED, TRANSIENT, id="5xx before E*TRADE's word of a dead token"),
         pytest.param(502, "Invalid access token used", TRANSIENT, id="5xx before any text"),
-        pytest.param(
-            200, f"{SENTENCE} oauth_problem=token_expired", RENEWED, id="the sentence before a problem"
-        ),
+        pytest.param(200, f"{SENTENCE} {PAIR}", RENEWED, id="the sentence before a problem"),
         pytest.param(200, f"{SENTENCE} {RATE_LIMIT}", RENEWED, id="the sentence before the rate limit"),
         pytest.param(401, f"{SENTENCE}", SIGN_IN_REQUIRED, id="no sentence of success in a 401"),
-        pytest.param(
-            400,
-            f"{RATE_LIMIT} oauth_problem=token_expired",
-            SIGN_IN_REQUIRED,
-            id="a problem before the rate limit",
-        ),
-        pytest.param(
-            400,
-            error_json(100, "oauth_problem=signature_invalid"),
-            MISCONFIGURED,
-            id="a problem before a code",
-        ),
-        pytest.param(
-            429, "oauth_problem=consumer_key_rejected", MISCONFIGURED, id="a problem before a status"
-        ),
+        pytest.param(400, f"{RATE_LIMIT} {PAIR}", SIGN_IN_REQUIRED, id="a problem before the rate limit"),
+        pytest.param(400, error_json(100, PAIR), SIGN_IN_REQUIRED, id="a problem before a code"),
+        pytest.param(429, PAIR, SIGN_IN_REQUIRED, id="a problem before a status"),
         pytest.param(400, "oauth_problem=never_heard_of", UNRECOGNISED, id="an unknown one, too"),
         pytest.param(401, RATE_LIMIT, TRANSIENT, id="the rate limit before the status"),
         pytest.param(404, error_xml(670), TRANSIENT, id="a code before the status"),
@@ -276,8 +258,6 @@ def test_no_answer_and_no_reason() -> None:
 
 
 # Where a problem is found ------------------------------------------------------------------------------
-
-PAIR = "oauth_problem=token_rejected"
 
 
 @pytest.mark.parametrize(
@@ -320,7 +300,6 @@ def test_a_problem_is_found_in_the_body(body: str) -> None:
     assert (SIGN_IN_REQUIRED, "token_rejected") == (found.outcome, found.problem)
 
 
-@pytest.mark.parametrize("name", ["WWW-Authenticate", "www-authenticate", "WWW-AUTHENTICATE"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -331,10 +310,11 @@ def test_a_problem_is_found_in_the_body(body: str) -> None:
         pytest.param('OAuth oauth_problem%3D"token_rejected"', id="percent-encoded"),
     ],
 )
-def test_a_problem_is_found_in_the_header(name: str, value: str) -> None:
+def test_a_problem_is_found_in_the_header(value: str) -> None:
     """A problem is found in a WWW-Authenticate header of any case, even if the body is empty."""
-    found = verdict(403, "", {"Content-Type": "text/html", name: value})
-    assert (SIGN_IN_REQUIRED, "token_rejected") == (found.outcome, found.problem)
+    for name in ("WWW-Authenticate", "www-authenticate", "WWW-AUTHENTICATE"):
+        found = verdict(403, "", {"Content-Type": "text/html", name: value})
+        assert (SIGN_IN_REQUIRED, "token_rejected") == (found.outcome, found.problem)
 
 
 @pytest.mark.parametrize(
@@ -370,15 +350,9 @@ def test_half_a_problem_is_none(body: str) -> None:
         pytest.param("Thu, 11 Nov 99999 21:07:12 GMT", None, id="no such year"),
     ],
 )
-@pytest.mark.parametrize("name", ["Retry-After", "retry-after"])
-def test_how_long_e_trade_asks_to_wait(name: str, value: str, expected: timedelta | None) -> None:
+def test_how_long_e_trade_asks_to_wait(value: str, expected: timedelta | None) -> None:
     """`Retry-After` in seconds or as a date is understood and never negative; anything else is ignored."""
-    assert expected == verdict(503, headers={name: value}).retry_after
-
-
-def test_without_a_word_on_waiting_there_is_no_wait() -> None:
-    """Without the header, E*TRADE asks for no wait."""
-    assert verdict(503).retry_after is None
+    assert expected == verdict(503, headers={"Retry-After": value}).retry_after
 
 
 def test_after_a_success_there_is_nothing_to_wait_for() -> None:
@@ -402,18 +376,8 @@ AHEAD = {"Date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}
         pytest.param(TIMESTAMPS.replace("&", ","), {}, 0, id="timestamps after a comma"),
         pytest.param(TIMESTAMPS.replace("&", "&amp;"), {}, 0, id="timestamps in HTML"),
         pytest.param(TIMESTAMPS.replace("-", " - "), {}, 0, id="timestamps with blanks"),
-        pytest.param(
-            json.dumps({"oauth_problem": "timestamp_refused", "oauth_acceptable_timestamps": WINDOW}),
-            {},
-            0,
-            id="timestamps in JSON",
-        ),
-        pytest.param(
-            "",
-            {"WWW-Authenticate": f'OAuth {REFUSED}, oauth_acceptable_timestamps="{WINDOW}"'},
-            0,
-            id="timestamps in a header",
-        ),
+        pytest.param(f'{REFUSED} "oauth_acceptable_timestamps": "{WINDOW}"', {}, 0, id="timestamps in JSON"),
+        pytest.param("", {"WWW-Authenticate": f"OAuth {TIMESTAMPS}"}, 0, id="timestamps in a header"),
         pytest.param(TIMESTAMPS, NEAR, 0, id="timestamps agree with the date"),
         pytest.param(TIMESTAMPS, AHEAD, 3600, id="timestamps disagree with the date"),
         pytest.param(TIMESTAMPS, ABSURD, 0, id="timestamps, absurd date"),
@@ -426,7 +390,7 @@ AHEAD = {"Date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}
         pytest.param(REFUSED, {"Date": "today"}, None, id="no date"),
     ],
 )
-@pytest.mark.parametrize("off", [-86_400, -90, 0, 42])
+@pytest.mark.parametrize("off", [-86_400, 42])
 def test_how_far_this_machine_s_clock_is_off(
     body: str, headers: dict[str, str], expected: int | None, off: int
 ) -> None:
@@ -452,12 +416,6 @@ def test_how_far_this_machine_s_clock_is_off(
 def test_the_advice_says_how_far_the_clock_is_off(offset: timedelta, expected: str) -> None:
     """The advice says by how many seconds the clock is off, in which direction, and what to do."""
     assert f"This machine's clock is {expected}. Set it by NTP." == clock_advice(offset)
-
-
-def test_a_naive_time_of_receipt_is_taken_for_utc() -> None:
-    """A time of receipt without a zone is read as UTC."""
-    found = verdict(401, TIMESTAMPS, received_at=NOW.replace(tzinfo=None))
-    assert timedelta(0) == found.clock_offset
 
 
 def test_a_clock_that_was_not_refused_is_left_alone() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -25,7 +24,6 @@ from etrade_tasks.oauth.signature import (
     ETradeAuth,
     SigningKeys,
     authorization_header,
-    new_nonce,
     signature_base_string,
 )
 
@@ -37,23 +35,8 @@ URL = "https://api.example.com/oauth/renew_access_token"
 MOMENT = datetime(2027, 1, 15, 17, 0, 0, 999_999, tzinfo=UTC)
 
 # Characters of real tokens and secrets, some that an encoder may get wrong, and some that never occur.
-AWKWARD = [
-    *"/+=%~&",
-    " ",
-    '"',
-    ",",
-    "'",
-    "%2F",
-    "%25",
-    "%%",
-    "é",
-    "ß",
-    "漢",
-    "\N{SNOWMAN}",
-    "\N{PILE OF POO}",
-]
-LETTERS = "abcXYZ019"
-awkward = st.lists(st.sampled_from(AWKWARD + list(LETTERS)), min_size=1, max_size=40).map("".join)
+AWKWARD = [*"/+=%~& \",'éß漢", "%2F", "%25", "%%", "\N{SNOWMAN}", "\N{PILE OF POO}"]
+awkward = st.lists(st.sampled_from([*AWKWARD, *"abcXYZ019"]), min_size=1, max_size=40).map("".join)
 
 
 def parts_of(header: str) -> dict[str, str]:
@@ -163,22 +146,7 @@ def test_the_base_string_of_rfc_5849_section_3_4_1_1() -> None:
 # A second implementation -------------------------------------------------------------------------------
 
 
-def test_oauthlib_agrees_on_ten_thousand_awkward_credentials() -> None:
-    """Whatever a key, token or secret consists of, oauthlib reads it and computes the same signature."""
-    chance = random.Random(5849)  # noqa: S311  # repeatable, not secret
-
-    def any_value() -> str:
-        return "".join(chance.choices(AWKWARD + list(LETTERS), k=chance.randint(1, 24)))
-
-    for _ in range(10_000):
-        keys = SigningKeys(any_value(), any_value(), any_value(), any_value())
-        header = authorization_header("GET", URL, keys, nonce="fake-nonce", timestamp=1)
-        sent = parts_of(header)
-        assert (keys.consumer_key, keys.token) == (sent["oauth_consumer_key"], sent["oauth_token"])
-        assert oauthlib_signs("GET", URL, header, keys) == sent["oauth_signature"]
-
-
-@unhurried
+@settings(unhurried, max_examples=300)
 @given(
     method=st.sampled_from(["GET", "POST", "put", "Delete"]),
     query=st.lists(st.tuples(awkward, awkward), max_size=4),
@@ -188,13 +156,14 @@ def test_oauthlib_agrees_on_ten_thousand_awkward_credentials() -> None:
 def test_oauthlib_agrees_on_awkward_requests(
     method: str, query: list[tuple[str, str]], form: list[tuple[str, str]], values: tuple[str, ...]
 ) -> None:
-    """Whatever a query, form, callback or verifier consists of, oauthlib computes the same signature."""
+    """Whatever keys, token, query, form and verifier consist of, oauthlib computes the same signature."""
     *credentials, callback, verifier = values
     keys = SigningKeys(*credentials)
     url = f"{URL}?{'&'.join(f'{quote(name)}={quote(value)}' for name, value in query)}"
     header = authorization_header(method, url, keys, form=form, callback=callback, verifier=verifier)
     sent = parts_of(header)
     assert (callback, verifier) == (sent["oauth_callback"], sent["oauth_verifier"])
+    assert (keys.consumer_key, keys.token) == (sent["oauth_consumer_key"], sent["oauth_token"])
     assert oauthlib_signs(method, url, header, keys, form) == sent["oauth_signature"]
 
 
@@ -204,22 +173,18 @@ def test_oauthlib_agrees_on_awkward_requests(
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        pytest.param("https://example.com/a", "https://example.com/a", id="as it is"),
         pytest.param("HTTPS://EXAMPLE.COM/A", "https://example.com/A", id="scheme and host in capitals"),
         pytest.param("https://example.com:443/a", "https://example.com/a", id="default port of https"),
         pytest.param("http://EXAMPLE.COM:80/r%20v/X?id=123", "http://example.com/r%20v/X", id="RFC, first"),
-        pytest.param("https://www.example.net:8080/?q=1", "https://www.example.net:8080/", id="RFC, second"),
         pytest.param("https://example.com:80/a", "https://example.com:80/a", id="port 80 over https"),
-        pytest.param("http://example.com:443/a", "http://example.com:443/a", id="port 443 over http"),
-        pytest.param("https://example.com", "https://example.com/", id="no path"),
         pytest.param("https://example.com?a=1", "https://example.com/", id="query, no path"),
         pytest.param("https://example.com/a#top", "https://example.com/a", id="fragment"),
         pytest.param("http://[::1]:8765/a", "http://[::1]:8765/a", id="IPv6"),
     ],
 )
 def test_the_address_in_the_base_string(url: str, expected: str) -> None:
-    """Scheme and host are in lower case, and a default port, the query and the fragment are left out."""
-    assert expected == base_string_parts(url)[1]
+    """The method is in capitals, scheme and host are in lower case, and no default port or query is left."""
+    assert ["POST", expected] == base_string_parts(url, "pOst")[:2]
 
 
 @pytest.mark.parametrize(
@@ -227,34 +192,23 @@ def test_the_address_in_the_base_string(url: str, expected: str) -> None:
     [
         pytest.param("", "", id="empty"),
         pytest.param("b=2&a=2&a=1&b=1", "a=1&a=2&b=1&b=2", id="repeated names"),
-        pytest.param("a=1&a=1", "a=1&a=1", id="repeated pairs"),
         pytest.param("b&a=", "a=&b=", id="empty values"),
         pytest.param("a=1&&b=2&", "a=1&b=2", id="stray joints"),
         pytest.param("c2=&c%40=", "c%40=&c2=", id="sorted as encoded"),
         pytest.param("a=B&a=b&B=1", "B=1&a=B&a=b", id="capitals first"),
         pytest.param("a=x+y", "a=x%20y", id="plus for a blank"),
-        pytest.param("a=x%20y", "a=x%20y", id="encoded blank"),
         pytest.param("a=x%2By", "a=x%2By", id="encoded plus"),
         pytest.param("a=%7E", "a=~", id="encoded tilde"),
-        pytest.param("a=~-._", "a=~-._", id="unreserved"),
-        pytest.param("a=$'[]{}", "a=%24%27%5B%5D%7B%7D", id="reserved, plain"),
         pytest.param("a=%24%27%5b%5D%7B%7d", "a=%24%27%5B%5D%7B%7D", id="reserved, encoded"),
         pytest.param("a=b=c", "a=b%3Dc", id="second equals sign"),
         pytest.param("a=1;b=2", "a=1%3Bb%3D2", id="semicolon joins nothing"),
-        pytest.param("a=%25", "a=%25", id="percent sign"),
         pytest.param("a=%252F", "a=%252F", id="encoded twice"),
-        pytest.param("a=é", "a=%C3%A9", id="non-ASCII, plain"),
         pytest.param("a=%c3%a9", "a=%C3%A9", id="non-ASCII, encoded in lower case"),
     ],
 )
 def test_the_query_in_the_base_string(query: str, expected: str) -> None:
     """A query is decoded once, encoded again as the RFC says, and sorted."""
     assert expected == base_string_parts(f"https://example.com/a?{query}")[2]
-
-
-def test_the_method_in_the_base_string() -> None:
-    """The method is signed in capitals however it is written."""
-    assert "POST" == base_string_parts(URL, "pOst")[0]
 
 
 @pytest.mark.parametrize("url", ["", "example.com/a", "//example.com/a", "https:///a", "https:a"])
@@ -323,19 +277,6 @@ def test_the_clock_in_use_gives_the_timestamp() -> None:
     assert str(int(MOMENT.timestamp())) == parts_of(header)["oauth_timestamp"]
 
 
-def test_nonces_do_not_repeat() -> None:
-    """Ten thousand nonces all differ, and each has 32 hexadecimal digits."""
-    nonces = {new_nonce() for _ in range(10_000)}
-    assert 10_000 == len(nonces)
-    assert {32} == {len(nonce) for nonce in nonces}
-    assert set("".join(nonces)) <= set("0123456789abcdef")
-
-
-def test_each_header_has_a_nonce_of_its_own() -> None:
-    """Two headers for the same request have different nonces."""
-    assert 2 == len({parts_of(authorization_header("GET", URL, KEYS))["oauth_nonce"] for _ in range(2)})
-
-
 @pytest.mark.parametrize("holder", [KEYS, ETradeAuth(KEYS)], ids=["SigningKeys", "ETradeAuth"])
 def test_nothing_secret_is_shown(holder: object) -> None:
     """Printing the objects that hold secrets does not show them."""
@@ -397,7 +338,7 @@ def call_async(auth: ETradeAuth, *requests: tuple[str, str, dict[str, object]]) 
             URL,
             {
                 "content": "b=&a=1",
-                "headers": {"Content-Type": "Application/X-WWW-Form-Urlencoded; charset=utf-8"},
+                "headers": {"Content-Type": "Application/X-WWW-Form-Urlencoded; charset=a"},
             },
             [("b", ""), ("a", "1")],
             id="form with a charset",
@@ -418,59 +359,41 @@ def test_a_client_sends_what_oauthlib_would_sign(
 
 @pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
 def test_each_request_of_a_client_has_a_nonce_of_its_own(call) -> None:
-    """Three requests of one client have three nonces."""
-    sent = call(ETradeAuth(KEYS), *[("GET", URL, {})] * 3).sent()
-    assert 3 == len({parts["oauth_nonce"] for parts in sent})
+    """Three requests of one client have three nonces of 32 hexadecimal digits."""
+    nonces = {parts["oauth_nonce"] for parts in call(ETradeAuth(KEYS), *[("GET", URL, {})] * 3).sent()}
+    assert (3, {32}) == (len(nonces), {len(nonce) for nonce in nonces})
+    assert set("".join(nonces)) <= set("0123456789abcdef")
 
 
-@pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
-@pytest.mark.parametrize("offset", [-7200, 0, 3600])
-def test_a_client_corrects_the_clock_by_the_offset(call, offset: int) -> None:
-    """The timestamp is the time of the package's clock plus the offset."""
+def test_a_client_corrects_its_clock_by_the_offset() -> None:
+    """The timestamp is the time of the package's clock, or of the one given, plus the offset."""
+    offset, own = timedelta(seconds=-7200), {"clock": lambda: MOMENT + timedelta(days=1)}
     with use_clock(lambda: MOMENT):
-        server = call(ETradeAuth(KEYS, clock_offset=timedelta(seconds=offset)), ("GET", URL, {}))
-    assert str(int(MOMENT.timestamp()) + offset) == server.sent()[0]["oauth_timestamp"]
-
-
-def test_a_client_can_have_a_clock_of_its_own() -> None:
-    """If a client is given a clock, it is used instead of the package's."""
-    with use_clock(lambda: MOMENT):
-        server = call(ETradeAuth(KEYS, clock=lambda: MOMENT + timedelta(days=1)), ("GET", URL, {}))
-    assert str(int(MOMENT.timestamp()) + 86_400) == server.sent()[0]["oauth_timestamp"]
+        auths = [ETradeAuth(KEYS, clock_offset=offset), ETradeAuth(KEYS, clock_offset=offset, **own)]
+        sent = [int(call(auth, ("GET", URL, {})).sent()[0]["oauth_timestamp"]) for auth in auths]
+    assert [int(MOMENT.timestamp()) + seconds for seconds in (-7200, 86_400 - 7200)] == sent
 
 
 # The other httpx ---------------------------------------------------------------------------------------
 
-SIGN = """
+IMPORT = """
 import sys
-{first}
+import httpx2, etrade_flows
 import etrade_tasks.oauth.signature as signing
 
+signing.authorization_header("GET", "https://example.com/", signing.SigningKeys("fake-key", "fake-secret"))
 assert "authlib.integrations.httpx_client" not in sys.modules
-keys = signing.SigningKeys("fake-consumer-key", "fake-consumer-secret")
-print(signing.authorization_header("GET", "https://example.com/", keys, nonce="n", timestamp=1))
 """
 
 
-@pytest.mark.parametrize(
-    "first", ["import httpx2", "sys.modules['httpx2'] = None"], ids=["httpx2 is there", "httpx2 is missing"]
-)
-def test_signing_does_not_depend_on_a_second_httpx(first: str, tmp_path: Path) -> None:
-    """Signing works without a warning, whether or not a package named httpx2 is installed."""
-    (tmp_path / "httpx2").mkdir()
-    (tmp_path / "httpx2" / "__init__.py").touch()
+def test_signing_does_not_depend_on_a_second_httpx(tmp_path: Path) -> None:
+    """If a package named httpx2 is installed, the package does not load Authlib's module that uses it."""
+    (tmp_path / "httpx2.py").touch()
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SIGN.format(first=first)],
+        [sys.executable, "-W", "error::DeprecationWarning:authlib", "-c", IMPORT],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
         capture_output=True,
         text=True,
         check=False,
     )
-    expected = authorization_header(
-        "GET",
-        "https://example.com/",
-        SigningKeys("fake-consumer-key", "fake-consumer-secret"),
-        nonce="n",
-        timestamp=1,
-    )
-    assert (0, "", expected) == (done.returncode, done.stderr, done.stdout.strip())
+    assert (0, "") == (done.returncode, done.stderr)

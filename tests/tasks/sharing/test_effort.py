@@ -52,26 +52,20 @@ def effort() -> Make:
 
 @pytest.mark.parametrize(
     ("offset", "learned", "past"),
-    [(HOUR, False, False), (HOUR, True, True), (-HOUR, False, False), (timedelta(0), False, False)],
+    [
+        (HOUR, False, [True, False]),
+        (HOUR, True, [True, True]),
+        (-HOUR, False, [False, False]),
+        (-HOUR, True, [False, False]),
+        (timedelta(0), False, [True, False]),
+    ],
 )
-def test_moment_to_come_is_past_by_what_e_trade_has_just_taught_alone(
-    effort: Make, offset: timedelta, learned: bool, past: bool
+def test_moment_is_past_by_the_earlier_of_two_clocks(
+    effort: Make, offset: timedelta, learned: bool, past: list[bool]
 ) -> None:
-    """A future moment is past only by an offset that E*TRADE has just taught, not by an earlier one."""
+    """A moment is past if both clocks say so, or by an offset that E*TRADE has just taught."""
     made = effort(clock_offset=offset, offset_is_learned=learned)
-    assert past is made.surely_past(NOON + HOUR / 2)
-
-
-@pytest.mark.parametrize(
-    ("offset", "learned", "past"),
-    [(HOUR, False, True), (-HOUR, False, False), (-HOUR, True, False), (timedelta(0), False, True)],
-)
-def test_moment_of_before_is_past_unless_the_clock_is_known_to_be_ahead(
-    effort: Make, offset: timedelta, learned: bool, past: bool
-) -> None:
-    """A moment that this machine's clock calls past is past, unless an offset says otherwise."""
-    made = effort(clock_offset=offset, offset_is_learned=learned)
-    assert past is made.surely_past(NOON - HOUR / 2)
+    assert past == [made.surely_past(NOON + half) for half in (-HOUR / 2, HOUR / 2)]
 
 
 def test_offset_of_an_earlier_renewal_replaces_none_that_e_trade_has_just_taught(effort: Make) -> None:
@@ -81,21 +75,16 @@ def test_offset_of_an_earlier_renewal_replaces_none_that_e_trade_has_just_taught
     assert made.clock_offset == HOUR
 
 
-@pytest.mark.parametrize(("at", "limit"), [(0, 15), (50, 10), (57, 6), (60, 6), (900, 6)])
+@pytest.mark.parametrize(
+    ("deadline", "at", "limit"), [(60, 0, 15), (60, 50, 10), (60, 57, 6), (60, 900, 6), (0.5, 10, 1)]
+)
 def test_call_may_take_what_is_left_and_never_nothing(
-    effort: Make, watch: Watch, at: float, limit: float
+    effort: Make, watch: Watch, deadline: float, at: float, limit: float
 ) -> None:
-    """The next call gets what is left, at most `CALL_LIMIT`, and at least a tenth of the deadline."""
-    made = effort()
+    """A call gets what is left, at most `CALL_LIMIT`, and at least a tenth of the deadline and a second."""
+    made = effort(deadline)
     watch.seconds = at
     assert made.call_limit() == timedelta(seconds=limit)
-
-
-def test_call_has_a_second_at_least(effort: Make, watch: Watch) -> None:
-    """However short the deadline is, a call gets at least a second."""
-    made = effort(0.5)
-    watch.seconds = 10
-    assert made.call_limit() == timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
