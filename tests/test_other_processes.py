@@ -98,11 +98,6 @@ def run_elsewhere(*arguments: object, **variables: str) -> str:
     return done.stdout
 
 
-def send(module: ModuleType, folder: Path) -> None:
-    """Pickle what this module defines, by value."""
-    (folder / f"{module.__name__}.pickle").write_bytes(cloudpickle.dumps(defined_in(module)))
-
-
 def send_as_script(script: str, folder: Path) -> None:
     """Pickle the flow of an example that runs as a script, as `serve` would send it."""
     source = (PIPELINES / f"{script}.py").read_text()
@@ -122,18 +117,12 @@ def test_annotations_are_objects_where_flows_and_tasks_are_defined() -> None:
     assert (True, []) == (len(defining) >= 10, text)
 
 
-def test_each_flow_and_task_can_be_sent_by_value(tmp_path: Path) -> None:
-    """Each flow and task knows its parameters' types in a process that never imported its module."""
-    for module in modules():
-        send(module, tmp_path)
-    run_elsewhere("-c", VALIDATE, tmp_path)
-
-
 def test_they_run_where_they_were_sent(simulator: Simulator, block: str, person: Any, tmp_path: Path) -> None:
     """Each flow and task, and each example sent from its own script, runs in another process."""
     for module in modules():
         if module.__name__ not in SCRIPTS:
-            send(module, tmp_path)
+            sent = cloudpickle.dumps(defined_in(module))
+            (tmp_path / f"{module.__name__}.pickle").write_bytes(sent)
     for script in SCRIPTS:
         send_as_script(script, tmp_path)
     person.answers()

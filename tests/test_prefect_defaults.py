@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from prefect.settings import Settings
@@ -50,11 +51,12 @@ def defaults(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield f"{prefix}{name}".upper()
 
 
-def described(**variables: str) -> dict[str, dict[str, object]]:
+@cache
+def described(variables: frozenset[tuple[str, str]] = frozenset()) -> dict[str, dict[str, object]]:
     """The options of every flow and task in a process where these variables are set."""
     done = subprocess.run(
         [sys.executable, "-c", DESCRIBE],
-        env=os.environ | variables,
+        env=os.environ | dict(variables),
         capture_output=True,
         text=True,
         timeout=120,
@@ -85,7 +87,7 @@ def test_the_settings_are_those_known_to_matter() -> None:
 
 def test_no_default_changes_a_flow_or_a_task() -> None:
     """Each flow and task keeps its own retries, storage and caching, whatever the defaults say."""
-    written, found = described(), described(**user_defaults())
+    written, found = described(), described(frozenset(user_defaults().items()))
     assert 8 <= len(written)
     assert written == found
 

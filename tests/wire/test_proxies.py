@@ -13,8 +13,6 @@ from etrade_tasks import ETradeCredentials, call_renew, sign_request
 
 KeysFor = Callable[[str], ETradeCredentials]
 
-LOOPBACK = ["127.0.0.1", "127.8.9.10"]
-
 
 @pytest.fixture(params=["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
 def proxy(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -27,44 +25,21 @@ def proxy(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.Monkey
     return running
 
 
-@pytest.mark.parametrize("host", LOOPBACK)
-def test_an_oauth_call_to_this_machine_goes_direct(
-    proxy: Any, serve: Any, keys_for: KeysFor, host: str
-) -> None:
-    """A renewal call reaches a simulator on any loopback address, even if a proxy is set."""
-    reply = call_renew.fn(sign_request.fn(keys_for(serve(host=host).url)))
-    assert (200, []) == (reply.status_code, proxy.asked)
+def test_calls_to_this_machine_go_direct(proxy: Any, serve: Any, keys_for: KeysFor) -> None:
+    """Renewals and the block's clients ask no proxy for any loopback address or this machine's name."""
 
-
-@pytest.mark.parametrize("host", LOOPBACK)
-def test_a_data_call_to_this_machine_goes_direct(
-    proxy: Any, serve: Any, keys_for: KeysFor, host: str
-) -> None:
-    """The calls of the block's clients also reach it directly."""
-    credentials = keys_for(serve(host=host).url)
-
-    async def get() -> int:
+    async def get(credentials: ETradeCredentials) -> int:
         async with credentials.get_async_client() as client:
             return (await client.get("/v1")).status_code
 
-    with credentials.get_client() as client:
-        assert (200, 200) == (client.get("/v1").status_code, asyncio.run(get()))
-    assert [] == proxy.asked
-
-
-@pytest.mark.parametrize("name", ["localhost", "LOCALHOST"])
-def test_this_machine_is_known_by_name(proxy: Any, serve: Any, keys_for: KeysFor, name: str) -> None:
-    """The proxy is not asked for this machine's name either."""
-    url = serve().url.replace("127.0.0.1", name)
-    assert 200 == call_renew.fn(sign_request.fn(keys_for(url.lower()))).status_code
-    with keys_for(url.lower()).get_client() as client:
-        assert 200 == client.get(url).status_code
-    assert [] == proxy.asked
-
-
-def test_this_machine_is_known_by_its_newer_number(proxy: Any, keys_for: KeysFor) -> None:
-    """A call to ::1 does not ask the proxy, whether or not somebody listens there."""
-    call_renew.fn(sign_request.fn(keys_for("http://[::1]:9")))
+    urls = [serve(host=host).url for host in ("127.0.0.1", "127.8.9.10")]
+    for url in (*urls, urls[0].replace("127.0.0.1", "localhost")):
+        credentials = keys_for(url)
+        assert 200 == call_renew.fn(sign_request.fn(credentials)).status_code
+        with credentials.get_client() as client:
+            assert 200 == client.get(url.replace("localhost", "LOCALHOST")).status_code
+        assert 200 == asyncio.run(get(credentials))
+    call_renew.fn(sign_request.fn(keys_for("http://[::1]:9")))  # whether or not somebody listens there
     assert [] == proxy.asked
 
 

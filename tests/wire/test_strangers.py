@@ -24,11 +24,11 @@ HEADERS = ("Content-Type", "Retry-After", "WWW-Authenticate", "Location", "Date"
 pytestmark = [pytest.mark.usefixtures("quick_retries"), pytest.mark.starts_programs]
 
 
-@pytest.fixture(params=HEADERS)
-def stranger(request: pytest.FixtureRequest, serve: Callable[..., Any]) -> str:
-    """The address of a server that sends something evil in one header and in the body."""
+@pytest.fixture
+def stranger(serve: Callable[..., Any]) -> str:
+    """The address of a server that sends something evil in each header and in the body."""
     evil = EVIL.replace("\x07", "")  # no client accepts this in a header
-    return serve(status=403, body=EVIL.encode(), headers={request.param: evil}).url
+    return serve(status=403, body=EVIL.encode(), headers=dict.fromkeys(HEADERS, evil)).url
 
 
 @pytest.mark.usefixtures("quick_flows")
@@ -58,40 +58,28 @@ NAMES = ("[/red]", "[bold]x", "[link=https://evil.example]x", ":x:", "a\x1b[31mb
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_session_is_shown_by_its_name(
+def test_a_name_is_shown_as_it_is(
     name: str, noon: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that looks like markup is shown letter for letter, without characters that a terminal obeys."""
+    """A name like markup is shown letter for letter, in a session's line and in an error, without effect."""
     monkeypatch.setenv("COLUMNS", "200")
+    clean = name.replace("\x1b", " ")
     session = TokenSession(
         environment="live", fingerprint="0" * 16, renewed_at=noon, idle_at=noon, expires_at=noon, attempts=1
     )
     report_session(name, session)
     shown = capsys.readouterr().out
-    assert f"{name.replace(chr(27), ' ')} (live)" in shown
-    assert "\x1b" not in shown
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_error_is_shown_as_it_is(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An error that quotes such a name shows it letter for letter too, in its message and its advice."""
-    monkeypatch.setenv("COLUMNS", "200")
+    assert (True, False) == (f"{clean} (live)" in shown, "\x1b" in shown)
     report_error(ETradeError(f"about {name}.", advice=f"see {name}."))
-    clean = name.replace("\x1b", " ")
     assert f"ETradeError: about {clean}.\nNext: see {clean}.\n" == capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("command", ["renew", "status", "doctor"])
-@pytest.mark.parametrize("name", ["[/red]", "x[/]"])
-def test_no_command_takes_a_name_for_markup(
-    command: str, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_command_takes_a_name_for_markup(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Credentials with square brackets in their name do not end a command in a traceback."""
     with pytest.raises(SystemExit) as ended:
-        cli.main([command, "--credentials", name])
+        cli.main([command, "--credentials", "[/red]"])
     shown = capsys.readouterr()
     assert ended.value.code in (1, 2, 4)
     assert "MarkupError" not in shown.out + shown.err

@@ -69,12 +69,6 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
     return lambda: "\n".join(f"{record.name}: {record.getMessage()}" for record in caplog.records)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "asyncio in debug mode"])
-def debugged_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Event loops in debug mode, as with PYTHONASYNCIODEBUG, and without it."""
-    monkeypatch.setattr("asyncio.coroutines._is_debug_mode", lambda: request.param)
-
-
 def test_the_sweep_would_find_a_leak(echo: str, logged: Callable[[], str]) -> None:
     """The check can fail: a call without this package's guard does show what was sent or came back."""
     with suppress(httpx.HTTPError):
@@ -82,7 +76,6 @@ def test_the_sweep_would_find_a_leak(echo: str, logged: Callable[[], str]) -> No
     assert CANARY.search(logged())
 
 
-@pytest.mark.usefixtures("debugged_loops")
 def test_a_renewal_shows_no_secret(echo: str, keys_for: KeysFor, logged: Callable[[], str]) -> None:
     """The logs show a renewal call's events, and nothing that it sent or received."""
     call_renew.fn(sign_request.fn(keys_for(echo)))
@@ -91,7 +84,7 @@ def test_a_renewal_shows_no_secret(echo: str, keys_for: KeysFor, logged: Callabl
     assert None is CANARY.search(logged())
 
 
-@pytest.mark.usefixtures("debugged_loops", "quick_retries")
+@pytest.mark.usefixtures("quick_retries")
 def test_a_sign_in_shows_no_secret(echo: str, logged: Callable[[], str]) -> None:
     """The logs show no secret of a sign-in's calls, including the new tokens and the verifier."""
     consumer = ConsumerKeys("canary-key", "canary-secret")
@@ -104,7 +97,6 @@ def test_a_sign_in_shows_no_secret(echo: str, logged: Callable[[], str]) -> None
     assert None is CANARY.search(logged())
 
 
-@pytest.mark.usefixtures("debugged_loops")
 def test_data_calls_show_no_secret(echo: str, keys_for: KeysFor, logged: Callable[[], str]) -> None:
     """The logs show no secret of the block's clients, whether a body is read at once or streamed."""
     credentials = keys_for(echo)
@@ -122,7 +114,7 @@ def test_data_calls_show_no_secret(echo: str, keys_for: KeysFor, logged: Callabl
             client.get("/v1")
         with suppress(httpx.HTTPError), client.stream("GET", "/v1") as answer:
             answer.read()
-    asyncio.run(get())
+    asyncio.run(get(), debug=True)  # in debug mode, event loops log more
     assert "httpcore.http11" in logged()
     assert None is CANARY.search(logged())
 
