@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,19 @@ from etrade_flows.health.server import check_server
 from etrade_flows.runs.server import prefect_reached, spare_this_machine_the_proxy
 from etrade_tasks.errors import PrefectUnavailable
 
-pytestmark = pytest.mark.starts_programs
+pytestmark = [pytest.mark.starts_programs, pytest.mark.usefixtures("quick_connections")]
 
 
-@pytest.fixture
-def untrusted(certificate: Any, serve: Any) -> Iterator[None]:
-    """Sets a PREFECT_API_URL whose certificate no trusted CA has signed."""
+def test_a_certificate_that_nobody_signed_is_told(certificate: Any, serve: Any) -> None:
+    """The error and the doctor give OpenSSL's reason and name the setting for the CA's file."""
     server = serve(context=certificate().context)
     with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
-        yield
-
-
-@pytest.mark.usefixtures("untrusted")
-def test_a_certificate_that_nobody_signed_is_told() -> None:
-    """The error gives OpenSSL's reason and names the setting for the CA's file."""
-    with pytest.raises(PrefectUnavailable) as refused, prefect_reached():
-        pass
-    assert "TLS: self-signed certificate" in refused.value.message
-    assert "PREFECT_API_SSL_CERT_FILE" in refused.value.advice
-
-
-@pytest.mark.usefixtures("untrusted")
-def test_the_doctor_tells_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor gives the same reason and the same remedy."""
-    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
-    finding = check_server(Facts("main"))
-    assert "TLS: self-signed certificate" in finding.says
-    assert "PREFECT_API_SSL_CERT_FILE" in finding.remedy
+        with pytest.raises(PrefectUnavailable) as refused, prefect_reached():
+            pass
+        finding = check_server(Facts("main"))
+    for said, remedy in ((refused.value.message, refused.value.advice), (finding.says, finding.remedy)):
+        assert "TLS: self-signed certificate" in said
+        assert "PREFECT_API_SSL_CERT_FILE" in remedy
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
