@@ -16,23 +16,27 @@ RENEW = "/oauth/renew_access_token"
 
 @pytest.fixture
 def token(simulator: Simulator) -> AccessToken:
-    """A live token."""
-    return simulator.sign_in("live")
+    """A live token that data calls refuse until it is renewed."""
+    return simulator.sign_in("live", last_used_at=simulator.now() - timedelta(hours=3))
 
 
-def test_a_fault_answers_in_the_services_place(simulator: Simulator, renew: Call, token: AccessToken) -> None:
+@pytest.fixture
+def struck(simulator: Simulator, renew: Call, token: AccessToken) -> Call:
+    """Plants a fault for the next renewal, and makes it."""
+
+    def call(fault: Fault, **options: object) -> requests.Response:
+        simulator.plant(fault, path=RENEW)
+        return renew(token, **options)
+
+    return call
+
+
+def test_a_fault_answers_in_the_services_place(struck: Call) -> None:
     """The fault's own status, body, content type and headers are sent."""
-    simulator.plant(
-        Fault(status=503, body="closed", content_type="text/plain", headers={"Retry-After": "7"}), path=RENEW
-    )
-    answer = renew(token)
-    expected = (503, "closed", "text/plain", "7")
-    assert expected == (
-        answer.status_code,
-        answer.text,
-        answer.headers["Content-Type"],
-        answer.headers["Retry-After"],
-    )
+    headers = {"Retry-After": "7"}
+    answer = struck(Fault(status=503, body="closed", content_type="text/plain", headers=headers))
+    assert (503, "closed") == (answer.status_code, answer.text)
+    assert ("text/plain", "7") == (answer.headers["Content-Type"], answer.headers["Retry-After"])
 
 
 def test_faults_strike_in_the_order_planted(simulator: Simulator, renew: Call, token: AccessToken) -> None:
@@ -42,68 +46,51 @@ def test_faults_strike_in_the_order_planted(simulator: Simulator, renew: Call, t
     assert [500, 500, 429, 200] == [renew(token).status_code for _ in range(4)]
 
 
-def test_a_fault_strikes_the_calls_of_its_path(
-    simulator: Simulator, list_accounts: Call, token: AccessToken
-) -> None:
+def test_a_fault_strikes_the_calls_of_its_path(simulator: Simulator, list_accounts: Call) -> None:
     """A fault of the renewal does not affect a data call, and one without a path strikes any call."""
     simulator.plant(Fault(status=500), path="renew_access_token")
     simulator.plant(Fault(status=429))
+    token = simulator.sign_in("live")
     assert [429, 200] == [list_accounts(token).status_code for _ in range(2)]
-
-
-def idle(simulator: Simulator) -> AccessToken:
-    """A token that data calls refuse until it is renewed."""
-    return simulator.sign_in("live", last_used_at=simulator.now() - timedelta(hours=3))
 
 
 @pytest.mark.parametrize(
     ("when", "later"), [("before", [401, 200]), ("verified", [401, 401]), ("after", [200, 401])]
 )
 def test_a_fault_says_whether_the_call_has_its_effect(
-    simulator: Simulator, renew: Call, list_accounts: Call, when: str, later: list[int]
+    *, struck: Call, renew: Call, list_accounts: Call, token: AccessToken, when: str, later: list[int]
 ) -> None:
     """Only a fault ``before`` leaves the nonce unused, and only one ``after`` lets the token be revived."""
-    token = idle(simulator)
-    simulator.plant(Fault(status=502, when=when), path=RENEW)
-    struck, used = renew(token, nonce="n" * 32), list_accounts(token)
-    repeated = renew(token, nonce="n" * 32)
-    assert [502, *later] == [answer.status_code for answer in (struck, used, repeated)]
+    first = struck(Fault(status=502, when=when), nonce="n" * 32)
+    used, repeated = list_accounts(token), renew(token, nonce="n" * 32)
+    assert [502, *later] == [answer.status_code for answer in (first, used, repeated)]
 
 
-def test_a_fault_for_verified_calls_waits_for_one(
-    simulator: Simulator, renew: Call, token: AccessToken
-) -> None:
+def test_a_fault_for_verified_calls_waits_for_one(struck: Call, renew: Call, token: AccessToken) -> None:
     """A refused call gets its refusal, and the fault waits for the next call that is verified."""
-    simulator.plant(Fault(status=502, when="verified"), path=RENEW)
-    assert [401, 502] == [renew(token, timestamp="1").status_code, renew(token).status_code]
+    refused = struck(Fault(status=502, when="verified"), timestamp="1")
+    assert [401, 502] == [refused.status_code, renew(token).status_code]
 
 
-def test_a_delayed_answer_comes_too_late_for_a_short_patience(
-    simulator: Simulator, renew: Call, token: AccessToken
-) -> None:
-    """A client with a timeout of a twentieth of a second gives up on an answer that is delayed by an hour."""
-    simulator.plant(Fault(delay=3600), path=RENEW)
-    with pytest.raises(requests.ReadTimeout):
-        renew(token, timeout=0.05)
+@pytest.mark.parametrize("fault", [Fault(delay=3600), Fault(drip=3600)], ids=["delayed", "dripping"])
+def test_a_slow_answer_outlasts_a_short_patience(struck: Call, fault: Fault) -> None:
+    """A client with a timeout of a twentieth of a second gives up on an answer that takes hours."""
+    with pytest.raises((requests.ReadTimeout, requests.ConnectionError), match="timed out"):
+        struck(fault, timeout=0.05)
 
 
-def test_a_short_delay_still_brings_the_calls_own_answer(
-    simulator: Simulator, renew: Call, token: AccessToken
-) -> None:
+def test_a_short_delay_still_brings_the_calls_own_answer(struck: Call) -> None:
     """A fault without a status delays the answer and does not change it."""
-    simulator.plant(Fault(delay=0.01), path=RENEW)
-    assert "Access Token has been renewed" == renew(token).text.strip()
+    assert "Access Token has been renewed" == struck(Fault(delay=0.01)).text.strip()
 
 
 @pytest.mark.parametrize(("when", "status"), [("before", 401), ("after", 200)])
 def test_a_connection_can_be_dropped_before_any_byte(
-    simulator: Simulator, renew: Call, list_accounts: Call, when: str, status: int
+    *, simulator: Simulator, struck: Call, list_accounts: Call, token: AccessToken, when: str, status: int
 ) -> None:
     """A dropped call gets no answer and is listed without a status; only ``after`` has it had its effect."""
-    token = idle(simulator)
-    simulator.plant(Fault(drop="before-answer", when=when), path=RENEW)
     with pytest.raises(requests.ConnectionError, match="without response"):
-        renew(token)
+        struck(Fault(drop="before-answer", when=when))
     assert [None] == [call.status for call in simulator.calls()]
     assert status == list_accounts(token).status_code
 
@@ -115,27 +102,14 @@ def test_a_connection_can_be_dropped_in_the_middle_of_the_body(simulator: Simula
         httpx.get(simulator.url + RENEW)
 
 
-def test_a_dripping_body_outlasts_a_short_patience(
-    simulator: Simulator, renew: Call, token: AccessToken
-) -> None:
-    """The status arrives, the body does not within a twentieth of a second."""
-    simulator.plant(Fault(drip=3600), path=RENEW)
-    with pytest.raises(requests.ConnectionError, match="timed out"):
-        renew(token, timeout=0.05)
-
-
-def test_a_dripped_body_is_whole_in_the_end(simulator: Simulator, renew: Call, token: AccessToken) -> None:
+def test_a_dripped_body_is_whole_in_the_end(struck: Call) -> None:
     """A body that arrives byte by byte is complete."""
-    simulator.plant(Fault(status=200, body="drip drop", drip=0.001), path=RENEW)
-    assert "drip drop" == renew(token).text
+    assert "drip drop" == struck(Fault(status=200, body="drip drop", drip=0.001)).text
 
 
-def test_an_oversize_body_is_padded_and_does_not_say_its_length(
-    simulator: Simulator, renew: Call, token: AccessToken
-) -> None:
+def test_an_oversize_body_is_padded_and_does_not_say_its_length(struck: Call) -> None:
     """The body has the size asked for, and no Content-Length."""
-    simulator.plant(Fault(size=3_000_000), path=RENEW)
-    answer = renew(token)
+    answer = struck(Fault(size=3_000_000))
     assert (3_000_000, None) == (len(answer.content), answer.headers.get("Content-Length"))
     assert "Access Token has been renewed" == answer.text.strip()
 
@@ -150,10 +124,9 @@ def test_a_fault_that_cannot_be_is_an_error(wrong: dict[str, object]) -> None:
 
 
 def test_the_list_of_calls_tells_the_struck_ones(
-    simulator: Simulator, renew: Call, token: AccessToken
+    simulator: Simulator, struck: Call, renew: Call, token: AccessToken
 ) -> None:
     """The list marks the calls that a fault changed, with the status that was sent."""
-    simulator.plant(Fault(status=503), path=RENEW)
-    renew(token)
+    struck(Fault(status=503))
     renew(token)
     assert [(503, True), (200, False)] == [(call.status, call.faulted) for call in simulator.calls()]

@@ -37,6 +37,17 @@ def call(credentials: ETradeCredentials) -> RenewalReply:
     return call_renew.fn(sign_request.fn(credentials))
 
 
+@pytest.fixture
+def trusting(serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Makes credentials for a server that shows this certificate, and trusts it."""
+
+    def make(shown: Any) -> ETradeCredentials:
+        monkeypatch.setenv("ETRADE_CA_FILE", str(shown.ca_file))
+        return keys_for(serve(context=shown.context).url)
+
+    return make
+
+
 def test_a_certificate_that_nobody_signed_is_told(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
     """If no trusted CA signed the certificate, the reply says so with a remedy, and no attempt follows."""
     reply = call(keys_for(serve(context=certificate().context).url))
@@ -47,24 +58,16 @@ def test_a_certificate_that_nobody_signed_is_told(certificate: Any, serve: Any, 
     assert (Outcome.MISCONFIGURED, reply.remedy) == (verdict.outcome, verdict.remedy)
 
 
-def test_an_expired_certificate_is_told(
-    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_expired_certificate_is_told(certificate: Any, trusting: Any) -> None:
     """If the certificate has expired, the reply says so, and the remedy mentions this machine's clock."""
-    expired = certificate(ends_in=timedelta(days=-1))
-    monkeypatch.setenv("ETRADE_CA_FILE", str(expired.ca_file))
-    reply = call(keys_for(serve(context=expired.context).url))
+    reply = call(trusting(certificate(ends_in=timedelta(days=-1))))
     assert "ConnectError (TLS: certificate has expired)" == reply.transport_error
     assert "clock" in reply.remedy
 
 
-def test_the_certificate_of_another_host_is_told(
-    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_certificate_of_another_host_is_told(certificate: Any, trusting: Any) -> None:
     """If the certificate is for another address, the reply says so, and the remedy corrects the address."""
-    other = certificate(address="127.0.0.2")
-    monkeypatch.setenv("ETRADE_CA_FILE", str(other.ca_file))
-    reply = call(keys_for(serve(context=other.context).url))
+    reply = call(trusting(certificate(address="127.0.0.2")))
     assert "not valid for '127.0.0.1'" in reply.transport_error
     assert reply.remedy.startswith("correct the address")
 
@@ -79,15 +82,14 @@ def test_a_server_without_tls_is_told(serve: Any, keys_for: KeysFor) -> None:
 
 
 def test_versions_that_do_not_meet_are_told(
-    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
+    certificate: Any, trusting: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host whose only version of TLS is refused here gets no second attempt."""
-    old = certificate()
-    monkeypatch.setenv("ETRADE_CA_FILE", str(old.ca_file))
-    context = tls_context()
-    monkeypatch.setattr(context, "maximum_version", ssl.TLSVersion.TLSv1_2)
-    old.context.minimum_version = ssl.TLSVersion.TLSv1_3
-    reply = call(keys_for(serve(context=old.context).url))
+    new = certificate()
+    new.context.minimum_version = ssl.TLSVersion.TLSv1_3
+    credentials = trusting(new)
+    monkeypatch.setattr(tls_context(), "maximum_version", ssl.TLSVersion.TLSv1_2)
+    reply = call(credentials)
     assert "PROTOCOL VERSION" in reply.transport_error
     assert reply.remedy is not None
 
@@ -114,22 +116,17 @@ def test_a_setting_of_one_process_fails_no_other(
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_renewal_ends_at_once(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
-    """A renewal raises the reason and the remedy after one attempt."""
-    effort = Effort("main")
-    with pytest.raises(ConfigurationRefused) as refused:
-        renew_shared(Shared(keys_for(serve(context=certificate().context).url), effort))
+def test_a_renewal_and_a_sign_in_end_at_once(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
+    """A renewal raises the reason and the remedy after one attempt, and so does a sign-in."""
+    url, effort = serve(context=certificate().context).url, Effort("main")
+    with pytest.raises(ConfigurationRefused) as renewal:
+        renew_shared(Shared(keys_for(url), effort))
     assert 1 == effort.calls
-    assert "TLS: self-signed certificate" in refused.value.message
-    assert "ETRADE_CA_FILE" in refused.value.advice
-
-
-def test_a_sign_in_ends_at_once(certificate: Any, serve: Any) -> None:
-    """The first call of a sign-in raises them too."""
-    with pytest.raises(ConfigurationRefused) as refused:
-        request_token(ConsumerKeys("fake-key", "fake-secret"), serve(context=certificate().context).url)
-    assert "TLS: self-signed certificate" in refused.value.message
-    assert "ETRADE_CA_FILE" in refused.value.advice
+    with pytest.raises(ConfigurationRefused) as sign_in:
+        request_token(ConsumerKeys("fake-key", "fake-secret"), url)
+    for refused in (renewal.value, sign_in.value):
+        assert "TLS: self-signed certificate" in refused.message
+        assert "ETRADE_CA_FILE" in refused.advice
 
 
 @pytest.mark.parametrize("variable", ["ETRADE_CA_FILE", "SSL_CERT_FILE"])
@@ -159,15 +156,12 @@ def test_a_named_certificate_is_added_to_the_usual_ones(
     assert usual + 1 == len(tls_context().get_ca_certs())
 
 
-def test_old_ciphers_can_be_named(
-    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_ciphers_can_be_named(certificate: Any, trusting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that only knows an old cipher is refused until `ETRADE_TLS_CIPHERS` names that cipher."""
     old = certificate(old=True)
     old.context.maximum_version = ssl.TLSVersion.TLSv1_2
     old.context.set_ciphers("AES128-GCM-SHA256")
-    monkeypatch.setenv("ETRADE_CA_FILE", str(old.ca_file))
-    credentials = keys_for(serve(context=old.context).url)
+    credentials = trusting(old)
     assert "ETRADE_TLS_CIPHERS" in call(credentials).remedy
     monkeypatch.setenv("ETRADE_TLS_CIPHERS", "AES128-GCM-SHA256")
     assert 200 == call(credentials).status_code
@@ -230,15 +224,12 @@ def test_the_context_is_made_once(keys_for: KeysFor, monkeypatch: pytest.MonkeyP
     assert [1] == made
 
 
-def test_a_certificate_that_has_changed_is_read_again(
-    certificate: Any, serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_certificate_that_has_changed_is_read_again(certificate: Any, trusting: Any) -> None:
     """A process that runs for days reads a file again that an operator has corrected, without a restart."""
     right = certificate()
     content = right.ca_file.read_bytes()
     certificate()
-    monkeypatch.setenv("ETRADE_CA_FILE", str(right.ca_file))
-    credentials = keys_for(serve(context=right.context).url)
+    credentials = trusting(right)
     assert None is call(credentials).status_code
     right.ca_file.write_bytes(content)
     os.utime(right.ca_file, ns=(1, 1))  # the file system's clock may not have moved since

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from etrade_tasks import ConfigurationRefused, ETradeCredentials, ETradeError, S
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import AuthorizationFailed, VerifierRefused
 from etrade_tasks.oauth.authorization import (
+    AccessToken,
     ConsumerKeys,
     RequestToken,
     access_token,
@@ -32,21 +34,41 @@ FORM = "application/x-www-form-urlencoded"
 MINUTE = timedelta(minutes=1)
 
 
+@dataclass
+class Application:
+    """An application that signs in to the simulator.
+
+    Attributes:
+        simulator: The simulator.
+        consumer: The key pair of its live consumer.
+    """
+
+    simulator: Simulator
+    consumer: ConsumerKeys
+
+    def begin(self) -> RequestToken:
+        """Begin a sign-in."""
+        return request_token(self.consumer, self.simulator.oauth_url)
+
+    def exchange(self, begun: RequestToken, verifier: str) -> AccessToken:
+        """Complete the sign-in with what a person entered."""
+        return access_token(self.consumer, begun, verifier, self.simulator.oauth_url)
+
+    def sign_in(self) -> tuple[RequestToken, AccessToken]:
+        """Begin a sign-in, accept it as a person would, and complete it."""
+        begun = self.begin()
+        return begun, self.exchange(begun, self.simulator.approve(begun.token))
+
+    def statuses(self, path: str) -> list[int | None]:
+        """What the calls to this path were answered."""
+        return [call.status for call in self.simulator.calls(path)]
+
+
 @pytest.fixture
-def consumer(simulator: Simulator) -> ConsumerKeys:
-    """The key pair of the simulator's live consumer."""
+def app(simulator: Simulator) -> Application:
+    """The simulator's live application."""
     made = simulator.consumer("live")
-    return ConsumerKeys(made.key, made.secret)
-
-
-@pytest.fixture
-def begun(simulator: Simulator, consumer: ConsumerKeys) -> RequestToken:
-    """A sign-in that waits for a person."""
-    return request_token(consumer, simulator.oauth_url)
-
-
-def statuses(simulator: Simulator, path: str) -> list[int | None]:
-    return [call.status for call in simulator.calls(path)]
+    return Application(simulator, ConsumerKeys(made.key, made.secret))
 
 
 class TestTryRequestToken:
@@ -54,30 +76,26 @@ class TestTryRequestToken:
 
     LIMIT = timedelta(seconds=5)
 
-    def test_good_key_is_granted_a_token(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
+    def test_good_key_is_granted_a_token(self, app: Application) -> None:
         """If E*TRADE accepts the key, one call gets a token."""
-        assert granted(try_request_token(consumer, simulator.oauth_url, self.LIMIT))
-        assert [200] == statuses(simulator, REQUEST)
+        assert granted(try_request_token(app.consumer, app.simulator.oauth_url, self.LIMIT))
+        assert [200] == app.statuses(REQUEST)
 
     @pytest.mark.parametrize("fault", [Fault(status=503), Fault(status=200, body="<html>Maintenance</html>")])
-    def test_failure_is_tried_once_and_returned(
-        self, simulator: Simulator, consumer: ConsumerKeys, fault: Fault
-    ) -> None:
+    def test_failure_is_tried_once_and_returned(self, app: Application, fault: Fault) -> None:
         """A failed call is returned as it is, without the further attempts of a sign-in."""
-        simulator.plant(fault, path=REQUEST)
-        reply = try_request_token(consumer, simulator.oauth_url, self.LIMIT)
+        app.simulator.plant(fault, path=REQUEST)
+        reply = try_request_token(app.consumer, app.simulator.oauth_url, self.LIMIT)
         assert (fault.status, False) == (reply.status_code, granted(reply))
-        assert [fault.status] == statuses(simulator, REQUEST)
+        assert [fault.status] == app.statuses(REQUEST)
 
 
 class TestRequestToken:
     """`request_token` and `authorize_url`."""
 
-    def test_person_finds_the_page_that_asks(
-        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
-    ) -> None:
+    def test_person_finds_the_page_that_asks(self, app: Application) -> None:
         """The address opens the page that asks for consent, so key and token have arrived whole."""
-        page = httpx.get(authorize_url(consumer, begun, simulator.oauth_url))
+        page = httpx.get(authorize_url(app.consumer, app.begin(), app.simulator.oauth_url))
         assert (200, True) == (page.status_code, 'id="accept"' in page.text)
 
     @pytest.mark.parametrize("host", ["api", "apisb"])
@@ -93,18 +111,16 @@ class TestRequestToken:
             request_token(ConsumerKeys("fake-key", "fake-secret"), simulator.oauth_url)
         assert 1 == len(simulator.calls(REQUEST))
 
-    def test_wrong_consumer_secret_is_a_configuration(
-        self, simulator: Simulator, consumer: ConsumerKeys
-    ) -> None:
+    def test_wrong_consumer_secret_is_a_configuration(self, app: Application) -> None:
         """The error for a wrong signature names a mistyped consumer secret as a likely cause."""
         with pytest.raises(ConfigurationRefused, match=r"signature_invalid.*consumer secret"):
-            request_token(ConsumerKeys(consumer.key, "fake-secret"), simulator.oauth_url)
+            request_token(ConsumerKeys(app.consumer.key, "fake-secret"), app.simulator.oauth_url)
 
-    def test_bare_refusal_is_about_the_consumer(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
+    def test_bare_refusal_is_about_the_consumer(self, app: Application) -> None:
         """A 401 that has no reason twice is about the consumer key, since the call carries no token."""
-        simulator.plant(Fault(status=401), path=REQUEST, times=2)
+        app.simulator.plant(Fault(status=401), path=REQUEST, times=2)
         with pytest.raises(ConfigurationRefused):
-            request_token(consumer, simulator.oauth_url)
+            app.begin()
 
 
 class TestAttempts:
@@ -123,67 +139,57 @@ class TestAttempts:
         ],
         ids=lambda fault: f"{fault.status or fault.drop}-{fault.body[:8]}",
     )
-    def test_passing_trouble_is_tried_again(
-        self, simulator: Simulator, consumer: ConsumerKeys, fault: Fault
-    ) -> None:
+    def test_passing_trouble_is_tried_again(self, app: Application, fault: Fault) -> None:
         """A failure that may pass is tried again, signed again, and the second attempt succeeds."""
-        simulator.plant(fault, path=REQUEST)
-        begun = request_token(consumer, simulator.oauth_url)
-        assert 2 == len(simulator.calls(REQUEST))
-        assert simulator.approve(begun.token)
+        app.simulator.plant(fault, path=REQUEST)
+        begun = app.begin()
+        assert 2 == len(app.simulator.calls(REQUEST))
+        assert app.simulator.approve(begun.token)
 
-    def test_lasting_trouble_is_given_up(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
+    def test_lasting_trouble_is_given_up(self, app: Application) -> None:
         """After the last attempt the error shows status and text, and says that trying later may help."""
-        simulator.plant(Fault(status=500, body="out of order"), path=REQUEST, times=9)
+        app.simulator.plant(Fault(status=500, body="out of order"), path=REQUEST, times=9)
         with pytest.raises(AuthorizationFailed, match="status 500, text/html: 'out of order'") as failed:
-            request_token(consumer, simulator.oauth_url)
-        assert (ATTEMPTS, True) == (len(simulator.calls(REQUEST)), failed.value.retryable)
+            app.begin()
+        assert (ATTEMPTS, True) == (len(app.simulator.calls(REQUEST)), failed.value.retryable)
 
-    def test_long_pause_is_not_waited_for(self, simulator: Simulator, consumer: ConsumerKeys) -> None:
+    def test_long_pause_is_not_waited_for(self, app: Application) -> None:
         """If E*TRADE asks for a wait of a minute, the call fails at once."""
-        simulator.plant(Fault(status=503, headers={"Retry-After": "60"}), path=REQUEST)
+        app.simulator.plant(Fault(status=503, headers={"Retry-After": "60"}), path=REQUEST)
         with pytest.raises(AuthorizationFailed):
-            request_token(consumer, simulator.oauth_url)
-        assert 1 == len(simulator.calls(REQUEST))
+            app.begin()
+        assert 1 == len(app.simulator.calls(REQUEST))
 
-    def test_unreachable_host_says_so(self, consumer: ConsumerKeys) -> None:
+    def test_unreachable_host_says_so(self, app: Application) -> None:
         """If nobody listens, the error says what the network did."""
         with pytest.raises(AuthorizationFailed, match="Connection refused"):
-            request_token(consumer, "http://127.0.0.1:9/oauth")
+            request_token(app.consumer, "http://127.0.0.1:9/oauth")
 
     @pytest.mark.parametrize("behind", [timedelta(minutes=3), timedelta(minutes=-3), timedelta(hours=5)])
-    def test_sign_in_after_midnight_is_of_the_new_day(
-        self, simulator: Simulator, consumer: ConsumerKeys, behind: timedelta
-    ) -> None:
+    def test_sign_in_after_midnight_is_of_the_new_day(self, app: Application, behind: timedelta) -> None:
         """The token has E*TRADE's date, even if this machine's clock is off by less than E*TRADE refuses."""
-        simulator.advance(timedelta(hours=12, minutes=1))
-        with use_clock(lambda: simulator.now() - behind):
-            begun = request_token(consumer, simulator.oauth_url)
-            bought = access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
+        app.simulator.advance(timedelta(hours=12, minutes=1))
+        with use_clock(lambda: app.simulator.now() - behind):
+            begun, bought = app.sign_in()
         for found in (begun, bought):
-            assert abs(simulator.now() - found.issued_at) < timedelta(seconds=10)
+            assert abs(app.simulator.now() - found.issued_at) < timedelta(seconds=10)
             assert abs(behind - found.clock_offset) < timedelta(seconds=10)
 
-    def test_date_of_another_clock_is_not_believed(
-        self, simulator: Simulator, consumer: ConsumerKeys
-    ) -> None:
+    def test_date_of_another_clock_is_not_believed(self, app: Application) -> None:
         """If E*TRADE accepted the timestamp, a `Date` of another day is ignored."""
         body = "oauth_token=fake&oauth_token_secret=fake"
         headers = {"Date": "Fri, 15 Jan 1999 12:00:00 GMT"}
-        simulator.plant(Fault(status=200, body=body, content_type=FORM, headers=headers), path=REQUEST)
-        begun = request_token(consumer, simulator.oauth_url)
+        app.simulator.plant(Fault(status=200, body=body, content_type=FORM, headers=headers), path=REQUEST)
+        begun = app.begin()
         assert timedelta(0) == begun.clock_offset
-        assert abs(simulator.now() - begun.issued_at) < MINUTE
+        assert abs(app.simulator.now() - begun.issued_at) < MINUTE
 
-    def test_wrong_clock_is_healed_once_for_both_calls(
-        self, simulator: Simulator, consumer: ConsumerKeys
-    ) -> None:
+    def test_wrong_clock_is_healed_once_for_both_calls(self, app: Application) -> None:
         """The first call learns how far the clock is off, and the exchange needs no extra attempt."""
-        with use_clock(lambda: simulator.now() - timedelta(hours=1)):
-            begun = request_token(consumer, simulator.oauth_url)
-            bought = access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
-        assert ([401, 200], [200]) == (statuses(simulator, REQUEST), statuses(simulator, ACCESS))
-        assert abs(simulator.now() - bought.issued_at) < MINUTE
+        with use_clock(lambda: app.simulator.now() - timedelta(hours=1)):
+            _, bought = app.sign_in()
+        assert ([401, 200], [200]) == (app.statuses(REQUEST), app.statuses(ACCESS))
+        assert abs(app.simulator.now() - bought.issued_at) < MINUTE
 
 
 @pytest.mark.parametrize(
@@ -212,53 +218,36 @@ def test_verifier_is_found_in_what_was_entered(entered: str, verifier: str) -> N
 class TestAccessToken:
     """`access_token`."""
 
-    def test_token_works_as_it_was_decoded(
-        self,
-        simulator: Simulator,
-        consumer: ConsumerKeys,
-        begun: RequestToken,
-        credentials: ETradeCredentials,
-    ) -> None:
+    def test_token_works_as_it_was_decoded(self, app: Application, credentials: ETradeCredentials) -> None:
         """Token and secret are decoded exactly once: E*TRADE accepts a call that they sign."""
-        bought = access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
-        changes = {"access_token": bought.token, "access_token_secret": bought.secret}
-        signer = ETradeCredentials.model_validate(
-            {
-                "consumer_key": consumer.key,
-                "consumer_secret": consumer.secret,
-                "api_url": simulator.api_url("live"),
-                **changes,
-            }
-        )
-        with signer.get_client() as client:
+        _, bought = app.sign_in()
+        fields = credentials.model_dump(context={"include_secrets": True}) | {
+            "access_token": bought.token,
+            "access_token_secret": bought.secret,
+        }
+        with ETradeCredentials.model_validate(fields).get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code
 
-    def test_unencoded_plus_stays_a_plus(
-        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
-    ) -> None:
+    def test_unencoded_plus_stays_a_plus(self, app: Application) -> None:
         """An unencoded plus is not read as a blank, and an encoded percent sign is decoded only once."""
         body = "oauth_token=a+b%2B%253D&oauth_token_secret=c%2Fd%3D\n"
-        simulator.plant(Fault(status=200, body=body, content_type=FORM), path=ACCESS)
-        bought = access_token(consumer, begun, "ABC12", simulator.oauth_url)
+        app.simulator.plant(Fault(status=200, body=body, content_type=FORM), path=ACCESS)
+        bought = app.exchange(app.begin(), "ABC12")
         assert ("a+b+%3D", "c/d=") == (bought.token, bought.secret)
 
-    def test_one_call_takes_it_as_a_person_enters_it(
-        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
-    ) -> None:
+    def test_one_call_takes_it_as_a_person_enters_it(self, app: Application) -> None:
         """A verifier in small letters in a callback address gets the token in one call."""
-        verifier = simulator.approve(begun.token).lower()
-        entered = f" https://fake.example/?oauth_token=x&oauth_verifier={verifier}\n"
-        assert access_token(consumer, begun, entered, simulator.oauth_url).token
-        assert [200] == statuses(simulator, ACCESS)
+        begun = app.begin()
+        verifier = app.simulator.approve(begun.token).lower()
+        assert app.exchange(begun, f" https://fake.example/?oauth_token=x&oauth_verifier={verifier}\n").token
+        assert [200] == app.statuses(ACCESS)
 
     @pytest.mark.parametrize("entered", [" ", "https://us.etrade.com/e/t/etws/authorize?key=a&token=b"])
-    def test_no_verifier_makes_no_call(
-        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken, entered: str
-    ) -> None:
+    def test_no_verifier_makes_no_call(self, app: Application, entered: str) -> None:
         """An empty entry, or an address without a verifier, is refused without asking E*TRADE."""
         with pytest.raises(VerifierRefused, match="No verifier"):
-            access_token(consumer, begun, entered, simulator.oauth_url)
-        assert [] == simulator.calls(ACCESS)
+            app.exchange(app.begin(), entered)
+        assert [] == app.statuses(ACCESS)
 
     @pytest.mark.parametrize(
         ("problem", "told"),
@@ -272,109 +261,97 @@ class TestAccessToken:
             ("", "mistyped, already used or late"),
         ],
     )
-    def test_refusals_are_told_apart(
-        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken, problem: str, told: str
-    ) -> None:
+    def test_refusals_are_told_apart(self, app: Application, problem: str, told: str) -> None:
         """Each reason of E*TRADE has its own sentence; without a reason the error names all likely ones."""
         body = f"oauth_problem={problem}" if problem else ""
-        simulator.plant(Fault(status=401, body=body), path=ACCESS, times=2)
+        app.simulator.plant(Fault(status=401, body=body), path=ACCESS, times=2)
         with pytest.raises(VerifierRefused, match=told):
-            access_token(consumer, begun, "ABC12", simulator.oauth_url)
-        assert (1 if problem else 2) == len(simulator.calls(ACCESS))  # a bare status is doubted once
+            app.exchange(app.begin(), "ABC12")
+        assert (1 if problem else 2) == len(app.statuses(ACCESS))  # a bare status is doubted once
 
-    def test_late_is_known_by_the_clock_too(
-        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
-    ) -> None:
+    def test_late_is_known_by_the_clock_too(self, app: Application) -> None:
         """After five minutes a refusal without a reason is explained by the delay."""
-        simulator.advance(5 * MINUTE)
-        simulator.plant(Fault(status=401), path=ACCESS)
+        begun = app.begin()
+        app.simulator.advance(5 * MINUTE)
+        app.simulator.plant(Fault(status=401), path=ACCESS)
         with pytest.raises(VerifierRefused, match="too late"):
-            access_token(consumer, begun, "ABC12", simulator.oauth_url)
+            app.exchange(begun, "ABC12")
 
-    def test_consumer_key_that_lapses_is_no_fault_of_the_verifier(
-        self, simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
-    ) -> None:
+    def test_consumer_key_that_lapses_is_no_fault_of_the_verifier(self, app: Application) -> None:
         """A refused consumer key is reported as that, even in the exchange of a verifier."""
-        simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=ACCESS)
+        app.simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=ACCESS)
         with pytest.raises(ConfigurationRefused):
-            access_token(consumer, begun, "ABC12", simulator.oauth_url)
+            app.exchange(app.begin(), "ABC12")
 
 
 class TestRevoke:
     """`revoke`."""
 
-    def test_revoked_token_is_dead(self, simulator: Simulator, credentials: ETradeCredentials) -> None:
-        """After a revocation, E*TRADE no longer accepts the token."""
-        revoke(credentials.signing_keys, credentials.oauth_base_url)
-        with credentials.get_client() as client:
+    @pytest.fixture(autouse=True)
+    def whose(self, simulator: Simulator, credentials: ETradeCredentials) -> None:
+        """Revokes the token of these credentials."""
+        self.simulator, self.credentials = simulator, credentials
+
+    def revoke(self) -> None:
+        """Revoke the token."""
+        revoke(self.credentials.signing_keys, self.credentials.oauth_base_url)
+
+    def test_revoked_token_is_dead(self) -> None:
+        """After a revocation E*TRADE no longer accepts the token, and a second one raises its own error."""
+        self.revoke()
+        with self.credentials.get_client() as client:
             assert 401 == client.get("/v1/accounts/list.json").status_code
+        with pytest.raises(SignInRequired, match="token_rejected"):
+            self.revoke()
 
     @pytest.mark.parametrize("body", ["Revoked\nAccess Token ", "oauth_token=a&oauth_token_secret=b"])
-    def test_either_answer_counts(
-        self, simulator: Simulator, credentials: ETradeCredentials, body: str
-    ) -> None:
+    def test_either_answer_counts(self, body: str) -> None:
         """Both E*TRADE's newer sentence and its older token pair count as success."""
-        simulator.plant(Fault(status=200, body=body), path=REVOKE)
-        revoke(credentials.signing_keys, credentials.oauth_base_url)
-        assert [200] == statuses(simulator, REVOKE)
+        self.simulator.plant(Fault(status=200, body=body), path=REVOKE)
+        self.revoke()
+        assert 1 == len(self.simulator.calls(REVOKE))
 
-    def test_dead_token_is_named_as_such(self, simulator: Simulator, credentials: ETradeCredentials) -> None:
-        """Revoking a token that is already dead raises an error of its own."""
-        revoke(credentials.signing_keys, credentials.oauth_base_url)
-        with pytest.raises(SignInRequired, match="token_rejected"):
-            revoke(credentials.signing_keys, credentials.oauth_base_url)
-
-    @pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=500), Fault(status=200, body="busy")])
-    def test_doubt_is_a_failure(
-        self, simulator: Simulator, credentials: ETradeCredentials, fault: Fault
-    ) -> None:
-        """An answer that does not confirm that the token is dead is a failure."""
-        simulator.plant(fault, path=REVOKE, times=ATTEMPTS)
-        with pytest.raises(AuthorizationFailed):
-            revoke(credentials.signing_keys, credentials.oauth_base_url)
-
-    def test_wrong_address_is_a_configuration(
-        self, simulator: Simulator, credentials: ETradeCredentials
-    ) -> None:
-        """An address without such a call is a configuration error."""
-        simulator.plant(Fault(status=404), path=REVOKE, times=2)
-        with pytest.raises(ConfigurationRefused):
-            revoke(credentials.signing_keys, credentials.oauth_base_url)
+    @pytest.mark.parametrize(
+        ("fault", "error"),
+        [
+            (Fault(status=401), AuthorizationFailed),
+            (Fault(status=500), AuthorizationFailed),
+            (Fault(status=200, body="busy"), AuthorizationFailed),
+            (Fault(status=404), ConfigurationRefused),
+        ],
+    )
+    def test_doubt_is_a_failure(self, fault: Fault, error: type[ETradeError]) -> None:
+        """An answer that does not confirm that the token is dead is a failure, or a wrong address."""
+        self.simulator.plant(fault, path=REVOKE, times=ATTEMPTS)
+        with pytest.raises(error):
+            self.revoke()
 
 
-def test_bare_status_is_asked_once_more(
-    simulator: Simulator, consumer: ConsumerKeys, credentials: ETradeCredentials
-) -> None:
+def test_bare_status_is_asked_once_more(app: Application, credentials: ETradeCredentials) -> None:
     """A page that says nothing but its status ends no step: each call is made once more."""
     for path in (REQUEST, ACCESS, REVOKE):
-        simulator.plant(Fault(status=404), path=path)
-    begun = request_token(consumer, simulator.oauth_url)
-    access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
+        app.simulator.plant(Fault(status=404), path=path)
+    app.sign_in()
     revoke(credentials.signing_keys, credentials.oauth_base_url)
-    assert [[404, 200]] * 3 == [statuses(simulator, path) for path in (REQUEST, ACCESS, REVOKE)]
+    assert [[404, 200]] * 3 == [app.statuses(path) for path in (REQUEST, ACCESS, REVOKE)]
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
-def test_errors_hold_no_secret(
-    simulator: Simulator,
-    consumer: ConsumerKeys,
-    begun: RequestToken,
-    status: int,
-) -> None:
+def test_errors_hold_no_secret(app: Application, status: int) -> None:
     """Whatever E*TRADE echoes, the error holds no key, token, secret or verifier."""
-    known = (consumer.key, consumer.secret, begun.token, begun.secret, "XY7Q9")
+    begun = app.begin()
+    known = (app.consumer.key, app.consumer.secret, begun.token, begun.secret, "XY7Q9")
     spellings = [spelling for secret in known for spelling in (secret, quote(secret, safe=""))]
-    simulator.plant(Fault(status=status, body=" ".join(["echo:", *spellings])), path=ACCESS, times=ATTEMPTS)
+    body = " ".join(["echo:", *spellings])
+    app.simulator.plant(Fault(status=status, body=body), path=ACCESS, times=ATTEMPTS)
     with pytest.raises(ETradeError) as failed:
-        access_token(consumer, begun, "XY7Q9", simulator.oauth_url)
+        app.exchange(begun, "XY7Q9")
     told = repr(failed.value) + repr(failed.value.__cause__) + repr(failed.value.__context__)
     assert [] == [spelling for spelling in spellings if spelling in told]
 
 
-def test_nothing_printable_holds_a_secret(
-    simulator: Simulator, consumer: ConsumerKeys, begun: RequestToken
-) -> None:
+def test_nothing_printable_holds_a_secret(app: Application) -> None:
     """Printing keys and tokens in Python shows none of them."""
-    bought = access_token(consumer, begun, simulator.approve(begun.token), simulator.oauth_url)
-    known = (consumer.key, consumer.secret, begun.token, begun.secret, bought.token, bought.secret)
-    assert [] == [secret for secret in known if secret in f"{consumer!r} {begun!r} {bought!r}"]
+    begun, bought = app.sign_in()
+    known = (app.consumer.key, app.consumer.secret, begun.token, begun.secret, bought.token, bought.secret)
+    assert [] == [secret for secret in known if secret in f"{app.consumer!r} {begun!r} {bought!r}"]
