@@ -20,6 +20,9 @@ from etrade_tasks.sharing.locks import FileLocks
 from etrade_tasks.sharing.record import Failure, Folder, Record, Records, record_key
 from etrade_tasks.sharing.turn import POLL_SECONDS, Shared
 
+Asks = Callable[..., Shared]
+Act = Callable[..., None]
+
 DEADLINE = timedelta(seconds=60)
 FAILED = RenewalFailed("E*TRADE is down.", advice="wait")
 
@@ -56,7 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def asks(credentials: ETradeCredentials, tmp_path: Path) -> Callable[..., Shared]:
+def asks(credentials: ETradeCredentials, tmp_path: Path) -> Asks:
     """Makes a caller that asks for the renewal."""
     settings = RenewalSettings(lock_directory=tmp_path / "locks", deadline=DEADLINE)
 
@@ -67,7 +70,7 @@ def asks(credentials: ETradeCredentials, tmp_path: Path) -> Callable[..., Shared
 
 
 @pytest.fixture
-def renewed(simulator: Simulator, credentials: ETradeCredentials) -> Callable[[], None]:
+def renewed(simulator: Simulator, credentials: ETradeCredentials) -> Act:
     """Keeps the record of a renewal that was just made."""
 
     def leave() -> None:
@@ -85,7 +88,7 @@ def renewed(simulator: Simulator, credentials: ETradeCredentials) -> Callable[[]
 
 
 @pytest.fixture
-def failed(credentials: ETradeCredentials) -> Callable[[float | None], None]:
+def failed(credentials: ETradeCredentials) -> Act:
     """Notes another caller's failed attempt, as `Shared.note` does."""
 
     def note(next_in: float | None) -> None:
@@ -96,7 +99,7 @@ def failed(credentials: ETradeCredentials) -> Callable[[float | None], None]:
 
 
 @pytest.fixture
-def hold(credentials: ETradeCredentials, tmp_path: Path) -> Iterator[Callable[..., None]]:
+def hold(credentials: ETradeCredentials, tmp_path: Path) -> Iterator[Act]:
     """Holds the lock of the turn for another caller, or that of the next in line."""
     with ExitStack() as held:
 
@@ -108,9 +111,7 @@ def hold(credentials: ETradeCredentials, tmp_path: Path) -> Iterator[Callable[..
         yield take
 
 
-def test_forced_renewal_takes_none_of_before(
-    asks: Callable[..., Shared], renewed: Callable[[], None], failed: Callable[..., None]
-) -> None:
+def test_forced_renewal_takes_none_of_before(asks: Asks, renewed: Act, failed: Act) -> None:
     """A failure noted beside an earlier renewal does not make a forced caller reuse that renewal."""
     renewed()
     shared = asks(force=True)
@@ -119,9 +120,7 @@ def test_forced_renewal_takes_none_of_before(
     assert shared.answer is None
 
 
-def test_forced_renewal_takes_one_made_since(
-    asks: Callable[..., Shared], renewed: Callable[[], None]
-) -> None:
+def test_forced_renewal_takes_one_made_since(asks: Asks, renewed: Act) -> None:
     """A forced caller reuses what another renews after it has asked."""
     renewed()
     shared = asks(force=True)
@@ -130,14 +129,14 @@ def test_forced_renewal_takes_one_made_since(
     assert shared.answer is not None
 
 
-def test_failure_of_before_is_nobody_s(asks: Callable[..., Shared], failed: Callable[..., None]) -> None:
+def test_failure_of_before_is_nobody_s(asks: Asks, failed: Act) -> None:
     """A caller that asks after another's failure makes its own attempt."""
     failed(None)
     with asks().turn():
         pass
 
 
-def test_failure_that_ended_is_shared(asks: Callable[..., Shared], failed: Callable[..., None]) -> None:
+def test_failure_that_ended_is_shared(asks: Asks, failed: Act) -> None:
     """A caller that asked before another gave up gets the same error."""
     shared = asks()
     failed(None)
@@ -145,25 +144,21 @@ def test_failure_that_ended_is_shared(asks: Callable[..., Shared], failed: Calla
         pass
 
 
-def test_failure_that_goes_on_is_not_shared_yet(
-    asks: Callable[..., Shared], failed: Callable[..., None]
-) -> None:
+def test_failure_that_goes_on_is_not_shared_yet(asks: Asks, failed: Act) -> None:
     """A failed attempt raises nothing in other callers while its caller still tries."""
     shared = asks()
     failed(1.0)
     shared.look()
 
 
-def test_failure_leaves_an_earlier_renewal_in_force(
-    asks: Callable[..., Shared], renewed: Callable[[], None]
-) -> None:
+def test_failure_leaves_an_earlier_renewal_in_force(asks: Asks, renewed: Act) -> None:
     """If a forced renewal fails, others still reuse the last one."""
     renewed()
     asks(force=True).note(FAILED)
     assert asks().answer is not None
 
 
-def test_refusal_leaves_nothing_in_force(asks: Callable[..., Shared], renewed: Callable[[], None]) -> None:
+def test_refusal_leaves_nothing_in_force(asks: Asks, renewed: Act) -> None:
     """A refusal ends the last renewal for every caller."""
     renewed()
     asks(force=True).note(SignInRequired("It is over."))
@@ -171,7 +166,7 @@ def test_refusal_leaves_nothing_in_force(asks: Callable[..., Shared], renewed: C
 
 
 def test_refusal_is_recorded_although_the_storage_was_slow(
-    asks: Callable[..., Shared], renewed: Callable[[], None], credentials: ETradeCredentials
+    asks: Asks, renewed: Act, credentials: ETradeCredentials
 ) -> None:
     """A refusal ends the record for others even if the storage did not answer this caller before."""
     renewed()
@@ -181,9 +176,7 @@ def test_refusal_is_recorded_although_the_storage_was_slow(
     assert Records().read(credentials).session is None
 
 
-def test_holder_without_a_sign_of_life_leaves_time_for_a_call(
-    asks: Callable[..., Shared], hold: Callable[..., None]
-) -> None:
+def test_holder_without_a_sign_of_life_leaves_time_for_a_call(asks: Asks, hold: Act) -> None:
     """A caller that waits for a stopped holder goes ahead by the second lock, with two calls' time left."""
     hold()
     shared = asks()
@@ -191,9 +184,7 @@ def test_holder_without_a_sign_of_life_leaves_time_for_a_call(
         assert shared.effort.remaining() == pytest.approx(2 * shared.effort.reserve, abs=2 * POLL_SECONDS)
 
 
-def test_who_is_not_next_in_line_keeps_time_for_its_own_call(
-    asks: Callable[..., Shared], hold: Callable[..., None]
-) -> None:
+def test_who_is_not_next_in_line_keeps_time_for_its_own_call(asks: Asks, hold: Act) -> None:
     """A caller that gets neither lock still has time for one call."""
     hold()
     hold(" next in line")
@@ -202,9 +193,7 @@ def test_who_is_not_next_in_line_keeps_time_for_its_own_call(
         assert shared.effort.remaining() == pytest.approx(shared.effort.reserve, abs=2 * POLL_SECONDS)
 
 
-def test_holder_that_lives_is_waited_for_to_the_end(
-    asks: Callable[..., Shared], hold: Callable[..., None], failed: Callable[..., None]
-) -> None:
+def test_holder_that_lives_is_waited_for_to_the_end(asks: Asks, hold: Act, failed: Act) -> None:
     """A caller that waits for a holder that still tries shares its failure in the end, without a call."""
     hold()
     shared = asks()
@@ -214,9 +203,7 @@ def test_holder_that_lives_is_waited_for_to_the_end(
     assert shared.effort.remaining() <= 0
 
 
-def test_holder_that_stops_trying_is_not_waited_for(
-    asks: Callable[..., Shared], hold: Callable[..., None], failed: Callable[..., None]
-) -> None:
+def test_holder_that_stops_trying_is_not_waited_for(asks: Asks, hold: Act, failed: Act) -> None:
     """A holder whose next attempt is overdue counts as stopped."""
     hold()
     shared = asks()
@@ -226,7 +213,7 @@ def test_holder_that_stops_trying_is_not_waited_for(
 
 
 def test_threads_of_one_process_leave_each_other_time_for_a_call(
-    asks: Callable[..., Shared],
+    asks: Asks,
     credentials: ETradeCredentials,
     monkeypatch: pytest.MonkeyPatch,
     watch: Watch,
@@ -243,7 +230,7 @@ def test_threads_of_one_process_leave_each_other_time_for_a_call(
 
 
 def test_record_that_appears_while_the_lock_is_taken_is_found(
-    asks: Callable[..., Shared], renewed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    asks: Asks, renewed: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller that gets the lock reads the record again, because the last holder may have renewed."""
     shared = asks()
@@ -259,7 +246,7 @@ def test_record_that_appears_while_the_lock_is_taken_is_found(
 
 
 def test_clock_is_known_from_the_last_renewal(
-    asks: Callable[..., Shared], simulator: Simulator, renewed: Callable[[], None], folder: Path
+    asks: Asks, simulator: Simulator, renewed: Act, folder: Path
 ) -> None:
     """The next renewal starts with what the last one learned about the clock, if that is worth a warning."""
     renewed()
