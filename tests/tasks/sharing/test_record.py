@@ -42,56 +42,60 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def answers(session: TokenSession, credentials: ETradeCredentials) -> Callable[..., bool]:
+    """Tells whether the record of this session, with these changes, answers a caller at this moment."""
+
+    def ask(
+        at: datetime, window: timedelta = WINDOW, recorded_at: datetime = NOON, **changes: object
+    ) -> bool:
+        record = Record(session=session.model_copy(update=changes), recorded_at=recorded_at)
+        return record.answer(credentials, at, window) is not None
+
+    return ask
+
+
 @pytest.mark.parametrize(
-    ("minutes", "answers"), [(-1, False), (0, True), (49, True), (50, False), (120, False), (720, False)]
+    ("minutes", "expected"), [(-1, False), (0, True), (49, True), (50, False), (120, False), (720, False)]
 )
-def test_answers_within_the_reuse_window(
-    session: TokenSession, credentials: ETradeCredentials, minutes: int, answers: bool
-) -> None:
+def test_answers_within_the_reuse_window(answers: Callable[..., bool], minutes: int, expected: bool) -> None:
     """A renewal is reused until its window ends, and never before the moment it was made."""
-    record = Record(session=session, recorded_at=NOON)
-    found = record.answer(credentials, NOON + timedelta(minutes=minutes), WINDOW)
-    assert answers is (found is not None)
+    assert expected is answers(NOON + timedelta(minutes=minutes))
 
 
-def test_window_is_of_who_asks(session: TokenSession, credentials: ETradeCredentials) -> None:
+def test_window_is_of_who_asks(answers: Callable[..., bool]) -> None:
     """The reuse window in force decides, not the one when the record was made."""
-    record, at = Record(session=session, recorded_at=NOON), NOON + timedelta(minutes=40)
-    assert record.answer(credentials, at, timedelta(minutes=30)) is None
-    assert record.answer(credentials, at, timedelta(minutes=41)) is not None
+    windows = timedelta(minutes=30), timedelta(minutes=41)
+    assert [False, True] == [answers(NOON + timedelta(minutes=40), window) for window in windows]
 
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=75), timedelta(minutes=-75), timedelta(hours=5)])
 def test_clock_that_is_set_right_makes_no_renewal_younger(
-    session: TokenSession, credentials: ETradeCredentials, ahead: timedelta
+    answers: Callable[..., bool], ahead: timedelta
 ) -> None:
     """A renewal made under a wrong clock is not reused once the clock is right and the window is over."""
-    record = Record(session=session, recorded_at=NOON + ahead)
     for age in (timedelta(minutes=51), timedelta(hours=2), timedelta(hours=5, minutes=10)):
-        assert record.answer(credentials, NOON + age, WINDOW) is None
+        assert not answers(NOON + age, recorded_at=NOON + ahead)
 
 
-def test_answers_on_a_clock_that_stays_behind(session: TokenSession, credentials: ETradeCredentials) -> None:
+def test_answers_on_a_clock_that_stays_behind(answers: Callable[..., bool]) -> None:
     """A machine whose clock is a little behind E*TRADE's still reuses what it has just renewed."""
-    record = Record(session=session, recorded_at=NOON - timedelta(seconds=90))
-    assert record.answer(credentials, NOON - timedelta(seconds=89), WINDOW) is not None
+    assert answers(NOON - timedelta(seconds=89), recorded_at=NOON - timedelta(seconds=90))
 
 
-def test_midnight_ends_a_record(session: TokenSession, credentials: ETradeCredentials) -> None:
+def test_midnight_ends_a_record(answers: Callable[..., bool], session: TokenSession) -> None:
     """From midnight on a renewal is not reused, however recent it is."""
-    late = session.model_copy(update={"renewed_at": session.expires_at - timedelta(minutes=5)})
-    record = Record(session=late, recorded_at=late.renewed_at)
-    assert record.answer(credentials, session.expires_at, WINDOW) is None
-    assert record.answer(credentials, session.expires_at - timedelta(seconds=1), WINDOW) is not None
+    midnight, late = session.expires_at, session.expires_at - timedelta(minutes=5)
+    moments = midnight - timedelta(seconds=1), midnight
+    assert [True, False] == [answers(at, recorded_at=late, renewed_at=late) for at in moments]
 
 
 @pytest.mark.parametrize("change", [{"environment": "sandbox"}, {"fingerprint": "0" * 16}])
 def test_record_of_another_token_answers_nothing(
-    session: TokenSession, credentials: ETradeCredentials, change: dict[str, str]
+    answers: Callable[..., bool], change: dict[str, str]
 ) -> None:
     """A record of another token under this token's name counts as none."""
-    record = Record(session=session.model_copy(update=change), recorded_at=NOON)
-    assert record.answer(credentials, NOON, WINDOW) is None
+    assert (True, False) == (answers(NOON), answers(NOON, **change))
 
 
 def test_name_tells_tokens_apart(
@@ -175,12 +179,10 @@ def test_reader_never_meets_half_a_record(
 class _Hanging(WritableFileSystem):
     """A storage block that never answers."""
 
-    async def read_path(self, path: str) -> bytes:
+    def read_path(self, path: str, content: bytes = b"") -> None:
         threading.Event().wait(60)
-        raise AssertionError
 
-    async def write_path(self, path: str, content: bytes) -> None:
-        threading.Event().wait(60)
+    write_path = read_path
 
 
 class _Async(WritableFileSystem):
