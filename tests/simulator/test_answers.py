@@ -52,19 +52,6 @@ def test_every_form_has_its_test() -> None:
     assert {*EXPECTED, "header", "as-seen"} == set(PROBLEM_FORMS)
 
 
-def test_an_unknown_form_is_an_error(simulator: Simulator) -> None:
-    """A mistyped form is refused when it is set, and not only when it is used."""
-    with pytest.raises(ValueError, match="none of"):
-        simulator.problem_form = "pdf"
-
-
-def test_by_default_a_rejected_key_is_a_newer_tomcat_page(simulator: Simulator, sign: Call) -> None:
-    """As seen at E*TRADE: a Tomcat page with the problem as its message."""
-    consumer = simulator.add_consumer("live", issued_at=simulator.now() - timedelta(days=900))
-    answer = sign(consumer, simulator.oauth_url + "/request_token", callback_uri="oob")
-    assert "<b>Message</b> oauth_problem=consumer_key_rejected</p>" in answer.text
-
-
 def test_by_default_a_rejected_token_is_an_older_tomcat_page(simulator: Simulator, renew: Call) -> None:
     """As seen at E*TRADE: an older Tomcat page with the problem as its heading."""
     token = simulator.sign_in("live")
