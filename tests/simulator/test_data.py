@@ -40,20 +40,16 @@ def test_there_are_two_accounts(get: Get) -> None:
 
 
 def test_a_path_without_json_is_answered_in_xml(get: Get) -> None:
-    """Without .json in the path the answer is XML."""
+    """Without .json in the path the answer is XML, unless a header asks for JSON."""
+    assert "AccountListResponse" in get("/accounts/list", headers={"Accept": "application/json"}).json()
     answer = get("/accounts/list")
     root = ET.fromstring(answer.content)  # noqa: S314  # the simulator's own text
     assert ("AccountListResponse", 2) == (root.tag, len(root.findall("Accounts/Account")))
     assert "application/xml;charset=utf-8" == answer.headers["Content-Type"]
 
 
-def test_an_accept_header_asks_for_json_too(get: Get) -> None:
-    """A client may also ask for JSON with a header."""
-    assert "AccountListResponse" in get("/accounts/list", headers={"Accept": "application/json"}).json()
-
-
 def test_the_numbers_agree_with_each_other(get: Get, account_key: str) -> None:
-    """The positions add up to the net market value, and with the cash to the account's value."""
+    """Positions are priced by quotes, and add up to the net market value, and with cash to the account's."""
     query = {"instType": "BROKERAGE", "realTimeNAV": "true"}
     balance = get(f"/accounts/{account_key}/balance.json", params=query).json()["BalanceResponse"]
     portfolio = get(f"/accounts/{account_key}/portfolio.json").json()["PortfolioResponse"]
@@ -61,26 +57,17 @@ def test_the_numbers_agree_with_each_other(get: Get, account_key: str) -> None:
     values = balance["Computed"]["RealTimeValues"]
     assert values["netMv"] == round(sum(position["marketValue"] for position in positions), 2)
     assert values["totalAccountValue"] == round(values["netMv"] + balance["Computed"]["cashBalance"], 2)
-
-
-def test_a_position_is_priced_by_its_quote(get: Get, account_key: str) -> None:
-    """A position's last trade is the same as the quote's."""
-    portfolio = get(f"/accounts/{account_key}/portfolio.json").json()["PortfolioResponse"]
-    position = portfolio["AccountPortfolio"][0]["Position"][0]
-    quote = get(f"/market/quote/{position['Product']['symbol']}.json").json()["QuoteResponse"]["QuoteData"][0]
-    assert quote["All"]["lastTrade"] == position["Quick"]["lastTrade"]
-
-
-def test_real_time_values_come_when_asked_for(get: Get, account_key: str) -> None:
-    """Without ``realTimeNAV=true`` the balance holds no real-time values."""
-    balance = get(f"/accounts/{account_key}/balance.json", params={"instType": "BROKERAGE"}).json()
-    assert "RealTimeValues" not in balance["BalanceResponse"]["Computed"]
+    symbol = positions[0]["Product"]["symbol"]
+    quote = get(f"/market/quote/{symbol}.json").json()["QuoteResponse"]["QuoteData"][0]
+    assert quote["All"]["lastTrade"] == positions[0]["Quick"]["lastTrade"]
 
 
 def test_a_balance_needs_the_institution_type(get: Get, account_key: str) -> None:
-    """Without ``instType`` the balance is refused with a numbered error."""
+    """Without ``instType`` a balance is refused with a numbered error; real-time values only come if asked."""
     answer = get(f"/accounts/{account_key}/balance.json")
     assert (400, 103) == (answer.status_code, answer.json()["Error"]["code"])
+    balance = get(f"/accounts/{account_key}/balance.json", params={"instType": "BROKERAGE"}).json()
+    assert "RealTimeValues" not in balance["BalanceResponse"]["Computed"]
 
 
 @pytest.mark.parametrize("what", ["balance", "portfolio"])
