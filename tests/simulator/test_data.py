@@ -63,7 +63,7 @@ def test_the_numbers_agree_with_each_other(get: Get, account_key: str) -> None:
 
 
 def test_a_balance_needs_the_institution_type(get: Get, account_key: str) -> None:
-    """Without ``instType`` a balance is refused with a numbered error; real-time values only come if asked."""
+    """Without ``instType`` a balance is refused by number; real-time values come only if asked for."""
     answer = get(f"/accounts/{account_key}/balance.json")
     assert (400, 103) == (answer.status_code, answer.json()["Error"]["code"])
     balance = get(f"/accounts/{account_key}/balance.json", params={"instType": "BROKERAGE"}).json()

@@ -117,7 +117,7 @@ def test_home_in_the_lock_directory_is_found(monkeypatch: pytest.MonkeyPatch, tm
     assert tmp_path / "locks" == RenewalSettings().lock_directory
 
 
-def test_lock_file_that_is_used_stays(tmp_path: Path) -> None:
+def test_lock_files_that_nobody_uses_are_removed(tmp_path: Path) -> None:
     """A new lock file removes those that nobody has used for days, and none that is in use."""
     FileLocks(tmp_path).try_lock("key").release()
     (file,) = tmp_path.glob("*.lock")
