@@ -50,16 +50,11 @@ def test_the_whole_sign_in_gives_a_token_that_works(
     assert 200 == list_accounts(as_token(simulator, consumer, answer)).status_code
 
 
-def test_a_request_token_says_that_the_callback_is_confirmed(simulator: Simulator, sign: Sign) -> None:
-    """The answer has ``oauth_callback_confirmed=true``, as OAuth 1.0a requires."""
-    answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri="oob")
-    assert ["true"] == parse_qs(answer.text)["oauth_callback_confirmed"]
-    assert "application/x-www-form-urlencoded" == answer.headers["Content-Type"]
-
-
 def test_tokens_arrive_percent_encoded_and_need_one_decoding(simulator: Simulator, sign: Sign) -> None:
-    """In the body a token has no bare ``/``, ``+`` or ``=``; decoded once, it has all three."""
+    """In the form body a token has no bare ``/``, ``+`` or ``=``; decoded once, it has all three."""
     answer = sign(simulator.consumer("live"), simulator.oauth_url + "/request_token", callback_uri="oob")
+    assert ["true"] == parse_qs(answer.text)["oauth_callback_confirmed"]  # as OAuth 1.0a requires
+    assert "application/x-www-form-urlencoded" == answer.headers["Content-Type"]
     raw = answer.text.split("&")[0].removeprefix("oauth_token=")
     assert set() == set("/+=") & set(raw)
     assert set("/+=") == set("/+=") & set(unquote(raw))
@@ -80,12 +75,17 @@ def test_any_callback_but_oob_is_rejected(
     assert (400, expected) == (answer.status_code, answer.text)
 
 
-def test_a_wrong_verifier_is_refused(simulator: Simulator, sign: Sign) -> None:
-    """A mistyped verifier is refused with status 401."""
+def test_a_verifier_buys_one_token(simulator: Simulator, sign: Sign) -> None:
+    """Before anybody accepts, with a mistyped verifier and after an exchange, another one is refused."""
     request_token = ask(simulator, sign, simulator.consumer("live"))
-    simulator.approve(request_token.token)
-    answer = exchange(simulator, sign, request_token, "wrong")
-    assert (401, "oauth_problem=verifier_invalid") == (answer.status_code, answer.text)
+    early = exchange(simulator, sign, request_token, "ABC12")
+    verifier = simulator.approve(request_token.token)
+    wrong, right, second = (
+        exchange(simulator, sign, request_token, entered) for entered in ("wrong", verifier, verifier)
+    )
+    refusals = [(answer.status_code, answer.text.partition("=")[2]) for answer in (early, wrong, second)]
+    assert [(401, "permission_unknown"), (401, "verifier_invalid"), (401, "token_used")] == refusals
+    assert 200 == right.status_code
 
 
 def test_a_verifier_that_comes_too_late_is_refused(simulator: Simulator, sign: Sign) -> None:
@@ -96,23 +96,6 @@ def test_a_verifier_that_comes_too_late_is_refused(simulator: Simulator, sign: S
     simulator.advance(timedelta(minutes=5))
     answer = exchange(simulator, sign, request_token, verifier)
     assert (401, "oauth_problem=token_expired") == (answer.status_code, answer.text)
-
-
-def test_an_exchange_before_anybody_accepts_is_refused(simulator: Simulator, sign: Sign) -> None:
-    """Without consent no verifier is right."""
-    request_token = ask(simulator, sign, simulator.consumer("live"))
-    answer = exchange(simulator, sign, request_token, "ABC12")
-    assert (401, "oauth_problem=permission_unknown") == (answer.status_code, answer.text)
-
-
-def test_a_verifier_buys_one_token(simulator: Simulator, sign: Sign) -> None:
-    """A second exchange with the same verifier is refused."""
-    simulator.problem_form = "text"
-    request_token = ask(simulator, sign, simulator.consumer("live"))
-    verifier = simulator.approve(request_token.token)
-    first, second = (exchange(simulator, sign, request_token, verifier) for _ in range(2))
-    assert (200, 401) == (first.status_code, second.status_code)
-    assert "oauth_problem=token_used" == second.text
 
 
 def test_an_exchange_without_a_verifier_is_refused(simulator: Simulator, sign: Sign) -> None:

@@ -66,14 +66,6 @@ def test_a_request_token_lives_five_minutes() -> None:
     assert (5, "token_expired") == (len(in_time), problem_of(RequestToken("key", ISSUED).accept, late))
 
 
-def test_a_wrong_verifier_does_not_spoil_the_right_one() -> None:
-    """After a mistyped verifier the right one still works."""
-    token = RequestToken("key", ISSUED)
-    verifier = token.accept(ISSUED)
-    assert "verifier_invalid" == problem_of(token.exchange, "wrong", ISSUED)
-    assert "key" == token.exchange(verifier, ISSUED).consumer_key
-
-
 def test_declining_takes_an_earlier_yes_back() -> None:
     """If a person declines later, an earlier verifier stops working."""
     token = RequestToken("key", ISSUED)

@@ -179,11 +179,6 @@ def test_any_text_has_an_excerpt(text: str) -> None:
     assert shown.isprintable()
 
 
-def test_a_reference_to_no_character_at_all_is_survived() -> None:
-    """An HTML reference with thousands of digits, which names no character, does not raise."""
-    assert len(excerpt(f"a &#{'1' * 5_000}; b")) <= EXCERPT_LENGTH
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
