@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import product
 
@@ -28,6 +29,14 @@ SECRETS = {
 
 def make(**changes: object) -> ETradeCredentials:
     return ETradeCredentials.model_validate(SECRETS | changes)
+
+
+@contextmanager
+def refused(kind: type[Exception], told: str) -> Iterator[pytest.ExceptionInfo]:
+    """Expects an error that tells this and does not show the canary that was given."""
+    with pytest.raises(kind, match=told) as error:
+        yield error
+    assert "canary" not in str(error.value)
 
 
 @pytest.mark.parametrize("form", [str, repr, lambda c: c.model_dump_json(), lambda c: str(c.model_dump())])
@@ -60,10 +69,8 @@ def test_form_explains_its_fields() -> None:
 )
 def test_unusable_secret_is_refused_without_being_shown(field: str, value: str) -> None:
     """The error for a blank or broken secret names the field and not the value."""
-    with pytest.raises(ValidationError) as refused:
+    with refused(ValidationError, field):
         make(**{field: value})
-    assert field in str(refused.value)
-    assert "canary" not in str(refused.value)
 
 
 @pytest.mark.parametrize("nothing", [None, "", SecretStr("")])
@@ -76,11 +83,9 @@ def test_token_may_be_missing_as_a_whole(nothing: object) -> None:
 @pytest.mark.parametrize("field", ["access_token", "access_token_secret"])
 def test_half_a_token_is_refused(field: str) -> None:
     """The error for a token without its secret, or the reverse, names both."""
-    with pytest.raises(
-        ValidationError, match="access_token and access_token_secret come together"
-    ) as refused:
+    with pytest.raises(ValidationError, match="access_token and access_token_secret come") as error:
         make(**{field: None})
-    assert [] == [secret for secret in SECRETS.values() if secret in str(refused.value)]
+    assert [] == [secret for secret in SECRETS.values() if secret in str(error.value)]
 
 
 @pytest.mark.parametrize("use", [lambda c: c.signing_keys, lambda c: c.fingerprint, lambda c: c.get_client()])
@@ -92,17 +97,14 @@ def test_nothing_is_signed_without_a_token(use: Callable[[ETradeCredentials], ob
 
 def test_missing_field_does_not_show_the_others() -> None:
     """When one field is missing, the error does not print those that were given."""
-    with pytest.raises(ValidationError) as refused:
+    with refused(ValidationError, "consumer_secret"):
         ETradeCredentials.model_validate({"consumer_key": "canary-key"})
-    assert "consumer_secret" in str(refused.value)
-    assert "canary" not in str(refused.value)
 
 
 def test_mistyped_field_is_refused() -> None:
     """An unknown field is refused, because a secret in it would not be masked."""
-    with pytest.raises(ValidationError, match="acess_token") as refused:
+    with refused(ValidationError, "acess_token"):
         ETradeCredentials(**SECRETS, acess_token="canary")
-    assert "canary" not in str(refused.value)
 
 
 def test_stored_field_of_a_later_version_is_passed_over() -> None:
@@ -229,10 +231,9 @@ def sends_nothing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("stranger", [STRANGER, "https://someone:canary@api.etrade.com/v1/accounts"])
 def test_client_refuses_a_stranger_s_address(stranger: str, sends_nothing: list[str]) -> None:
     """A call to a stranger's absolute address raises before anything is sent, without quoting it."""
-    with make().get_client() as client, pytest.raises(AddressRefused) as refused:
+    with make().get_client() as client, refused(AddressRefused, "Nothing was sent"):
         client.get(stranger, params={"q": "canary"})
     assert [] == sends_nothing
-    assert "canary" not in str(refused.value)
 
 
 def test_async_client_refuses_a_stranger_s_address(sends_nothing: list[str]) -> None:
@@ -322,48 +323,40 @@ def test_empty_environment_gives_none() -> None:
 def test_half_set_environment_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """If only some variables are set, the error names the missing ones."""
     monkeypatch.setenv("ETRADE_CONSUMER_KEY", "canary")
-    with pytest.raises(CredentialsInvalid) as refused:
+    with refused(CredentialsInvalid, "ETRADE_ACCESS_TOKEN_SECRET"):
         credentials_from_environment()
-    assert "ETRADE_ACCESS_TOKEN_SECRET" in str(refused.value)
-    assert "canary" not in str(refused.value)
 
 
 def test_malformed_variable_is_named_without_its_value(variables: Callable[..., None]) -> None:
     """A malformed variable is named, and no variable's value is shown."""
     variables(ETRADE_ENVIRONMENT="canary")
-    with pytest.raises(CredentialsInvalid) as refused:
+    with refused(CredentialsInvalid, "ETRADE_ENVIRONMENT") as error:
         credentials_from_environment()
-    assert "ETRADE_ENVIRONMENT" in str(refused.value)
-    assert "canary" not in str(refused.value)
-    assert refused.value.__cause__ is None
+    assert error.value.__cause__ is None
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT_VARIABLES)
 def test_variable_in_quotes_is_told_of(variables: Callable[..., None], name: str) -> None:
     """A variable that is still in quotes is refused for that, by its name and without its value."""
     variables(**{name: '"canary"'})
-    with pytest.raises(CredentialsInvalid, match=f"{name}: is in quotes: remove them") as refused:
+    with refused(CredentialsInvalid, f"{name}: is in quotes: remove them"):
         credentials_from_environment()
-    assert "canary" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("name", "escape"), [*zip(ENVIRONMENT, ["%2F", "%2f", "%2B", "%3D"], strict=True)])
 def test_encoded_variable_is_told_of(variables: Callable[..., None], name: str, escape: str) -> None:
     """A key or token that is still percent-encoded is refused for that, even with a time of sign-in."""
     variables(**{name: f"canary{escape}", "ETRADE_SIGNED_IN_AT": "2027-06-15T13:00:00Z"})
-    with pytest.raises(CredentialsInvalid, match=f"{name}:? is still percent-encoded") as refused:
+    with refused(CredentialsInvalid, f"{name}:? is still percent-encoded"):
         credentials_from_environment()
-    assert "canary" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("spoiled", "told"), [("'canary'", "in quotes"), ("canary%3D", "percent-encoded")])
 @pytest.mark.parametrize("field", SECRETS)
 def test_pasted_secret_is_told_of(field: str, spoiled: str, told: str) -> None:
     """If a person pastes a secret in quotes or encoded, the error names the field without its value."""
-    with pytest.raises(ValidationError, match=told) as refused:
+    with refused(ValidationError, rf"{field}(?s:.*){told}"):
         make(**{field: spoiled})
-    assert field in str(refused.value)
-    assert "canary" not in str(refused.value)
 
 
 @pytest.mark.parametrize("token", ["a+b+%3D", "50%", "a%41b"])
