@@ -91,6 +91,11 @@ def test_a_wait_that_was_asked_for_survives_the_trip(retry_after: timedelta | No
     assert retry_after == trip(RenewalFailed("it went wrong", retry_after=retry_after)).retry_after
 
 
+def test_a_failure_asks_for_no_wait_of_its_own() -> None:
+    """If nobody asked for a wait, there is none."""
+    assert RenewalFailed("it went wrong").retry_after is None
+
+
 @every_class
 def test_errors_survive_prefect_s_json(kind: type[ETradeError]) -> None:
     """Prefect's JSON serializer keeps only an error's text, which reads the same afterwards."""
