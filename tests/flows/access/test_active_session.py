@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from prefect import flow, tags, task, unmapped
+from prefect import flow, tags, task
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import TaskRunFilter
 from prefect.context import hydrated_context, serialize_context
 from prefect.exceptions import MissingContextError
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
@@ -33,39 +31,16 @@ RENEW = "/oauth/renew_access_token"
 
 
 @pytest.mark.essential
-def test_first_call_renews_and_the_next_remember(simulator: Simulator, block: str) -> None:
-    """The first caller renews, and later callers get the remembered session."""
-    first, second = active_session(block), active_session(block)
+def test_first_call_renews_and_the_next_remember(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first caller renews, and later callers get the remembered session without any task or call."""
+    first = active_session(block)
+    monkeypatch.setattr("etrade_flows.access.renewal.renew", lambda *_, **__: pytest.fail("asked again"))
+    second = active_session(block)
     assert (False, True) == (first.reused, second.reused)
     assert first.renewed_at == second.renewed_at
     assert 1 == len(simulator.calls(RENEW))
-
-
-@pytest.mark.events
-def test_answer_from_memory_runs_no_task(
-    simulator: Simulator, block: str, wait_until: Callable[..., None]
-) -> None:
-    """A session from memory makes no run in Prefect: the server sees only the task that follows it."""
-
-    @task(task_run_name="last")
-    def last() -> None: ...
-
-    @flow
-    def asks_often() -> None:
-        for _ in range(100):
-            active_session(block)
-        last()
-
-    active_session(block)
-    run_id = asks_often(return_state=True).state_details.flow_run_id
-    theirs = TaskRunFilter.model_validate({"flow_run_id": {"any_": [run_id]}})
-
-    def names() -> list[str]:
-        with get_client(sync_client=True) as client:
-            return [run.name for run in client.read_task_runs(task_run_filter=theirs)]
-
-    wait_until(lambda: "last" in names(), seconds=60)
-    assert ["last"] == names()
 
 
 def test_nothing_warns_outside_of_a_flow(simulator: Simulator, block: str) -> None:
@@ -145,22 +120,6 @@ def test_who_asks_after_a_failure_tries_anew(simulator: Simulator, block: str) -
     with pytest.raises(SignInRequired):
         active_session(block)
     assert active_session(block).reused is False
-
-
-def test_thread_does_not_wait_for_another_beyond_its_time(
-    simulator: Simulator,
-    block: str,
-    monkeypatch: pytest.MonkeyPatch,
-    wait_until: Callable[..., None],
-) -> None:
-    """A thread that does not get its turn in time calls E*TRADE itself."""
-    simulator.plant(Fault(delay=8), path=RENEW)
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(copy_context().run, active_session, block)
-        wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=30)
-        monkeypatch.setenv("ETRADE_DEADLINE", "1")
-        assert active_session(block).reused is False
-        assert first.result(timeout=60).reused is False
 
 
 def test_forced_renewal_that_fails_is_no_answer_to_others(
@@ -280,37 +239,3 @@ def test_accounts_on_other_machines_keep_each_other_s_tags(
             return client.read_flow_run(current_run().id).tags
 
     assert set(names) <= set(pipeline())
-
-
-def test_mapped_tasks_share_one_renewal(simulator: Simulator, block: str) -> None:
-    """The mapped tasks of one flow share one call."""
-
-    @task
-    def works(_: int, name: str) -> TokenSession:
-        return active_session(name)
-
-    @flow
-    def fans_out() -> list[TokenSession]:
-        return works.map(range(8), unmapped(block)).result()
-
-    assert 1 == len({session.renewed_at for session in fans_out()})
-    assert 1 == len(simulator.calls(RENEW))
-
-
-def test_async_code_asks_in_a_thread(simulator: Simulator, block: str) -> None:
-    """An async flow can call `active_session` through `asyncio.to_thread`."""
-
-    @flow
-    async def pipeline() -> TokenSession:
-        return await asyncio.to_thread(active_session, block)
-
-    assert asyncio.run(pipeline()).reused is False
-
-
-def test_failure_is_not_remembered(simulator: Simulator, block: str, credentials_for: object) -> None:
-    """After a failure and a new sign-in, the next caller gets a session."""
-    simulator.advance(timedelta(hours=12))
-    with pytest.raises(SignInRequired):
-        active_session(block)
-    credentials_for(simulator.sign_in("live")).save(block, overwrite=True)
-    assert active_session(block).reused is False

@@ -14,7 +14,6 @@ import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.settings import (
-    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
     PREFECT_LOCAL_STORAGE_PATH,
     PREFECT_TASKS_DISABLE_CACHING,
     PREFECT_TASKS_REFRESH_CACHE,
@@ -23,7 +22,8 @@ from prefect.settings import (
 )
 from prefect.transactions import transaction
 
-from etrade_flows import active_session, etrade_client, renew_access_token, sign_out
+from etrade_flows import active_session, etrade_client, renew_access_token
+from etrade_flows.access import memory
 from etrade_flows.access.memory import LOOK_SECONDS, forget_sessions
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
@@ -35,8 +35,8 @@ from etrade_tasks import (
     TokenSession,
 )
 from etrade_tasks.clock import use_clock
-from etrade_tasks.errors import PrefectUnavailable
 from etrade_tasks.renew_session import renew_shared
+from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.locks import FileLocks
 from etrade_tasks.sharing.record import Records, record_key
 from etrade_tasks.sharing.turn import Shared
@@ -45,8 +45,6 @@ pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memo
 
 RENEW = "/oauth/renew_access_token"
 REJECTED = Fault(status=401, body="oauth_problem=token_rejected")
-
-DOORS = [renew_access_token, active_session]
 
 CredentialsFor = Callable[..., ETradeCredentials]
 
@@ -65,8 +63,9 @@ def _refused_by_a_client(simulator: Simulator, block: str) -> None:
         client.get("/v1/accounts/list.json")
 
 
-@pytest.mark.parametrize("door", DOORS, ids=["flow", "active_session"])
-@pytest.mark.parametrize("refused_at", [_refused_by_force, _refused_by_a_client], ids=["flow", "client"])
+@pytest.mark.parametrize(
+    ("refused_at", "door"), [(_refused_by_force, active_session), (_refused_by_a_client, renew_access_token)]
+)
 def test_refusal_ends_what_every_door_knows(
     simulator: Simulator,
     block: str,
@@ -83,63 +82,45 @@ def test_refusal_ends_what_every_door_knows(
         door(block)
 
 
-def test_refusal_ends_what_another_process_knows(
-    simulator: Simulator, block: str, elsewhere: Callable[[str], str]
-) -> None:
-    """A refusal in another process clears this one's memory at once."""
+def test_refusal_ends_what_another_process_knows(simulator: Simulator, block: str) -> None:
+    """A refusal in another process, with the same home and server, clears this one's memory at once."""
     active_session(block)
+    simulator.timestamp_tolerance = timedelta(days=3650)  # that process uses the machine's clock
     simulator.plant(REJECTED, path=RENEW)
-    assert "SignInRequired" in elsewhere("renew_access_token(name, force=True)")
+    settings = get_current_settings()
+    own = {
+        "PREFECT_API_URL": settings.api.url,
+        "PREFECT_HOME": str(settings.home),
+        "PREFECT_LOCAL_STORAGE_PATH": str(settings.results.local_storage_path),
+    }
+    asks = "import sys, etrade_flows; etrade_flows.renew_access_token(sys.argv[1], force=True)"
+    command = [sys.executable, "-c", asks, block]
+    done = subprocess.run(
+        command, env=os.environ | own, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "SignInRequired" in done.stderr
     simulator.plant(REJECTED, path=RENEW)
     with pytest.raises(SignInRequired):
         active_session(block)
 
 
 def test_sign_out_elsewhere_ends_this_memory(
-    simulator: Simulator, block: str, elsewhere: Callable[[str], str]
+    simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """Once another process has signed out, this one no longer returns the remembered session."""
+    """Once another process has ended the record, as a sign-out does, this one's memory no longer answers."""
     active_session(block)
-    assert "SignInRequired" not in elsewhere("sign_out(name)")
-    with pytest.raises(SignInRequired):
-        active_session(block)
+    Records().end(credentials)
+    assert active_session(block).reused is False
 
 
 def test_refusal_ends_a_memory_that_was_not_recorded(
-    simulator: Simulator, block: str, elsewhere: Callable[[str], str], wait_until: Callable[..., None]
+    simulator: Simulator, block: str, credentials: ETradeCredentials, wait_until: Callable[..., None]
 ) -> None:
-    """A refusal in another process also ends a remembered renewal that was never recorded."""
+    """A refusal that another process records also ends a remembered renewal that was never recorded."""
     with temporary_settings({PREFECT_TASKS_DISABLE_CACHING: True}):
         active_session(block)
-    simulator.plant(REJECTED, path=RENEW)
-    assert "SignInRequired" in elsewhere("renew_access_token(name, force=True)")
+    Shared(credentials, Effort(block)).note(SignInRequired("It is over."))
     wait_until(lambda: active_session(block).reused is False, seconds=LOOK_SECONDS + 20)
-
-
-@pytest.fixture
-def elsewhere(simulator: Simulator, block: str) -> Callable[[str], str]:
-    """Runs a line in another process with the same home and server; returns its standard error."""
-    simulator.timestamp_tolerance = timedelta(days=3650)  # that process uses the machine's clock
-    code = "import sys\nfrom etrade_flows import renew_access_token, sign_out\nname = sys.argv[1]\n"
-
-    def run(line: str) -> str:
-        settings = get_current_settings()
-        own = {
-            "PREFECT_API_URL": settings.api.url,
-            "PREFECT_HOME": str(settings.home),
-            "PREFECT_LOCAL_STORAGE_PATH": str(settings.results.local_storage_path),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", code + line, block],
-            env=os.environ | own,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        return done.stderr
-
-    return run
 
 
 @pytest.mark.essential
@@ -153,20 +134,16 @@ def test_new_sign_in_begins_afresh(simulator: Simulator, block: str, credentials
     assert renew_access_token(block).reused is True
 
 
-@pytest.mark.parametrize("environment", ["live", "sandbox"])
 def test_memory_is_of_the_token_that_the_block_holds(
-    simulator: Simulator, block: str, credentials_for: CredentialsFor, environment: str
+    simulator: Simulator, block: str, credentials_for: CredentialsFor
 ) -> None:
     """Once a block holds another token or environment, the old token's session is no longer returned."""
     active_session(block)
-    other = credentials_for(simulator.sign_in(environment))
+    other = credentials_for(simulator.sign_in("sandbox"))
     other.save(block, overwrite=True)
     session = active_session(block)
-    assert (other.fingerprint, environment, False) == (
-        session.fingerprint,
-        session.environment,
-        session.reused,
-    )
+    assert (other.fingerprint, False) == (session.fingerprint, session.reused)
+    assert "sandbox" == session.environment
 
 
 def test_edit_in_the_ui_is_seen_soon(
@@ -237,28 +214,22 @@ def test_renewal_made_meanwhile_spares_another_attempt(
 
     monkeypatch.setattr(simulator._service, "handle", another_goes_ahead)
     simulator.plant(Fault(status=503), path=RENEW)
-    assert renew_access_token(block).reused is True
-    assert 1 == renewals(simulator)
+    found = renew_access_token(block)
+    assert (True, 1, 1) == (found.reused, found.attempts, renewals(simulator))
 
 
-@pytest.mark.parametrize(("status", "door"), [(401, renew_access_token), (404, active_session)])
-def test_bare_status_is_asked_once_more(
-    simulator: Simulator, block: str, status: int, door: Callable[..., TokenSession]
-) -> None:
-    """A page that says nothing but its status does not end a renewal: it is tried once more."""
-    simulator.plant(Fault(status=status, body="<h1>Sorry</h1>"), path=RENEW)
-    assert 2 == door(block).attempts
-
-
-@pytest.mark.parametrize(("status", "error"), [(400, "ConfigurationRefused"), (401, "SignInRequired")])
+@pytest.mark.parametrize(("status", "times"), [(404, 1), (401, 2)])
 def test_bare_status_is_believed_the_second_time(
-    simulator: Simulator, block: str, status: int, error: str
+    simulator: Simulator, block: str, status: int, times: int
 ) -> None:
-    """If the same bare status comes twice, it is believed."""
-    simulator.plant(Fault(status=status, body="<h1>Sorry</h1>"), path=RENEW, times=2)
-    with pytest.raises(Exception, match=f"status {status}") as raised:
-        renew_access_token(block)
-    assert (error, 2) == (type(raised.value).__name__, renewals(simulator))
+    """A page that says nothing but its status is asked once more, and believed if it comes again."""
+    simulator.plant(Fault(status=status, body="<h1>Sorry</h1>"), path=RENEW, times=times)
+    if times == 1:
+        assert 2 == active_session(block).attempts
+    else:
+        with pytest.raises(SignInRequired, match=f"status {status}"):
+            active_session(block)
+    assert 2 == renewals(simulator)
 
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=75), timedelta(minutes=-75)])
@@ -284,112 +255,67 @@ def test_clock_that_was_wrong_ends_no_session_by_itself(simulator: Simulator, bl
         assert renew_access_token(block).reused is False
 
 
-@pytest.mark.parametrize("door", DOORS, ids=["flow", "active_session"])
-def test_clock_that_is_behind_carries_no_session_past_midnight(
-    simulator: Simulator, block: str, door: Callable[..., TokenSession]
-) -> None:
+def test_clock_that_is_behind_carries_no_session_past_midnight(simulator: Simulator, block: str) -> None:
     """A machine that is known to be behind calls no session active after E*TRADE's midnight."""
     with use_clock(lambda: simulator.now() - timedelta(minutes=75)):
         simulator.advance(timedelta(hours=11, minutes=30))
-        door(block)
+        active_session(block)
         simulator.advance(timedelta(minutes=31))
         with pytest.raises(SignInRequired):
-            door(block)
+            active_session(block)
 
 
-@pytest.mark.parametrize("door", DOORS, ids=["flow", "active_session"])
 def test_clock_that_is_set_right_ends_no_session_before_its_midnight(
-    simulator: Simulator, block: str, door: Callable[..., TokenSession]
+    simulator: Simulator, block: str
 ) -> None:
     """After the clock is set right, its earlier error does not end a session that has hours left."""
     with use_clock(lambda: simulator.now() - timedelta(hours=3)):
-        door(block)
+        active_session(block)
     simulator.advance(timedelta(hours=10))
-    assert door(block).reused is False
+    assert active_session(block).reused is False
 
 
-@pytest.mark.parametrize("door", DOORS, ids=["flow", "active_session"])
-def test_session_that_proves_too_short_is_refused(
-    simulator: Simulator, block: str, door: Callable[..., TokenSession]
-) -> None:
+def test_session_that_proves_too_short_is_refused(simulator: Simulator, block: str) -> None:
     """If a slow clock hides that midnight is near, the renewal itself shows that the session is too short."""
     simulator.advance(timedelta(hours=10))
     with (
         use_clock(lambda: simulator.now() - timedelta(hours=3)),
         pytest.raises(SessionTooShort, match="in 2 h 00 min, and 4 h 00 min are needed"),
     ):
-        door(block, required_for=timedelta(hours=4))
+        renew_access_token(block, required_for=timedelta(hours=4))
 
 
-@pytest.mark.parametrize("problem", ["nonce_used", "timestamp_refused"])
 def test_refusal_that_stays_is_not_hammered(
-    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, problem: str
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a nonce or timestamp stays refused, it is tried again once at once, and then with longer waits."""
+    """If a nonce stays refused, it is tried again once at once, and then with longer waits."""
     monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "10")
     monkeypatch.setenv("ETRADE_DEADLINE", "8")
-    simulator.plant(Fault(status=401, body=f"oauth_problem={problem}"), path=RENEW, times=20)
+    simulator.plant(Fault(status=401, body="oauth_problem=nonce_used"), path=RENEW, times=20)
     with pytest.raises(RenewalFailed):
         renew_access_token(block)
     assert 2 == renewals(simulator)
-
-
-def test_right_clock_is_not_blamed(
-    simulator: Simulator, block: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """If `Date` is right, acceptable timestamps of years ago neither move the clock nor cause a warning."""
-    body = "oauth_problem=timestamp_refused,oauth_acceptable_timestamps=1136665132-1136665732"
-    simulator.plant(Fault(status=401, body=body), path=RENEW)
-    assert 2 == renew_access_token(block).attempts
-    assert [] == [each.getMessage() for each in caplog.records if "Set it by NTP" in each.getMessage()]
-
-
-@pytest.mark.parametrize(
-    ("date", "status"), [("Fri, 31 Dec 9999 23:59:59 GMT", 200), ("Thu, 01 Jan 1970 00:00:00 GMT", 401)]
-)
-def test_absurd_date_is_not_learned(simulator: Simulator, block: str, date: str, status: int) -> None:
-    """A `Date` from another millennium neither dates a session nor moves the clock."""
-    bodies = {200: "Access Token has been renewed", 401: "oauth_problem=timestamp_refused"}
-    simulator.plant(Fault(status=status, body=bodies[status], headers={"Date": date}), path=RENEW)
-    session = renew_access_token(block)
-    assert abs(session.renewed_at - simulator.now()) < timedelta(minutes=1)
 
 
 class Broken(Exception):
     """The error that a user's own code raises."""
 
 
-@pytest.mark.parametrize("wrapped", ["task", "async task", "transaction", "nested"])
-def test_renewal_inside_of_a_task_is_shared_at_once(simulator: Simulator, block: str, wrapped: str) -> None:
-    """Others reuse a renewal while the task that made it still runs, and also after that task fails."""
+def test_renewal_inside_of_a_task_is_shared_at_once(simulator: Simulator, block: str) -> None:
+    """Others reuse a renewal during the task and the transaction that made it, and after both have failed."""
     renewed, go_on = threading.Event(), threading.Event()
 
+    @task
     def works() -> None:
-        active_session(block)
-        renewed.set()
-        assert go_on.wait(60)
-        raise Broken
-
-    async def works_async() -> None:
-        works()
-
-    def in_transaction() -> None:
-        with transaction(key=f"users-own-{block}-{wrapped}"):
-            works()
-
-    body = {
-        "task": task(works),
-        "async task": task(works_async),
-        "transaction": in_transaction,
-        "nested": task(in_transaction),
-    }[wrapped]
+        with transaction(key=f"users-own-{block}"):
+            active_session(block)
+            renewed.set()
+            assert go_on.wait(60)
+            raise Broken
 
     @flow
     def pipeline() -> None:
-        if wrapped == "async task":
-            body.submit().result()
-        else:
-            body()
+        works()
 
     with ThreadPoolExecutor() as pool:
         running = pool.submit(copy_context().run, pipeline)
@@ -432,19 +358,6 @@ def test_who_tells_prefect_not_to_use_its_caches_renews(
         assert renew_access_token(block).reused is False
 
 
-def test_failed_renewal_leaves_no_result(simulator: Simulator, block: str) -> None:
-    """A failed renewal leaves no pickle in the result storage, even if Prefect keeps results by default."""
-    from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT
-
-    storage = Path(get_current_settings().results.local_storage_path)
-    before = set(storage.rglob("*")) if storage.exists() else set()
-    simulator.plant(REJECTED, path=RENEW)
-    with temporary_settings({PREFECT_RESULTS_PERSIST_BY_DEFAULT: True}), pytest.raises(SignInRequired):
-        renew_access_token(block)
-    made = set(storage.rglob("*")) - before
-    assert [] == [path.name for path in made if not path.name.startswith("etrade-session-")]
-
-
 def test_call_is_made_though_waiting_used_up_the_time(
     simulator: Simulator,
     block: str,
@@ -454,10 +367,8 @@ def test_call_is_made_though_waiting_used_up_the_time(
     """A storage that hangs and a lock that stays held leave time for one call, which renews."""
     from etrade_tasks.sharing import record
 
-    def hangs() -> None:
-        threading.Event().wait(60)
-
-    monkeypatch.setattr(record, "open_storage", hangs)
+    monkeypatch.setattr(record, "open_storage", lambda: threading.Event().wait(60))
+    monkeypatch.setattr(memory, "_LOOK_LIMIT", 0.1)
     monkeypatch.setenv("ETRADE_DEADLINE", "2")
     held = FileLocks(get_current_settings().home / "etrade-locks").try_lock(record_key(credentials))
     try:
@@ -475,24 +386,4 @@ def test_slow_storage_is_named(simulator: Simulator, block: str, monkeypatch: py
     monkeypatch.setenv("ETRADE_DEADLINE", "2")
     simulator.plant(Fault(status=503), path=RENEW, times=20)
     with pytest.raises(RenewalFailed, match=r"The record of renewals could not be read \(no answer within"):
-        renew_access_token(block)
-
-
-def test_storage_block_that_is_not_there_is_named(block: str) -> None:
-    """If Prefect cannot load its result storage, the error names the block."""
-    with (
-        temporary_settings({PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "local-file-system/not-there"}),
-        pytest.raises(PrefectUnavailable, match="local-file-system/not-there"),
-    ):
-        active_session(block)
-
-
-def test_signing_out_ends_the_record(
-    simulator: Simulator, block: str, credentials: ETradeCredentials
-) -> None:
-    """After a sign-out, the last renewal is not reused, even if somebody puts the token back."""
-    renew_access_token(block)
-    sign_out(block)
-    credentials.save(block, overwrite=True)
-    with pytest.raises(SignInRequired):
         renew_access_token(block)
