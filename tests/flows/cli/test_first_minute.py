@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -37,8 +38,10 @@ def shell_of_a_newcomer(home: Path) -> dict[str, str]:
     return kept | {"HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "COLUMNS": "80"}
 
 
-def test_missing_server_is_reported_first(tmp_path: Path) -> None:
+def test_missing_server_is_reported_first(prefect_server: None, migrated: Path, tmp_path: Path) -> None:
     """Without a server a command says so first, then reports its own error, without a traceback."""
+    (tmp_path / "prefect").mkdir()
+    shutil.copy(migrated, tmp_path / "prefect" / "prefect.db")  # making the tables takes most of the time
     done = subprocess.run(
         [COMMAND, "status"],
         env=shell_of_a_newcomer(tmp_path),

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
 from collections.abc import Callable
 from datetime import datetime
 from io import StringIO
@@ -18,50 +11,27 @@ import pytest
 from rich.console import Console
 
 from etrade_flows.cli import demo
-from etrade_flows.cli.output import report_error
+from etrade_flows.cli.output import report_error, waiting
 from etrade_simulator import Simulator, SimulatorClock
 from etrade_tasks.errors import ERRORS, SignInRequired, sign_in_advice
 from etrade_tasks.session import EASTERN
 
+Seen = Callable[[], list[str]]
 WIDTHS = pytest.mark.parametrize("width", [80, 60])
 
-_STYLE = re.compile(r"\x1b\[[0-9;]*m")
-
-Screen = Callable[..., list[str]]
+_STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 @pytest.fixture
-def screen() -> Screen:
-    """Runs Python in a terminal of that width, and returns the lines that a person sees, without styles."""
+def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[int], Seen]:
+    """Makes the output a terminal of that width; returns what gives the lines on it, without styles."""
 
-    def show(width: int, *arguments: str) -> list[str]:
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-        kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-        with subprocess.Popen(
-            [sys.executable, *arguments],
-            env=kept | {"TERM": "xterm"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        ) as process:
-            os.close(theirs)
-            printed = _all_of(ours)
-            os.close(ours)
-        assert 0 == process.returncode, printed
-        return _STYLE.sub("", printed).splitlines()
+    def make(width: int) -> Seen:
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        return lambda: _STYLE.sub("", capsys.readouterr().err).splitlines()
 
-    return show
-
-
-def _all_of(terminal: int) -> str:
-    """All output until nobody has the terminal open any more."""
-    said = b""
-    while True:
-        try:
-            said += os.read(terminal, 4096)
-        except OSError:  # what Linux raises at a terminal's end
-            return said.decode()
+    return make
 
 
 def words(lines: list[str]) -> list[str]:
@@ -70,23 +40,19 @@ def words(lines: list[str]) -> list[str]:
 
 
 SAYS = "What is so, in as many words as fill a line of a terminal and begin another one."
-SHOW_ALL = f"""
-from etrade_flows.cli.output import report_error
-from etrade_tasks.errors import ERRORS, sign_in_advice
-
-for error in ERRORS.values():
-    report_error(error({SAYS!r}))
-report_error(error({SAYS!r}, advice=sign_in_advice("etrade")))
-"""
 
 
 @WIDTHS
-def test_errors_are_wrapped_between_words(width: int, screen: Screen) -> None:
+def test_errors_are_wrapped_between_words(width: int, terminal: Callable[[int], Seen]) -> None:
     """No line of an error is longer than the terminal is wide, and no word is cut in two."""
-    lines = screen(width, "-c", SHOW_ALL)
+    seen = terminal(width)
+    errors = [error(SAYS) for error in ERRORS.values()]
+    errors.append(SignInRequired(SAYS, advice=sign_in_advice("etrade")))
+    for error in errors:
+        report_error(error)
+    lines = seen()
     assert [] == [line for line in lines if len(line) > width]
-    told = [f"{name}: {SAYS} Next: {error.default_advice}" for name, error in ERRORS.items()]
-    told += [f"{list(ERRORS)[-1]}: {SAYS} Next: {sign_in_advice('etrade')}"]
+    told = [f"{type(error).__name__}: {SAYS} Next: {error.advice}" for error in errors]
     assert words(told) == words(lines)
 
 
@@ -117,15 +83,10 @@ def test_demo_fits(width: int) -> None:
     assert re.search(r"make up.*etrade-session login", told)
 
 
-WAIT = """
-from etrade_flows.cli.output import waiting
-
-with waiting("Renewing", as_json={}):
-    pass
-"""
-
-
 @pytest.mark.parametrize("as_json", [False, True])
-def test_waiting_is_seen_at_a_terminal(as_json: bool, screen: Screen) -> None:
+def test_waiting_is_seen_at_a_terminal(as_json: bool, terminal: Callable[[int], Seen]) -> None:
     """While a command waits, the terminal shows what it waits for, except with --json."""
-    assert (not as_json) == ("Renewing" in "".join(screen(80, "-c", WAIT.format(as_json))))
+    seen = terminal(80)
+    with waiting("Renewing", as_json):
+        pass
+    assert (not as_json) == ("Renewing" in "".join(seen()))
