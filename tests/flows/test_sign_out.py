@@ -30,35 +30,28 @@ REVOKE = "/revoke_access_token"
 
 @pytest.mark.essential
 def test_run_ends_signed_out(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
-    """The run completes, and E*TRADE no longer accepts the token."""
+    """The run completes, E*TRADE no longer accepts the token, and the block keeps all but the token."""
     state = sign_out(block, return_state=True)
     assert "Completed" == state.name
     assert f"The access token of {block!r} is revoked and removed." == state.message
     with credentials.get_client() as client:
         assert 401 == client.get("/v1/accounts/list.json").status_code
-
-
-def test_run_is_named_and_tagged(simulator: Simulator, block: str) -> None:
-    """The run's name and tags say whom it signed out."""
-    state = sign_out(block, return_state=True)
+    token = {"access_token": None, "access_token_secret": None, "signed_in_at": None}
+    assert credentials.model_copy(update=token) == stored_credentials(block)
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(state.state_details.flow_run_id)
     assert (f"sign out {block}: signed out", {"etrade", "live", block}) == (run.name, set(run.tags))
 
 
-def test_block_keeps_all_but_the_token(
+def test_nobody_renews_what_is_signed_out(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
-    """The block keeps its consumer key, environment and addresses, and nothing of the token."""
-    sign_out(block)
-    token = {"access_token": None, "access_token_secret": None, "signed_in_at": None}
-    assert credentials.model_copy(update=token) == stored_credentials(block)
-
-
-def test_nobody_renews_what_is_signed_out(simulator: Simulator, block: str) -> None:
-    """After a sign-out neither the flow nor this process's memory returns the session."""
+    """After a sign-out nothing returns the last renewal, even if somebody puts the token back."""
     active_session(block)
     sign_out(block)
+    with pytest.raises(SignInRequired, match="Nobody is signed in"):
+        active_session(block)
+    credentials.save(block, overwrite=True)
     for ask in (active_session, renew_access_token):
         with pytest.raises(SignInRequired):
             ask(block)
@@ -68,7 +61,6 @@ def test_nobody_renews_what_is_signed_out(simulator: Simulator, block: str) -> N
     ("fault", "error"),
     [
         (Fault(status=500), AuthorizationFailed),
-        (Fault(status=401), AuthorizationFailed),
         (Fault(status=401, body="oauth_problem=consumer_key_rejected"), ConfigurationRefused),
     ],
 )
