@@ -6,14 +6,14 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import prefect
 import pytest
-from prefect.client.orchestration import get_client
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
@@ -40,14 +40,11 @@ from etrade_flows.health.server import (
 )
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
-
-pytestmark = pytest.mark.usefixtures("prefect_server")
-
-Serve = Callable[[int], AbstractContextManager[str]]
+from etrade_tasks.credentials import environment_of
 
 
 @pytest.fixture
-def facts() -> Facts:
+def facts(prefect_server: None) -> Facts:
     """Facts of credentials that do not exist."""
     return Facts("nobody")
 
@@ -68,7 +65,7 @@ def answering(status: int) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -200,15 +197,11 @@ def test_block_is_found(block: str) -> None:
 
 
 def test_environment_stands_in_for_a_block(
-    simulator: Simulator, facts: Facts, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, credentials_for: Any, facts: Facts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a block, complete ETRADE_* variables count as credentials."""
-    token = simulator.sign_in("sandbox")
-    for name in ("consumer_key", "consumer_secret"):
-        monkeypatch.setenv(f"ETRADE_{name.upper()}", getattr(token, name))
-    monkeypatch.setenv("ETRADE_ACCESS_TOKEN", token.token)
-    monkeypatch.setenv("ETRADE_ACCESS_TOKEN_SECRET", token.token_secret)
-    monkeypatch.setenv("ETRADE_ENVIRONMENT", "sandbox")
+    for name, value in environment_of(credentials_for(simulator.sign_in("sandbox"))).items():
+        monkeypatch.setenv(name, value)
     finding = check_credentials(facts)
     assert Health.OK is finding.verdict
     assert re.match(r"The ETRADE_\* variables.* sandbox key", finding.says)
@@ -223,31 +216,26 @@ def test_missing_credentials_are_made_by_a_command(facts: Facts) -> None:
         _ = facts.credentials
 
 
-def test_malformed_block_names_the_field(block: str) -> None:
+def test_malformed_block_names_the_field(save: Callable[..., str]) -> None:
     """A field that cannot be used is named without its value."""
-    with get_client(sync_client=True) as client:
-        document = client.read_block_document_by_name(block, "etrade-credentials")
-        client._client.patch(
-            f"/block_documents/{document.id}", json={"data": {"api_url": "http://fake-canary.example"}}
-        )
-    finding = check_credentials(Facts(block))
+    finding = check_credentials(Facts(save("bad", api_url="http://fake-canary.example")))
     assert (Health.PROBLEM, True) == (finding.verdict, "api_url" in finding.says)
     assert "fake-canary" not in finding.says + finding.remedy
 
 
-def test_settings_are_read(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The finding names the variables that are set."""
     monkeypatch.delenv("ETRADE_SIGN_IN_BY")
-    assert Health.OK is check_settings(facts).verdict
+    assert Health.OK is check_settings(Facts("nobody")).verdict
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT30M")
     finding = check_settings(Facts("nobody"))
     assert "Set here: ETRADE_REUSE_WINDOW." == finding.says
 
 
-def test_malformed_setting_is_named(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that cannot be read is a problem, and is named without its value."""
     monkeypatch.setenv("ETRADE_DEADLINE", "fake-canary")
-    finding = check_settings(facts)
+    finding = check_settings(Facts("nobody"))
     assert Health.PROBLEM is finding.verdict
     assert "ETRADE_DEADLINE" in finding.says
     assert "fake-canary" not in finding.says
