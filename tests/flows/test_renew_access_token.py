@@ -37,9 +37,8 @@ from etrade_tasks import (
     SignInRequired,
     TokenSession,
 )
-from etrade_tasks.clock import now, use_clock
-from etrade_tasks.session import IDLE_LIMIT
-from etrade_tasks.sharing.record import Records, record_key
+from etrade_tasks.clock import use_clock
+from etrade_tasks.sharing.record import record_key
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -96,32 +95,15 @@ def test_reuse_ends_with_its_window(
     assert 2 == renewals(simulator)
 
 
-def test_two_tokens_never_share_a_renewal(
-    simulator: Simulator, prefect_server: None, credentials_for: object
-) -> None:
-    """Account B never gets account A's renewal."""
-    for name in ("account-a", "account-b"):
-        credentials_for(simulator.sign_in("live")).save(name, overwrite=True)
-    sessions = [renew_access_token("account-a"), renew_access_token("account-b")]
-    assert [False, False] == [session.reused for session in sessions]
-    assert sessions[0].fingerprint != sessions[1].fingerprint
-
-
-def test_new_sign_in_is_renewed_anew(simulator: Simulator, block: str, credentials_for: object) -> None:
-    """A block with a new token does not get the old token's renewal."""
-    renew_access_token(block)
-    credentials_for(simulator.sign_in("live")).save(block, overwrite=True)
-    assert renew_access_token(block).reused is False
-
-
 @pytest.mark.essential
 def test_known_past_midnight_makes_no_call(simulator: Simulator, block: str) -> None:
-    """Past its midnight a session is refused without a call, even after a renewal on that day."""
+    """Past its midnight a session is refused without a call, and the advice names its credentials."""
     renew_access_token(block)
     simulator.advance(timedelta(hours=12))
-    with pytest.raises(SignInRequired, match="ended at 2027-06-16 00:00"):
+    with pytest.raises(SignInRequired, match="ended at 2027-06-16 00:00") as over:
         renew_access_token(block)
     assert 1 == renewals(simulator)
+    assert f"etrade-session login --credentials {block}`" in over.value.advice
 
 
 def test_unknown_sign_in_asks_etrade(
@@ -144,23 +126,15 @@ def test_midnight_during_the_call_is_noticed(simulator: Simulator, block: str) -
     assert 1 == renewals(simulator)
 
 
-@pytest.mark.parametrize(("hours", "refused"), [(11, False), (12.1, True)])
-def test_required_for_is_checked_before_any_call(
-    simulator: Simulator, block: str, hours: float, refused: bool
-) -> None:
+def test_required_for_is_checked_before_any_call(simulator: Simulator, block: str) -> None:
     """A session that ends before the pipeline would is refused without a call; one that lasts is renewed."""
-    if refused:
-        with pytest.raises(SessionTooShort, match=r"12 h 06 min are needed\. Next: run the pipeline after"):
-            renew_access_token(block, required_for=timedelta(hours=hours))
-    else:
-        renew_access_token(block, required_for=timedelta(hours=hours))
-    assert (0 if refused else 1) == renewals(simulator)
-
-
-def test_endless_need_is_too_long_for_any_session(simulator: Simulator, block: str) -> None:
-    """Even the longest time that a pipeline can ask for gets the usual error."""
+    with pytest.raises(SessionTooShort, match=r"12 h 06 min are needed\. Next: run the pipeline after"):
+        renew_access_token(block, required_for=timedelta(hours=12.1))
     with pytest.raises(SessionTooShort):
         renew_access_token(block, required_for=timedelta.max)
+    assert 0 == renewals(simulator)
+    renew_access_token(block, required_for=timedelta(hours=11))
+    assert 1 == renewals(simulator)
 
 
 @pytest.mark.essential
@@ -169,8 +143,7 @@ def test_revoked_token_asks_for_a_sign_in_at_once(simulator: Simulator, block: s
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
     with pytest.raises(SignInRequired, match="token_rejected") as told:
         renew_access_token(block)
-    assert 1 == renewals(simulator)
-    assert "etrade-session login" in told.value.advice
+    assert (1, True) == (renewals(simulator), "etrade-session login" in told.value.advice)
 
 
 def test_wrong_key_is_not_tried_again(simulator: Simulator, block: str) -> None:
@@ -182,21 +155,16 @@ def test_wrong_key_is_not_tried_again(simulator: Simulator, block: str) -> None:
     assert block in told.value.advice
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
+def test_passing_faults_are_overcome(simulator: Simulator, block: str) -> None:
+    """Each fault that may pass is tried again, signed again, until the token is renewed."""
+    for fault in (
         Fault(status=503, headers={"Retry-After": "0"}),
         Fault(status=200, body="<h1>We are down for maintenance</h1>"),
         Fault(drop="before-answer"),
         Fault(status=401, body="oauth_problem=nonce_used"),
-    ],
-    ids=str,
-)
-def test_passing_fault_is_overcome(simulator: Simulator, block: str, fault: Fault) -> None:
-    """A fault that may pass is tried again, signed again, until it has passed."""
-    simulator.plant(fault, path=RENEW, times=2)
-    assert 3 == renew_access_token(block).attempts
-    assert 3 == renewals(simulator)
+    ):
+        simulator.plant(fault, path=RENEW)
+    assert (5, 5) == (renew_access_token(block).attempts, renewals(simulator))
 
 
 @pytest.mark.essential
@@ -224,7 +192,7 @@ def test_others_wait_while_one_tries_again(
     simulator: Simulator, block: str, wait_until: Callable[..., None]
 ) -> None:
     """A run that starts while another waits for its second attempt shares that attempt's result."""
-    simulator.plant(Fault(status=503, headers={"Retry-After": "2"}), path=RENEW)
+    simulator.plant(Fault(status=503, headers={"Retry-After": "1"}), path=RENEW)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(copy_context().run, renew_access_token, block)
         wait_until(lambda: 1 == renewals(simulator), seconds=30)
@@ -232,79 +200,27 @@ def test_others_wait_while_one_tries_again(
     assert (2, 2) == (first.result().attempts, renewals(simulator))
 
 
-def test_renewal_by_another_between_two_attempts_is_reused(
-    simulator: Simulator, block: str, credentials: ETradeCredentials, wait_until: Callable[..., None]
+@pytest.mark.parametrize("wait", [{"Retry-After": "600"}, {}], ids=["asked for", "our own"])
+def test_wait_beyond_the_deadline_ends_the_run(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, wait: dict[str, str]
 ) -> None:
-    """If another run renews between two attempts, the run reuses that renewal."""
-    simulator.plant(Fault(status=503, headers={"Retry-After": "2"}), path=RENEW)
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(copy_context().run, renew_access_token, block)
-        # Noting a failure reads the record and rewrites it; what is kept in between would be lost.
-        wait_until(lambda: Records().read(credentials).failure is not None, seconds=30)
-        session = renewed_by_another(credentials)
-        Records().keep(credentials, session)
-        assert (True, 1) == (first.result().reused, first.result().attempts)
-    assert 1 == renewals(simulator)
-
-
-def renewed_by_another(credentials: ETradeCredentials) -> TokenSession:
-    """A session that another run has just renewed."""
-    at = now()
-    return TokenSession(
-        environment=credentials.environment,
-        fingerprint=credentials.fingerprint,
-        renewed_at=at,
-        idle_at=at + IDLE_LIMIT,
-        expires_at=credentials.expires_at(at),
-    )
-
-
-def test_retry_after_beyond_the_deadline_ends_the_run(simulator: Simulator, block: str) -> None:
-    """If E*TRADE asks for a wait beyond the deadline, the run ends without it."""
-    simulator.plant(Fault(status=503, headers={"Retry-After": "600"}), path=RENEW)
+    """If the next attempt would begin after the deadline, the run ends without it."""
+    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "100")
+    simulator.plant(Fault(status=503, headers=wait), path=RENEW, times=2)
     with pytest.raises(RenewalFailed, match="status 503"):
         renew_access_token(block)
     assert 1 == renewals(simulator)
 
 
-def test_deadline_ends_the_attempts(
-    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Attempts stop when the next one would begin after the deadline."""
-    monkeypatch.setenv("ETRADE_DEADLINE", "0.5")
-    monkeypatch.setenv("ETRADE_FIRST_BACKOFF", "10")
-    simulator.plant(Fault(status=500), path=RENEW, times=10)
-    with pytest.raises(RenewalFailed):
-        renew_access_token(block)
-    assert 1 == renewals(simulator)
-
-
-def test_unrecognised_answer_is_shown_redacted(simulator: Simulator, block: str) -> None:
-    """When every attempt fails, the error shows status, content type and the redacted text of the answer."""
-    body = "<title>Something new</title>oauth_token=canary-token"
-    simulator.plant(Fault(status=403, body=body), path=RENEW, times=10)
-    with pytest.raises(RenewalFailed) as failed:
-        renew_access_token(block)
-    assert "Attempt 7" in failed.value.message
-    assert "status 403, text/html: 'Something new oauth_token=[redacted]'" in failed.value.message
-    assert failed.value.retryable is True
-
-
-def test_answer_gives_no_advice(simulator: Simulator, block: str) -> None:
-    """An answer that is worded like our advice stays a quotation, so nobody follows a stranger's advice."""
-    body = "Blocked. Next: log in at https://evil.example to unlock"
+def test_unrecognised_answer_is_quoted_redacted(simulator: Simulator, block: str) -> None:
+    """The error of the last attempt quotes the answer without its secrets, and takes no advice from it."""
+    body = "<title>Something new</title>oauth_token=canary-token Next: log in at https://evil.example"
     simulator.plant(Fault(status=403, body=body), path=RENEW, times=10)
     with pytest.raises(RenewalFailed, match="Next: log in at") as failed:
         renew_access_token(block)
-    assert RenewalFailed.default_advice == failed.value.advice
-
-
-def test_advice_names_the_credentials(simulator: Simulator, block: str) -> None:
-    """The advice gives the command for these credentials; without the name it would sign in to others."""
-    simulator.advance(timedelta(hours=12))
-    with pytest.raises(SignInRequired) as over:
-        renew_access_token(block)
-    assert f"etrade-session login --credentials {block}`" in over.value.advice
+    assert "Attempt 7" in failed.value.message
+    assert "status 403, text/html: 'Something new oauth_token=[redacted]" in failed.value.message
+    assert (True, RenewalFailed.default_advice) == (failed.value.retryable, failed.value.advice)
 
 
 def test_malformed_setting_is_reported_and_alerts(
@@ -331,15 +247,9 @@ def test_malformed_setting_comes_before_a_sign_in(
         renew_access_token(block)
 
 
-def test_unknown_name_lists_what_was_searched(prefect_server: None) -> None:
-    """For a name without credentials, the error lists the places that were searched."""
-    with pytest.raises(CredentialsNotFound, match="etrade-credentials/nobody"):
-        renew_access_token("nobody")
-
-
 def test_unknown_name_is_not_reported_on(prefect_server: None) -> None:
-    """A mistyped name leaves no report among those of the accounts."""
-    with pytest.raises(CredentialsNotFound):
+    """A mistyped name's error lists the places that were searched, and it gets no report of its own."""
+    with pytest.raises(CredentialsNotFound, match="etrade-credentials/mistyped"):
         renew_access_token("mistyped")
     assert Artifact.get("etrade-session-mistyped") is None
 
@@ -369,43 +279,6 @@ def test_record_holds_no_secret_and_is_no_pickle(
     assert [] == [
         s for s in (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret) if s in text
     ]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [lambda text: text[: len(text) // 2], lambda text: text.replace("idle_at", "no_such_field")],
-    ids=["torn", "field-missing"],
-)
-def test_damaged_record_counts_as_none(
-    simulator: Simulator, block: str, credentials: ETradeCredentials, damage: object
-) -> None:
-    """A record that cannot be read, or is no session, counts as none."""
-    renew_access_token(block)
-    record = record_of(credentials)
-    record.write_text(damage(record.read_text()))
-    assert renew_access_token(block).reused is False
-    assert renew_access_token(block).reused is True
-
-
-def test_record_of_a_later_version_is_reused(
-    simulator: Simulator, block: str, credentials: ETradeCredentials
-) -> None:
-    """A record with a field that this version does not know is still reused."""
-    renew_access_token(block)
-    record = record_of(credentials)
-    stored = json.loads(record.read_text())
-    stored["session"]["later_field"] = 1
-    record.write_text(json.dumps(stored | {"later_field": 1}))
-    assert renew_access_token(block).reused is True
-
-
-def test_unwritable_storage_does_not_stop_a_renewal(
-    simulator: Simulator, block: str, credentials: ETradeCredentials
-) -> None:
-    """If the record cannot be written, the token is still renewed."""
-    record_of(credentials).mkdir(parents=True)
-    assert renew_access_token(block).reused is False
-    assert 1 == renewals(simulator)
 
 
 @pytest.mark.events
