@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
 from io import StringIO
+from types import SimpleNamespace
 from typing import TextIO
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,7 +22,6 @@ from prefect.settings import get_current_settings
 
 from etrade_flows.person.login import ROUNDS, stored_credentials
 from etrade_simulator import Consumer, Fault, Simulator
-from etrade_tasks import ETradeCredentials
 from etrade_tasks.load_credentials import load_block
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
@@ -115,15 +115,19 @@ def consumer(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Consumer:
     return simulator.consumer("sandbox")
 
 
+@pytest.fixture
+def no_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standard input that is no terminal and has ended."""
+    monkeypatch.setattr("sys.stdin", StringIO())
+
+
 class TestLoginAtATerminal:
     """`etrade-session login` with a person."""
 
     def test_what_waited_goes_on_if_asked(
         self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """With `--rerun` the command says which waiting runs go on, and without it nothing about them."""
-        assert 0 == run("login", "--credentials", block)
-        assert "Going on" not in capsys.readouterr().err
+        """With `--rerun` the command says which waiting runs go on."""
         assert 0 == run("login", "--credentials", block, "--rerun")
         assert "Going on: nothing waited." in capsys.readouterr().err
 
@@ -146,47 +150,33 @@ class TestLoginAtATerminal:
         assert ("Going on" in said.err, "over at" in said.out) == (False, True)
 
     def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person, run: Run) -> None:
-        """Once given, the date on which the key was issued stays in the block through later sign-ins."""
+        """The date on which the key was issued is stored, and the sign-in keeps it."""
         assert 0 == run("login", "--credentials", block, "--key-issued-on", "2025-07-15")
-        assert 0 == run("login", "--credentials", block)
         assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
 
     @pytest.mark.essential
     def test_verifier_brings_a_new_token(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """The page opens, the verifier is typed, and the block has a new token that E*TRADE accepts."""
+        """The page opens, the verifier is typed unseen, and E*TRADE accepts the block's new token."""
         before = token_of(block)
-        assert 0 == run("login", "--credentials", block)
+        assert 0 == run("login", block)
         assert before != token_of(block)
-        assert "2027-06-16 00:00 US Eastern" in capsys.readouterr().out
         with stored_credentials(block).get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code
-
-    def test_end_says_until_when_one_is_signed_in(
-        self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
-        """The last line says until when the person is signed in."""
-        run("login", block)
-        last = capsys.readouterr().out.splitlines()[-1]
+        said = capsys.readouterr()
+        first, *_, last = said.out.splitlines()
+        assert [first] == person.opened  # the whole address is alone on the first line
         assert last.startswith("Signed in until midnight, 2027-06-16 00:00 US Eastern (")
+        assert re.search(r"Verifier \(stays hidden\), (5:00|4:5\d) left: ", said.err)
+        assert (True, False) == (person.echo(), "Going on" in said.err)
 
     def test_name_that_is_nearly_a_blocks_is_asked_about(
-        self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
+        self, block: str, no_input: None, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """Before it creates a new block, the command suggests an existing one with a similar name."""
-        monkeypatch.setattr("sys.stdin", StringIO())
         assert 1 == run("login", f"{block}x")
         assert f"Did you mean '{block}'" in " ".join(capsys.readouterr().err.split())
-
-    def test_address_is_printed_and_time_counts_down(
-        self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
-        """The whole address is the first line of standard output, and the prompt shows the minutes left."""
-        run("login", "--credentials", block)
-        said = capsys.readouterr()
-        assert person.opened == said.out.splitlines()[:1]
-        assert re.search(r"Verifier \(stays hidden\), (5:00|4:5\d) left: ", said.err)
 
     def test_midnight_that_is_near_is_reported_first(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
@@ -196,11 +186,6 @@ class TestLoginAtATerminal:
         run("login", "--credentials", block)
         before, _, _ = " ".join(capsys.readouterr().err.split()).partition("Verifier (stays hidden)")
         assert re.search(r"ends this session in (90|89) min: sign in after 00:00 instead", before)
-
-    def test_terminal_is_as_it_was(self, block: str, person: Person, run: Run) -> None:
-        """The echo, which was off while the verifier was typed, is on again afterwards."""
-        run("login", "--credentials", block)
-        assert True is person.echo()
 
     def test_wrong_verifier_starts_over(
         self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
@@ -248,149 +233,114 @@ class TestLoginAtATerminal:
         assert 0 == run("login", "--credentials", block)
         assert 1 == len(simulator.calls(REQUEST))
 
-    def test_end_of_input_ends_it(self, simulator: Simulator, block: str, person: Person, run: Run) -> None:
-        """Ctrl+D exits with 4 and begins no further sign-in."""
-        person.reads_off = lambda page: END_OF_INPUT
-        assert 4 == run("login", "--credentials", block)
-        assert 1 == len(simulator.calls(REQUEST))
-
-    def test_browser_is_left_alone_if_asked(self, block: str, person: Person, run: Run) -> None:
-        """With --no-browser no page opens."""
-        person.type(END_OF_INPUT)
-        run("login", "--credentials", block, "--no-browser")
-        assert [] == person.opened
-
-    def test_text_browser_is_left_alone(
-        self, block: str, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
-    ) -> None:
-        """Without a screen no page opens: a text browser would cover the prompt."""
-        for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
-            monkeypatch.delenv(name, raising=False)
-        person.type(END_OF_INPUT)
-        run("login", "--credentials", block)
-        assert [] == person.opened
-
-    def test_secrets_are_not_shown(
+    @pytest.mark.parametrize(("options", "screens"), [(["--no-browser"], [":fake"]), ([], [])])
+    def test_page_is_only_printed(
         self,
+        *,
+        simulator: Simulator,
         block: str,
         person: Person,
-        credentials: ETradeCredentials,
-        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
         run: Run,
+        options: list[str],
+        screens: list[str],
     ) -> None:
-        """Neither a secret nor the verifier nor the new token is printed."""
-        typed: list[str] = []
-        person.reads_off = lambda page: (
-            typed.append(person.verifier_of(page).decode().strip()) or (typed[-1].encode() + b"\n")
-        )
-        run("login", "--credentials", block)
-        keys = stored_credentials(block).signing_keys
-        secrets = [*typed, keys.consumer_secret, keys.token, keys.token_secret]
-        said = "".join(capsys.readouterr())
-        assert [] == [secret for secret in secrets if secret in said]
+        """With --no-browser or without a screen no page opens, and Ctrl+D at the prompt exits with 4."""
+        for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+            monkeypatch.delenv(name, raising=False)
+        for screen in screens:
+            monkeypatch.setenv("DISPLAY", screen)
+        person.type(END_OF_INPUT)
+        assert 4 == run("login", "--credentials", block, *options)
+        assert ([], 1) == (person.opened, len(simulator.calls(REQUEST)))
 
 
 class TestLoginRefused:
     """`etrade-session login` when it cannot begin."""
 
-    def test_other_environment_is_refused(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
-        """A live block cannot be signed in to as a sandbox one: a key works in only one environment."""
-        assert 1 == run("login", "--credentials", block, "--environment", "sandbox")
-        assert "has another environment: live" in " ".join(capsys.readouterr().err.split())
-        assert [] == simulator.calls()
-
-    @pytest.mark.parametrize("option", ["oauth-url", "api-url"])
-    def test_other_address_is_refused(
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("environment", "sandbox"),
+            ("oauth-url", "http://127.0.0.1:9"),
+            ("api-url", "http://127.0.0.1:9"),
+        ],
+    )
+    def test_what_the_block_does_not_have_is_refused(
         self,
+        *,
         simulator: Simulator,
         block: str,
         capsys: pytest.CaptureFixture[str],
         run: Run,
         option: str,
+        value: str,
     ) -> None:
-        """An address that an existing block does not have is refused, not silently dropped."""
-        assert 1 == run("login", "--credentials", block, f"--{option}", "http://127.0.0.1:9")
-        assert f"has another {option.replace('-', '_')}" in " ".join(capsys.readouterr().err.split())
+        """An environment or address that an existing block does not have is refused, not silently dropped."""
+        assert 1 == run("login", "--credentials", block, f"--{option}", value)
+        assert f"has another {option.replace('-', '_')}: " in " ".join(capsys.readouterr().err.split())
         assert [] == simulator.calls()
-
-    def test_key_of_a_day_to_come_is_misuse(self, block: str, run: Run) -> None:
-        """A date of issue in the future, which would never cause a warning, is refused with 2."""
-        assert 2 == run("login", "--credentials", block, "--key-issued-on", "2052-07-15")
-
-    def test_name_that_no_block_can_have_is_misuse(
-        self, simulator: Simulator, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
-        """A name that Prefect would refuse at the end is refused at the beginning, with 2."""
-        assert 2 == run("login", "--credentials", "My Account")
-        assert "small letters" in "".join(capsys.readouterr())
 
     def test_refused_consumer_key_is_not_stored(
         self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """Keys that E*TRADE refuses are not stored, so the next attempt asks for them again."""
-        monkeypatch.setenv("ETRADE_CONSUMER_KEY", "fake-key")
-        monkeypatch.setenv("ETRADE_CONSUMER_SECRET", "fake-secret")
-        run("login", "--credentials", f"{block}-new")
-        assert None is load_block(f"{block}-new")
-
-    def test_refused_consumer_key_exits_1(
-        self, block: str, consumer: Consumer, person: Person, monkeypatch: pytest.MonkeyPatch, run: Run
-    ) -> None:
-        """A consumer key that E*TRADE does not know exits with 1 before any page opens."""
+        """Keys that E*TRADE refuses exit with 1 before any page opens, and are not stored."""
         monkeypatch.setenv("ETRADE_CONSUMER_KEY", "fake-key")
         monkeypatch.setenv("ETRADE_CONSUMER_SECRET", "fake-secret")
         assert 1 == run("login", "--credentials", f"{block}-new")
-        assert [] == person.opened
+        assert ([], None) == (person.opened, load_block(f"{block}-new"))
 
-    @pytest.mark.parametrize(
-        ("spoiled", "told"),
-        [
-            ({"ETRADE_CONSUMER_KEY": "'canary'"}, "is in quotes"),
-            ({"ETRADE_CONSUMER_SECRET": "canary%3D"}, "is still percent-encoded"),
-            ({"ETRADE_ENVIRONMENT": '"canary"'}, "is in quotes"),
-        ],
-    )
     @pytest.mark.usefixtures("consumer")
-    def test_spoiled_variable_is_named(
-        self,
-        spoiled: dict[str, str],
-        told: str,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-        run: Run,
+    def test_spoiled_variables_are_named(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """If a new block's value is in quotes or encoded, the error names its variable, not the value."""
-        fine = {"ETRADE_CONSUMER_KEY": "fake-key", "ETRADE_CONSUMER_SECRET": "fake-secret"}
-        for name, value in (fine | spoiled).items():
-            monkeypatch.setenv(name, value)
+        """If values of a new block are in quotes or encoded, the error names their variables alone."""
+        monkeypatch.setenv("ETRADE_CONSUMER_KEY", "'canary'")
+        monkeypatch.setenv("ETRADE_CONSUMER_SECRET", "canary%3D")
+        monkeypatch.setenv("ETRADE_ENVIRONMENT", '"canary"')
         assert 1 == run("login", "--credentials", "of-spoiled-variables")
         said = " ".join(capsys.readouterr().err.split())
-        assert [] == [name for name in spoiled if f"{name}: {told}" not in said]
+        assert "ETRADE_CONSUMER_KEY: is in quotes" in said
+        assert "ETRADE_CONSUMER_SECRET: is still percent-encoded" in said
+        assert "ETRADE_ENVIRONMENT: is in quotes" in said
         assert "canary" not in said
 
     def test_missing_keys_in_a_script_exit_1(
-        self, block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
+        self, block: str, no_input: None, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
         """If nobody can be asked for the keys, the error names the variables that are needed."""
-        reading, writing = os.pipe()
-        os.close(writing)
-        with os.fdopen(reading) as closed:
-            monkeypatch.setattr("sys.stdin", closed)
-            assert 1 == run("login", "--credentials", f"{block}-new")
+        assert 1 == run("login", "--credentials", f"{block}-new")
         assert "ETRADE_CONSUMER_SECRET" in capsys.readouterr().err
 
     def test_missing_verifier_in_a_script_exits_4(
-        self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch, run: Run
+        self, simulator: Simulator, block: str, no_input: None, run: Run
     ) -> None:
         """If a script's input ends without a verifier, the command exits with 4 after a single sign-in."""
-        reading, writing = os.pipe()
-        os.close(writing)
-        with os.fdopen(reading) as closed:
-            monkeypatch.setattr("sys.stdin", closed)
-            assert 4 == run("login", "--credentials", block)
+        assert 4 == run("login", "--credentials", block)
         assert 1 == len(simulator.calls(REQUEST))
+
+
+def test_script_may_give_the_keys_on_standard_input(
+    *,
+    simulator: Simulator,
+    block: str,
+    consumer: Consumer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    run: Run,
+) -> None:
+    """Keys that are not in the environment are read from the first two lines, the verifier from the third."""
+
+    def lines() -> Iterator[str]:
+        yield consumer.key
+        yield consumer.secret
+        yield simulator.approve(request_token_in(capsys.readouterr().out.strip()))
+
+    given = lines()
+    script = SimpleNamespace(isatty=lambda: False, readline=lambda: f"{next(given)}\n")
+    monkeypatch.setattr("sys.stdin", script)
+    assert 0 == run("login", "--credentials", f"{block}-new", "--environment", "sandbox")
+    assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
 
 
 COMMAND = """
@@ -434,31 +384,10 @@ def start(simulator: Simulator, block: str) -> Iterator[Callable[..., subprocess
         process.communicate()
 
 
-def answer_by_pipe(simulator: Simulator, process: subprocess.Popen[str]) -> None:
-    """Read the address from the command's output, send the verifier, and check that it succeeds."""
-    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
-    _, errors = process.communicate(f"{verifier}\n", timeout=60)
-    assert (0, False) == (process.returncode, "Warning" in errors), errors
-
-
 def test_script_signs_in_by_pipes(
     simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """A script can pass the keys in the environment, read the address, and answer on standard input."""
-    process = start(
-        *("login", "--credentials", f"{block}-new", "--environment", "sandbox"),
-        stdin=subprocess.PIPE,
-        ETRADE_CONSUMER_KEY=consumer.key,
-        ETRADE_CONSUMER_SECRET=consumer.secret,
-    )
-    answer_by_pipe(simulator, process)
-    assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
-
-
-def test_new_block_is_what_the_environment_says(
-    simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    """A new block takes environment and key date from their variables, so a sandbox key stays one."""
+    """A script can describe a new block in variables, read the address, and answer on standard input."""
     process = start(
         *("login", "--credentials", f"{block}-new"),
         stdin=subprocess.PIPE,
@@ -467,21 +396,12 @@ def test_new_block_is_what_the_environment_says(
         ETRADE_ENVIRONMENT="sandbox",
         ETRADE_CONSUMER_KEY_ISSUED_ON="2025-07-15",
     )
-    answer_by_pipe(simulator, process)
+    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
+    _, errors = process.communicate(f"{verifier}\n", timeout=60)
+    assert (0, False) == (process.returncode, "Warning" in errors), errors
     new = stored_credentials(f"{block}-new")
+    assert consumer.key == new.signing_keys.consumer_key
     assert ("sandbox", date(2025, 7, 15)) == (new.environment, new.consumer_key_issued_on)
-
-
-def test_script_may_give_the_keys_on_standard_input(
-    simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    """Keys that are not in the environment are read from the first two lines, the verifier from the third."""
-    new = ("login", "--credentials", f"{block}-new", "--environment", "sandbox")
-    process = start(*new, stdin=subprocess.PIPE)
-    process.stdin.write(f"{consumer.key}\n{consumer.secret}\n")
-    process.stdin.flush()
-    answer_by_pipe(simulator, process)
-    assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
 
 
 def read_until(stream: TextIO, ending: str) -> str:
@@ -494,78 +414,29 @@ def read_until(stream: TextIO, ending: str) -> str:
     return said
 
 
-def test_first_sign_in_asks_for_the_consumer_keys(
-    simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    """At a terminal the command asks for a new block's key and secret, and shows neither."""
-    keyboard, terminal = pty.openpty()
-    arguments = ("login", "--credentials", f"{block}-new", "--environment", "sandbox", "--no-browser")
-    process = start(*arguments, stdin=terminal)
-    for prompt, typed in (
-        ("key (stays hidden): ", consumer.key),
-        ("secret (stays hidden): ", consumer.secret),
-    ):
-        read_until(process.stderr, prompt)
-        os.write(keyboard, typed.encode() + b"\n")
-    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
-    read_until(process.stderr, "left: ")
-    os.write(keyboard, verifier.encode() + b"\n")
-    _, errors = process.communicate(timeout=60)
-    assert (0, False) == (process.returncode, "Warning" in errors), errors
-    keys = stored_credentials(f"{block}-new").signing_keys
-    assert (consumer.key, consumer.secret) == (keys.consumer_key, keys.consumer_secret)
-    echoes, _, _ = select.select([keyboard], [], [], 0)
-    echoed = os.read(keyboard, 4096).decode() if echoes else ""
-    assert [] == [typed for typed in (consumer.key, consumer.secret, verifier) if typed in echoed]
-    os.close(keyboard)
-    os.close(terminal)
-
-
-@pytest.mark.parametrize(("ends", "code"), [(END_OF_INPUT, 4), (INTERRUPT, 130)])
 def test_keys_of_a_new_block_are_typed_once(
-    *,
-    simulator: Simulator,
-    block: str,
-    consumer: Consumer,
-    start: Callable[..., subprocess.Popen[str]],
-    ends: bytes,
-    code: int,
+    block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """After two wrong verifiers and Ctrl+D or Ctrl+C, the next sign-in asks only for the verifier."""
+    """At a terminal the keys of a new block are typed unseen, and kept when Ctrl+C exits with 130."""
     keyboard, terminal = pty.openpty()
     new = ("login", "--credentials", f"{block}-new", "--environment", "sandbox", "--no-browser")
-    keys_given = {"ETRADE_CONSUMER_KEY": consumer.key, "ETRADE_CONSUMER_SECRET": consumer.secret}
-    process = start(*new, stdin=terminal, **keys_given)
-    for typed in (b"wrong\n", b"wrong\n", ends):
-        read_until(process.stderr, "left: ")
-        os.write(keyboard, typed)
-    _, errors = process.communicate(timeout=60)
-    assert code == process.returncode, errors
-    assert None is stored_credentials(f"{block}-new").access_token
     process = start(*new, stdin=terminal)
-    verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
-    asked = read_until(process.stderr, "left: ")
-    os.write(keyboard, verifier.encode() + b"\n")
-    _, errors = process.communicate(timeout=60)
-    assert (0, False) == (process.returncode, "Consumer" in asked), errors
-    os.close(keyboard)
-    os.close(terminal)
-
-
-def test_interrupt_at_the_prompt_exits_130(
-    simulator: Simulator,
-    block: str,
-    start: Callable[..., subprocess.Popen[str]],
-    wait_until: Callable[..., None],
-) -> None:
-    """Ctrl+C at the prompt exits with 130, prints no traceback, and restores the terminal's echo."""
-    keyboard, terminal = pty.openpty()
-    process = start("login", "--credentials", block, "--no-browser", stdin=terminal)
-    wait_until(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, seconds=60)
+    typed = {"key (stays": consumer.key, "secret (stays": consumer.secret, "Verifier (stays": "fake-wrong"}
+    for prompt, answer in typed.items():
+        read_until(process.stderr, prompt)
+        read_until(process.stderr, ": ")
+        os.write(keyboard, answer.encode() + b"\n")
+    read_until(process.stderr, "left: ")
     os.write(keyboard, INTERRUPT)
-    _, errors = process.communicate(timeout=30)
-    assert (130, False) == (process.returncode, "Traceback" in errors)
+    _, errors = process.communicate(timeout=60)
+    assert (130, False, False) == (process.returncode, "Traceback" in errors, "Warning" in errors), errors
     assert termios.tcgetattr(terminal)[3] & termios.ECHO
+    stored = stored_credentials(f"{block}-new")
+    assert (consumer.key, consumer.secret) == (stored.consumer_keys.key, stored.consumer_keys.secret)
+    assert None is stored.access_token
+    echoes, _, _ = select.select([keyboard], [], [], 0)
+    echoed = os.read(keyboard, 4096).decode() if echoes else ""
+    assert [] == [answer for answer in typed.values() if answer in echoed]
     os.close(keyboard)
     os.close(terminal)
 
@@ -574,20 +445,13 @@ class TestLogout:
     """`etrade-session logout`."""
 
     def test_token_is_revoked_and_forgotten(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
+        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
     ) -> None:
-        """`logout` revokes the token at E*TRADE, and the next renewal asks for a sign-in."""
+        """`logout` revokes the token, the next renewal asks for a sign-in, and that needs only a verifier."""
         assert 0 == run("logout", "--credentials", block)
         assert "revoked and removed" in " ".join(capsys.readouterr().err.split())
         assert [200] == [call.status for call in simulator.calls(REVOKE)]
-        assert 4 == run("renew", "--credentials", block)
-
-    def test_next_login_needs_no_keys(
-        self, simulator: Simulator, block: str, person: Person, run: Run
-    ) -> None:
-        """The consumer keys stay, so the next sign-in needs only a verifier."""
-        run("logout", "--credentials", block)
-        assert 0 == run("login", "--credentials", block)
+        assert [4, 0] == [run("renew", "--credentials", block), run("login", "--credentials", block)]
 
     def test_failed_revocation_keeps_the_token(
         self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
@@ -602,10 +466,3 @@ class TestLogout:
     def test_unknown_credentials_exit_1(self, prefect_server: None, run: Run) -> None:
         """A name without a block exits with 1."""
         assert 1 == run("logout", "--credentials", "nobody")
-
-
-def test_help_names_both_commands(capsys: pytest.CaptureFixture[str], run: Run) -> None:
-    """The command's own help lists login and logout."""
-    assert 0 == run()
-    shown = capsys.readouterr().out
-    assert [] == [word for word in ("login", "logout") if word not in shown]
