@@ -209,19 +209,12 @@ def delete_all(client: SyncPrefectClient) -> None:
 
 
 @pytest.fixture
-def deploy_sign_in(client: SyncPrefectClient) -> Iterator[Callable[[], None]]:
+def sign_in_deployed(client: SyncPrefectClient) -> Iterator[None]:
     """Deploys the flow `sign-in` to a work pool of the test's own."""
-    client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-    made = []
-
-    def deploy() -> None:
-        flow = client.create_flow_from_name("sign-in")
-        made.append(client.create_deployment(flow, LABEL, work_pool_name=POOL))
-
-    yield deploy
-    for each in made:
-        client.delete_deployment(each)
-    client.delete_work_pool(POOL)
+    with work_pool(client, POOL):
+        made = client.create_deployment(client.create_flow_from_name("sign-in"), LABEL, work_pool_name=POOL)
+        yield
+        client.delete_deployment(made)
 
 
 def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
@@ -255,19 +248,14 @@ def test_sign_in_that_is_not_deployed_is_a_warning(prefect_server: None) -> None
     assert "prefect --no-prompt deploy --all" in finding.remedy
 
 
-def test_sign_in_without_a_worker_is_a_warning(deploy_sign_in: Callable[[], None]) -> None:
-    """If no worker runs the deployment, it is named, and the remedy is the command that starts a worker."""
-    deploy_sign_in()
+@pytest.mark.usefixtures("sign_in_deployed")
+def test_sign_in_needs_a_worker(client: SyncPrefectClient) -> None:
+    """A deployment that no worker runs is named with the command that starts one; with a worker it is ok."""
     facts = Facts("main")
     facts.sign_ins = [each for each in facts.sign_ins if each.name == LABEL]
     finding = check_sign_in(facts)
     assert (Health.WARNING, f"prefect worker start --pool {POOL}") == (finding.verdict, finding.remedy)
     assert f"sign-in/{LABEL} does not run" in finding.says
-
-
-def test_sign_in_with_a_worker_is_ok(client: SyncPrefectClient, deploy_sign_in: Callable[[], None]) -> None:
-    """A deployment with a live worker is ok and is named."""
-    deploy_sign_in()
     client.send_worker_heartbeat(POOL, "fake-host-name", heartbeat_interval_seconds=30)
     finding = check_sign_in(Facts("main"))
     assert (Health.OK, True) == (finding.verdict, f"sign-in/{LABEL}" in finding.says)

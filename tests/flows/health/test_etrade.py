@@ -28,16 +28,16 @@ REQUEST = "/oauth/request_token"
 CredentialsFor = Callable[..., ETradeCredentials]
 
 
-@pytest.fixture
-def facts(block: str) -> Facts:
-    """Facts of a block whose token was just issued."""
-    return Facts(block)
-
-
 def with_credentials(credentials: ETradeCredentials) -> Facts:
     facts = Facts("main")
     facts.credentials = credentials
     return facts
+
+
+@pytest.fixture
+def facts(credentials: ETradeCredentials) -> Facts:
+    """Facts of a token that was just issued."""
+    return with_credentials(credentials)
 
 
 def closed_port() -> int:

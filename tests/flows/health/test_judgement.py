@@ -123,12 +123,6 @@ def test_state(known: SessionFacts, now: str, expected: str) -> None:
     assert expected == judged(known, at(now)).state
 
 
-def test_a_renewal_in_the_second_of_the_sign_in_is_that_tokens() -> None:
-    """A renewal that is dated just before the sign-in still counts, because E*TRADE dates to the second."""
-    status = judged(facts(record=record(A_MOMENT_EARLY)), EIGHT)
-    assert (A_MOMENT_EARLY + IDLE_LIMIT, "renewed at 07:59") == (status.idle_at, status.message)
-
-
 @pytest.mark.parametrize(
     ("day", "hours"), [("2027-03-14", 23), ("2027-06-15", 24), ("2027-11-07", 25)], ids=["23", "24", "25"]
 )

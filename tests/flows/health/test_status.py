@@ -27,6 +27,7 @@ from etrade_flows.person.login import stored_credentials
 from etrade_flows.sign_out import end_session
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials, SignInRequired
+from etrade_tasks.credentials import environment_of
 from etrade_tasks.sharing.record import record_key
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
@@ -64,8 +65,8 @@ class TestStates:
     """Each state, end to end."""
 
     @pytest.mark.essential
-    def test_renewed_by_the_flow(self, block: str, told: Callable[..., Told]) -> None:
-        """After a run the session is active, and result storage holds its renewal."""
+    def test_renewed_by_the_flow(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+        """After a run the session is active, after two hours inactive, and over after midnight."""
         session = renew_access_token(block)
         code, said = told()
         assert (0, "active", None) == (code, said["state"], said["next"])
@@ -73,29 +74,20 @@ class TestStates:
             datetime.fromisoformat(said[limit]) for limit in ("idle_at", "expires_at")
         )
         assert [("renewed", "result storage")] == [(r["outcome"], r["store"]) for r in said["renewals"]]
+        for hours, code, state, command in ((2, 1, "inactive", "renew"), (10, 4, "expired", "login")):
+            simulator.advance(timedelta(hours=hours))
+            found, said = told()
+            assert (code, state) == (found, said["state"])
+            assert f"etrade-session {command} --credentials {block}" in said["next"]
 
     def test_renewed_outside_of_any_run(self, block: str, told: Callable[..., Told]) -> None:
-        """A renewal without a run is known from result storage alone."""
+        """A renewal without a run is known from result storage alone, and a damaged record counts as none."""
         session = active_session(block)
         code, said = told()
         assert (0, "active") == (code, said["state"])
         assert session.renewed_at == datetime.fromisoformat(said["renewals"][0]["at"])
-
-    def test_idle(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """Two hours after its last renewal the session is inactive, and the command exits with 1."""
-        renew_access_token(block)
-        simulator.advance(timedelta(hours=2))
-        code, said = told()
-        assert (1, "inactive") == (code, said["state"])
-        assert f"etrade-session renew --credentials {block}" in said["next"]
-
-    def test_past_midnight(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """Past midnight a person must sign in, and the advice says how."""
-        renew_access_token(block)
-        simulator.advance(timedelta(hours=12))
-        code, said = told()
-        assert (4, "expired") == (code, said["state"])
-        assert f"etrade-session login --credentials {block}" in said["next"]
+        record_file(block).write_text('{"metadata": {}, "result": "gone"}')
+        assert ("unknown", []) == (told()[1]["state"], told()[1]["renewals"])
 
     @pytest.mark.essential
     def test_signed_out(self, block: str, told: Callable[..., Told]) -> None:
@@ -121,15 +113,9 @@ class TestStates:
         code, said = told()
         assert (1, "unknown", refused.value.message) == (code, said["state"], said["message"])
 
-    def test_unusable_block(self, block: str, told: Callable[..., Told]) -> None:
+    def test_unusable_block(self, save: Callable[..., str], told: Callable[..., Told]) -> None:
         """If a block does not fit its fields, its session has failed, and the message names the field."""
-        with get_client(sync_client=True) as client:
-            document = client.read_block_document_by_name(block, "etrade-credentials")
-            data = document.data | {"environment": "moon"}
-            client._client.patch(
-                f"/block_documents/{document.id}", json={"data": data, "merge_existing_data": True}
-            )
-        code, said = told()
+        code, said = told("--credentials", save("bad", environment="moon"))
         assert (1, "failed", "CredentialsInvalid") == (code, said["state"], said["error"]["error"])
         assert "environment" in said["message"]
 
@@ -183,13 +169,6 @@ def record_file(block: str) -> Path:
     return Path(get_current_settings().results.local_storage_path) / key
 
 
-def test_corrupt_record_counts_as_none(block: str, told: Callable[..., Told]) -> None:
-    """A record that cannot be read counts as none."""
-    active_session(block)
-    record_file(block).write_text('{"metadata": {}, "result": "gone"}')
-    assert ("unknown", []) == (told()[1]["state"], told()[1]["renewals"])
-
-
 class TestCheck:
     """`--check`, which asks E*TRADE."""
 
@@ -200,25 +179,12 @@ class TestCheck:
         assert (0, "active", "E*TRADE") == (code, said["state"], said["renewals"][0]["store"])
         assert 2 == len(simulator.calls(RENEW))
 
-    def test_revives(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """After the check an idle token is active."""
-        active_session(block)
-        simulator.advance(timedelta(hours=3))
-        assert "active" == told("--check")[1]["state"]
-
     def test_refused(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
         """If E*TRADE refuses the token, a person must sign in, even if an earlier renewal was valid."""
         active_session(block)
         simulator.plant(REFUSAL, path=RENEW)
         code, said = told("--check")
         assert (4, "sign-in-required", "SignInRequired") == (code, said["state"], said["error"]["error"])
-
-    def test_misconfigured(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """If E*TRADE refuses the key, the state is failed, and the advice says what to correct."""
-        simulator.plant(Fault(status=401, body="oauth_problem=consumer_key_rejected"), path=RENEW)
-        code, said = told("--check")
-        assert (1, "failed", "ConfigurationRefused") == (code, said["state"], said["error"]["error"])
-        assert "correct the credentials" in said["next"]
 
     def test_no_answer(
         self, block: str, simulator: Simulator, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
@@ -265,9 +231,15 @@ class TestSchedule:
             client.delete_deployment(deployment)
 
     def test_next_runs(
-        self, block: str, hourly: str, simulator: Simulator, told: Callable[..., Told]
+        self,
+        *,
+        block: str,
+        hourly: str,
+        simulator: Simulator,
+        credentials: ETradeCredentials,
+        told: Callable[..., Told],
     ) -> None:
-        """The next runs are shown: when, by which deployment, and what each will do."""
+        """The next runs of these credentials are shown: when, by which deployment, and what each will do."""
         simulator.advance(timedelta(minutes=30))
         active_session(block)
         runs = told()[1]["next_runs"]
@@ -276,6 +248,8 @@ class TestSchedule:
             ("2027-06-15T18:00:00Z", hourly, "renews", "renews"),
             ("2027-06-15T19:00:00Z", hourly, "renews", "renews"),
         ] == [(r["at"], r["deployment"], r["action"], r["message"]) for r in runs]
+        credentials.save(f"other-{block[:50]}")
+        assert [] == told("--credentials", f"other-{block[:50]}")[1]["next_runs"]
 
     def test_late_run(self, block: str, hourly: str, noon: datetime, told: Callable[..., Told]) -> None:
         """A run that nothing has picked up is shown as late, with what to start."""
@@ -289,14 +263,6 @@ class TestSchedule:
         assert [True, False, False] == [run["late"] for run in said["next_runs"]]
         assert f"start the process that serves the deployment {hourly!r}." == said["next"]
 
-    def test_runs_for_others_are_theirs(
-        self, block: str, hourly: str, credentials: ETradeCredentials, told: Callable[..., Told]
-    ) -> None:
-        """Runs for other credentials are not shown."""
-        other = f"other-{block[:50]}"
-        credentials.save(other)
-        assert [] == told("--credentials", other)[1]["next_runs"]
-
 
 class TestNames:
     """Whose sessions are shown."""
@@ -304,27 +270,13 @@ class TestNames:
     @pytest.fixture
     def variables(self, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch) -> None:
         """Sets the same credentials as `ETRADE_*` variables."""
-        keys = credentials.signing_keys
-        for name, value in {
-            "ENVIRONMENT": credentials.environment,
-            "CONSUMER_KEY": keys.consumer_key,
-            "CONSUMER_SECRET": keys.consumer_secret,
-            "ACCESS_TOKEN": keys.token,
-            "ACCESS_TOKEN_SECRET": keys.token_secret,
-            "OAUTH_URL": credentials.oauth_url,
-        }.items():
-            monkeypatch.setenv(f"ETRADE_{name}", value)
-
-    def test_environment_stands_in(self, variables: None, told: Callable[..., Told]) -> None:
-        """Without any block, the environment's session is shown under the name that flows use."""
-        active_session("etrade")
-        code, said = told()
-        assert (0, "etrade", "environment") == (code, said["credentials"], said["source"])
+        for name, value in environment_of(credentials).items():
+            monkeypatch.setenv(name, value)
 
     def test_server_that_knows_no_block_type(
         self, variables: None, told: Callable[..., Told], registered: Any
     ) -> None:
-        """If a server has never seen a credentials block, it has no blocks, and the variables count."""
+        """On a server that knows no credentials block, the variables count, under the name that flows use."""
         with get_client(sync_client=True) as client:
             slug = ETradeCredentials.get_block_type_slug()
             client.delete_block_type(client.read_block_type_by_slug(slug).id)
@@ -334,7 +286,7 @@ class TestNames:
         finally:
             registered.cache_clear()
             ETradeCredentials.register_type_and_schema(_sync=True)
-        assert (0, "environment") == (code, said["source"])
+        assert (0, "etrade", "environment") == (code, said["credentials"], said["source"])
 
     def test_blocks_come_first(self, variables: None, block: str, told: Callable[..., Told]) -> None:
         """If there is a block, the variables are shown only for a name without a block."""
@@ -391,16 +343,15 @@ class TestShown:
     def test_pipe_gets_whole_plain_lines(
         self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
     ) -> None:
-        """A pipe gets one plain line for each thing: no colour, no box, nothing cut, wrapped or padded."""
-        renew_access_token(block)
-        done = subprocess.run(**command(), check=False, capture_output=True, text=True, timeout=60)
+        """A pipe gets one plain line for each thing: no colour, no box, no log, nothing wrapped or padded."""
+        done = subprocess.run(**command("--check"), check=False, capture_output=True, text=True, timeout=60)
         assert (0, "") == (done.returncode, done.stderr)
         lines = done.stdout.splitlines()
         assert ["session", "state", "idle", "over", "renewals", "schedule"] == [
             line.split()[0] for line in lines
         ]
         assert re.search(r"^state +active: renewed at \d\d:\d\d$", done.stdout, re.MULTILINE)
-        assert re.search(r"renewed  result storage  Renewed in 1 call; .*US Eastern\.$", lines[4])
+        assert re.search(r"renewed  E\*TRADE +Renewed in 1 call; .*US Eastern\.$", lines[4])
         assert "" == "".join(re.findall(r"[^ -~\n]| $", done.stdout, re.MULTILINE))
 
     def test_terminal_gets_colour_and_folds(
@@ -417,19 +368,6 @@ class TestShown:
         assert "\x1b[1;32mactive\x1b[0m" in seen
         plain = re.sub(r"\x1b\[[0-9;]*m", "", seen)
         assert 60 >= max(len(line) for line in plain.splitlines())
-
-    def test_json_goes_alone_to_standard_output(
-        self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
-    ) -> None:
-        """With --json and --check, standard output is only the object, and it holds no secret."""
-        asked = command("--json", "--check")
-        done = subprocess.run(**asked, check=False, capture_output=True, text=True, timeout=60)
-        assert (0, "") == (done.returncode, done.stderr)
-        (said,) = json.loads(done.stdout)["sessions"]
-        assert "active" == said["state"]
-        keys = stored_credentials(block).signing_keys
-        secrets = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
-        assert [] == [secret for secret in secrets if secret in done.stdout]
 
 
 def read(terminal: int) -> str:
