@@ -51,28 +51,23 @@ def renewals(simulator: Simulator) -> int:
 
 @pytest.mark.essential
 def test_idle_token_is_revived(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
-    """After the flow, a token that was idle for two hours works for data calls again."""
+    """After the flow, a token that was idle for two hours works again, and the session tells its limits."""
     simulator.advance(timedelta(hours=2))
     with credentials.get_client() as client:
         assert 401 == client.get("/v1/accounts/list.json").status_code
-        renew_access_token(block)
+        session = renew_access_token(block)
         assert 200 == client.get("/v1/accounts/list.json").status_code
-
-
-def test_session_tells_its_clocks(simulator: Simulator, block: str, credentials: ETradeCredentials) -> None:
-    """The session says when it was renewed, when it goes idle, when it expires, and whose it is."""
-    session = renew_access_token(block)
     assert SessionState.ACTIVE is session.state(simulator.now())
     assert session.renewed_at + timedelta(hours=2) == session.idle_at
     assert credentials.expires_at(simulator.now()) == session.expires_at
     assert ("live", credentials.fingerprint) == (session.environment, session.fingerprint)
-    assert (False, 1) == (session.reused, session.attempts)
 
 
 @pytest.mark.essential
 def test_second_renewal_is_reused_without_a_call(simulator: Simulator, block: str) -> None:
     """Within the reuse window a second run reuses the renewal, without a call to E*TRADE."""
     first, second = renew_access_token(block), renew_access_token(block)
+    assert (False, 1) == (first.reused, first.attempts)
     assert first.model_copy(update={"reused": True, "attempts": 0}) == second
     assert 1 == renewals(simulator)
 

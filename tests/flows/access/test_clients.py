@@ -27,24 +27,17 @@ def statuses(simulator: Simulator, path: str) -> list[int | None]:
 
 
 @pytest.mark.essential
-def test_client_renews_where_due_before_its_first_call(simulator: Simulator, block: str) -> None:
-    """The client renews an inactive token first, so the first data call succeeds."""
+def test_idle_token_is_renewed_before_the_first_call_and_between_calls(
+    simulator: Simulator, block: str
+) -> None:
+    """The client renews an idle token before its first call and after a refused one: nobody sees a 401."""
     simulator.advance(timedelta(hours=3))
     with etrade_client(block) as client:
         assert 200 == client.get(ACCOUNTS).status_code
-    assert ([200], [200]) == (statuses(simulator, RENEW), statuses(simulator, ACCOUNTS))
-
-
-@pytest.mark.essential
-def test_call_refused_as_inactive_renews_once_and_goes_on(simulator: Simulator, block: str) -> None:
-    """If the token goes idle between two calls, the client renews it, and the caller never sees the 401."""
-    with etrade_client(block) as client:
-        client.get(ACCOUNTS)
+        assert ([200], [200]) == (statuses(simulator, RENEW), statuses(simulator, ACCOUNTS))
         simulator.advance(timedelta(hours=3))
-        assert 200 == client.get(ACCOUNTS).status_code
-        assert 200 == client.get(ACCOUNTS).status_code
-    assert [200, 401, 200, 200] == statuses(simulator, ACCOUNTS)
-    assert 2 == len(statuses(simulator, RENEW))
+        assert [200, 200] == [client.get(ACCOUNTS).status_code for _ in range(2)]
+    assert ([200, 200], [200, 401, 200, 200]) == (statuses(simulator, RENEW), statuses(simulator, ACCOUNTS))
 
 
 @pytest.mark.essential

@@ -217,31 +217,23 @@ def processes_with(folder: Path) -> list[Path]:
     return found
 
 
-def test_demo_lives_through_the_day_and_leaves_nothing(tmp_path: Path) -> None:
+def test_demo_lives_through_the_day_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], run: Run
+) -> None:
     """The demo shows refusal, renewal, service, reuse and midnight, and leaves no file behind."""
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")}
-    # The demo must not read the user's settings, nor write to the user's home.
-    environment |= {
-        "HOME": str(home),
-        "PREFECT_API_URL": "http://127.0.0.1:9/api",
-        "ETRADE_REUSE_WINDOW": "1",
-        "HTTP_PROXY": "http://127.0.0.1:9",
-        "http_proxy": "http://127.0.0.1:9",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "etrade_flows.cli.app", "demo"],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert (0, "") == (done.returncode, done.stderr)
+    # It must not read the user's settings, nor write to the user's home.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setenv("ETRADE_REUSE_WINDOW", "1")
+    for name, value in {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.com"}.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.lower(), value)
+    assert 0 == run("demo")
+    shown, errors = capfd.readouterr()
+    assert "" == errors
     steps = (
         "200, served.*401, the token is inactive.*renewed; active.*200, served.*reused, no call.*"
         "midnight US Eastern passes.*SignInRequired.*Next: sign in at E\\*TRADE"
     )
-    assert re.search(steps, done.stdout, re.DOTALL)
-    assert [] == [path for path in home.rglob("*") if path.is_file()]
+    assert re.search(steps, shown, re.DOTALL)
+    assert [] == [path for path in tmp_path.rglob("*") if path.is_file()]

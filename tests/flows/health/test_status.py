@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -326,53 +325,34 @@ def test_keys_of_the_json_are_stable(block: str, told: Callable[..., Told]) -> N
 
 
 @pytest.mark.real_time
-class TestShown:
-    """What a person sees who runs the command in a process of its own."""
-
-    @pytest.fixture
-    def command(self, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-        """Makes the arguments that run the command against this server, in a narrow window."""
-        api = get_current_settings().api.url
-        environment = {**os.environ, "PREFECT_API_URL": str(api), "COLUMNS": "60", "TERM": "xterm-256color"}
-        environment |= {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "warn"}
-        return lambda *arguments: {
-            "args": [sys.executable, "-m", "etrade_flows.cli.app", "status", *arguments],
-            "env": environment,
-        }
-
-    def test_pipe_gets_whole_plain_lines(
-        self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
-    ) -> None:
-        """A pipe gets one plain line for each thing: no colour, no box, no log, nothing wrapped or padded."""
-        done = subprocess.run(**command("--check"), check=False, capture_output=True, text=True, timeout=60)
-        assert (0, "") == (done.returncode, done.stderr)
-        lines = done.stdout.splitlines()
-        assert ["session", "state", "idle", "over", "renewals", "schedule"] == [
-            line.split()[0] for line in lines
-        ]
-        assert re.search(r"^state +active: renewed at \d\d:\d\d$", done.stdout, re.MULTILINE)
-        assert re.search(r"renewed  E\*TRADE +Renewed in 1 call; .*US Eastern\.$", lines[4])
-        assert "" == "".join(re.findall(r"[^ -~\n]| $", done.stdout, re.MULTILINE))
-
-    def test_terminal_gets_colour_and_folds(
-        self, block: str, simulator: Simulator, command: Callable[..., dict[str, Any]]
-    ) -> None:
-        """A terminal shows the state in green, and no line is wider than the terminal."""
-        renew_access_token(block)
-        keyboard, terminal = pty.openpty()
-        with subprocess.Popen(**command(), stdout=terminal, stderr=terminal) as process:
-            os.close(terminal)
-            seen = "".join(iter(lambda: read(keyboard), ""))
-        os.close(keyboard)
-        assert 0 == process.returncode
-        assert "\x1b[1;32mactive\x1b[0m" in seen
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", seen)
-        assert 60 >= max(len(line) for line in plain.splitlines())
+def test_pipe_gets_whole_plain_lines(block: str, simulator: Simulator) -> None:
+    """A pipe gets one plain line for each thing: no colour, no box, no log, nothing wrapped or padded."""
+    done = subprocess.run(
+        [sys.executable, "-m", "etrade_flows.cli.app", "status", "--check", "--credentials", block],
+        env=os.environ
+        | {"PREFECT_API_URL": get_current_settings().api.url, "COLUMNS": "60"}
+        | {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "warn"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+    lines = done.stdout.splitlines()
+    assert "session state idle over renewals schedule" == " ".join(line.split()[0] for line in lines)
+    assert re.search(r"^state +active: renewed at \d\d:\d\d$", done.stdout, re.MULTILINE)
+    assert re.search(r"renewed  E\*TRADE +Renewed in 1 call; .*US Eastern\.$", lines[4])
+    assert "" == "".join(re.findall(r"[^ -~\n]| $", done.stdout, re.MULTILINE))
 
 
-def read(terminal: int) -> str:
-    """What a terminal shows next; nothing once the other end is closed."""
-    try:
-        return os.read(terminal, 4096).decode()
-    except OSError:  # what Linux raises at the end of the output
-        return ""
+def test_terminal_gets_colour_and_folds(
+    block: str, simulator: Simulator, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A terminal shows the state in green, and no line is wider than the terminal."""
+    active_session(block)
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "60"}.items():
+        monkeypatch.setenv(name, value)
+    assert 0 == run("status")
+    seen = capsys.readouterr().out
+    assert "\x1b[1;32mactive\x1b[0m" in seen
+    assert 60 >= max(len(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines())
