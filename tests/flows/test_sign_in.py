@@ -22,7 +22,7 @@ from prefect.states import Cancelling, Failed, Paused, Running, State
 
 from etrade_flows.person import form
 from etrade_flows.person.form import clear_leftovers
-from etrade_flows.person.login import ROUNDS, store, stored_credentials
+from etrade_flows.person.login import store, stored_credentials
 from etrade_flows.person.waiting_runs import pause_key
 from etrade_flows.runs import way_in
 from etrade_flows.runs.tags import current_run
@@ -32,7 +32,7 @@ from etrade_tasks import (
     ETradeCredentials,
     TokenSession,
 )
-from etrade_tasks.errors import AuthorizationFailed, VerifierRefused
+from etrade_tasks.errors import AuthorizationFailed
 from etrade_tasks.oauth.call import ATTEMPTS
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
@@ -362,15 +362,6 @@ class TestRefused:
         assert "Completed" == sign_in(block, return_state=True).name
         assert 2 == len(set(person.seen))
         assert [False, True] == ["The verifier is not the one" in form for form in person.forms]
-
-    def test_wrong_verifiers_come_to_an_end(self, simulator: Simulator, block: str, person: Any) -> None:
-        """After three wrong verifiers the run fails, and the old token is still there."""
-        before = token_of(block)
-        for _ in range(ROUNDS):
-            person.answers(lambda verifier: "wrong")
-        with pytest.raises(VerifierRefused):
-            sign_in(block)
-        assert (ROUNDS, before) == (len(simulator.calls(REQUEST)), token_of(block))
 
     def test_nobody_answers(self, simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """If nobody answers, the run says so, the token stays, and form and call for a person are gone."""

@@ -27,6 +27,7 @@ from etrade_tasks.load_credentials import load_block
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
 Run = Callable[..., int]
+Login = Callable[..., tuple[int, str]]
 
 REQUEST, REVOKE = "/request_token", "/revoke_access_token"
 END_OF_INPUT = b"\x04"
@@ -121,23 +122,27 @@ def no_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", StringIO())
 
 
+@pytest.fixture
+def login(block: str, run: Run, capsys: pytest.CaptureFixture[str]) -> Login:
+    """Runs `login`, by default for the test's block; returns its exit code, and its messages on one line."""
+
+    def ask(*options: str, name: str = block) -> tuple[int, str]:
+        code = run("login", "--credentials", name, *options)
+        return code, " ".join(capsys.readouterr().err.split())
+
+    return ask
+
+
 class TestLoginAtATerminal:
     """`etrade-session login` with a person."""
 
-    def test_what_waited_goes_on_if_asked(
-        self, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
+    def test_what_waited_goes_on_if_asked(self, person: Person, login: Login) -> None:
         """With `--rerun` the command says which waiting runs go on."""
-        assert 0 == run("login", "--credentials", block, "--rerun")
-        assert "Going on: nothing waited." in capsys.readouterr().err
+        code, told = login("--rerun")
+        assert (0, True) == (code, "Going on: nothing waited." in told)
 
     def test_server_that_is_gone_afterwards_fails_nothing(
-        self,
-        block: str,
-        person: Person,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-        run: Run,
+        self, person: Person, login: Login, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """If the waiting runs cannot be read afterwards, the sign-in still succeeds and exits with 0."""
 
@@ -145,13 +150,12 @@ class TestLoginAtATerminal:
             raise ConnectionError
 
         monkeypatch.setattr("etrade_flows.cli.login.let_go_on", fail)
-        assert 0 == run("login", "--credentials", block, "--rerun")
-        said = capsys.readouterr()
-        assert ("Going on" in said.err, "over at" in said.out) == (False, True)
+        code, told = login("--rerun")
+        assert (0, False) == (code, "Going on" in told)
 
-    def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person, run: Run) -> None:
+    def test_date_of_the_consumer_key_is_kept(self, block: str, person: Person, login: Login) -> None:
         """The date on which the key was issued is stored, and the sign-in keeps it."""
-        assert 0 == run("login", "--credentials", block, "--key-issued-on", "2025-07-15")
+        login("--key-issued-on", "2025-07-15")
         assert date(2025, 7, 15) == stored_credentials(block).consumer_key_issued_on
 
     @pytest.mark.essential
@@ -172,87 +176,70 @@ class TestLoginAtATerminal:
         assert (True, False) == (person.echo(), "Going on" in said.err)
 
     def test_name_that_is_nearly_a_blocks_is_asked_about(
-        self, block: str, no_input: None, capsys: pytest.CaptureFixture[str], run: Run
+        self, block: str, no_input: None, login: Login
     ) -> None:
         """Before it creates a new block, the command suggests an existing one with a similar name."""
-        assert 1 == run("login", f"{block}x")
-        assert f"Did you mean '{block}'" in " ".join(capsys.readouterr().err.split())
+        code, told = login(name=f"{block}x")
+        assert (1, True) == (code, f"Did you mean '{block}'" in told)
 
     def test_midnight_that_is_near_is_reported_first(
-        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
+        self, simulator: Simulator, person: Person, login: Login
     ) -> None:
         """Late in the evening the command says how soon the new session ends, before it asks."""
         simulator.advance(timedelta(hours=10, minutes=30))
-        run("login", "--credentials", block)
-        before, _, _ = " ".join(capsys.readouterr().err.split()).partition("Verifier (stays hidden)")
+        before, _, _ = login()[1].partition("Verifier (stays hidden)")
         assert re.search(r"ends this session in (90|89) min: sign in after 00:00 instead", before)
 
-    def test_wrong_verifier_starts_over(
-        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
+    def test_wrong_verifier_starts_over(self, person: Person, login: Login) -> None:
         """The command reports a mistyped verifier and opens a new page, with which the sign-in succeeds."""
         person.reads_off = lambda page: (
             person.verifier_of(page) if len(person.opened) == 2 else person.verifier_of(page)[1:]
         )
-        assert 0 == run("login", "--credentials", block)
+        code, told = login()
+        assert (0, True) == (code, "The verifier is not the one" in told)
         assert 2 == len(set(person.opened))
-        assert "The verifier is not the one" in capsys.readouterr().err
 
     def test_wrong_verifiers_come_to_an_end(
-        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
+        self, simulator: Simulator, block: str, person: Person, login: Login
     ) -> None:
         """After the last wrong verifier the command exits with 4 and advice, and keeps the old token."""
         before = token_of(block)
         person.reads_off = lambda page: b"wrong\n"
-        assert 4 == run("login", "--credentials", block)
+        code, told = login()
+        assert (4, True) == (code, "Next: start the sign-in again" in told)
         assert (ROUNDS, before) == (len(simulator.calls(REQUEST)), token_of(block))
-        assert "Next: start the sign-in again" in capsys.readouterr().err
 
     def test_silence_comes_to_an_end(
-        self,
-        *,
-        simulator: Simulator,
-        block: str,
-        person: Person,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-        run: Run,
+        self, simulator: Simulator, person: Person, login: Login, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """When a request token expires, the command gets another one, and gives up if nobody answers."""
         monkeypatch.setattr("etrade_flows.cli.login.REQUEST_TOKEN_LIFETIME", timedelta(seconds=0.1))
         person.reads_off = lambda page: None
-        assert 4 == run("login", "--credentials", block)
+        code, told = login()
+        assert (4, True) == (code, "Five minutes have passed" in told)
         assert ROUNDS == len(simulator.calls(REQUEST))
-        assert "Five minutes have passed" in capsys.readouterr().err
 
-    def test_empty_line_costs_nothing(
-        self, simulator: Simulator, block: str, person: Person, run: Run
-    ) -> None:
+    def test_empty_line_costs_nothing(self, simulator: Simulator, person: Person, login: Login) -> None:
         """After an empty line the command asks again for the verifier of the same sign-in."""
         person.reads_off = lambda page: b"\n" + person.verifier_of(page)
-        assert 0 == run("login", "--credentials", block)
-        assert 1 == len(simulator.calls(REQUEST))
+        assert (0, 1) == (login()[0], len(simulator.calls(REQUEST)))
 
-    @pytest.mark.parametrize(("options", "screens"), [(["--no-browser"], [":fake"]), ([], [])])
+    @pytest.mark.parametrize("options", [["--no-browser"], []], ids=["unwanted", "no screen"])
     def test_page_is_only_printed(
         self,
-        *,
         simulator: Simulator,
-        block: str,
         person: Person,
+        login: Login,
         monkeypatch: pytest.MonkeyPatch,
-        run: Run,
         options: list[str],
-        screens: list[str],
     ) -> None:
         """With --no-browser or without a screen no page opens, and Ctrl+D at the prompt exits with 4."""
-        for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
-            monkeypatch.delenv(name, raising=False)
-        for screen in screens:
-            monkeypatch.setenv("DISPLAY", screen)
+        if not options:
+            for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+                monkeypatch.delenv(name, raising=False)
         person.type(END_OF_INPUT)
-        assert 4 == run("login", "--credentials", block, *options)
-        assert ([], 1) == (person.opened, len(simulator.calls(REQUEST)))
+        assert (4, []) == (login(*options)[0], person.opened)
+        assert 1 == len(simulator.calls(REQUEST))
 
 
 class TestLoginRefused:
@@ -267,18 +254,11 @@ class TestLoginRefused:
         ],
     )
     def test_what_the_block_does_not_have_is_refused(
-        self,
-        *,
-        simulator: Simulator,
-        block: str,
-        capsys: pytest.CaptureFixture[str],
-        run: Run,
-        option: str,
-        value: str,
+        self, simulator: Simulator, login: Login, option: str, value: str
     ) -> None:
         """An environment or address that an existing block does not have is refused, not silently dropped."""
-        assert 1 == run("login", "--credentials", block, f"--{option}", value)
-        assert f"has another {option.replace('-', '_')}: " in " ".join(capsys.readouterr().err.split())
+        code, told = login(f"--{option}", value)
+        assert (1, True) == (code, f"has another {option.replace('-', '_')}: " in told)
         assert [] == simulator.calls()
 
     def test_refused_consumer_key_is_not_stored(
@@ -291,33 +271,27 @@ class TestLoginRefused:
         assert ([], None) == (person.opened, load_block(f"{block}-new"))
 
     @pytest.mark.usefixtures("consumer")
-    def test_spoiled_variables_are_named(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
+    def test_spoiled_variables_are_named(self, login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
         """If values of a new block are in quotes or encoded, the error names their variables alone."""
         monkeypatch.setenv("ETRADE_CONSUMER_KEY", "'canary'")
         monkeypatch.setenv("ETRADE_CONSUMER_SECRET", "canary%3D")
         monkeypatch.setenv("ETRADE_ENVIRONMENT", '"canary"')
-        assert 1 == run("login", "--credentials", "of-spoiled-variables")
-        said = " ".join(capsys.readouterr().err.split())
-        assert "ETRADE_CONSUMER_KEY: is in quotes" in said
-        assert "ETRADE_CONSUMER_SECRET: is still percent-encoded" in said
-        assert "ETRADE_ENVIRONMENT: is in quotes" in said
-        assert "canary" not in said
+        code, told = login(name="of-spoiled-variables")
+        assert "ETRADE_CONSUMER_KEY: is in quotes" in told
+        assert "ETRADE_CONSUMER_SECRET: is still percent-encoded" in told
+        assert "ETRADE_ENVIRONMENT: is in quotes" in told
+        assert (1, False) == (code, "canary" in told)
 
-    def test_missing_keys_in_a_script_exit_1(
-        self, block: str, no_input: None, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
+    def test_missing_keys_in_a_script_exit_1(self, block: str, no_input: None, login: Login) -> None:
         """If nobody can be asked for the keys, the error names the variables that are needed."""
-        assert 1 == run("login", "--credentials", f"{block}-new")
-        assert "ETRADE_CONSUMER_SECRET" in capsys.readouterr().err
+        code, told = login(name=f"{block}-new")
+        assert (1, True) == (code, "ETRADE_CONSUMER_SECRET" in told)
 
     def test_missing_verifier_in_a_script_exits_4(
-        self, simulator: Simulator, block: str, no_input: None, run: Run
+        self, simulator: Simulator, no_input: None, login: Login
     ) -> None:
         """If a script's input ends without a verifier, the command exits with 4 after a single sign-in."""
-        assert 4 == run("login", "--credentials", block)
-        assert 1 == len(simulator.calls(REQUEST))
+        assert (4, 1) == (login()[0], len(simulator.calls(REQUEST)))
 
 
 def test_script_may_give_the_keys_on_standard_input(
