@@ -28,10 +28,7 @@ from etrade_flows.runs import way_in
 from etrade_flows.runs.tags import current_run
 from etrade_flows.sign_in import artifact_key, sign_in
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import (
-    ETradeCredentials,
-    TokenSession,
-)
+from etrade_tasks import ETradeCredentials, TokenSession
 from etrade_tasks.errors import AuthorizationFailed
 from etrade_tasks.oauth.call import ATTEMPTS
 

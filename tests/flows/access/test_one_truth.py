@@ -26,13 +26,7 @@ from etrade_flows import active_session, etrade_client, renew_access_token
 from etrade_flows.access import memory
 from etrade_flows.access.memory import LOOK_SECONDS, forget_sessions
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import (
-    ETradeCredentials,
-    RenewalFailed,
-    SessionTooShort,
-    SignInRequired,
-    TokenSession,
-)
+from etrade_tasks import ETradeCredentials, RenewalFailed, SessionTooShort, SignInRequired, TokenSession
 from etrade_tasks.clock import use_clock
 from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.sharing import record

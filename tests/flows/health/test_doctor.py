@@ -151,8 +151,14 @@ def test_checks_that_need_the_server_are_skipped_without_it(prefect_server: None
     assert {"fix `server` first."} == {found[check].remedy for check in skipped}
 
 
+@pytest.fixture
+def quick_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the doctor wait for its event for a moment only; whether it arrives makes no difference here."""
+    monkeypatch.setattr(events, "SECONDS", 0.3)
+
+
 @pytest.mark.essential
-def test_session_is_left_alone(simulator: Simulator, block: str) -> None:
+def test_session_is_left_alone(simulator: Simulator, block: str, quick_event: None) -> None:
     """A whole examination asks for a request token and for data; it neither renews nor revokes the token."""
     examine(block)
     assert [REQUEST, DATA_PATH] == [call.path for call in simulator.calls()]
@@ -182,6 +188,7 @@ def canaries(
     ]
 
 
+@pytest.mark.usefixtures("quick_event")
 @pytest.mark.parametrize("at", ["well", "refused", "echoed", "dropped", "cloud", "malformed", "unwritable"])
 def test_report_is_safe_to_show(
     simulator: Simulator,
@@ -194,7 +201,6 @@ def test_report_is_safe_to_show(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No form of the report shows a secret, a host, an account or a folder, whatever the checks find."""
-    monkeypatch.setattr(events, "SECONDS", 0.3)  # it is told alike whether an event arrives
     echo = " ".join(canaries)
     faults = {
         "refused": Fault(status=401, body=f"oauth_problem=consumer_key_rejected&echo={echo}"),

@@ -352,7 +352,7 @@ def test_terminal_gets_colour_and_folds(
     active_session(block)
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "60"}.items():
         monkeypatch.setenv(name, value)
-    assert 0 == run("status")
+    assert 0 == run("status", block)
     seen = capsys.readouterr().out
     assert "\x1b[1;32mactive\x1b[0m" in seen
     assert 60 >= max(len(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines())
