@@ -260,7 +260,7 @@ def test_answer_to_an_order_is_handed_on_though_the_session_is_over(
 # Without a server: what one call gets, and what is sent for it ----------------------------------------------
 
 
-Answers = Callable[..., httpx.MockTransport]
+Answers = Callable[..., httpx.BaseTransport]
 Sent = list[tuple[str, bytes]]
 
 
@@ -274,18 +274,17 @@ def sent() -> Sent:
 def answers(sent: Sent) -> Answers:
     """Makes an API that refuses the first request, by default its nonce, and serves the next."""
 
-    def make(status: int = 401, problem: str = "nonce_used") -> httpx.MockTransport:
+    def make(status: int = 401, problem: str = "nonce_used") -> httpx.BaseTransport:
         header = {"WWW-Authenticate": f"OAuth oauth_problem={problem}"} if problem else {}
 
-        def answer(request: httpx.Request) -> httpx.Response:
-            sent.append((request.headers["Authorization"], request.content))
-            return (
-                httpx.Response(200)
-                if len(sent) > 1
-                else httpx.Response(status, headers=header, content=iter([b"x"]))
-            )
+        class Api(httpx.BaseTransport):
+            def handle_request(self, request: httpx.Request) -> httpx.Response:
+                sent.append((request.headers["Authorization"], b"".join(request.stream)))
+                if len(sent) > 1:
+                    return httpx.Response(200)
+                return httpx.Response(status, headers=header, content=iter([b"x"]))
 
-        return httpx.MockTransport(answer)
+        return Api()
 
     return make
 
