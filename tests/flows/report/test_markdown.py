@@ -135,68 +135,47 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
 
 GOOD = "✅ active: good until midnight US Eastern"
 REFUSED_AT_NINE = "⛔ sign-in required: E*TRADE refused the token at 09:00"
+OVER_AT_MIDNIGHT = "⛔ sign-in required: the last session ended at midnight"
+OVER_FOR_LONG = "⛔ sign-in required: the last session was of Fri 15 Jan 2027"
 NOBODY = "⛔ signed out: nobody is signed in"
 UNKNOWN = "❔ unknown: no renewal of this token is known"
 REFUSED = attempt("09:00", SIGN_IN_REQUIRED)
 LATE_FAILURE = attempt("11:00", FAILED)
+LATE = a_day(attempt("23:30"), attempt("23:50", FAILED))
 
 
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
-        (a_day(), "09:00", GOOD),
-        (a_day(attempt("22:30")), "23:00", GOOD),
-        (a_day(), "10:00", "⚠️ inactive: the next renewal revives it"),
+        (a_day(), at("09:00"), GOOD),
+        (a_day(attempt("22:30")), at("23:00"), GOOD),
+        (a_day(), at("10:00"), "⚠️ inactive: the next renewal revives it"),
         (
             a_day(attempt("09:00", FAILED)),
-            "09:30",
+            at("09:30"),
             "❌ failing: idle from 10:00 unless a renewal comes first",
         ),
-        (a_day(LATE_FAILURE), "11:30", "❌ failing: idle since 10:00"),
-        (a_day(LATE_FAILURE, signed_in=None), "11:30", "❌ failing: no sign-in is known"),
-        (a_day(attempt("09:00", FAILED), attempt("09:10")), "09:30", GOOD),
-        (a_day(attempt("07:00", FAILED)), "08:30", GOOD),
-        (a_day(REFUSED), "09:30", REFUSED_AT_NINE),
-        (a_day(attempt("07:00", SIGN_IN_REQUIRED)), "08:30", GOOD),
-        (a_day(REFUSED, signed_in=None), "09:30", REFUSED_AT_NINE),
-        (a_day(attempt("08:30"), REFUSED, **SIGNED_OUT), "09:30", NOBODY),
-        (a_day(attempt("09:00", FAILED), **SIGNED_OUT), "09:30", NOBODY),
-        (a_day(signed_in=None), "09:30", UNKNOWN),
+        (a_day(LATE_FAILURE), at("11:30"), "❌ failing: idle since 10:00"),
+        (a_day(LATE_FAILURE, signed_in=None), at("11:30"), "❌ failing: no sign-in is known"),
+        (a_day(attempt("09:00", FAILED), attempt("09:10")), at("09:30"), GOOD),
+        (a_day(attempt("07:00", FAILED)), at("08:30"), GOOD),
+        (a_day(attempt("09:00", TOO_SHORT)), at("09:30"), GOOD),
+        (a_day(REFUSED), at("09:30"), REFUSED_AT_NINE),
+        (a_day(REFUSED), at("09:30", "2027-01-16"), OVER_FOR_LONG),
+        (a_day(attempt("07:00", SIGN_IN_REQUIRED)), at("08:30"), GOOD),
+        (a_day(REFUSED, signed_in=None), at("09:30"), REFUSED_AT_NINE),
+        (a_day(attempt("08:30"), REFUSED, **SIGNED_OUT), at("09:30"), NOBODY),
+        (a_day(attempt("09:00", FAILED), **SIGNED_OUT), at("09:30"), NOBODY),
+        (a_day(signed_in=None), at("09:30"), UNKNOWN),
+        (LATE, at("00:00", "2027-01-16"), OVER_AT_MIDNIGHT),
+        (LATE, at("23:00", "2027-01-16"), OVER_AT_MIDNIGHT),
+        (LATE, at("00:00", "2027-01-17"), OVER_FOR_LONG),
     ],
 )
-def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: str, expected: str) -> None:
+def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: datetime, expected: str) -> None:
     """The first line says how the session stands, with one symbol, and why or until when."""
-    first_line = render_report("main", day, at(now)).splitlines()[0]
+    first_line = render_report("main", day, now).splitlines()[0]
     assert expected == Rendered(first_line).text.strip()
-
-
-@pytest.mark.parametrize(
-    ("now", "expected"),
-    [
-        pytest.param(at("00:00", "2027-01-16"), "the last session ended at midnight", id="at midnight"),
-        pytest.param(at("23:00", "2027-01-16"), "the last session ended at midnight", id="the next day"),
-        pytest.param(at("00:00", "2027-01-17"), "the last session was of Fri 15 Jan 2027", id="later"),
-    ],
-)
-def test_a_session_is_over_at_midnight(now: datetime, expected: str) -> None:
-    """From midnight on a person must sign in, whatever the attempts before it did."""
-    later = Attempt(now, SIGN_IN_REQUIRED, "It is over.", None)
-    day = a_day(attempt("23:30"), attempt("23:50", FAILED), later)
-    assert f"## ⛔ sign-in required: {expected}" == render_report("main", day, now).splitlines()[0]
-
-
-def test_a_session_too_short_for_a_pipeline_goes_on() -> None:
-    """A session that is too short for a pipeline stays active: only the pipeline is refused."""
-    report = render_report("main", a_day(attempt("09:00", TOO_SHORT)), at("09:30"))
-    assert "## ✅ active: good until midnight US Eastern" == report.splitlines()[0]
-    assert ["◇ too short"] == [row[1] for row in attempts_in(report)]
-
-
-def test_a_refusal_of_another_day_is_told_by_its_day() -> None:
-    """On a later day the first line gives the date of the last session, and not the hour of the refusal."""
-    day = a_day(attempt("09:00", SIGN_IN_REQUIRED))
-    expected = "## ⛔ sign-in required: the last session was of Fri 15 Jan 2027"
-    assert expected == render_report("main", day, at("09:30", "2027-01-16")).splitlines()[0]
 
 
 @unhurried
@@ -271,9 +250,11 @@ def test_an_early_end_takes_the_place_of_the_expiry(changes: dict[str, Any], wor
     assert (word == "refused") == ("refused" in report)
 
 
-def test_without_a_session_there_are_no_limits() -> None:
-    """If nothing is known about a session, the report has no table of times."""
-    assert [] == limits_in(render_report("main", a_day(signed_in=None), at("09:00")))
+def test_if_nothing_is_known_nothing_is_listed() -> None:
+    """If nothing is known about a session, its report has no tables, and says that no attempt is known."""
+    report = render_report("main", a_day(signed_in=None), at("09:00"))
+    assert ([], []) == (limits_in(report), day_in(report))
+    assert "No attempt to renew is known." in report
 
 
 def test_an_hour_that_comes_twice_is_counted_twice() -> None:
@@ -324,20 +305,19 @@ def test_a_moment_ago_is_just_now() -> None:
 @pytest.mark.parametrize(
     ("outcome", "took", "expected"),
     [
-        pytest.param(RENEWED, timedelta(seconds=0.84), ["✓ renewed", "0.8 s"], id="renewed"),
-        pytest.param(REUSED, timedelta(0), ["• reused", "0.0 s"], id="reused"),
-        pytest.param(FAILED, timedelta(seconds=150), ["✕ failed", "2 min"], id="failed"),
-        pytest.param(SIGN_IN_REQUIRED, None, ["◆ sign-in required", "–"], id="sign-in required"),  # noqa: RUF001
+        (RENEWED, timedelta(seconds=0.84), ("✓ renewed", "0.8 s")),
+        (REUSED, timedelta(0), ("• reused", "0.0 s")),
+        (FAILED, timedelta(seconds=150), ("✕ failed", "2 min")),
+        (SIGN_IN_REQUIRED, None, ("◆ sign-in required", "–")),  # noqa: RUF001
+        (TOO_SHORT, None, ("◇ too short", "–")),  # noqa: RUF001
     ],
 )
 def test_an_attempt_tells_its_outcome_and_length(
-    outcome: AttemptOutcome, took: timedelta | None, expected: list[str]
+    outcome: AttemptOutcome, took: timedelta | None, expected: tuple[str, str]
 ) -> None:
     """Each attempt has its time, its outcome with a mark, what it said and how long it took."""
-    (row,) = attempts_in(
-        render_report("main", a_day(attempt("09:00", outcome, "So it was.", took)), at("10:00"))
-    )
-    assert ["09:00", expected[0], "So it was.", expected[1]] == row
+    day, (mark, length) = a_day(attempt("09:00", outcome, "So it was.", took)), expected
+    assert [["09:00", mark, "So it was.", length]] == attempts_in(render_report("main", day, at("10:00")))
 
 
 def test_an_attempt_of_another_day_carries_its_date() -> None:
@@ -350,11 +330,6 @@ def test_a_long_detail_is_cut() -> None:
     """A very long detail is cut."""
     (row,) = attempts_in(render_report("main", a_day(attempt("09:00", detail="x" * 9999)), at("10:00")))
     assert "x" * (DETAIL_LENGTH - 1) + "…" == row[2]
-
-
-def test_no_attempts_are_told_as_none() -> None:
-    """If nothing was tried, the report says that no attempt is known."""
-    assert "No attempt to renew is known." in render_report("main", a_day(signed_in=None), at("09:00"))
 
 
 def test_the_sign_in_stands_among_the_attempts() -> None:
