@@ -47,6 +47,7 @@ os.environ.update(
     PREFECT_HOME=_HOME,
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
+    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL="0.5",  # seconds until events are stored, not 5
     ETRADE_SIGN_IN_BY="00:00",  # the tests run at any hour and expect alerts at any hour
     DO_NOT_TRACK="1",
 )
@@ -99,15 +100,17 @@ def _harness(migrated: Path) -> Iterator[None]:
         return made
 
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        # While SQLite is busy, the server answers 503; Prefect's client would ask again after 2, 4, 8 s.
+        patch.setattr("prefect.client.base.clamped_poisson_interval", lambda seconds, _: seconds / 10)
         with FileLock(f"{migrated}.lock"):
             if first := not migrated.exists():
                 stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
                 with closing(sqlite3.connect(_database())) as made:
                     made.execute("VACUUM INTO ?", [str(migrated)])
         if not first:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(utilities, "mkdtemp", folder)
-                stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
+            patch.setattr(utilities, "mkdtemp", folder)
+            stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
         yield
 
 
@@ -414,8 +417,11 @@ def person_for(prefect_server: None) -> type[Person]:
 
 
 @pytest.fixture
-def person(simulator: Simulator, block: str, person_for: type[Person]) -> Iterator[Person]:
+def person(
+    simulator: Simulator, block: str, person_for: type[Person], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Person]:
     """A person who answers a waiting sign-in through the API, as the Prefect UI does it."""
+    monkeypatch.setattr("etrade_flows.person.form.POLL_SECONDS", 0.05)
     someone = person_for(simulator, block)
     yield someone
     someone.leave()
