@@ -22,7 +22,6 @@ from etrade_flows.person.login import (
     signed_out_credentials,
     store,
     stored_credentials,
-    without_token,
 )
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
@@ -31,15 +30,15 @@ from etrade_tasks import (
     CredentialsNotFound,
     ETradeCredentials,
     SessionState,
-    SignInRequired,
 )
 from etrade_tasks.clock import use_clock
-from etrade_tasks.errors import AuthorizationFailed, RenewalFailed, VerifierRefused
-from etrade_tasks.oauth.authorization import ConsumerKeys
+from etrade_tasks.errors import ETradeError, RenewalFailed, VerifierRefused
+from etrade_tasks.oauth.authorization import ConsumerKeys, RequestToken
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
-REQUEST, ACCESS, RENEW = "/request_token", "/access_token", "/oauth/renew_access_token"
+ACCESS, RENEW = "/access_token", "/oauth/renew_access_token"
+LOST = Fault(drop="before-answer", when="after")
 
 
 def secrets_of(credentials: ETradeCredentials) -> tuple[str | None, str | None]:
@@ -59,91 +58,64 @@ class TestComplete:
     def test_new_token_is_in_the_block_and_works(
         self, simulator: Simulator, block: str, credentials: ETradeCredentials
     ) -> None:
-        """The block gets a new token, and E*TRADE accepts it."""
+        """A sign-in puts a dated and renewed token into the block, and changes nothing else."""
+        simulator.advance(timedelta(hours=20))
         sign_in = begin_sign_in(block)
-        complete_sign_in(sign_in, approved(simulator, sign_in))
+        session = complete_sign_in(sign_in, approved(simulator, sign_in))
         now_stored = stored_credentials(block)
         assert secrets_of(credentials) != secrets_of(now_stored)
         with now_stored.get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code
+        assert now_stored.expires_at(simulator.now()) == session.expires_at
+        assert abs(simulator.now() - now_stored.signed_in_at) < timedelta(minutes=1)
+        token = ("access_token", "access_token_secret", "signed_in_at")
+        changes = {name: getattr(now_stored, name) for name in token}
+        assert credentials.model_copy(update=changes) == now_stored
+        assert True is renew_access_token(block).reused
+        assert 1 == len(simulator.calls(RENEW))
 
-    def test_all_but_the_token_stays(
-        self, simulator: Simulator, block: str, credentials: ETradeCredentials
-    ) -> None:
-        """The block keeps its environment, addresses and consumer keys."""
-        sign_in = begin_sign_in(block)
-        complete_sign_in(sign_in, approved(simulator, sign_in))
-        kept = ("environment", "consumer_key", "consumer_secret", "oauth_url", "api_url")
-        now_stored = stored_credentials(block)
-        assert {n: getattr(credentials, n) for n in kept} == {n: getattr(now_stored, n) for n in kept}
-
-    def test_session_is_dated_by_the_issue(self, simulator: Simulator, block: str) -> None:
-        """The block's time of sign-in is when the new token was issued, so its midnight is known."""
-        simulator.advance(timedelta(hours=20))
-        sign_in = begin_sign_in(block)
-        session = complete_sign_in(sign_in, approved(simulator, sign_in))
-        assert stored_credentials(block).expires_at(simulator.now()) == session.expires_at
-        assert abs(simulator.now() - stored_credentials(block).signed_in_at) < timedelta(minutes=1)
-
-    @pytest.mark.parametrize("behind", [timedelta(hours=1), timedelta(hours=-5)])
-    def test_wrong_clock_costs_no_verifier(self, simulator: Simulator, block: str, behind: timedelta) -> None:
-        """A sign-in just after midnight opens the new day's session, even if the machine's clock is wrong."""
+    def test_wrong_clock_costs_no_verifier(self, simulator: Simulator, block: str) -> None:
+        """A sign-in just after midnight opens the new day's session, even if the machine's clock is slow."""
         simulator.advance(timedelta(hours=12, minutes=1))
-        with use_clock(lambda: simulator.now() - behind):
+        with use_clock(lambda: simulator.now() - timedelta(hours=1)):
             sign_in = begin_sign_in(block)
             session = complete_sign_in(sign_in, approved(simulator, sign_in))
         assert datetime(2027, 6, 17, 4, tzinfo=UTC) == session.expires_at
         assert SessionState.ACTIVE is renew_access_token(block).state(simulator.now())
 
-    def test_first_renewal_is_reused_by_the_next_run(self, simulator: Simulator, block: str) -> None:
-        """A sign-in renews its token once, and the next run reuses that renewal without a call."""
-        sign_in = begin_sign_in(block)
-        complete_sign_in(sign_in, approved(simulator, sign_in))
-        assert True is renew_access_token(block).reused
-        assert 1 == len(simulator.calls(RENEW))
-
-    def test_unproven_token_is_not_stored(
+    @pytest.mark.parametrize(
+        ("fault", "path", "spoil", "error"),
+        [
+            pytest.param(None, "", lambda _: "wrong", VerifierRefused, id="wrong verifier"),
+            pytest.param(LOST, ACCESS, str, VerifierRefused, id="answer to the exchange is lost"),
+            pytest.param(Fault(status=500), RENEW, str, RenewalFailed, id="new token is not renewed"),
+        ],
+    )
+    def test_failed_sign_in_stores_nothing(
         self,
+        *,
         simulator: Simulator,
         block: str,
         credentials: ETradeCredentials,
         monkeypatch: pytest.MonkeyPatch,
+        fault: Fault | None,
+        path: str,
+        spoil: Callable[[str], str],
+        error: type[ETradeError],
     ) -> None:
-        """If the new token cannot be renewed, the block keeps the old one."""
+        """If a sign-in fails at any step, the block keeps the old token."""
         monkeypatch.setenv("ETRADE_DEADLINE", "0.3")
         sign_in = begin_sign_in(block)
-        simulator.plant(Fault(status=500), path=RENEW, times=9)
-        with pytest.raises(RenewalFailed):
-            complete_sign_in(sign_in, approved(simulator, sign_in))
+        if fault:
+            simulator.plant(fault, path=path, times=1 if fault is LOST else 9)
+        with pytest.raises(error):
+            complete_sign_in(sign_in, spoil(approved(simulator, sign_in)))
         assert secrets_of(credentials) == secrets_of(stored_credentials(block))
 
-    def test_refused_verifier_stores_nothing(
-        self, simulator: Simulator, block: str, credentials: ETradeCredentials
-    ) -> None:
-        """After a wrong verifier, the block keeps the old token."""
-        with pytest.raises(VerifierRefused):
-            complete_sign_in(begin_sign_in(block), "wrong")
-        assert secrets_of(credentials) == secrets_of(stored_credentials(block))
-
-    def test_lost_answer_to_the_exchange_stores_nothing(
-        self, simulator: Simulator, block: str, credentials: ETradeCredentials
-    ) -> None:
-        """If the answer with the new token is lost, the verifier is used up and the old token stays."""
-        sign_in = begin_sign_in(block)
-        simulator.plant(Fault(drop="before-answer", when="after"), path=ACCESS)
-        with pytest.raises(VerifierRefused, match="already used"):
-            complete_sign_in(sign_in, approved(simulator, sign_in))
-        assert secrets_of(credentials) == secrets_of(stored_credentials(block))
-
-    def test_unreachable_etrade_begins_nothing(self, simulator: Simulator, block: str) -> None:
-        """If E*TRADE keeps failing, no sign-in begins."""
-        simulator.plant(Fault(status=500), path=REQUEST, times=9)
-        with pytest.raises(AuthorizationFailed):
-            begin_sign_in(block)
-
-    def test_nothing_printed_of_a_sign_in_is_secret(self, simulator: Simulator, block: str) -> None:
+    def test_nothing_printed_of_a_sign_in_is_secret(self, credentials: ETradeCredentials) -> None:
         """The `repr` of a sign-in shows only the credentials' name."""
-        assert f"SignIn(name={block!r})" == repr(begin_sign_in(block))
+        token = RequestToken("fake-token", "fake-secret", datetime.now(UTC))
+        assert "SignIn(name='main')" == repr(SignIn("main", "http://fake", credentials, token))
 
 
 def edited(block: str, **changes: object) -> ETradeCredentials:
@@ -168,7 +140,6 @@ class TestEditedMeanwhile:
         "changes",
         [
             {"consumer_key": SecretStr("fake-other-key")},
-            {"consumer_secret": SecretStr("fake-other-secret")},
             {"environment": "sandbox"},
             {"oauth_url": "http://127.0.0.1:9/oauth"},
         ],
@@ -213,26 +184,6 @@ class TestNobodySignedIn:
         with pytest.raises(CredentialsInvalid, match=named):
             signed_out_credentials(ConsumerKeys(key, "fake-secret"), {"oauth_url": oauth_url})
 
-    def test_renewal_asks_for_a_sign_in(
-        self, simulator: Simulator, block: str, credentials: ETradeCredentials
-    ) -> None:
-        """While nobody is signed in, a run says so and does not call E*TRADE."""
-        store(block, without_token(credentials))
-        with pytest.raises(SignInRequired, match=f"Nobody is signed in to '{block}'"):
-            renew_access_token(block)
-        assert [] == simulator.calls()
-
-    def test_block_of_consumer_keys_alone_can_be_signed_in_to(self, simulator: Simulator, block: str) -> None:
-        """A block without any token, as a person creates it in the UI, is enough for the first sign-in."""
-        consumer = simulator.consumer("live")
-        bare = ETradeCredentials(
-            consumer_key=consumer.key, consumer_secret=consumer.secret, oauth_url=simulator.oauth_url
-        )
-        bare.save(f"{block}-bare")
-        sign_in = begin(f"{block}-bare", stored_credentials(f"{block}-bare"))
-        complete_sign_in(sign_in, approved(simulator, sign_in))
-        assert renew_access_token(f"{block}-bare").reused
-
     def test_missing_block_says_how_to_make_one(self, prefect_server: None) -> None:
         """If there is no block, the error names the command that creates it."""
         with pytest.raises(CredentialsNotFound, match="login --credentials nobody"):
@@ -253,8 +204,7 @@ def hang(when, update):
     return hanging
 
 name, step = sys.argv[1:]
-if step in ("saving", "saved"):
-    SyncPrefectClient.update_block_document = hang(step, SyncPrefectClient.update_block_document)
+SyncPrefectClient.update_block_document = hang(step, SyncPrefectClient.update_block_document)
 sign_in = begin_sign_in(name)
 print(sign_in.request_token.token, flush=True)
 complete_sign_in(sign_in, sys.stdin.readline())
@@ -287,28 +237,6 @@ def login(simulator: Simulator, block: str) -> Iterator[Callable[[str], subproce
     for process in started:
         process.kill()
         process.communicate()
-
-
-@pytest.mark.parametrize("path", [REQUEST, ACCESS, RENEW])
-def test_death_during_a_call_leaves_the_old_token(
-    *,
-    simulator: Simulator,
-    block: str,
-    credentials: ETradeCredentials,
-    login: Callable[[str], subprocess.Popen[str]],
-    wait_until: Callable[..., None],
-    path: str,
-) -> None:
-    """A process killed during any of its calls to E*TRADE leaves the old token whole."""
-    simulator.plant(Fault(delay=60, when="after"), path=path)
-    process = login("calling")
-    if path != REQUEST:
-        process.stdin.write(simulator.approve(process.stdout.readline().strip()) + "\n")
-        process.stdin.flush()
-    wait_until(lambda: simulator.calls(path), seconds=60)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert secrets_of(credentials) == secrets_of(stored_credentials(block))
 
 
 @pytest.mark.parametrize(("step", "renewed"), [("saving", False), ("saved", True)])

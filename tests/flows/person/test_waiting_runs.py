@@ -107,32 +107,26 @@ def test_run_that_a_sign_in_cannot_mend_is_left_alone(block: str) -> None:
     assert [] == let_go_on(block)
 
 
-def test_accounts_are_told_apart(signed_out: str) -> None:
-    """A sign-in to other credentials lets no run go on."""
+def test_run_that_no_sign_in_concerns_is_left_alone(signed_out: str, simulator: Simulator) -> None:
+    """A run of other credentials, of an earlier Eastern day or of no deployment does not go on."""
     run = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
+    pipeline(signed_out, return_state=True)  # no worker knows its code
     assert [] == let_go_on(f"{signed_out}-other")
     assert [] == let_go_on(signed_out[:-1])
-    assert current(run).state.is_failed()
-
-
-def test_run_outside_of_a_deployment_is_left_alone(signed_out: str) -> None:
-    """A run without a deployment does not go on, because no worker knows its code."""
-    pipeline(signed_out, return_state=True)
-    assert [] == let_go_on(signed_out)
-
-
-def test_run_of_yesterday_is_left_alone(signed_out: str, simulator: Simulator) -> None:
-    """A run that failed on an earlier Eastern day does not go on."""
-    run_as_a_worker(pipeline, deployed(pipeline, signed_out))
     with use_clock(lambda: simulator.now() + timedelta(days=1)):
         assert [] == let_go_on(signed_out)
+    assert [run.name] == let_go_on(signed_out)
 
 
-def test_run_that_is_gone_is_named(
+def test_run_that_cannot_go_on_is_named(
     signed_out: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the server refuses the new state of one run, a warning names it, and the others go on."""
+    """If the server refuses to let a run go on, or its pause is over, a warning names it; others go on."""
     gone, other = (run_as_a_worker(pipeline, deployed(pipeline, signed_out)) for _ in range(2))
+    late = deployed(pipeline, signed_out)
+    with get_client(sync_client=True) as client:
+        over = Paused(timeout_seconds=-60, pause_key=pause_key(signed_out))
+        client.set_flow_run_state(late.id, over, force=True)
     set_state = SyncPrefectClient.set_flow_run_state
 
     def delete_first(client: SyncPrefectClient, run_id: UUID, *arguments: Any, **options: Any) -> Any:
@@ -143,14 +137,4 @@ def test_run_that_is_gone_is_named(
     monkeypatch.setattr(SyncPrefectClient, "set_flow_run_state", delete_first)
     assert [other.name] == let_go_on(signed_out)
     assert f"The run {gone.name!r} could not go on; look at it in the UI (ObjectNotFound)" in caplog.text
-
-
-def test_run_that_may_not_go_on_is_named(signed_out: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A pause that is over cannot be resumed; a warning names the run, and the others go on."""
-    failed = run_as_a_worker(pipeline, deployed(pipeline, signed_out))
-    late = deployed(pipeline, signed_out)
-    with get_client(sync_client=True) as client:
-        over = Paused(timeout_seconds=-60, pause_key=pause_key(signed_out))
-        client.set_flow_run_state(late.id, over, force=True)
-    assert [failed.name] == let_go_on(signed_out)
     assert f"The run {late.name!r} could not go on" in caplog.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +16,9 @@ from etrade_flows import active_session, end_without_sign_in
 from etrade_flows.access.memory import forget_sessions
 from etrade_flows.person.login import store, without_token
 from etrade_flows.person.waiting_runs import let_go_on
+from etrade_flows.runs.once_a_day import alert_is_due
 from etrade_tasks import ETradeCredentials, SignInRequired
+from etrade_tasks.session import EASTERN
 
 pytestmark = [
     pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory"),
@@ -49,11 +51,14 @@ async def async_quotes(credentials: str) -> str | State[str]:
 def test_first_of_the_day_fails_and_the_rest_are_quiet(
     run_by_schedule: RunBySchedule, signed_out: str, pipeline: Flow[..., Any]
 ) -> None:
-    """The first scheduled run fails and so alerts; the later ones complete, and say what to do."""
+    """Only the first scheduled run fails and so alerts; it alone goes on once somebody has signed in."""
     states = [run_by_schedule(pipeline, signed_out) for _ in range(3)]
     assert ["Failed", "Completed", "Completed"] == [state.name for state in states]
-    assert [True, False, False] == [state.is_failed() for state in states]
     assert [True, True, True] == ["Next: sign in " in state.message for state in states]
+    assert 1 == len(let_go_on(signed_out))
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(states[0].state_details.flow_run_id)
+    assert "AwaitingRetry" == run.state.name
 
 
 def test_run_with_a_session_ends_the_quiet(
@@ -71,22 +76,15 @@ def test_run_with_a_session_ends_the_quiet(
 
 def test_each_schedule_alerts_for_itself(run_by_schedule: RunBySchedule, signed_out: str) -> None:
     """A deployment that runs with several sets of parameters alerts once for each."""
-    states = [run_by_schedule(quotes, signed_out, hours=hours) for hours in (0, 1, 0, 1)]
-    assert [True, True, False, False] == [state.is_failed() for state in states]
+    states = [run_by_schedule(quotes, signed_out, hours=hours) for hours in (0, 1, 0)]
+    assert [True, True, False] == [state.is_failed() for state in states]
 
 
-@pytest.mark.parametrize(
-    "pipeline",
-    [quotes, lambda name, **options: asyncio.run(async_quotes(name, **options))],
-    ids=["sync", "async"],
-)
-def test_a_person_who_starts_it_is_told(
-    run_by_schedule: RunBySchedule, signed_out: str, pipeline: Callable[..., Any]
-) -> None:
+def test_a_person_who_starts_it_is_told(run_by_schedule: RunBySchedule, signed_out: str) -> None:
     """A run that no schedule started raises, even if a scheduled run has alerted today."""
     run_by_schedule(quotes, signed_out)
     with pytest.raises(SignInRequired):
-        pipeline(signed_out)
+        quotes(signed_out)
 
 
 def test_as_a_subflow_it_raises(run_by_schedule: RunBySchedule, signed_out: str) -> None:
@@ -107,12 +105,24 @@ def test_session_that_is_only_too_short_always_fails(run_by_schedule: RunBySched
     assert all("exception: SessionTooShort: " in state.message for state in states)
 
 
-def test_failed_run_goes_on_once_somebody_has_signed_in(
-    run_by_schedule: RunBySchedule, signed_out: str
+def at(hour: int) -> datetime:
+    """This full hour of an Eastern day; a negative hour is on the day before."""
+    return datetime(2027, 6, 15, tzinfo=EASTERN) + timedelta(hours=hour)
+
+
+@pytest.mark.parametrize(
+    ("alerted_at", "well_at", "due"),
+    [
+        pytest.param(None, (None, None), True, id="first of the day"),
+        pytest.param(at(9), (None, None), False, id="alerted already"),
+        pytest.param(at(9), (at(8), None), False, id="signed in before the alert"),
+        pytest.param(at(9), (at(10), None), True, id="signed in after the alert"),
+        pytest.param(at(9), (None, at(10)), True, id="renewed after the alert"),
+        pytest.param(at(-1), (None, None), True, id="alerted yesterday"),
+    ],
+)
+def test_one_alert_for_each_session_that_ended(
+    alerted_at: datetime | None, well_at: tuple[datetime | None, ...], due: bool
 ) -> None:
-    """After the sign-in the run that failed runs again, and those that completed do not."""
-    failed, _ = (run_by_schedule(quotes, signed_out) for _ in range(2))
-    assert 1 == len(let_go_on(signed_out))
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(failed.state_details.flow_run_id)
-    assert "AwaitingRetry" == run.state.name
+    """A run alerts unless one already has today and since the last sign-in or renewal."""
+    assert due == alert_is_due(at(12), alerted_at=alerted_at, well_at=well_at)

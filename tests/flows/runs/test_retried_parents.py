@@ -18,9 +18,7 @@ from prefect.settings import (
 )
 
 from etrade_flows import active_session, renew_access_token, sign_in, sign_out
-from etrade_flows.person import form
 from etrade_simulator import Simulator
-from etrade_tasks import SignInRequired
 from etrade_tasks.load_credentials import load_block
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
@@ -30,9 +28,9 @@ RENEW = "/oauth/renew_access_token"
 Retried = Callable[[Callable[[], Any], Callable[[], object]], tuple[list[Any], State[Any]]]
 
 
-@pytest.fixture(params=["of the flow", "by default", "in a block"])
+@pytest.fixture
 def stored(request: pytest.FixtureRequest, prefect_server: None, tmp_path: Path) -> Iterator[bool]:
-    """Each way to store results; true if the parent flow itself asks for it."""
+    """One of the ways to store results; true if the parent flow itself asks for it."""
     block = f"results-{tmp_path.name.replace('_', '-')}".lower()[:60]
     settings: dict[Any, Any] = {}
     if request.param == "by default":
@@ -42,6 +40,9 @@ def stored(request: pytest.FixtureRequest, prefect_server: None, tmp_path: Path)
         settings[PREFECT_DEFAULT_RESULT_STORAGE_BLOCK] = f"local-file-system/{block}"
     with temporary_settings(settings):
         yield request.param == "of the flow"
+
+
+stored_by_default = pytest.mark.parametrize("stored", ["by default"], indirect=True)
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def retried(stored: bool) -> Retried:
     return run
 
 
+@pytest.mark.parametrize("stored", ["of the flow", "by default", "in a block"], indirect=True)
 @pytest.mark.parametrize("door", [renew_access_token, active_session], ids=["flow", "active-session"])
 def test_hours_later_it_is_renewed_anew(
     simulator: Simulator, block: str, retried: Retried, door: Callable[[str], Any]
@@ -74,20 +76,11 @@ def test_hours_later_it_is_renewed_anew(
     assert 2 == len(simulator.calls(RENEW))
 
 
-@pytest.mark.parametrize("door", [renew_access_token, active_session], ids=["flow", "active-session"])
-def test_after_midnight_a_person_must_sign_in(
-    simulator: Simulator, block: str, retried: Retried, door: Callable[[str], Any]
-) -> None:
-    """A retry on the next day says that the session is over."""
-    given, end = retried(lambda: door(block), lambda: simulator.advance(timedelta(hours=12)))
-    assert (1, SignInRequired) == (len(given), type(end.result(raise_on_failure=False)))
-
-
+@stored_by_default
 def test_next_day_a_person_is_asked_again(
-    simulator: Simulator, block: str, retried: Retried, person: Any, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, block: str, retried: Retried, person: Any
 ) -> None:
     """A retry on the next day waits for that day's sign-in."""
-    monkeypatch.setattr(form, "POLL_SECONDS", 0.05)
     person.answers()
     person.answers()
     given, end = retried(lambda: sign_in(block), lambda: simulator.advance(timedelta(hours=12)))
@@ -95,6 +88,7 @@ def test_next_day_a_person_is_asked_again(
     assert given[0].expires_at < given[1].expires_at
 
 
+@stored_by_default
 def test_new_session_is_ended_too(
     simulator: Simulator, block: str, credentials_for: Any, retried: Retried
 ) -> None:

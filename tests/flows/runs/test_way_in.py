@@ -11,12 +11,13 @@ import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.states import Paused, Pending, Running, Scheduled, State
+from prefect.client.schemas.objects import State, StateDetails, StateType
+from prefect.states import Paused, Pending, Running, Scheduled
 
 from etrade_flows import renew_access_token
 from etrade_flows.access.renewal import active_session
 from etrade_flows.runs import way_in
-from etrade_flows.runs.way_in import WayIn, find_way_in, led_to_sign_in
+from etrade_flows.runs.way_in import WayIn, find_way_in, led_to_sign_in, may_live
 from etrade_flows.sign_in import sign_in
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, SessionTooShort, SignInRequired
@@ -57,22 +58,24 @@ def leads_to(run_id: UUID, address: str | None) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("state", "waits"),
+    ("kind", "age", "pause_left", "lives"),
     [
-        (lambda: Paused(timeout_seconds=300), True),
-        (Running, True),
-        (lambda: Scheduled(scheduled_time=datetime.now(UTC)), True),
-        (lambda: Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=3)), False),
-        (lambda: Paused(timeout_seconds=-300), False),
+        pytest.param(StateType.PAUSED, 0, 5, True, id="open form"),
+        pytest.param(StateType.PAUSED, 0, -5, False, id="form is over"),
+        pytest.param(StateType.SCHEDULED, 0, None, True, id="about to begin"),
+        pytest.param(StateType.RUNNING, 59, None, True, id="at work"),
+        pytest.param(StateType.RUNNING, 61, None, False, id="silent for an hour"),
+        pytest.param(StateType.COMPLETED, 0, None, False, id="ended"),
     ],
 )
-def test_run_that_a_person_can_answer_waits(
-    wait: Wait, block: str, state: Callable[[], State[Any]], *, waits: bool
+def test_run_that_a_person_can_answer_lives(
+    kind: StateType, age: int, pause_left: int | None, lives: bool
 ) -> None:
-    """A sign-in that is open or about to start waits; one that is planned for later or has died does not."""
-    run_id = wait(block, state())
-    way = found(block)
-    assert waits == (way is not None and way.waits and way.address.endswith(str(run_id)))
+    """A sign-in that is open, at work or about to begin lives; one that has died or ended does not."""
+    at = datetime.now(UTC)
+    timeout = None if pause_left is None else at + timedelta(minutes=pause_left)
+    details = StateDetails(pause_timeout=timeout)
+    assert lives == may_live(State(type=kind, timestamp=at - timedelta(minutes=age), state_details=details))
 
 
 def test_what_is_planned_hides_no_run_that_waits(
@@ -87,17 +90,15 @@ def test_what_is_planned_hides_no_run_that_waits(
     assert way.address.endswith(str(waiting))
 
 
-def test_run_of_another_account_is_no_way_in(wait: Wait, block: str) -> None:
-    """A person who signs in to one account is not sent to another account's sign-in."""
+def test_run_that_waits_for_this_person_is_found(wait: Wait, block: str) -> None:
+    """A person is sent to their own account's run that lives, to an open form before one yet to begin."""
     wait(f"{block}-2", Paused(timeout_seconds=300))
-    way = found(block)
-    assert way is None or not way.waits
-
-
-def test_open_form_comes_before_a_run_that_has_yet_to_begin(wait: Wait, block: str) -> None:
-    """Of two runs, the one with an open form is found."""
+    wait(block, Paused(timeout_seconds=-300))
+    assert None is found(block)
+    beginning = wait(block, Scheduled(scheduled_time=datetime.now(UTC)))
+    assert found(block).address.endswith(str(beginning))
     waiting = wait(block, Paused(timeout_seconds=300))
-    wait(block, Scheduled(scheduled_time=datetime.now(UTC)))
+    wait(block, Running())
     assert found(block).address.endswith(str(waiting))
 
 
@@ -118,8 +119,10 @@ def test_form_of_the_accounts_own_deployment_is_taken(prefect_server: None, bloc
                 client.delete_deployment(deployment)
 
 
-def test_failed_renewal_leads_to_the_run_that_waits(wait: Wait, signed_out: str) -> None:
-    """If nobody is signed in, the advice in the run's message and report starts with the link."""
+def test_failed_renewal_leads_to_the_run_that_waits(
+    wait: Wait, signed_out: str, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If nobody is signed in, the run's message, the report and `status` begin their advice with the link."""
     waiting = wait(signed_out, Paused(timeout_seconds=300))
     state = renew_access_token(signed_out, return_state=True)
     _, advice = state.message.splitlines()
@@ -129,6 +132,9 @@ def test_failed_renewal_leads_to_the_run_that_waits(wait: Wait, signed_out: str)
     report = Artifact.get(f"etrade-session-{signed_out}").data
     assert "**Next:** sign in now: <http" in report
     assert f"/runs/flow-run/{waiting}>" in report
+    run("status", signed_out)
+    [advice] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Next:")]
+    assert leads_to(waiting, advice)
 
 
 def test_pipeline_is_led_to_the_run_that_waits(wait: Wait, signed_out: str) -> None:
@@ -143,19 +149,6 @@ def test_pipeline_is_led_to_the_run_that_waits(wait: Wait, signed_out: str) -> N
         pipeline()
     assert leads_to(waiting, raised.value.advice)
     assert signed_out == raised.value.credentials
-
-
-def test_status_leads_to_the_run_that_waits(
-    wait: Wait, signed_out: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`status` gives the same link as its advice."""
-    from etrade_flows.cli import app as cli
-
-    waiting = wait(signed_out, Paused(timeout_seconds=300))
-    with pytest.raises(SystemExit):
-        cli.main(["status", signed_out])
-    [advice] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Next:")]
-    assert leads_to(waiting, advice)
 
 
 def test_what_no_run_can_sign_in_to_keeps_its_advice(
