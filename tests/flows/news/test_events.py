@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from pydantic import ValidationError
 
 from etrade_flows.news import session_news
 from etrade_flows.news.events import emit_outcome, emit_signed_in, emit_signed_out
-from etrade_flows.news.session_news import SessionNews
+from etrade_flows.news.session_news import SessionEvent, SessionNews
 from etrade_tasks import (
     ConfigurationRefused,
     CredentialsInvalid,
@@ -37,21 +39,13 @@ from etrade_tasks.settings import RenewalSettings
 
 outcome_news = partial(session_news.outcome_news, expiring_before=timedelta(hours=2))
 
+GUIDE = Path(__file__).resolve().parents[3] / "deployments" / "automations" / "README.md"
 SECONDS = 30
 """How many seconds an event may take until it can be read; the server stores events every few seconds."""
 
 FIELDS = {
-    "credentials",
-    "environment",
-    "cause",
-    "message",
-    "advice",
-    "session",
-    "expires_at",
-    "idle_at",
-    "eastern_date",
-    "once",
-    "fingerprint",
+    *("credentials", "environment", "cause", "message", "advice", "session", "expires_at", "idle_at"),
+    *("eastern_date", "once", "fingerprint"),
 }
 
 
@@ -200,6 +194,15 @@ class TestWhatThereIsToTell:
         ] == read
 
 
+def test_every_field_is_documented() -> None:
+    """The README lists all events and all fields of the payload, in their order."""
+    first_cells = re.findall(r"^\| `([a-z_.-]+)` \|", GUIDE.read_text(), flags=re.MULTILINE)
+    assert list(SessionEvent) == [cell for cell in first_cells if "." in cell]
+    assert [name for name in SessionNews.model_fields if name != "event"] == [
+        cell for cell in first_cells if "." not in cell
+    ]
+
+
 def events_about(credentials: str) -> list[ReceivedEvent]:
     """The stored events about the session of these credentials, oldest first."""
     wanted = EventFilter(
@@ -234,44 +237,36 @@ def run_of_a_deployment(credentials: str) -> FlowRun:
     return run
 
 
+@pytest.mark.essential
 @pytest.mark.usefixtures("quick_flows")
-class TestOnAServer:
-    """The events that arrive at a real server."""
-
-    @pytest.fixture
-    def arrived(
-        self, block: str, keys: ETradeCredentials, noon: datetime, wait_until: Callable[..., None]
-    ) -> tuple[FlowRun, str, list[ReceivedEvent]]:
-        """The run that reported everything, the credentials' name, and the events on the server."""
-        keys.save(block, overwrite=True)
-        with use_clock(lambda: noon):
-            run = run_of_a_deployment(block)
-        wait_until(lambda: len(events_about(block)) == 4, SECONDS)
-        return run, block, events_about(block)
-
-    @pytest.mark.essential
-    def test_events_arrive_with_their_resources(self, arrived: Any) -> None:
-        """Each event links to its run, deployment and block, and holds every field and no secret."""
-        run, block, events = arrived
-        names = ["renewed", "sign-in-required", "signed-in", "signed-out"]
-        assert [f"etrade.session.{name}" for name in names] == [event.event for event in events]
-        block_id = ETradeCredentials.load(block)._block_document_id
-        linked = {
-            ("flow-run", f"prefect.flow-run.{run.id}"),
-            ("deployment", f"prefect.deployment.{run.deployment_id}"),
-            ("block", f"prefect.block-document.{block_id}"),
+def test_events_arrive_with_their_resources(
+    block: str, keys: ETradeCredentials, noon: datetime, wait_until: Callable[..., None]
+) -> None:
+    """Each event links to its run, deployment and block, and holds every field and no secret."""
+    keys.save(block, overwrite=True)
+    with use_clock(lambda: noon):
+        run = run_of_a_deployment(block)
+    wait_until(lambda: len(events_about(block)) == 4, SECONDS)
+    events = events_about(block)
+    names = ["renewed", "sign-in-required", "signed-in", "signed-out"]
+    assert [f"etrade.session.{name}" for name in names] == [event.event for event in events]
+    block_id = ETradeCredentials.load(block)._block_document_id
+    linked = {
+        ("flow-run", f"prefect.flow-run.{run.id}"),
+        ("deployment", f"prefect.deployment.{run.deployment_id}"),
+        ("block", f"prefect.block-document.{block_id}"),
+    }
+    for event in events:
+        about = {
+            "prefect.resource.id": f"etrade.session.{block}",
+            "prefect.resource.name": block,
+            "etrade.environment": "live",
+            "etrade.once": event.payload["once"],
         }
-        for event in events:
-            about = {
-                "prefect.resource.id": f"etrade.session.{block}",
-                "prefect.resource.name": block,
-                "etrade.environment": "live",
-                "etrade.once": event.payload["once"],
-            }
-            assert about == event.resource.model_dump()
-            assert linked <= {(resource.role, resource.id) for resource in event.related}
-            assert set(event.payload) == FIELDS
-            assert "canary" not in event.model_dump_json()
+        assert about == event.resource.model_dump()
+        assert linked <= {(resource.role, resource.id) for resource in event.related}
+        assert set(event.payload) == FIELDS
+        assert "canary" not in event.model_dump_json()
 
 
 class TestTellingStopsNothing:
