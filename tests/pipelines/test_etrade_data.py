@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 import market_quotes
@@ -60,6 +59,19 @@ def test_error_shows_what_was_answered_redacted() -> None:
     assert told == str(failed.value)
 
 
+def test_call_without_an_answer_is_worth_another() -> None:
+    """If the connection breaks before the answer, the error says so and that another attempt may help."""
+
+    def drop(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("fake", request=request)
+
+    with (
+        httpx.Client(transport=httpx.MockTransport(drop), base_url="https://api.etrade.com") as client,
+        pytest.raises(DataCallUnserved, match="was not answered: ReadError"),
+    ):
+        get_document(client, "/v1/any.json")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
@@ -81,22 +93,22 @@ def test_answer_says_whether_to_try_again(status: int, body: str, error: type[Da
     assert error is type(failed.value)
 
 
-@pytest.mark.parametrize("call", DATA_CALLS, ids=lambda call: call.name)
-def test_attempts_are_spaced_and_nothing_is_stored(call: Task) -> None:
+def test_attempts_are_spaced_and_nothing_is_stored() -> None:
     """A data call is tried up to five times, with growing pauses, and its result is stored nowhere."""
-    assert (4, [2, 4, 8, 16], 0.5) == (call.retries, call.retry_delay_seconds, call.retry_jitter_factor)
-    assert (False, NO_CACHE) == (call.persist_result, call.cache_policy)
+    for call in DATA_CALLS:
+        assert (4, [2, 4, 8, 16], 0.5) == (call.retries, call.retry_delay_seconds, call.retry_jitter_factor)
+        assert (False, NO_CACHE) == (call.persist_result, call.cache_policy)
 
 
-@pytest.mark.parametrize("name", ["market_quotes", "nightly_positions"])
-def test_prefect_loads_the_pipeline_by_its_path(name: str) -> None:
-    """A process that knows only the path, as a worker does, loads the flow and the module beside it."""
+def test_prefect_loads_the_pipelines_by_their_paths() -> None:
+    """A process that knows only the path, as a worker does, loads a flow and the modules beside it."""
     program = (
         "import json, sys; from prefect.flows import load_flow_from_entrypoint; "
-        "print(json.dumps(load_flow_from_entrypoint(sys.argv[1]).name))"
+        "print(json.dumps([load_flow_from_entrypoint(each).name for each in sys.argv[1:]]))"
     )
-    entrypoint = f"{PIPELINES / name}.py:{name}"
+    names = ["market_quotes", "nightly_positions"]
+    entrypoints = [f"{PIPELINES / name}.py:{name}" for name in names]
     done = subprocess.run(
-        [sys.executable, "-c", program, entrypoint], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", program, *entrypoints], capture_output=True, text=True, check=True, timeout=120
     )
-    assert name.replace("_", "-") == json.loads(done.stdout.splitlines()[-1])
+    assert [name.replace("_", "-") for name in names] == json.loads(done.stdout.splitlines()[-1])

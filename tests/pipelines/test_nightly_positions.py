@@ -21,14 +21,13 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
 import nightly_positions as pipeline
-from etrade_data import PAUSES, DataCallFailed, DataCallUnserved
+from etrade_data import PAUSES, DataCallFailed
 from etrade_simulator import Fault, Simulator, SimulatorClock, sample_data
 from etrade_simulator.sample_quotes import Price
 from etrade_tasks import ETradeCredentials, SignInRequired
 from etrade_tasks.clock import use_clock
 from nightly_positions import Account, Balance, NightlySummary, Position, nightly_positions
 
-RENEW = "/oauth/renew_access_token"
 LIST = "/v1/accounts/list.json"
 BROKERAGE, RETIREMENT = sample_data.ACCOUNTS
 TUESDAY = date(2027, 6, 15)
@@ -80,17 +79,23 @@ def page_of(account: sample_data.Account, symbols: set[str], pages: int = 1) -> 
     return Fault(status=200, body=json.dumps(document), content_type=JSON)
 
 
-def next_day(simulator: Simulator, credentials_for: Callable[..., ETradeCredentials], block: str) -> None:
-    """Move on by one day, and sign in again."""
-    simulator.advance(timedelta(days=1))
-    credentials_for(simulator.sign_in("live")).save(block, overwrite=True)
-
-
-def test_positions_arrive_as_the_account_holds_them(simulator: Simulator, block: str, database: str) -> None:
-    """Every position of every account is saved for the Eastern day, to the cent and of the right type."""
+def test_accounts_balances_and_positions_are_saved(
+    simulator: Simulator, block: str, database: str, file: Path
+) -> None:
+    """Every account, balance and position is saved for the Eastern day, to the cent and of the right type."""
     nightly_positions(block, database)
     with reading(database) as session:
+        accounts = session.scalars(select(Account).order_by(Account.name)).all()
+        balances = {each.account_key: each for each in session.scalars(select(Balance))}
         saved = session.scalars(select(Position).order_by(Position.position_id)).all()
+    assert [(BROKERAGE.key, BROKERAGE.name, "MARGIN"), (RETIREMENT.key, RETIREMENT.name, "CASH")] == [
+        (each.key, each.name, each.mode) for each in accounts
+    ]
+    for account in sample_data.ACCOUNTS:
+        cash, worth = Decimal(str(account.cash)), Decimal(str(sample_data.market_value(account)))
+        kept = balances[account.key]
+        expected = (TUESDAY, cash, worth, cash + worth)
+        assert expected == (kept.day, kept.cash, kept.positions_value, kept.total_value)
     assert [
         (TUESDAY, account.key, held.symbol, "EQ", Decimal(held.quantity), Decimal(str(held.paid)))
         for account in sample_data.ACCOUNTS
@@ -99,65 +104,40 @@ def test_positions_arrive_as_the_account_holds_them(simulator: Simulator, block:
         (each.day, each.account_key, each.symbol, each.security_type, each.quantity, each.price_paid)
         for each in saved
     ]
-    lasts = [Decimal(str(Price.of(each.symbol).last)) for each in saved]
-    assert lasts == [each.last_price for each in saved]
-    assert [each.quantity * last for each, last in zip(saved, lasts, strict=True)] == [
-        each.market_value for each in saved
-    ]
-    assert [each.market_value - each.total_cost for each in saved] == [each.total_gain for each in saved]
-
-
-def test_accounts_and_balances_arrive(simulator: Simulator, block: str, database: str) -> None:
-    """Both accounts are saved with their cash, their positions' value, and the sum of both."""
-    nightly_positions(block, database)
-    with reading(database) as session:
-        accounts = session.scalars(select(Account).order_by(Account.name)).all()
-        balances = {each.account_key: each for each in session.scalars(select(Balance))}
-    assert [(BROKERAGE.key, BROKERAGE.name, "MARGIN"), (RETIREMENT.key, RETIREMENT.name, "CASH")] == [
-        (each.key, each.name, each.mode) for each in accounts
-    ]
-    for account in sample_data.ACCOUNTS:
-        cash, worth = Decimal(str(account.cash)), Decimal(str(sample_data.market_value(account)))
-        saved = balances[account.key]
-        assert (TUESDAY, cash, worth, cash + worth) == (
-            saved.day,
-            saved.cash,
-            saved.positions_value,
-            saved.total_value,
-        )
-
-
-def test_sqlite_keeps_money_exact(simulator: Simulator, block: str, database: str, file: Path) -> None:
-    """SQLite keeps money as text, never as a float, and can still add it up."""
-    nightly_positions(block, database)
+    for each in saved:
+        last = Decimal(str(Price.of(each.symbol).last))
+        assert (last, each.quantity * last) == (each.last_price, each.market_value)
+        assert each.market_value - each.total_cost == each.total_gain
+    # SQLite keeps money as text, never as a float, and can still add it up.
     with closing(sqlite3.connect(file)) as connection:
         (kinds,) = connection.execute("select group_concat(distinct typeof(cash)) from balances").fetchone()
         (total,) = connection.execute("select sum(cash) from balances").fetchone()
     assert ("text", 15_710.25) == (kinds, total)
 
 
-def test_summary_counts_and_is_logged(
-    simulator: Simulator, block: str, database: str, caplog: pytest.LogCaptureFixture
+def test_run_says_what_it_saved_and_where(
+    *,
+    simulator: Simulator,
+    block: str,
+    database: str,
+    table: Callable[[str], Any],
+    children: Callable[[UUID], list[FlowRun]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The run returns how much was saved, and its log says the same."""
+    """A run's result, log and tables in the Prefect UI say what is saved where, and its renewal is linked."""
     caplog.set_level(logging.INFO)
-    summary = nightly_positions(block, database)
-    assert NightlySummary(day=TUESDAY, accounts=2, closed_accounts=0, positions=5) == summary
+    state = nightly_positions(block, database, return_state=True)
+    assert NightlySummary(day=TUESDAY, accounts=2, closed_accounts=0, positions=5) == state.result()
     said = f"Saved 5 positions of 2 accounts (0 closed) for 2027-06-15 in {database}."
     assert said in caplog.messages
-
-
-def test_balances_and_positions_are_shown_and_where_they_are(
-    simulator: Simulator, block: str, database: str, table: Callable[[str], Any]
-) -> None:
-    """The run shows tables of balances and positions in the Prefect UI, which say where they are saved."""
-    nightly_positions(block, database)
-    balances, said = table("nightly-balances")
-    positions, _ = table("nightly-positions")
-    assert f"2027-06-15, saved in `{database}`" == said
+    (balances, told), (positions, _) = table("nightly-balances"), table("nightly-positions")
+    assert f"2027-06-15, saved in `{database}`" == told
     assert (2, 5) == (len(balances), len(positions))
     assert {BROKERAGE.name, RETIREMENT.name} == {row["account"] for row in [*balances, *positions]}
     assert not {BROKERAGE.key, RETIREMENT.key} & {value for row in positions for value in row.values()}
+    (renewal,) = children(state.state_details.flow_run_id)
+    assert "COMPLETED" == renewal.state_type.value
+    assert renewal.name.startswith(f"renew {block}: renewed until ")
 
 
 def test_a_run_keeps_to_the_rate_limit_by_itself(
@@ -173,57 +153,42 @@ def test_a_run_keeps_to_the_rate_limit_by_itself(
     assert [200] * 5 == statuses
 
 
-def test_second_run_on_a_day_leaves_one_row_each(
-    simulator: Simulator, block: str, database: str, file: Path
-) -> None:
-    """Two runs on one Eastern day, hours apart, leave the rows of one run."""
-    nightly_positions(block, database)
-    simulator.advance(timedelta(hours=11))
-    nightly_positions(block, database)
-    assert {"2027-06-15": 5} == counts(file)
-
-
-def test_second_run_on_a_day_corrects_the_first(simulator: Simulator, block: str, database: str) -> None:
-    """What changed since the day's first run is updated, and what was sold since is gone."""
-    nightly_positions(block, database)
-    later = page_of(BROKERAGE, {"AAPL", "MSFT"})
-    simulator.plant(
-        Fault(status=200, body=later.body.replace('"quantity": 40', '"quantity": 41.5'), content_type=JSON),
-        path=f"{BROKERAGE.key}/portfolio.json",
-    )
-    nightly_positions(block, database)
-    with reading(database) as session:
-        held = select(Position).where(Position.account_key == BROKERAGE.key).order_by(Position.symbol)
-        saved = [(each.symbol, each.quantity) for each in session.scalars(held)]
-    assert [("AAPL", Decimal("41.5")), ("MSFT", Decimal(15))] == saved
-
-
-def test_another_day_adds(
+def test_second_run_on_a_day_replaces_the_first_and_another_day_adds(
     simulator: Simulator,
     block: str,
     credentials_for: Callable[..., ETradeCredentials],
     database: str,
     file: Path,
 ) -> None:
-    """A run on the next day leaves the first day's rows as they are."""
+    """What changed or was sold since the Eastern day's first run is corrected; the next day's run adds."""
     nightly_positions(block, database)
-    next_day(simulator, credentials_for, block)
-    nightly_positions(block, database)
-    assert {"2027-06-15": 5, "2027-06-16": 5} == counts(file)
-
-
-def test_day_is_the_eastern_one(simulator: Simulator, block: str, database: str) -> None:
-    """At 23:00 US Eastern, when UTC has the next day already, the run saves for the Eastern day."""
-    simulator.advance(timedelta(hours=11))
+    simulator.advance(timedelta(hours=11))  # the next day has already begun in UTC
+    later = page_of(BROKERAGE, {"AAPL", "MSFT"})
+    simulator.plant(
+        Fault(status=200, body=later.body.replace('"quantity": 40', '"quantity": 41.5'), content_type=JSON),
+        path=f"{BROKERAGE.key}/portfolio.json",
+    )
     assert TUESDAY == nightly_positions(block, database).day
+    with reading(database) as session:
+        held = select(Position).where(Position.account_key == BROKERAGE.key).order_by(Position.symbol)
+        saved = [(each.symbol, each.quantity) for each in session.scalars(held)]
+    assert [("AAPL", Decimal("41.5")), ("MSFT", Decimal(15))] == saved
+    assert {"2027-06-15": 4} == counts(file)
+    simulator.advance(timedelta(hours=13))
+    credentials_for(simulator.sign_in("live")).save(block, overwrite=True)
+    nightly_positions(block, database)
+    assert {"2027-06-15": 4, "2027-06-16": 5} == counts(file)
 
 
-def test_failed_call_leaves_nothing(simulator: Simulator, block: str, database: str, file: Path) -> None:
-    """When the last account's positions cannot be read, no row of the others is saved either."""
-    simulator.plant(Fault(status=404, body="no such account"), path=f"{RETIREMENT.key}/portfolio.json")
+def test_failed_call_leaves_nothing(
+    simulator: Simulator, block: str, database: str, file: Path, data_calls: Statuses
+) -> None:
+    """If E*TRADE refuses the last call for good, it is not repeated, and nothing of the others is saved."""
+    last = f"{RETIREMENT.key}/portfolio.json"
+    simulator.plant(Fault(status=404, body="no such account"), path=last)
     with pytest.raises(DataCallFailed, match="status 404: 'no such account'"):
         nightly_positions(block, database)
-    assert not file.exists()
+    assert ([404], False) == (data_calls(last), file.exists())
 
 
 def test_failed_write_leaves_the_day_as_it_was(
@@ -240,26 +205,6 @@ def test_failed_write_leaves_the_day_as_it_was(
         with pytest.raises(Exception, match="planted"):
             nightly_positions(block, database)
         assert before == connection.execute("select * from positions order by position_id").fetchall()
-
-
-def test_failed_write_of_a_new_day_writes_nothing_of_it(
-    simulator: Simulator,
-    block: str,
-    credentials_for: Callable[..., ETradeCredentials],
-    database: str,
-    file: Path,
-) -> None:
-    """When the database refuses one row of a new day, no row of that day is saved."""
-    nightly_positions(block, database)
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute(
-            "create trigger planted before insert on balances when new.day = '2027-06-16' "
-            "begin select raise(abort, 'planted'); end"
-        )
-    next_day(simulator, credentials_for, block)
-    with pytest.raises(Exception, match="planted"):
-        nightly_positions(block, database)
-    assert {"2027-06-15": 5} == counts(file)
 
 
 def test_all_pages_are_read(
@@ -290,58 +235,20 @@ def watched(client_of: Callable[..., object], asked: list[httpx.URL]) -> Callabl
     return client
 
 
-def test_empty_portfolio_is_no_failure(simulator: Simulator, block: str, database: str) -> None:
-    """An empty account, for which E*TRADE answers 204, has a balance and no positions."""
-    simulator.plant(Fault(status=204), path=f"{RETIREMENT.key}/portfolio.json")
-    assert 3 == nightly_positions(block, database).positions
-    with reading(database) as session:
-        assert 2 == len(session.scalars(select(Balance)).all())
-
-
-def test_closed_account_is_listed_and_left_alone(
+def test_closed_account_is_left_alone_and_an_empty_one_is_no_failure(
     simulator: Simulator, block: str, database: str, data_calls: Statuses
 ) -> None:
-    """A closed account is saved as closed, without a call for its balance or its positions."""
+    """A closed account is listed without any call about it; an empty one has a balance and no positions."""
     document = sample_data.account_list()
     document["AccountListResponse"]["Accounts"]["Account"][1]["accountStatus"] = "CLOSED"
     simulator.plant(Fault(status=200, body=json.dumps(document), content_type=JSON), path=LIST)
+    simulator.plant(Fault(status=204), path=f"{BROKERAGE.key}/portfolio.json")
     summary = nightly_positions(block, database)
-    assert (2, 1, 3) == (summary.accounts, summary.closed_accounts, summary.positions)
+    assert (2, 1, 0) == (summary.accounts, summary.closed_accounts, summary.positions)
     assert [[], []] == [data_calls(f"{RETIREMENT.key}/{of}.json") for of in ("balance", "portfolio")]
     with reading(database) as session:
         assert "CLOSED" == session.get(Account, RETIREMENT.key).status
-
-
-def test_token_that_dies_in_the_middle_is_revived(
-    simulator: Simulator,
-    block: str,
-    database: str,
-    data_calls: Statuses,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A token that goes inactive between two calls is renewed once, and the pipeline completes."""
-    read_accounts = pipeline.read_accounts
-
-    def slowly(client: httpx.Client) -> list[Account]:
-        accounts = read_accounts(client)
-        simulator.advance(timedelta(hours=3))
-        return accounts
-
-    monkeypatch.setattr(pipeline, "read_accounts", slowly)
-    assert 5 == nightly_positions(block, database).positions
-    assert [200, 200] == [call.status for call in simulator.calls(RENEW)]
-    assert [200, 401, 200, 200, 200, 200] == data_calls()
-
-
-def test_renewal_is_a_linked_run(
-    simulator: Simulator, block: str, database: str, children: Callable[[UUID], list[FlowRun]]
-) -> None:
-    """The renewal shows as a completed run of its own, linked to the pipeline's."""
-    state = nightly_positions(block, database, return_state=True)
-    linked = children(state.state_details.flow_run_id)
-    (renewal,) = linked
-    assert "COMPLETED" == renewal.state_type.value
-    assert renewal.name.startswith(f"renew {block}: renewed until ")
+        assert [BROKERAGE.key] == [each.account_key for each in session.scalars(select(Balance))]
 
 
 def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
@@ -356,38 +263,13 @@ def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
     assert [] == data_calls()
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [Fault(status=400, body="Number of requests exceeded the rate limit set"), Fault(drop="before-answer")],
-    ids=["rate-limit", "dropped"],
-)
 def test_passing_fault_is_overcome(
-    simulator: Simulator, block: str, database: str, data_calls: Statuses, fault: Fault
+    simulator: Simulator, block: str, database: str, data_calls: Statuses
 ) -> None:
-    """A temporary failure is retried until it is over."""
-    simulator.plant(fault, path=LIST, times=4)
+    """A call that is not answered is made again until it is."""
+    simulator.plant(Fault(drop="before-answer"), path=LIST, times=4)
     assert 5 == nightly_positions(block, database).positions
-    assert [fault.status] * 4 + [200] == data_calls(LIST)
-
-
-def test_attempts_come_to_an_end(
-    simulator: Simulator, block: str, database: str, data_calls: Statuses
-) -> None:
-    """After five attempts at one call the pipeline fails."""
-    simulator.plant(Fault(status=500), path=LIST, times=10)
-    with pytest.raises(DataCallUnserved):
-        nightly_positions(block, database)
-    assert [500] * 5 == data_calls()
-
-
-def test_other_refusal_is_raised_at_once(
-    simulator: Simulator, block: str, database: str, data_calls: Statuses
-) -> None:
-    """A call is not repeated if a retry cannot change the refusal."""
-    simulator.plant(Fault(status=403, body="no"), path=LIST)
-    with pytest.raises(DataCallFailed, match=f"GET {LIST} was answered with status 403: 'no'"):
-        nightly_positions(block, database)
-    assert [403] == data_calls()
+    assert [None] * 4 + [200] == data_calls(LIST)
 
 
 def test_password_in_the_url_is_refused_unrepeated(
