@@ -37,10 +37,11 @@ def attempt(when: str | datetime, outcome: AttemptOutcome = RENEWED) -> Attempt:
     return Attempt(at(when) if isinstance(when, str) else when, outcome, "It did so.", timedelta(seconds=1))
 
 
-def a_day(*attempts: Attempt, signed_in: str | datetime | None = "08:00") -> SessionDay:
-    """A day with these attempts, after a sign-in at eight that a renewal confirmed."""
+def a_day(*attempts: Attempt | str, signed_in: str | datetime | None = "08:00") -> SessionDay:
+    """A day with these attempts, or renewals at these times, after a sign-in at eight that was confirmed."""
     signed_in_at = at(signed_in) if isinstance(signed_in, str) else signed_in
-    return SessionDay(signed_in_at, signed_in_at, None, attempts)
+    made = tuple(attempt(each) if isinstance(each, str) else each for each in attempts)
+    return SessionDay(signed_in_at, signed_in_at, None, made)
 
 
 SIGNED_OUT = SessionDay(None, None, None, (), signed_in=False)
@@ -107,71 +108,40 @@ def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
 # How the day is divided ---------------------------------------------------------------------------------
 
 
+YESTERDAY = at("15:00", "2027-01-14")
+RENEWED_IN_TIME, REVIVED = a_day("09:00", "10:30"), a_day("13:40")
+RENEWED_AT_THE_LIMIT = a_day("10:00", "12:01")  # and then a minute late
+RENEWED_BY_MIDNIGHT = a_day("22:30")
+RENEWED_YESTERDAY_TOO = a_day(attempt(at("23:30", "2027-01-14")), "09:00", signed_in=None)
+NOT_CALLED = a_day(attempt("09:30", REUSED), attempt("09:40", FAILED))
+NOT_PROVEN = SessionDay(at("08:00"), None, None, ())
+REFUSED = a_day(attempt("09:00", SIGN_IN_REQUIRED))
+REFUSED_BEFORE = a_day(attempt("07:00", SIGN_IN_REQUIRED), "07:30")
+SIGNED_OUT_SINCE = dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", FAILED)))
+OF_YESTERDAY = a_day(signed_in=YESTERDAY)
+OF_A_LONG_DAY = a_day(signed_in=at("00:30", "2027-11-07"))  # the clocks go back at two
+
+
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
-        pytest.param(
-            a_day(attempt("09:00"), attempt("10:30")),
-            "11:00",
-            "08:00 active 11:00 (active) 12:30 (inactive) 00:00",
-            id="renewed in time",
-        ),
-        pytest.param(
-            a_day(attempt("13:40")),
+        (RENEWED_IN_TIME, "11:00", "08:00 active 11:00 (active) 12:30 (inactive) 00:00"),
+        (
+            REVIVED,
             "14:00",
             "08:00 active 10:00 inactive 13:40 active 14:00 (active) 15:40 (inactive) 00:00",
-            id="idle in between",
         ),
-        pytest.param(
-            a_day(attempt("10:00"), attempt("12:01")),
-            "12:01",
-            "08:00 active 12:00 inactive 12:01 (active) 14:01 (inactive) 00:00",
-            id="renewed at the very limit, then a minute late",
-        ),
-        pytest.param(
-            a_day(attempt("09:30", REUSED), attempt("09:40", FAILED)),
-            "11:00",
-            "08:00 active 10:00 inactive 11:00 (inactive) 00:00",
-            id="what did not reach E*TRADE keeps nothing active",
-        ),
-        pytest.param(
-            a_day(attempt("09:00", SIGN_IN_REQUIRED)), "11:00", "08:00 active 09:00 None 11:00", id="refused"
-        ),
-        pytest.param(
-            a_day(attempt("07:00", SIGN_IN_REQUIRED), attempt("07:30")),
-            "08:30",
-            "08:00 active 08:30 (active) 10:00 (inactive) 00:00",
-            id="before the sign-in there is nothing",
-        ),
-        pytest.param(SIGNED_OUT, "11:00", "00:00 None 11:00", id="nobody signed in"),
-        pytest.param(
-            dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", FAILED))),
-            "10:00",
-            "09:00 active 10:00",
-            id="signed out since",
-        ),
-        pytest.param(SessionDay(at("08:00"), None, None, ()), "11:00", "", id="a token that is not proven"),
-        pytest.param(
-            a_day(signed_in=at("22:30", "2027-01-14")), "00:20", "00:00 None 00:20", id="yesterday's session"
-        ),
-        pytest.param(
-            a_day(attempt("22:30")),
-            "23:59",
-            "08:00 active 10:00 inactive 22:30 active 23:59 (active) 00:00",
-            id="midnight cuts it",
-        ),
-        pytest.param(
-            a_day(attempt(at("23:30", "2027-01-14")), attempt("09:00"), signed_in=None),
-            "10:00",
-            "09:00 active 10:00 (active) 11:00 (inactive) 00:00",
-            id="a use on another day was another session's",
-        ),
-        pytest.param(
-            a_day(signed_in=at("00:30", "2027-11-07")),
-            "2027-11-07 05:00",
-            "00:30 active 01:30 inactive 05:00 (inactive) 00:00",
-            id="two hours are two hours when the clocks go back",
-        ),
+        (RENEWED_AT_THE_LIMIT, "12:01", "08:00 active 12:00 inactive 12:01 (active) 14:01 (inactive) 00:00"),
+        (RENEWED_BY_MIDNIGHT, "23:59", "08:00 active 10:00 inactive 22:30 active 23:59 (active) 00:00"),
+        (RENEWED_YESTERDAY_TOO, "10:00", "09:00 active 10:00 (active) 11:00 (inactive) 00:00"),
+        (NOT_CALLED, "11:00", "08:00 active 10:00 inactive 11:00 (inactive) 00:00"),
+        (NOT_PROVEN, "11:00", ""),
+        (REFUSED, "11:00", "08:00 active 09:00 None 11:00"),
+        (REFUSED_BEFORE, "08:30", "08:00 active 08:30 (active) 10:00 (inactive) 00:00"),
+        (SIGNED_OUT, "11:00", "00:00 None 11:00"),
+        (SIGNED_OUT_SINCE, "10:00", "09:00 active 10:00"),
+        (OF_YESTERDAY, "00:20", "00:00 None 00:20"),
+        (OF_A_LONG_DAY, "2027-11-07 05:00", "00:30 active 01:30 inactive 05:00 (inactive) 00:00"),
     ],
 )
 def test_the_day_is_read_in_stretches(day: SessionDay, now: str, expected: str) -> None:
@@ -258,36 +228,30 @@ def test_a_failure_is_not_hidden_by_a_renewal() -> None:
     assert good < bad
 
 
-REFUSED_AT_NINE = attempt("09:00", SIGN_IN_REQUIRED)
-REFUSED_YESTERDAY = attempt(at("16:00", "2027-01-14"), SIGN_IN_REQUIRED)
-YESTERDAY = at("15:00", "2027-01-14")
-SINCE = dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", SIGN_IN_REQUIRED)))
-
-
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
-        (a_day(attempt("09:00")), "10:00", "signed in 08:00, now 10:00, idle from 11:00, over at midnight"),
+        (a_day("09:00"), "10:00", "signed in 08:00, now 10:00, idle from 11:00, over at midnight"),
         (
-            a_day(attempt("13:40")),
+            REVIVED,
             "14:00",
             "signed in 08:00, idle 10:00 to 13:40, now 14:00, idle from 15:40, over at midnight",
         ),
-        (a_day(REFUSED_AT_NINE), "10:00", "signed in 08:00, refused 09:00, now 10:00"),
+        (RENEWED_BY_MIDNIGHT, "23:58", "signed in 08:00, idle 10:00 to 22:30, now 23:58, over at midnight"),
         (
-            a_day(attempt("09:00"), signed_in=None),
+            a_day("09:00", signed_in=None),
             "10:00",
             "first used 09:00, now 10:00, idle from 11:00, over at midnight",
         ),
+        (REFUSED, "10:00", "signed in 08:00, refused 09:00, now 10:00"),
         (SIGNED_OUT, "10:00", "now 10:00"),
-        (SINCE, "10:00", "first used 09:00, over by 09:30, now 10:00"),
-        (a_day(signed_in=YESTERDAY), "00:20", "now 00:20"),
-        (a_day(REFUSED_YESTERDAY, signed_in=YESTERDAY), "00:20", "now 00:20"),
         (
-            a_day(attempt("22:30")),
-            "23:58",
-            "signed in 08:00, idle 10:00 to 22:30, now 23:58, over at midnight",
+            dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", SIGN_IN_REQUIRED))),
+            "10:00",
+            "first used 09:00, over by 09:30, now 10:00",
         ),
+        (OF_YESTERDAY, "00:20", "now 00:20"),
+        (a_day(attempt(YESTERDAY, SIGN_IN_REQUIRED), signed_in=YESTERDAY), "00:20", "now 00:20"),
     ],
 )
 def test_turning_points_are_named(day: SessionDay, now: str, expected: str) -> None:
@@ -304,7 +268,7 @@ def test_turning_points_are_named(day: SessionDay, now: str, expected: str) -> N
         (a_day(), "09:00", "Active"),
         (a_day(), "11:00", "Inactive"),
         (a_day(attempt("09:00", FAILED)), "09:30", "Failing"),
-        (a_day(REFUSED_AT_NINE), "09:30", "Sign-in required"),
+        (REFUSED, "09:30", "Sign-in required"),
         (SIGNED_OUT, "09:30", "Signed out"),
         (a_day(signed_in=None), "09:30", "Unknown"),
     ],
@@ -318,13 +282,13 @@ def test_the_standing_is_told_at_every_width(day: SessionDay, now: str, expected
 
 def test_a_narrow_place_names_what_matters_most() -> None:
     """At a phone's width only now and the idle limit have labels."""
-    words = texts(draw_timeline(a_day(attempt("13:40")), at("14:00")), "narrow")
+    words = texts(draw_timeline(a_day("13:40"), at("14:00")), "narrow")
     assert ["Active", "00", "06", "12", "18", "24", "now 14:00", "idle from 15:40"] == words
 
 
 def test_what_is_ahead_is_paler_than_what_was() -> None:
     """What is still ahead is drawn faintly."""
-    root = ET.fromstring(draw_timeline(a_day(attempt("09:00")), at("10:00")))  # noqa: S314
+    root = ET.fromstring(draw_timeline(a_day("09:00"), at("10:00")))  # noqa: S314
     band = root.findall(f"{SVG}g[@clip-path]/{SVG}rect")[1:]
     faint = [float(piece.get("opacity", "1")) < 0.5 for piece in band]
     assert [False, True, True] == faint
