@@ -440,6 +440,7 @@ class Inbox:
                 inbox.received.append(json.loads(self.rfile.read(size)))
                 self.send_response(200)
                 self.end_headers()
+                self.wfile.write(b"ok")  # as Slack answers
 
             def log_message(self, *_: object) -> None:
                 """Print nothing."""

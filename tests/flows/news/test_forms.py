@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from uuid import uuid4
 
@@ -62,29 +60,12 @@ class MailServer(socketserver.StreamRequestHandler):
         self.wfile.write(f"{line}\r\n".encode())
 
 
-class Webhook(BaseHTTPRequestHandler):
-    """Accepts whatever is posted."""
-
-    received: list[bytes]
-
-    def do_POST(self) -> None:
-        """Keep the body."""
-        self.received.append(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-
 @contextmanager
-def received_by(
-    server: type[socketserver.TCPServer], handler: type[socketserver.BaseRequestHandler]
-) -> Iterator[tuple[int, list[bytes]]]:
-    """Run a server, and yield its port and what it has received."""
+def mail_server() -> Iterator[tuple[int, list[bytes]]]:
+    """Run a mail server, and yield its port and what it has received."""
     received: list[bytes] = []
-    with server(("127.0.0.1", 0), type("Handler", (handler,), {"received": received})) as running:
+    handler = type("Handler", (MailServer,), {"received": received})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield running.server_address[1], received
@@ -120,7 +101,7 @@ def lines_of(text: str) -> list[str]:
 
 def test_mail_keeps_the_lines_of_an_alert() -> None:
     """A mail shows the alert line by line, as text and as HTML, with the link first."""
-    with received_by(socketserver.ThreadingTCPServer, MailServer) as (port, received):
+    with mail_server() as (port, received):
         query = "from=etrade@example.com&to=operators@example.com&mode=insecure"
         block = Mail(url=SecretStr(f"mailto://127.0.0.1:{port}?{query}"))
         with block.raise_on_failure():
@@ -135,16 +116,15 @@ def test_mail_keeps_the_lines_of_an_alert() -> None:
     assert LINES == lines_of(plain.get_content())
 
 
-def test_slack_shows_an_alert_line_by_line() -> None:
+def test_slack_shows_an_alert_line_by_line(inbox: Any) -> None:
     """Slack gets the subject as the title and each line unchanged, with nothing that it reads as markup."""
-    with received_by(ThreadingHTTPServer, Webhook) as (port, received):
-        address = f"https://hooks.slack.com/services/T{'0' * 8}/B{'0' * 8}/{'f' * 24}"
-        block = SlackWebhook(url=SecretStr(address))
-        plugin: Any = next(iter(block._apprise_client))  # it knows only Slack's address
-        plugin.webhook_url = f"http://127.0.0.1:{port}"
-        with block.raise_on_failure():
-            block.notify(*alert("slack-webhook/operators"))
-    (sent,) = received
-    (shown,) = json.loads(sent)["attachments"]
+    address = f"https://hooks.slack.com/services/T{'0' * 8}/B{'0' * 8}/{'f' * 24}"
+    block = SlackWebhook(url=SecretStr(address))
+    plugin: Any = next(iter(block._apprise_client))  # it knows only Slack's address
+    plugin.webhook_url = inbox.url.rstrip("/")
+    with block.raise_on_failure():
+        block.notify(*alert("slack-webhook/operators"))
+    (sent,) = inbox.received
+    (shown,) = sent["attachments"]
     assert "E*TRADE: sign in for my_main_account" == shown["title"]
     assert LINES == lines_of(shown["text"])
