@@ -192,7 +192,7 @@ SLOW = frozenset({"browser", "cluster", "deployments", "promise", "secrets"})
 """The folders whose tests start programs, and take the longest."""
 REAL_TIME = frozenset({"cluster", "deployments", "docs"})
 """The folders whose tests start programs that ask the simulator."""
-EVENTS = frozenset({"browser", "deployments", "news", "pipelines", "secrets"})
+EVENTS = frozenset({"browser", "deployments", "news", "secrets"})
 """The folders whose tests look at events or task runs."""
 
 
