@@ -24,7 +24,6 @@ from etrade_flows.news.events import emit_outcome, emit_signed_in, emit_signed_o
 from etrade_flows.news.session_news import SessionEvent, SessionNews
 from etrade_tasks import (
     ConfigurationRefused,
-    CredentialsInvalid,
     CredentialsNotFound,
     ETradeCredentials,
     RenewalFailed,
@@ -74,24 +73,49 @@ def told(news: list[SessionNews]) -> list[tuple[str, str | None]]:
     return [(each.event.removeprefix("etrade.session."), each.cause) for each in news]
 
 
+def reused(at: datetime) -> TokenSession:
+    """A session that was renewed by an earlier run."""
+    return renewed(at, reused=True)
+
+
+def failed(kind: type[ETradeError]) -> Callable[[datetime], ETradeError]:
+    """A renewal that fails in this way, whenever it is."""
+    return lambda _: kind("It is so.", advice="mend it.")
+
+
 class TestWhatThereIsToTell:
     """The news that a renewal's outcome makes, without Prefect."""
 
-    def test_renewal_is_reported(self, noon: datetime) -> None:
-        """A renewal in the middle of the day is one piece of news, and no alert."""
-        assert [("renewed", None)] == told(list(outcome_news("main", renewed(noon), None, noon)))
-
-    def test_reuse_is_no_news(self, noon: datetime) -> None:
-        """A reused session is not reported again."""
-        assert [] == list(outcome_news("main", renewed(noon, reused=True), None, noon))
-
-    @pytest.mark.parametrize(("minutes", "expected"), [(120, []), (119, [("expiring", "midnight-near")])])
-    def test_expiring_begins_two_hours_before_midnight(
-        self, noon: datetime, minutes: int, expected: list[tuple[str, str]]
+    @pytest.mark.parametrize(
+        ("outcome", "minutes", "expected"),
+        [
+            (renewed, 0, [("renewed", None)]),
+            (reused, 0, []),
+            (reused, 10 * 60, []),
+            (reused, 10 * 60 + 1, [("expiring", "midnight-near")]),
+            (failed(SessionTooShort), 0, [("expiring", "too-short")]),
+            (failed(SignInRequired), 0, [("sign-in-required", "refused")]),
+            (failed(SignInRequired), 12 * 60, [("sign-in-required", "midnight")]),
+            (failed(RenewalFailed), 0, [("failing", "RenewalFailed")]),
+            (failed(ConfigurationRefused), 0, [("failing", "ConfigurationRefused")]),
+        ],
+    )
+    def test_each_outcome_has_its_news_and_cause(
+        self,
+        noon: datetime,
+        keys: ETradeCredentials,
+        outcome: Callable[[datetime], Any],
+        minutes: int,
+        expected: list[tuple[str, str | None]],
     ) -> None:
-        """A session counts as expiring less than two hours before midnight, even if it is reused."""
-        at = noon.replace(hour=0) + timedelta(days=1) - timedelta(minutes=minutes)
-        assert expected == told(list(outcome_news("main", renewed(at, reused=True), None, at)))
+        """A renewal is told once, a session two hours before its midnight, and a failure with its cause."""
+        at = noon + timedelta(minutes=minutes)
+        assert expected == told(list(outcome_news("main", outcome(at), keys, at)))
+
+    def test_failure_is_told_in_the_words_of_its_error(self, noon: datetime) -> None:
+        """A failed renewal is told with its error's message and advice, even if nothing was loaded."""
+        (news,) = outcome_news("main", failed(CredentialsNotFound)(noon), None, noon)
+        assert ("It is so.", "mend it.", "unknown") == (news.message, news.advice, news.environment)
 
     def test_when_expiring_begins_can_be_set(self, noon: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
         """`ETRADE_EXPIRING_BEFORE` takes an ISO 8601 duration, and 0 turns the alert off."""
@@ -104,7 +128,7 @@ class TestWhatThereIsToTell:
             counts.append(len(list(news)))
         assert [1, 1, 2] == counts
 
-    @pytest.mark.parametrize("outcome", [renewed, lambda at: RenewalFailed("It failed.")])
+    @pytest.mark.parametrize("outcome", [renewed, failed(RenewalFailed)])
     def test_consumer_key_about_to_lapse_is_reported(
         self, keys: ETradeCredentials, noon: datetime, outcome: Callable[[datetime], Any]
     ) -> None:
@@ -137,35 +161,6 @@ class TestWhatThereIsToTell:
         monkeypatch.setenv("ETRADE_EXPIRING_BEFORE", "-PT1H")
         with pytest.raises(ValidationError, match="expiring_before"):
             RenewalSettings()
-
-    @pytest.mark.parametrize(
-        ("hours_later", "kind", "expected"),
-        [
-            (12, SignInRequired, ("sign-in-required", "midnight")),
-            (0, SignInRequired, ("sign-in-required", "refused")),
-            (0, SessionTooShort, ("expiring", "too-short")),
-        ],
-    )
-    def test_sign_in_that_is_due_has_a_cause(
-        self,
-        noon: datetime,
-        keys: ETradeCredentials,
-        hours_later: int,
-        kind: type[SignInRequired],
-        expected: tuple[str, str],
-    ) -> None:
-        """The cause tells whether the session is past midnight, was refused, or is too short."""
-        news = outcome_news("main", kind("It is so."), keys, noon + timedelta(hours=hours_later))
-        assert [expected] == told(list(news))
-
-    @pytest.mark.parametrize(
-        "kind", [RenewalFailed, ConfigurationRefused, CredentialsNotFound, CredentialsInvalid]
-    )
-    def test_failure_has_the_name_of_its_error(self, noon: datetime, kind: type[ETradeError]) -> None:
-        """A failed renewal has the error's class as its cause, with the error's message and advice."""
-        (news,) = outcome_news("main", kind("It failed.", advice="mend it."), None, noon)
-        assert [("failing", kind.__name__)] == told([news])
-        assert ("It failed.", "mend it.", "unknown") == (news.message, news.advice, news.environment)
 
     def test_one_alert_is_one_day_and_one_cause(self, noon: datetime, keys: ETradeCredentials) -> None:
         """The key by which alerts are deduplicated changes at midnight US Eastern, not at midnight UTC."""
