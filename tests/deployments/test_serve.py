@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
-from etrade_flows.cli.serving import package_deployments
+from etrade_flows.cli.serving import package_deployments, serve
 from etrade_simulator import Simulator
-from prefect_etrade import ETradeCredentials
 
 SERVED = [
     "renew-access-token/hourly",
@@ -29,22 +29,6 @@ SERVED = [
 ]
 HOURLY = SERVED[0]
 RUNS = ("name", "description", "tags", "parameters", "enforce_parameter_schema")
-
-
-@pytest.fixture
-def nothing_deployed(client: SyncPrefectClient) -> Iterator[None]:
-    """Removes every served deployment from the server, before and after the test."""
-
-    def forget() -> None:
-        for name in [*SERVED, *(f"{name}-second" for name in SERVED)]:
-            try:
-                client.delete_deployment(client.read_deployment_by_name(name).id)
-            except ObjectNotFound:
-                continue
-
-    forget()
-    yield
-    forget()
 
 
 def test_it_serves_the_package_and_no_pipeline() -> None:
@@ -66,19 +50,15 @@ def test_it_serves_what_the_file_says(configured: dict[str, Any]) -> None:
 
 
 def test_other_credentials_have_deployments_of_their_own() -> None:
-    """The deployments of another account are named after it and have the same schedules."""
+    """Deployments of another account than the file's are named after it, and have the same schedules."""
     first, second = package_deployments(), package_deployments("second")
+    assert SERVED == [f"{each.flow_name}/{each.name}" for each in package_deployments("etrade")]
     assert [f"{name}-second" for name in SERVED] == [f"{each.flow_name}/{each.name}" for each in second]
     assert {"second"} == {each.parameters["credentials"] for each in second}
     assert [each.schedules for each in first] == [each.schedules for each in second]
     assert 'run_deployment("renew-access-token/on-demand-second", parameters={"credentials": "second"})' in (
         second[1].description
     )
-
-
-def test_account_of_the_file_is_the_first() -> None:
-    """Naming the account that the file names serves the same deployments as naming none."""
-    assert SERVED == [f"{each.flow_name}/{each.name}" for each in package_deployments("etrade")]
 
 
 def test_a_strategy_goes_along_with_its_limit() -> None:
@@ -88,50 +68,76 @@ def test_a_strategy_goes_along_with_its_limit() -> None:
     assert ("CANCEL_NEW", 300) == (options.collision_strategy, options.grace_period_seconds)
 
 
-@pytest.fixture
-def started(
-    client: SyncPrefectClient,
-    run_process: Callable[..., AbstractContextManager[Any]],
-    wait_until: Callable[..., None],
-    tmp_path: Path,
-) -> Callable[..., AbstractContextManager[Any]]:
-    """Starts `etrade-session serve` for these accounts, and waits until all deployments are registered."""
-    command = ("-m", "etrade_flows.cli.app", "serve")
+def delete(client: SyncPrefectClient, *accounts: str) -> None:
+    """Remove the served deployments of these accounts from the server."""
+    for name in SERVED:
+        with suppress(ObjectNotFound):
+            client.delete_deployment(client.read_deployment_by_name("-".join([name, *accounts])).id)
+
+
+def last_registered(client: SyncPrefectClient, *accounts: str) -> object:
+    """When the last of the served deployments was written; None while there is none."""
+    try:
+        return client.read_deployment_by_name("-".join([SERVED[-1], *accounts])).updated
+    except ObjectNotFound:
+        return None
+
+
+Start = Callable[..., AbstractContextManager[Path]]
+
+
+@pytest.fixture(scope="module")
+def started(prefect_server: None, run_process: Any, wait_until: Any, tmp_path_factory: Any) -> Start:
+    """Runs `etrade-session serve` and returns its log, once it has registered the accounts' deployments."""
 
     @contextmanager
-    def start(*accounts: str) -> Iterator[Any]:
-        last = "-".join([SERVED[-1], *accounts])
-        before = _last_registered(client, last)
-        with run_process(
-            *command, *accounts, log=tmp_path / "-".join(["log", *accounts]), cwd=tmp_path
-        ) as process:
-            wait_until(lambda: _last_registered(client, last) != before, seconds=60)
-            yield process
+    def start(*accounts: str) -> Iterator[Path]:
+        folder = tmp_path_factory.mktemp("serve")
+        command = ("-m", "etrade_flows.cli.app", "serve", *accounts)
+        with get_client(sync_client=True) as client:
+            before = last_registered(client, *accounts)
+            with run_process(*command, log=folder / "log", cwd=folder):
+                wait_until(lambda: last_registered(client, *accounts) != before, seconds=60)
+                yield folder / "log"
 
     return start
 
 
-@pytest.fixture
-def served(nothing_deployed: None, started: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
-    """The process of `etrade-session serve`, on a server that had none of its deployments."""
-    with started() as process:
-        yield process
+@pytest.fixture(scope="module")
+def served(started: Start) -> Iterator[Path]:
+    """The log of `etrade-session serve`, on a server that had its deployments in a work pool."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="before", type="process"), overwrite=True)
+        for each in package_deployments():
+            each.work_pool_name = "before"
+            each.apply()
+        with started() as log:
+            yield log
+        delete(client)
 
 
-@pytest.mark.usefixtures("served")
-def test_it_says_where_it_serves(tmp_path: Path) -> None:
+def test_it_says_where_it_serves(served: Path) -> None:
     """The first line of output names the Prefect server, and the address where people see it."""
     address = get_current_settings().api.url
-    said, *_ = (tmp_path / "log").read_text().splitlines()
+    said, *_ = served.read_text().splitlines()
     assert f"Serving on the Prefect server at {address}, which people see at {address[:-4]}." == said
 
 
 @pytest.mark.usefixtures("served")
 def test_it_runs_a_scheduled_renewal_without_a_worker(
-    run_now: Callable[..., UUID], end_state: Callable[[UUID], Any], simulator: Simulator, block: str
+    client: SyncPrefectClient,
+    run_now: Callable[..., UUID],
+    end_state: Callable[[UUID], Any],
+    simulator: Simulator,
+    block: str,
 ) -> None:
-    """`serve` runs a scheduled renewal without a worker, with one call to E*TRADE."""
-    assert end_state(run_now("renew-access-token/hourly", credentials=block)).is_completed()
+    """`serve` takes a deployment out of its work pool and runs it itself, with one call to E*TRADE."""
+    for name in SERVED:
+        found = client.read_deployment_by_name(name)
+        assert (None, None) == (found.work_pool_name, found.work_queue_id)
+    run = run_now(HOURLY, credentials=block)
+    assert client.read_flow_run(run).work_queue_id is None
+    assert end_state(run).is_completed()
     assert 1 == len(simulator.calls("/oauth/renew_access_token"))
 
 
@@ -151,107 +157,50 @@ def test_it_signs_in_while_it_renews(
     assert end_state(waiting).is_completed()
 
 
-def test_it_leaves_its_schedules_on(
-    served: Any, client: SyncPrefectClient, wait_until: Callable[..., None]
-) -> None:
-    """When `serve` stops, it pauses nothing, so the next start renews again."""
-    served.send_signal(signal.SIGINT)
-    wait_until(lambda: served.poll() is not None, seconds=60)
-    found = client.read_deployment_by_name(HOURLY)
-    assert (False, [True, True]) == (found.paused, [each.active for each in found.schedules])
+@pytest.fixture
+def restart(monkeypatch: pytest.MonkeyPatch, client: SyncPrefectClient) -> Iterator[Callable[..., None]]:
+    """Registers deployments as a start of `serve` does, and runs nothing; forgets the account `second`."""
+
+    def register(*deployments: RunnerDeployment, pause_on_shutdown: bool) -> None:
+        for each in deployments:
+            each.apply()
+
+    monkeypatch.setattr("etrade_flows.cli.serving.run_until_interrupted", register)
+    yield serve
+    delete(client, "second")
 
 
-@pytest.mark.usefixtures("nothing_deployed")
-def test_a_restart_switches_nothing_on(
-    client: SyncPrefectClient, started: Callable[[], AbstractContextManager[Any]]
+def test_a_restart_switches_nothing_on_or_off(
+    client: SyncPrefectClient, started: Start, restart: Callable[..., None]
 ) -> None:
-    """A restart keeps a pause, and schedules that were switched off, edited or added without a slug."""
-    with started():
-        served = client.read_deployment_by_name(HOURLY)
+    """A stop pauses nothing, and a restart keeps a pause and schedules switched off, edited or added."""
+    with started("second"):
+        pass
+    served = client.read_deployment_by_name(f"{HOURLY}-second")
+    assert (False, [True, True]) == (served.paused, [each.active for each in served.schedules])
     off, edited = served.schedules
     client.update_deployment_schedule(served.id, off.id, active=False)
     client.update_deployment_schedule(served.id, edited.id, schedule=CronSchedule(cron="5 * * * *"))
     client.create_deployment_schedules(served.id, [(CronSchedule(cron="7 * * * *"), False)])
     client.pause_deployment(served.id)
-    before = client.read_deployment_by_name(HOURLY)
-    with started():
-        after = client.read_deployment_by_name(HOURLY)
+    before = client.read_deployment(served.id)
+    restart(["second"])
+    after = client.read_deployment(served.id)
     assert after.paused
-    assert _told(before) == _told(after)
+    assert told(before) == told(after)
 
 
-@pytest.mark.usefixtures("nothing_deployed")
-def test_a_deployment_without_a_schedule_gets_the_schedules(
-    client: SyncPrefectClient, started: Callable[[], AbstractContextManager[Any]]
-) -> None:
-    """If a deployment has no schedule, a start registers those of the file."""
-    hourly = package_deployments()[0]
-    wanted, hourly.schedules = len(hourly.schedules), []
-    hourly.apply()
-    with started():
-        assert wanted == len(client.read_deployment_by_name(HOURLY).schedules)
-
-
-@pytest.fixture
-def in_a_work_pool(
-    deployed: str, nothing_deployed: None, prefect: Callable[..., str], client: SyncPrefectClient
-) -> None:
-    """Puts every deployment into a work pool with `prefect deploy`."""
-    prefect("--no-prompt", "deploy", "--all")
-    assert {"etrade"} == {client.read_deployment_by_name(name).work_pool_name for name in SERVED}
-
-
-@pytest.fixture
-def two_accounts(simulator: Simulator, credentials_for: Callable[..., ETradeCredentials]) -> None:
-    """Saves a block for each of two accounts, both signed in."""
-    for name in ("etrade", "second"):
-        credentials_for(simulator.sign_in("live")).save(name, overwrite=True)
-
-
-@pytest.mark.usefixtures("nothing_deployed", "two_accounts")
-def test_two_accounts_are_served_side_by_side(
-    client: SyncPrefectClient,
-    started: Callable[..., AbstractContextManager[Any]],
-    run_now: Callable[..., UUID],
-    end_state: Callable[[UUID], Any],
-    simulator: Simulator,
-) -> None:
-    """Two processes each serve their own account with its own schedules, without disturbing each other."""
-    with started(), started("second"):
-        found = [client.read_deployment_by_name(name) for name in (HOURLY, f"{HOURLY}-second")]
-        assert ["etrade", "second"] == [each.parameters["credentials"] for each in found]
-        assert [[True, True]] * 2 == [[one.active for one in each.schedules] for each in found]
-        runs = [run_now(f"renew-access-token/{each.name}") for each in found]
-        assert [True, True] == [end_state(run).is_completed() for run in runs]
-    assert 2 == len(simulator.calls("/oauth/renew_access_token"))
-
-
-@pytest.mark.usefixtures("in_a_work_pool")
-def test_it_takes_a_deployment_out_of_its_work_pool(
-    client: SyncPrefectClient,
-    started: Callable[[], AbstractContextManager[Any]],
-    run_now: Callable[..., UUID],
-    end_state: Callable[[UUID], Any],
-    block: str,
-) -> None:
-    """`serve` takes a deployment out of its work pool and runs it itself: no worker finds its runs."""
-    with started():
-        for name in SERVED:
-            found = client.read_deployment_by_name(name)
-            assert (None, None) == (found.work_pool_name, found.work_queue_id)
-        run = run_now(HOURLY, credentials=block)
-        assert client.read_flow_run(run).work_queue_id is None
-        assert end_state(run).is_completed()
-
-
-def _told(deployment: DeploymentResponse) -> list[tuple[str | None, bool, object]]:
+def told(deployment: DeploymentResponse) -> list[tuple[str | None, bool, object]]:
     """Each schedule as an operator sees it, sorted."""
     return sorted(((each.slug, each.active, each.schedule) for each in deployment.schedules), key=repr)
 
 
-def _last_registered(client: SyncPrefectClient, last: str) -> object:
-    """When the deployment with this name was last written; None while there is none."""
-    try:
-        return client.read_deployment_by_name(last).updated
-    except ObjectNotFound:
-        return None
+def test_a_deployment_without_a_schedule_gets_the_schedules(
+    client: SyncPrefectClient, restart: Callable[..., None]
+) -> None:
+    """If a deployment has no schedule, a start registers those of the file."""
+    hourly = package_deployments("second")[0]
+    wanted, hourly.schedules = len(hourly.schedules), []
+    hourly.apply()
+    restart(["second"])
+    assert wanted == len(client.read_deployment_by_name(f"{HOURLY}-second").schedules)
