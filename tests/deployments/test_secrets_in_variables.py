@@ -51,7 +51,7 @@ def test_work_pool_keeps_a_reference_that_its_worker_fills_in(client: SyncPrefec
     client.delete_work_pool("with-a-secret")
 
 
-@pytest.mark.usefixtures("secret", "deployed")
+@pytest.mark.usefixtures("secret")
 def test_prefect_deploy_stores_the_secret_itself(
     client: SyncPrefectClient, prefect: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -61,10 +61,12 @@ def test_prefect_deploy_stores_the_secret_itself(
         "name": "leaks",
         "entrypoint": "etrade_flows.renew_access_token:renew_access_token",
         "pull": [],
-        "work_pool": {"name": "etrade", "job_variables": {"env": REFERENCE}},
+        "work_pool": {"name": "leaking", "job_variables": {"env": REFERENCE}},
     }
+    client.create_work_pool(WorkPoolCreate(name="leaking", type="process"), overwrite=True)
     YAML(typ="safe").dump({"name": "prefect-etrade", "deployments": [deployment]}, file)
     prefect("--no-prompt", "deploy", "--all", "--prefect-file", str(file))
     found = client.read_deployment_by_name("renew-access-token/leaks")
     client.delete_deployment(found.id)
+    client.delete_work_pool("leaking")
     assert {"ETRADE_LOCK_REDIS_URL": CANARY} == found.job_variables["env"]
