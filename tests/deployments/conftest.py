@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import inspect
 import os
 import signal
 import subprocess
@@ -10,16 +10,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
-from prefect.settings import get_current_settings
+from prefect.server.utilities import encryption
+from prefect.settings import Settings, get_current_settings
 from prefect.states import Scheduled
+from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
+from prefect_redis.client import RedisMessagingSettings
 from ruamel.yaml import YAML
+
+from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
+from etrade_tasks.settings import RenewalSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 90
@@ -39,19 +44,24 @@ def configured() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def load_script() -> Callable[[str], ModuleType]:
-    """Loads a program from the folder `deployments` as a module, without running it."""
+def read_variables() -> set[str]:
+    """Every variable that Prefect, `prefect-redis` or this package reads, in the versions installed here."""
 
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(
-            f"deployments_{name}", ROOT / "deployments" / f"{name}.py"
-        )
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        return module
+    def supported(schema: object) -> set[str]:
+        if isinstance(schema, dict):
+            own = set(schema.get("supported_environment_variables", []))
+            return own.union(*map(supported, schema.values()))
+        return set().union(*map(supported, schema)) if isinstance(schema, list) else set()
 
-    return load
+    own = {f"ETRADE_{name.upper()}" for name in RenewalSettings.model_fields}
+    redis = {
+        f"{kind.model_config['env_prefix']}{name.upper()}"
+        for kind in (RedisMessagingSettings, RedisWorkerCleanupQueueSettings)
+        for name in kind.model_fields
+    }
+    unlisted = "PREFECT_SERVER_ENCRYPTION_KEY"  # not one of Prefect's settings
+    assert f'"{unlisted}"' in inspect.getsource(encryption)
+    return supported(Settings.model_json_schema()) | own | redis | {*ENVIRONMENT_VARIABLES, unlisted}
 
 
 def environment() -> dict[str, str]:
@@ -84,10 +94,19 @@ def prefect(prefect_server: None) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def deployed(prefect: Callable[..., str]) -> str:
-    """What Prefect printed while it deployed everything to a server that had only the work pool."""
-    prefect("work-pool", "create", "etrade", "--type", "process")
-    return prefect("--no-prompt", "deploy", "--all")
+def make_deploy() -> list[str]:
+    """The command `make deploy`, with the Python of this test."""
+    return ["make", "--assume-old=.venv/.dev", f"BIN={Path(sys.executable).parent}", "deploy"]
+
+
+@pytest.fixture(scope="session")
+def deployed(prefect_server: None, make_deploy: list[str]) -> str:
+    """What `make deploy` printed on a server that had nothing."""
+    done = subprocess.run(
+        make_deploy, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.fixture

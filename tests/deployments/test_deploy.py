@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -38,21 +36,22 @@ RunNow = Callable[..., UUID]
 EndState = Callable[[UUID], State]
 
 
-def test_deploying_again_leaves_the_work_pool_as_it_is(client: SyncPrefectClient, root: Path) -> None:
+def test_deploying_again_leaves_the_work_pool_as_it_is(
+    deployed: str, client: SyncPrefectClient, root: Path, make_deploy: list[str]
+) -> None:
     """`make deploy` creates the work pool if there is none, and keeps the settings of an existing one."""
-    command = ["make", "--dry-run", "--assume-old=.venv/.dev", f"BIN={Path(sys.executable).parent}", "deploy"]
-    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    client.update_work_pool("etrade", WorkPoolUpdate(concurrency_limit=300))
+    told = subprocess.run(
+        [*make_deploy, "--dry-run"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
     (step,) = (line for line in told.splitlines() if "work-pool" in line)
-    step = re.sub(r"(inspect|create) \S+", r"\1 of-somebody", step)
     variables = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
-    for limit in (None, 3):
-        subprocess.run(["/bin/sh", "-c", step], env=variables, capture_output=True, check=True)
-        assert limit == client.read_work_pool("of-somebody").concurrency_limit
-        client.update_work_pool("of-somebody", WorkPoolUpdate(concurrency_limit=3))
+    subprocess.run(["/bin/sh", "-c", step], env=variables, capture_output=True, check=True)
+    assert 300 == client.read_work_pool("etrade").concurrency_limit
 
 
 def test_deploying_asks_and_warns_of_nothing(deployed: str) -> None:
-    """`prefect deploy --all` registers all deployments without a question or a warning."""
+    """`make deploy` registers all deployments without a question or a warning."""
     assert len(NAMES) == deployed.count("successfully created")
     assert "warning" not in deployed.lower()
 
@@ -74,6 +73,8 @@ def test_the_server_holds_what_the_file_says(
         assert wanted[key] == getattr(found, key)
     assert sorted(wanted["tags"]) == sorted(found.tags)
     assert ("etrade", False) == (found.work_pool_name, found.paused)
+    limit = found.global_concurrency_limit
+    assert wanted.get("concurrency_limit", {}).get("limit") == (limit and limit.limit)
     assert {
         (each["slug"], each["cron"], each["timezone"], each.get("day_or", True))
         for each in wanted.get("schedules", [])
@@ -84,19 +85,23 @@ def test_the_server_holds_what_the_file_says(
     }
 
 
-def test_the_server_knows_the_limit_of_the_renewal(deployed: str, client: SyncPrefectClient) -> None:
-    """The server lets one hourly renewal run at a time and cancels a second."""
-    found = client.read_deployment_by_name("renew-access-token/hourly")
-    assert 1 == found.global_concurrency_limit.limit
-    assert ConcurrencyLimitStrategy.CANCEL_NEW == found.concurrency_options.collision_strategy
-    assert 300 == found.concurrency_options.grace_period_seconds
+def test_the_server_limits_scheduled_renewals_alone(deployed: str, client: SyncPrefectClient) -> None:
+    """The server cancels a second hourly renewal, and lets any number of renewals on demand run at once."""
+    hourly, on_demand = (client.read_deployment_by_name(name) for name in NAMES[:2])
+    assert (1, None) == (hourly.global_concurrency_limit.limit, on_demand.global_concurrency_limit)
+    assert ConcurrencyLimitStrategy.CANCEL_NEW == hourly.concurrency_options.collision_strategy
+    assert 300 == hourly.concurrency_options.grace_period_seconds
 
 
-def test_the_run_form_explains_each_parameter(deployed: str, client: SyncPrefectClient) -> None:
-    """Each parameter of the renewal has a description in the UI's run form."""
-    schema = client.read_deployment_by_name("renew-access-token/hourly").parameter_openapi_schema
-    assert {"credentials", "force", "required_for"} == set(schema["properties"])
-    assert [] == [name for name, each in schema["properties"].items() if not each.get("description")]
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_the_run_form_shows_and_explains_each_parameter(
+    deployed: str, client: SyncPrefectClient, name: str
+) -> None:
+    """Each parameter of a renewal is filled in and has a description in the UI's run form."""
+    found = client.read_deployment_by_name(name)
+    shown = found.parameter_openapi_schema["properties"]
+    assert {"credentials", "force", "required_for"} == set(shown) == set(found.parameters)
+    assert [] == [name for name, each in shown.items() if not each.get("description")]
 
 
 def test_a_pipeline_runs_in_the_checkout_and_a_renewal_anywhere(
@@ -132,27 +137,19 @@ def test_a_run_on_demand_is_linked_to_its_caller(client: SyncPrefectClient) -> N
 
 
 @pytest.mark.essential
-def test_a_scheduled_renewal_runs_on_a_worker(
+def test_a_second_renewal_at_once_is_cancelled_and_callers_are_all_served(
     worker: Path, run_now: RunNow, end_state: EndState, simulator: Simulator, block: str
 ) -> None:
-    """A worker runs the hourly renewal from the installed package, with one call to E*TRADE."""
-    state = end_state(run_now("renew-access-token/hourly", credentials=block))
-    assert state.is_completed(), worker.read_text()
-    assert [200] == [call.status for call in simulator.calls(RENEW)]
-
-
-@pytest.mark.usefixtures("worker")
-def test_a_second_renewal_at_once_is_cancelled_and_callers_are_all_served(
-    run_now: RunNow, end_state: EndState, simulator: Simulator, block: str
-) -> None:
-    """Of two hourly runs one is cancelled, both runs on demand complete, and E*TRADE is called once."""
+    """On a worker, one of two hourly runs is cancelled, the runs on demand complete, and one call is made."""
     # Long enough for the runs to overlap, even on a busy machine.
     simulator.plant(Fault(delay=5, when="after"), path=RENEW)
     hourly = [run_now("renew-access-token/hourly", credentials=block) for _ in range(2)]
     on_demand = [run_now("renew-access-token/on-demand", credentials=block) for _ in range(2)]
-    assert ["CANCELLED", "COMPLETED"] == sorted(end_state(run).type.value for run in hourly)
+    assert ["CANCELLED", "COMPLETED"] == sorted(end_state(run).type.value for run in hourly), (
+        worker.read_text()
+    )
     assert ["COMPLETED", "COMPLETED"] == [end_state(run).type.value for run in on_demand]
-    assert 1 == len(simulator.calls(RENEW))
+    assert [200] == [call.status for call in simulator.calls(RENEW)]
 
 
 def test_a_pipeline_runs_from_the_checkout(

@@ -13,13 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator, ValidationError
-from prefect.settings import Settings
-from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
-from prefect_redis.client import RedisMessagingSettings
+from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
-
-from etrade_tasks.settings import RenewalSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deployments" / "kubernetes"
@@ -87,60 +82,24 @@ OF_THE_WORKER = keys(
     rolebinding=keys(create=FLAG),
 )
 
-CHARTS = pytest.mark.parametrize(
+
+@pytest.mark.parametrize(
     ("values", "schema"), [(SERVER, OF_THE_SERVER), (WORKER, OF_THE_WORKER)], ids=["server", "worker"]
 )
-
-
-def variables() -> dict[str, str]:
-    """Every variable that the values set in containers."""
-    given = [*SERVER["global"]["prefect"]["env"], *WORKER["worker"]["extraEnvVars"]]
-    return {each["name"]: each["value"] for each in given}
-
-
-def known_variables(schema: object) -> set[str]:
-    """Every variable that Prefect reads, in the version installed here."""
-    if isinstance(schema, dict):
-        own = set(schema.get("supported_environment_variables", []))
-        return own.union(*map(known_variables, schema.values()))
-    return set().union(*map(known_variables, schema)) if isinstance(schema, list) else set()
-
-
-def of_redis() -> set[str]:
-    """Every variable that `prefect-redis` reads, in the version installed here."""
-    kinds = (RedisMessagingSettings, RedisWorkerCleanupQueueSettings)
-    return {
-        f"{kind.model_config['env_prefix']}{name.upper()}" for kind in kinds for name in kind.model_fields
-    }
-
-
-@CHARTS
 def test_values_are_those_that_the_chart_knows(values: dict[str, Any], schema: Schema) -> None:
     """The chart knows the name, the place and the type of each value."""
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(values)
 
 
-@CHARTS
-def test_a_mistyped_value_is_found(values: dict[str, Any], schema: Schema) -> None:
-    """The schema refuses a key that the chart would silently ignore."""
-    with pytest.raises(ValidationError, match="replicas"):
-        Draft202012Validator(schema).validate(values | {"replicas": 2})
-
-
-def test_variables_are_read_by_prefect() -> None:
-    """The installed Prefect reads every variable that a container gets."""
-    assert set() == set(variables()) - known_variables(Settings.model_json_schema()) - of_redis()
-
-
-def test_variables_of_the_secrets_are_read_by_somebody() -> None:
-    """Every variable that a comment asks the reader to put into a secret is read by an installed package."""
+def test_variables_are_read_by_somebody(read_variables: set[str]) -> None:
+    """Some installed package reads every variable that a container gets or that a secret shall hold."""
     text = "".join((FOLDER / name).read_text() for name in ("server.yaml", "worker.yaml"))
     named = set(re.findall(r"^ *#.*\b((?:PREFECT|ETRADE)_[A-Z_]+)", text, re.MULTILINE))
     named |= set(re.findall(r"\bHolds ([A-Z_]+)", text))
-    own = {f"ETRADE_{name.upper()}" for name in RenewalSettings.model_fields}
     assert {"ETRADE_LOCK_REDIS_URL", "PREFECT_SERVER_ENCRYPTION_KEY"} < named
-    assert set() == named - of_redis() - own - {"PREFECT_SERVER_ENCRYPTION_KEY"}
+    given = [*SERVER["global"]["prefect"]["env"], *WORKER["worker"]["extraEnvVars"]]
+    assert set() == (named | {each["name"] for each in given}) - read_variables
 
 
 def test_no_secret_is_written_down() -> None:
