@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import textwrap
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,9 @@ from prefect.client.schemas.objects import State
 
 from etrade_flows.cli.app import app
 from etrade_simulator import Simulator
-from prefect_etrade import renew_access_token
+from prefect_etrade import ETradeCredentials, renew_access_token
 
+RENEW = "/oauth/renew_access_token"
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PIPELINES = (ROOT / "docs" / "pipelines.md").read_text()
@@ -33,16 +33,35 @@ PROSE = [
 
 every_page = pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
 
+AT_THE_SIMULATOR = """
+from etrade_python.enums import Environment
+Environment.api_base_url = property(lambda environment: {address!r})
+"""
+"""Needed because etrade-python has no setting for the address; the rest is what a user runs."""
+
 SERVED = """
 if __name__ == "__main__":  # what `serve` does for one flow, for several
-    import asyncio, sys
+    import asyncio
     from prefect.runner import Runner
 
     runner = Runner()
-    for name in sys.argv[1:]:
-        runner.add_flow(globals()[name], name="served")
+    runner.add_flow(balances, name="served")
+    runner.add_flow(async_balances, name="served")
     asyncio.run(runner.start())
 """
+
+WITH_A_DATABASE = """
+import shutil, tempfile
+from prefect.testing import utilities
+
+def folder():
+    made = tempfile.mkdtemp()
+    shutil.copy({migrated!r}, made + "/prefect-test.db")
+    return made
+
+utilities.mkdtemp = folder
+"""
+"""Gives Prefect's test harness an empty database, which it would take long to create."""
 
 IN_A_POOL = """
 from prefect import flow, task
@@ -80,45 +99,38 @@ def snippet(section: str) -> str:
     return code
 
 
-ALONE = {
-    "first": (0, "print(my_pipeline(return_state=True).type)", "COMPLETED"),
-    "flow": (1, "print(balances())", "AccountListResponse"),
-    "client": (2, "print(accounts)", "AccountListResponse"),
-    "async": (
-        "In an async flow",
-        "import asyncio; print(asyncio.run(async_balances()))",
-        "AccountListResponse",
-    ),
-    "quotes": ("When a pipeline runs every few minutes", "print(quotes())", "QuoteResponse"),
-}
-"""Each snippet of README and the guide to pipelines: where it is, how to call it, and what it prints."""
-
-
-def test_snippets_run_alone(shell: Any) -> None:
-    """Each snippet runs on its own in an empty file."""
-    for name, (where, call, _) in ALONE.items():
-        code = snippet(where) if isinstance(where, str) else snippets(README)[where]
-        (code,) = lasting_until_midnight([code])
-        (shell.folder / f"{name}.py").write_text(f"{code}\n{call}\n")
+def test_snippets_run_alone(shell: Any, simulator: Simulator) -> None:
+    """Each snippet, and each recipe for another client, runs in an empty file, and all share one renewal."""
+    first, flow, client = lasting_until_midnight(snippets(README))
+    there = AT_THE_SIMULATOR.format(address=simulator.api_url("live"))
+    programs = [
+        (f"{first}\nprint(my_pipeline(return_state=True).type)", "COMPLETED"),
+        (f"{flow}\nprint(balances())", "AccountListResponse"),
+        (f"{client}\nprint(accounts)", "AccountListResponse"),
+        (
+            f"{snippet('In an async flow')}\nimport asyncio; print(asyncio.run(async_balances()))",
+            "AccountList",
+        ),
+        (f"{snippet('When a pipeline runs every few minutes')}\nprint(quotes())", "QuoteResponse"),
+        (snippet("With pyetrade"), "AccountListResponse"),
+        (there + snippet("With etrade-python"), "Account("),
+    ]
+    for number, (code, _) in enumerate(programs):
+        (shell.folder / f"program_{number}.py").write_text(code)
     # One process runs all the files, each as a program of its own: importing Prefect takes seconds.
-    each = "    print('== next')\n    runpy.run_path(f'{name}.py')\n"
-    said = shell.run(f"import runpy\nfor name in {list(ALONE)}:\n{each}")
-    parts = zip(ALONE.items(), said.split("== next\n")[1:], strict=True)
-    assert [] == [name for (name, (_, _, wanted)), part in parts if wanted not in part]
+    each = "    print('== next')\n    runpy.run_path(f'program_{number}.py')\n"
+    said = shell.run(f"import runpy\nfor number in range({len(programs)}):\n{each}").split("== next\n")[1:]
+    assert [] == [part for (_, wanted), part in zip(programs, said, strict=True) if wanted not in part]
+    assert 1 == len(simulator.calls(RENEW))
 
 
 def test_snippets_run_where_they_are_served(shell: Any, ends: Callable[..., list[State]]) -> None:
-    """Each flow of README and guide, and the client in a flow, completes when one script serves them all."""
-    first, flow, client = lasting_until_midnight(snippets(README))
-    async_flow, quotes = snippet("In an async flow"), snippet("When a pipeline runs every few minutes")
-    in_a_flow = "@flow\ndef accounts():\n" + textwrap.indent(client, "    ") + "    return accounts\n"
-    (shell.folder / "pipeline.py").write_text(
-        f"{first}\n{flow}\n{async_flow}\n{quotes}\n{in_a_flow}\n{SERVED}"
-    )
-    flows = ["my_pipeline", "balances", "async_balances", "quotes", "accounts"]
-    with shell.running("pipeline.py", *flows):
-        states = ends(*(f"{name.replace('_', '-')}/served" for name in flows))
-    assert ["Completed"] * 5 == [state.name for state in states], [state.message for state in states]
+    """The flow of README and the async flow of the guide complete when one script serves both."""
+    _, flow, _ = lasting_until_midnight(snippets(README))
+    (shell.folder / "pipeline.py").write_text(f"{flow}\n{snippet('In an async flow')}\n{SERVED}")
+    with shell.running("pipeline.py"):
+        states = ends("balances/served", "async-balances/served")
+    assert ["Completed"] * 2 == [state.name for state in states], [state.message for state in states]
 
 
 def test_renewal_in_a_process_pool(shell: Any) -> None:
@@ -126,10 +138,11 @@ def test_renewal_in_a_process_pool(shell: Any) -> None:
     assert "AccountListResponse" in shell.run(IN_A_POOL)
 
 
-def test_testing_guide_passes_as_written(shell: Any) -> None:
+def test_testing_guide_passes_as_written(shell: Any, migrated: Path) -> None:
     """The test that the guide shows passes in a user's own test run."""
     (code,) = snippets((ROOT / "docs" / "testing.md").read_text())
     (shell.folder / "test_pipeline.py").write_text(code)
+    (shell.folder / "conftest.py").write_text(WITH_A_DATABASE.format(migrated=str(migrated)))
     assert "1 passed" in shell.python("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
 
 
@@ -159,21 +172,43 @@ def test_run_deployment_works_from_elsewhere(shell: Any, deployed: Callable[...,
     assert {"outcome:renewed", "outcome:reused"} & set(re.findall(r"'(.+?)'", said))
 
 
-def test_run_deployment_without_a_worker_says_what_to_look_at(shell: Any) -> None:
+def test_several_accounts_have_a_schedule_each(
+    shell: Any,
+    simulator: Simulator,
+    credentials_for: Callable[..., ETradeCredentials],
+    ends: Callable[..., list[State]],
+) -> None:
+    """Two accounts, each with its own scheduled deployment, are renewed with one call each."""
+    logins = {"mine": simulator.sign_in("live"), "company": simulator.sign_in("sandbox")}
+    for name, token in logins.items():
+        credentials_for(token).save(name, overwrite=True)
+    (command,) = re.findall(r"^etrade-session (serve .+)$", PIPELINES, re.MULTILINE)
+    deployments = [f"renew-access-token/hourly-{name}" for name in logins]
+    with shell.running("-m", "etrade_flows.cli.app", *command.split()):
+        states = ends(*deployments)
+    with get_client(sync_client=True) as client:
+        found = [client.read_deployment_by_name(name) for name in deployments]
+    hourly = {"0 1-23 * * *", "0 6 1-7 11 0"}
+    assert [hourly, hourly] == [{each.schedule.cron for each in one.schedules} for one in found]
+    assert [True, True] == [state.is_completed() for state in states], (shell.folder / "log").read_text()
+    assert 2 == len(simulator.calls(RENEW))
+
+
+def test_run_deployment_without_a_worker_says_what_to_look_at(prefect_server: None) -> None:
     """Without a worker, the snippet gives up in time and names the command that starts one."""
     code = snippet("From a repository without this package")
     assert "timeout=600" in code
-    soon = textwrap.indent(code.replace("timeout=600", "timeout=2"), "    ")
     with get_client(sync_client=True) as client:
         # A pool of its own: a worker of another test may poll the pool `etrade`.
         client.create_work_pool(WorkPoolCreate(name="without-a-worker", type="process"), overwrite=True)
         flow = client.create_flow(renew_access_token)
         deployment = client.create_deployment(flow, "on-demand", work_pool_name="without-a-worker")
-        said = shell.run(f"try:\n{soon}\nexcept RuntimeError as error:\n    print(error)\n")
+        with pytest.raises(
+            RuntimeError, match=r"(?s)The renewal is still .*prefect worker start --pool etrade"
+        ):
+            exec(code.replace("timeout=600", "timeout=1"), {})  # noqa: S102  # the guide's own code
         client.delete_deployment(deployment)
         client.delete_work_pool("without-a-worker")
-    assert "The renewal is still " in said
-    assert "prefect worker start --pool etrade" in said
 
 
 @every_page
