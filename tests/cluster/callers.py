@@ -1,6 +1,6 @@
 """One process of many: COUNT threads ask for the session at once, and it prints their results as JSON.
 
-Run it as `python callers.py BLOCK COUNT GATE`; the threads ask once the file GATE exists.
+Run it as `python callers.py BLOCK COUNT`; the threads ask once it has read a line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from prefect_etrade import ETradeError, active_session
 
@@ -27,11 +26,10 @@ def timed(block: str, together: threading.Barrier) -> tuple[str, float]:
 
 
 if __name__ == "__main__":
-    block, count, gate = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    block, count = sys.argv[1], int(sys.argv[2])
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    while not gate.exists():
-        time.sleep(0.01)
+    sys.stdin.readline()
     together = threading.Barrier(count)
     with ThreadPoolExecutor(count) as pool:
         sys.stdout.write(json.dumps(list(pool.map(timed, [block] * count, [together] * count))))

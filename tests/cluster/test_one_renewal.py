@@ -35,26 +35,20 @@ Said = list[tuple[str, float]]
 
 @pytest.fixture
 def spawn(block: str, tmp_path: Path) -> Iterator[Spawn]:
-    """Starts a process with this many callers; all processes share a Prefect home."""
-    started, gate = [], tmp_path / "gate"
+    """Starts a process with this many callers, which wait for `go`; all processes share a Prefect home."""
+    started = []
 
-    def start(callers: int = 1, *, waits: bool = False, **environment: str) -> subprocess.Popen[str]:
+    def start(callers: int = 1, **environment: str) -> subprocess.Popen[str]:
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("ETRADE_")}
         own = {
             "PREFECT_API_URL": get_current_settings().api.url,
             "PREFECT_HOME": str(tmp_path / "home"),
             "PREFECT_LOGGING_LEVEL": "CRITICAL",
         }
-        process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), block, str(callers), str(gate)],
-            env=inherited | own | environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        if not waits:
-            gate.touch()
-        return process
+        command = [sys.executable, str(PROGRAM), block, str(callers)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=inherited | own | environment, **pipes))
+        return started[-1]
 
     yield start
     for process in started:
@@ -62,81 +56,82 @@ def spawn(block: str, tmp_path: Path) -> Iterator[Spawn]:
         process.communicate()
 
 
-@pytest.fixture(params=["file", "redis"])
-def meeting_place(request: pytest.FixtureRequest) -> dict[str, str]:
+def place(request: pytest.FixtureRequest, locks: str) -> dict[str, str]:
     """The variables that keep the processes' lock in files or in Redis."""
-    return {} if request.param == "file" else {"ETRADE_LOCK_REDIS_URL": request.getfixturevalue("redis_url")}
+    return {"ETRADE_LOCK_REDIS_URL": request.getfixturevalue("redis_url")} if locks == "redis" else {}
 
 
-def ask_at_once(spawn: Spawn, folder: Path, processes: int, threads: int, **environment: str) -> Said:
-    """What each caller got when all asked at once, and how many seconds it took."""
-    started = [spawn(threads, waits=True, **environment) for _ in range(processes)]
-    for process in started:
-        assert "ready" in process.stdout.readline()
-    (folder / "gate").touch()
-    return sorted(one for process in started for one in said_by(process, seconds=180))
+def go(*processes: subprocess.Popen[str]) -> None:
+    """Let the callers of these processes ask at once."""
+    for process in processes:
+        assert "ready\n" == process.stdout.readline()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
 
 
-def said_by(process: subprocess.Popen[str], seconds: float = 120) -> Said:
-    """Wait until a process ends, and return what its callers got."""
-    said = process.communicate(timeout=seconds)[0]
-    return [tuple(each) for each in json.loads(said.removeprefix("ready\n"))]
+def said_by(*processes: subprocess.Popen[str]) -> Said:
+    """What each caller got, and how many seconds it took, once all processes have ended."""
+    told = [process.communicate(timeout=180)[0] for process in processes]
+    return sorted(tuple(each) for said in told for each in json.loads(said))
 
 
+def ask_at_once(spawn: Spawn, processes: int, threads: int, **environment: str) -> Said:
+    """What each caller got when all asked at once."""
+    started = [spawn(threads, **environment) for _ in range(processes)]
+    go(*started)
+    return said_by(*started)
+
+
+@pytest.mark.parametrize("locks", ["files", "redis"])
 def test_processes_share_one_renewal(
-    simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str], tmp_path: Path
+    simulator: Simulator, spawn: Spawn, request: pytest.FixtureRequest, locks: str
 ) -> None:
-    """Four processes that ask at once make one call to E*TRADE, and all get the session."""
-    said = ask_at_once(spawn, tmp_path, 4, 1, **meeting_place, ETRADE_DEADLINE="600")
+    """Callers in two processes that ask at once make one call to E*TRADE, and all get the session."""
+    said = ask_at_once(spawn, 2, 2, **place(request, locks), ETRADE_DEADLINE="600")
     assert {"renewed": 1, "reused": 3} == Counter(word for word, _ in said)
     assert 1 == len(simulator.calls(RENEW))
 
 
 @pytest.mark.endurance
-def test_thousand_callers_share_one_renewal(simulator: Simulator, spawn: Spawn, tmp_path: Path) -> None:
+def test_thousand_callers_share_one_renewal(simulator: Simulator, spawn: Spawn) -> None:
     """A thousand callers in eight processes make one call to E*TRADE, and all get the session."""
-    said = ask_at_once(spawn, tmp_path, *THOUSAND)
+    said = ask_at_once(spawn, *THOUSAND)
     assert {"renewed": 1, "reused": 999} == Counter(word for word, _ in said)
     assert 1 == len(simulator.calls(RENEW))
 
 
-def test_outage_is_shared(
-    simulator: Simulator, spawn: Spawn, meeting_place: dict[str, str], tmp_path: Path
-) -> None:
-    """While E*TRADE is down, four processes together make at most twice as many calls as one alone."""
+def test_outage_is_shared(simulator: Simulator, spawn: Spawn) -> None:
+    """While E*TRADE is down, callers in two processes make at most twice as many calls as one alone."""
     simulator.plant(Fault(status=503), path=RENEW, times=1000)
-    spent = {"ETRADE_DEADLINE": "600", "ETRADE_FIRST_BACKOFF": "0.05"}
-    said = ask_at_once(spawn, tmp_path, 4, 1, **meeting_place, **spent)
+    said = ask_at_once(spawn, 2, 2, ETRADE_DEADLINE="600", ETRADE_FIRST_BACKOFF="0.05")
     assert {"RenewalFailed": 4} == Counter(word for word, _ in said)
     assert len(simulator.calls(RENEW)) <= 2 * 7
 
 
 @pytest.mark.endurance
-def test_thousand_callers_share_an_outage(simulator: Simulator, spawn: Spawn, tmp_path: Path) -> None:
+def test_thousand_callers_share_an_outage(simulator: Simulator, spawn: Spawn) -> None:
     """While E*TRADE is down, a thousand callers all fail in time, with no more calls than four make."""
     deadline = 30.0
     simulator.plant(Fault(status=503), path=RENEW, times=1000)
-    said = ask_at_once(spawn, tmp_path, *THOUSAND, ETRADE_DEADLINE=str(deadline))
+    said = ask_at_once(spawn, *THOUSAND, ETRADE_DEADLINE=str(deadline))
     assert {"RenewalFailed": 1000} == Counter(word for word, _ in said)
     assert len(simulator.calls(RENEW)) <= 2 * 7
     assert max(seconds for _, seconds in said) <= 1.1 * deadline
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(("end", "locks"), [(signal.SIGKILL, "redis"), (signal.SIGSTOP, "files")])
 def test_dead_or_stopped_holder_does_not_hold_up_the_next(
-    simulator: Simulator,
-    spawn: Spawn,
-    meeting_place: dict[str, str],
-    wait_until: Callable[..., None],
-    end: signal.Signals,
+    simulator: Simulator, spawn: Spawn, request: pytest.FixtureRequest, end: signal.Signals, locks: str
 ) -> None:
     """When the renewing process is killed or stopped during its call, another one renews for all in time."""
     simulator.plant(Fault(delay=120), path=RENEW)
-    holder = spawn(**meeting_place)
-    wait_until(lambda: 1 == len(simulator.calls(RENEW)), seconds=180)
+    holder, *waiters = (spawn(**place(request, locks), ETRADE_DEADLINE="30") for _ in range(3))
+    go(holder)
+    request.getfixturevalue("wait_until")(lambda: 1 == len(simulator.calls(RENEW)), seconds=180)
     holder.send_signal(end)
-    waiters = [spawn(**meeting_place, ETRADE_DEADLINE="30") for _ in range(2)]
-    assert ["renewed", "reused"] == sorted(word for waiter in waiters for word, _ in said_by(waiter))
+    go(*waiters)
+    assert ["renewed", "reused"] == [word for word, _ in said_by(*waiters)]
     assert 2 == len(simulator.calls(RENEW))
 
 
@@ -151,24 +146,15 @@ def held_elsewhere(credentials: ETradeCredentials) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick_flows", "held_elsewhere")
-def test_caller_that_never_gets_the_lock_renews_by_itself(
+def test_caller_that_never_gets_the_lock_calls_by_itself(
     simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller that never gets the lock calls E*TRADE itself within its deadline."""
-    monkeypatch.setenv("ETRADE_DEADLINE", "1")
-    assert renew_access_token(block).reused is False
-    assert 1 == len(simulator.calls(RENEW))
-
-
-@pytest.mark.usefixtures("quick_flows", "held_elsewhere")
-def test_error_says_how_long_the_caller_waited(
-    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When a caller waits for the lock and its own call then fails, the error says how long it waited."""
+    """A caller that never gets the lock calls E*TRADE itself, and a failure says how long it waited."""
     monkeypatch.setenv("ETRADE_DEADLINE", "3")
     simulator.plant(Fault(status=503), path=RENEW, times=10)
     with pytest.raises(RenewalFailed, match=r"It waited \d s for another run"):
         renew_access_token(block)
+    assert simulator.calls(RENEW)
 
 
 @pytest.mark.usefixtures("quick_flows")
