@@ -60,13 +60,6 @@ def save(form: Page) -> None:
     expect(form.get_by_text("Paste this snippet")).to_be_visible()
 
 
-def edit(page: Page) -> None:
-    """Open a block's edit form from its page."""
-    page.get_by_role("button", name="Open menu").click()
-    page.get_by_role("menuitem", name="Edit").click()
-    expect(page.get_by_role("button", name="Save")).to_be_visible()
-
-
 def held(credentials: ETradeCredentials) -> dict[str, Any]:
     """The value of each field."""
     return {name: getattr(credentials, name) for name in FIELDS}
@@ -87,15 +80,11 @@ def test_catalog_offers_the_credentials(stage: Any, signed_in: ETradeCredentials
     expect(page.locator('a[href$="/blocks/catalog/etrade-credentials/create"]')).to_be_visible()
 
 
-def test_form_explains_each_field(form: Page) -> None:
-    """Each field has a title and a sentence that says what to enter."""
+def test_form_explains_each_field_and_hides_secrets(form: Page) -> None:
+    """Each field has a title and a sentence that says what to enter, and secrets are hidden while typed."""
     for field in FIELDS.values():
         expect(form.get_by_text(re.compile(rf"^{field.title}( \(Optional\))?$"))).to_be_visible()
         expect(form.get_by_text(field.description, exact=True)).to_be_visible()
-
-
-def test_form_hides_what_is_typed_as_a_secret(form: Page) -> None:
-    """The form hides the key, the token and their secrets while they are typed."""
     kinds = [secret_field(form, title).get_attribute("type") for title in SECRETS]
     assert ["password"] * 4 == kinds
 
@@ -126,25 +115,18 @@ def test_consumer_keys_alone_are_a_block(stage: Any, form: Page) -> None:
     )
 
 
-def test_saved_secrets_stay_hidden(stage: Any, form: Page) -> None:
-    """The edit form shows that there are secrets, but not what they are."""
-    credentials = stage.credentials()
-    fill(form, "to-be-edited", credentials)
+def test_edit_form_shows_no_secret_and_changes_only_what_is_typed(stage: Any, form: Page) -> None:
+    """The edit form hides the secrets, and saving it keeps them and all else that was not typed."""
+    credentials = stage.credentials("sandbox")
+    fill(form, "moved", credentials)
     save(form)
-    edit(form)
+    form.get_by_role("button", name="Open menu").click()
+    form.get_by_role("menuitem", name="Edit").click()
+    expect(form.get_by_role("button", name="Save")).to_be_visible()
     for title in SECRETS:
         expect(secret_field(form, title)).to_have_value("********")
     shown = form.content()
     assert [] == [secret for secret in secrets(credentials) if secret in shown]
-
-
-def test_editing_one_field_keeps_the_others(stage: Any, form: Page) -> None:
-    """Saving the edit form changes only what was typed; secrets and environment stay as they were."""
-    credentials = stage.credentials("sandbox")
-    fill(form, "moved", credentials)
-    save(form)
-    edit(form)
-    expect(form.get_by_role("textbox", name="Consumer key")).to_have_value("********")
     form.get_by_role("textbox", name="API address").fill("https://api.example.com")
     form.get_by_role("button", name="Save").click()
     expect(form.get_by_text("Block updated successfully")).to_be_visible()

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.filters import FlowRunFilter, LogFilter, TaskRunFilter
+from prefect.client.schemas.filters import LogFilter, TaskRunFilter
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.flow_engine import run_flow
-from prefect.states import Scheduled, State
+from prefect.states import State
 
 from etrade_flows import renew_access_token
 from etrade_tasks import ETradeCredentials
@@ -80,28 +76,17 @@ def tab(page: Page, name: str) -> Locator:
     return page.get_by_role("tabpanel", name=name)
 
 
-def test_renewal_shows_how_it_ended(stage: Any, renewal: FlowRun, page: Page) -> None:
-    """The page of a renewal says Completed, and its details say what it did and how long that lasts."""
+def test_renewal_shows_how_it_ended_its_tags_and_its_tasks(stage: Any, renewal: FlowRun, page: Page) -> None:
+    """A renewal's page says how it ended and how long that lasts, and shows its four tags and its tasks."""
     page.goto(stage.page_of(renewal))
     expect(page.get_by_text("Completed", exact=True)).to_be_visible()
-    message = tab(page, "Details").get_by_text("Renewed in 1 call; ")
-    # In the last two hours of a day a session is good until midnight.
-    holds = r"idle from \d\d:\d\d, expires at 00:00|good until midnight"
-    expect(message).to_have_text(re.compile(rf"^Renewed in 1 call; ({holds}) US Eastern\.$"))
-
-
-def test_renewal_is_tagged(stage: Any, renewal: FlowRun, page: Page) -> None:
-    """A renewal's page shows four tags beside its name: `etrade`, environment, credentials and outcome."""
-    page.goto(stage.page_of(renewal))
     expect(heading(page)).to_contain_text("renew main: renewed until")
-    expect(tab(page, "Details").get_by_role("definition").filter(has_text="live")).to_be_visible()
     # The heading shows three tags and counts the rest, which is the outcome.
     assert ["etrade", "live", "main", "+1"] == heading(page).inner_text().split()[-4:]
-
-
-def test_renewal_lists_its_tasks(stage: Any, renewal: FlowRun, page: Page) -> None:
-    """The steps of a renewal are listed by names that say what each one did."""
-    page.goto(stage.page_of(renewal))
+    # In the last two hours of a day a session is good until midnight.
+    holds = r"idle from \d\d:\d\d, expires at 00:00|good until midnight"
+    message = tab(page, "Details").get_by_text("Renewed in 1 call; ")
+    expect(message).to_have_text(re.compile(rf"^Renewed in 1 call; ({holds}) US Eastern\.$"))
     links = tab(page, "Task Runs").get_by_role("link", name=re.compile(rf"^({'|'.join(TASKS)})-"))
     expect(links).to_have_count(len(TASKS))
     assert set(TASKS) == {name.rpartition("-")[0] for name in links.all_inner_texts()}
@@ -127,28 +112,11 @@ def test_failed_pipeline_says_what_to_do(stage: Any, failed_pipeline: FlowRun, p
     expect(line).to_contain_text("Next: sign in ")
 
 
-def scheduled_run(client: SyncPrefectClient, credentials: str) -> FlowRun:
-    """A run that a schedule created, due now: Prefect would wait if it were due later."""
-    hourly = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)))
-    deployment = client.create_deployment(
-        client.create_flow(renew_access_token),
-        name="hourly",
-        parameters={"credentials": credentials},
-        schedules=[hourly],
-    )
-    client._client.post(f"/deployments/{deployment}/schedule", json={"min_runs": 1})
-    ours = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
-    run = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(ours))[0]
-    client.set_flow_run_state(run.id, Scheduled(), force=True)
-    return client.read_flow_run(run.id)
-
-
-def test_scheduled_run_without_a_sign_in_says_so(stage: Any, signed_out: str, page: Page) -> None:
+def test_scheduled_run_without_a_sign_in_says_so(
+    stage: Any, signed_out: str, run_by_schedule: Callable[..., State[Any]], page: Page
+) -> None:
     """A scheduled run that finds nobody signed in fails, has a tag for the outcome, and says what to do."""
-    run = stage.ask(lambda client: scheduled_run(client, signed_out))
-    state: State[Any] = stage.act(
-        run_flow, renew_access_token, flow_run=run, parameters=run.parameters, return_type="state"
-    )
+    state = stage.act(run_by_schedule, renew_access_token, signed_out)
     page.goto(stage.page_of(stage.run_of(state)))
     expect(page.get_by_text("Failed", exact=True)).to_be_visible()
     expect(heading(page)).to_contain_text("outcome:sign-in-required")

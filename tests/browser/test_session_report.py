@@ -34,17 +34,12 @@ def row(page: Page, first: str) -> Locator:
     return found.get_by_role("cell")
 
 
-def test_report_begins_with_how_the_session_stands(report: str, page: Page) -> None:
-    """The report begins with the session's state and when it ends, and names the credentials."""
+def test_report_shows_how_the_session_stands_and_its_tables(report: str, page: Page) -> None:
+    """The report begins with the session's state, and shows its limits and the latest attempts as tables."""
     page.goto(report)
     heading = page.get_by_role("heading", name="active: good until midnight US Eastern")
     expect(heading).to_be_visible()
     expect(page.get_by_text(re.compile(r"^reported on .+ at \d\d:\d\d US Eastern$"))).to_be_visible()
-
-
-def test_report_shows_its_tables(report: str, page: Page) -> None:
-    """The report shows the session's limits and the day's attempts as tables, the latest attempt first."""
-    page.goto(report)
     expect(page.get_by_role("table")).to_have_count(2)
     expect(row(page, "expires").nth(1)).to_contain_text("00:00")
     expect(row(page, "expires").last).to_have_text(re.compile(r"^in .+ (min|s)$"))
