@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -124,7 +125,19 @@ def _database() -> str:
 @pytest.fixture(scope="session")
 def prefect_server(harness: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     """A real Prefect server with an empty database, for the whole test run."""
-    with harness():
+    with harness(), _schemas_made_once():
+        yield
+
+
+@contextmanager
+def _schemas_made_once() -> Iterator[None]:
+    """Keeps the schema of a block, which Prefect makes anew for each field of a block that it saves."""
+    from prefect.blocks.core import Block
+
+    made = cache(Block.model_json_schema.__func__)  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        kept = classmethod(lambda cls, *args, **kwargs: deepcopy(made(cls, *args, **kwargs)))
+        patch.setattr(Block, "model_json_schema", kept)
         yield
 
 
