@@ -24,6 +24,7 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -79,10 +80,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that keeps a copy of the first server's empty database, for every process of this run."""
-    own = tmp_path_factory.getbasetemp()
-    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "prefect.db"
+def migrated() -> Path:
+    """The file that keeps an empty database of the installed Prefect, for all processes and later runs."""
+    folder = Path(__file__).resolve().parents[1] / "build"
+    folder.mkdir(exist_ok=True)
+    return folder / f"prefect-{version('prefect')}.db"
 
 
 @pytest.fixture(scope="session")
@@ -107,12 +109,22 @@ def _harness(migrated: Path) -> Iterator[None]:
         with FileLock(f"{migrated}.lock"):
             if first := not migrated.exists():
                 stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
-                with closing(sqlite3.connect(_database())) as made:
-                    made.execute("VACUUM INTO ?", [str(migrated)])
+                _keep_empty_database(migrated)
         if not first:
             patch.setattr(utilities, "mkdtemp", folder)
             stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
         yield
+
+
+def _keep_empty_database(migrated: Path) -> None:
+    """Copy the new server's database, without what this package has put into it: that may change."""
+    new = migrated.with_suffix(f".{os.getpid()}")
+    with closing(sqlite3.connect(_database())) as made:
+        made.execute("VACUUM INTO ?", [str(new)])
+    with closing(sqlite3.connect(new)) as copy, copy:
+        copy.execute("PRAGMA foreign_keys = ON")
+        copy.execute("DELETE FROM block_type WHERE slug = 'etrade-credentials'")
+    new.rename(migrated)
 
 
 def _database() -> str:
