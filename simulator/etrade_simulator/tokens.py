@@ -20,8 +20,8 @@ REQUEST_TOKEN_LIFETIME = timedelta(minutes=5)
 IDLE_LIMIT = timedelta(hours=2)
 VERIFIER_LENGTH = 5
 
-TokenState = Literal["active", "inactive", "expired", "revoked"]
-"""An access token's state: ``inactive`` needs a renewal; after the later states nothing helps."""
+TokenState = Literal["active", "idle", "expired", "revoked"]
+"""An access token's state: ``idle`` needs a renewal; after the later states nothing helps."""
 
 _VERIFIER_ALPHABET = string.ascii_uppercase + string.digits
 
@@ -124,7 +124,7 @@ class GrantedToken:
             return "revoked"
         if now >= self.expires_at:
             return "expired"
-        return "active" if self.active(now) else "inactive"
+        return "active" if self.active(now) else "idle"
 
     def check_alive(self, now: datetime) -> None:
         """Pass if the token may be renewed or revoked, active or not.

@@ -31,8 +31,8 @@ class SessionState(StrEnum):
 
     ACTIVE = "active"
     """Good by both clocks."""
-    INACTIVE = "inactive"
-    """Idle for two hours or more: a renewal makes it active again."""
+    IDLE = "idle"
+    """Two hours or more without a request: a renewal makes it active again."""
     EXPIRED = "expired"
     """Past its midnight: a person signs in."""
     SIGNED_OUT = "signed-out"
@@ -102,7 +102,7 @@ def state_by_clocks(now: datetime, idle_at: datetime, expires_at: datetime) -> S
     at = in_utc(now)
     if at >= expires_at:
         return SessionState.EXPIRED
-    return SessionState.INACTIVE if at >= idle_at else SessionState.ACTIVE
+    return SessionState.IDLE if at >= idle_at else SessionState.ACTIVE
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]

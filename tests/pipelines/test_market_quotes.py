@@ -223,7 +223,7 @@ def test_token_that_dies_in_the_middle_is_revived(
     data_calls: Statuses,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A token that goes inactive between two batches is renewed once, and every quote is written."""
+    """A token that goes idle between two batches is renewed once, and every quote is written."""
     read_quotes = pipeline.read_quotes
 
     def slowly(client: httpx.Client, symbols: Sequence[str]) -> Document:

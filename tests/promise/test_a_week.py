@@ -99,7 +99,7 @@ class Week:
         """The scheduled run, which finds an active token if one was renewed less than two hours ago."""
         awake = self.simulator.now() - self.renewed_at < IDLE_LIMIT
         assert self.state() == "expired" or ("active" == self.state()) == awake
-        self.counts["woken"] += self.state() == "inactive"
+        self.counts["woken"] += self.state() == "idle"
         self.ask(renew_access_token.fn)
 
 

@@ -288,7 +288,7 @@ class RandomDay(RuleBasedStateMachine):
 
     def lives(self) -> bool:
         """Whether the block holds a token that one call would renew."""
-        return self.held is not None and self._state(self.held) in ("active", "inactive")
+        return self.held is not None and self._state(self.held) in ("active", "idle")
 
     def _state(self, fingerprint: str) -> str:
         return self.simulator.token_state(self.tokens[fingerprint])

@@ -90,5 +90,5 @@ def test_what_a_token_is_can_be_told_without_a_call(simulator: Simulator) -> Non
     told.append(simulator.token_state(token))
     simulator.set_time(MIDNIGHT)
     told.append(simulator.token_state(token))
-    assert ["active", "revoked", "inactive", "expired"] == told
+    assert ["active", "revoked", "idle", "expired"] == told
     assert [] == simulator.calls()

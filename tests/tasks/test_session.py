@@ -136,8 +136,8 @@ def test_the_days_of_clock_changes_have_23_and_25_hours(year: int) -> None:
     [
         pytest.param("12:00", "2027-01-15 12:00", SessionState.ACTIVE, id="at issue"),
         pytest.param("12:00", "2027-01-15 13:59:59.999999", SessionState.ACTIVE, id="before the idle limit"),
-        pytest.param("12:00", "2027-01-15 14:00", SessionState.INACTIVE, id="at the idle limit"),
-        pytest.param("12:00", "2027-01-15 23:59:59", SessionState.INACTIVE, id="idle, before midnight"),
+        pytest.param("12:00", "2027-01-15 14:00", SessionState.IDLE, id="at the idle limit"),
+        pytest.param("12:00", "2027-01-15 23:59:59", SessionState.IDLE, id="idle, before midnight"),
         pytest.param("12:00", "2027-01-16 00:00", SessionState.EXPIRED, id="idle, at midnight"),
         pytest.param("23:00", "2027-01-15 23:59:59.999999", SessionState.ACTIVE, id="before midnight"),
         pytest.param("23:00", "2027-01-16 00:00", SessionState.EXPIRED, id="active, at midnight"),
@@ -154,13 +154,13 @@ def test_the_instant_of_a_limit_counts_as_past(last_used_at: str, now: str, expe
     ("now", "expected"),
     [
         pytest.param(eastern("2027-11-07 01:04", fold=1), SessionState.ACTIVE, id="before the idle limit"),
-        pytest.param(eastern("2027-11-07 01:05", fold=1), SessionState.INACTIVE, id="at the idle limit"),
-        pytest.param(eastern("2027-11-07 23:59"), SessionState.INACTIVE, id="last minute of the day"),
+        pytest.param(eastern("2027-11-07 01:05", fold=1), SessionState.IDLE, id="at the idle limit"),
+        pytest.param(eastern("2027-11-07 23:59"), SessionState.IDLE, id="last minute of the day"),
         pytest.param(eastern("2027-11-08 00:00"), SessionState.EXPIRED, id="midnight"),
     ],
 )
 def test_the_hour_that_happens_twice(now: datetime, expected: SessionState) -> None:
-    """A token last used at 0:05 summer time goes inactive at 1:05 winter time, and not an hour before."""
+    """A token last used at 0:05 summer time goes idle at 1:05 winter time, and not an hour before."""
     issued_at = eastern("2027-11-07 00:05")
     idle_at = issued_at.astimezone(UTC) + IDLE_LIMIT
     session = renewed_at_noon(idle_at=idle_at, expires_at=midnight_after(issued_at))

@@ -70,7 +70,7 @@ def run(console: Console) -> None:
     with Simulator(clock=SimulatorClock(morning)) as simulator, use_clock(simulator.now):
         day = Day(console, simulator)
         token = simulator.sign_in("live")
-        day.tell("A person signs in at E*TRADE", "token issued, over at midnight")
+        day.tell("A person signs in at E*TRADE", "token issued, expires at midnight")
         with console.status("Starting a temporary Prefect server"):
             credentials = ETradeCredentials.model_validate(simulator.credentials(token))
             credentials.save(NAME)
@@ -102,7 +102,7 @@ def _data_call(day: Day, client: httpx.Client, expect: int) -> None:
     good = answer.is_success
     day.tell(
         "A pipeline asks for the accounts",
-        f"{answer.status_code}, {'served' if good else 'the token is inactive'}",
+        f"{answer.status_code}, {'served' if good else 'the token is idle'}",
         good=good,
     )
     _require(answer.status_code == expect, f"the data call answered {answer.status_code}, not {expect}")

@@ -86,7 +86,7 @@ def report_session(credentials: str, session: TokenSession, *, as_json: bool = F
     table.add_row("session", visible(f"{credentials} ({session.environment})"))
     table.add_row("state", Text(state, "bold green" if state is SessionState.ACTIVE else ""))
     table.add_row("renewed", "by an earlier renewal" if session.reused else "just now")
-    for label, instant in (("idle from", session.idle_at), ("over at", session.expires_at)):
+    for label, instant in (("idle from", session.idle_at), ("expires at", session.expires_at)):
         local = f"{instant.astimezone():%Y-%m-%d %H:%M %Z}"
         table.add_row(label, f"{eastern_words(instant)} ({local})")
     plain_console().print(table)

@@ -29,7 +29,7 @@ def advice_on(status: SessionStatus, way_in: WayIn | None, *, failing: bool) -> 
 def _while_nothing_failed(status: SessionStatus) -> str | None:
     if status.state is SessionState.UNKNOWN:
         return f"run `etrade-session status --credentials {status.credentials} --check`, which asks E*TRADE."
-    if status.state is SessionState.INACTIVE:
+    if status.state is SessionState.IDLE:
         wait = ", or wait for the next run" if status.next_runs else ""
         return f"run `etrade-session renew --credentials {status.credentials}`{wait}."
     if late := next((run for run in status.next_runs if run.late), None):

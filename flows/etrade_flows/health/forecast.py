@@ -42,7 +42,7 @@ class Action(StrEnum):
     """It renews the token."""
     REUSES = "reuses"
     """An earlier renewal will still be valid; E*TRADE is not called."""
-    FINDS_SESSION_OVER = "finds-session-over"
+    NEEDS_SIGN_IN = "needs-sign-in"
     """A person must sign in first."""
     FAILS = "fails"
     """The credentials must be corrected first."""
@@ -58,7 +58,7 @@ class NextRun(BaseModel):
     deployment: str | None = Field(description="The name of its deployment; null if it has none.")
     late: bool = Field(description="Whether it is overdue and nothing has started it.")
     work_pool: str | None = Field(description="The work pool where it waits; null if a process serves it.")
-    action: Action = Field(description="`renews`, `reuses`, `finds-session-over` or `fails`.")
+    action: Action = Field(description="`renews`, `reuses`, `needs-sign-in` or `fails`.")
     message: str = Field(description="The same in words.")
 
 
@@ -86,7 +86,7 @@ def forecast(
         if refused:
             action, message = Action.FAILS, "fails until the credentials are corrected"
         elif at >= over_at:
-            action, message = Action.FINDS_SESSION_OVER, "finds the session over: a person must sign in"
+            action, message = Action.NEEDS_SIGN_IN, "needs a sign-in first"
         elif renewed_at and at < renewed_at + reuse_window and not run.force:
             action, message = Action.REUSES, f"reuses the renewal of {clock(renewed_at)}"
         else:

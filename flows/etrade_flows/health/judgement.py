@@ -171,7 +171,7 @@ def _in_words(stands: Standing, expires_at: datetime | None) -> _Verdict:
         return _Verdict(state, "its day ended at midnight US Eastern", expires_at=session.expires_at)
     if stands.refusal:
         return _Verdict(state, f"{stands.refusal.detail} ({clock(stands.refusal.at)})")
-    if session is None or state not in (SessionState.ACTIVE, SessionState.INACTIVE):
+    if session is None or state not in (SessionState.ACTIVE, SessionState.IDLE):
         message = failed or "no renewal of this token is known"
         return _Verdict(state, message, expires_at=expires_at, failing=bool(failed))
     active = state is SessionState.ACTIVE

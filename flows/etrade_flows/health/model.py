@@ -62,7 +62,7 @@ class SessionStatus(_Model):
     source: Source = Field(description="Where the credentials come from: `block` or `environment`.")
     as_of: Instant = Field(description="The time of this status (UTC).")
     state: SessionState = Field(
-        description="`active`, `inactive`, `expired`, `signed-out`, `sign-in-required`, `failed`, `unknown`."
+        description="`active`, `idle`, `expired`, `signed-out`, `sign-in-required`, `failed`, `unknown`."
     )
     message: str = Field(description="The reason for the state, in words.")
     signed_in_at: Instant | None = Field(description="When the token was issued (UTC); null if not known.")

@@ -17,7 +17,7 @@ from etrade_tasks.session import EASTERN, SessionState
 
 _STYLES = {
     SessionState.ACTIVE: "bold green",
-    SessionState.INACTIVE: "bold yellow",
+    SessionState.IDLE: "bold yellow",
     SessionState.UNKNOWN: "bold yellow",
 }
 _BAD = "bold red"
@@ -54,9 +54,9 @@ def screen(status: SessionStatus) -> Iterator[Row]:
         yield "Next:", Text(visible(status.next), style="bold")
     if status.idle_at and status.expires_at:
         stays = status.idle_at >= status.expires_at
-        yield "idle", Text("not before it is over" if stays else _when(status.idle_at, now))
+        yield "idle", Text("not before it expires" if stays else _when(status.idle_at, now))
     if status.expires_at:
-        yield "over", Text(_when(status.expires_at, now))
+        yield "expires", Text(_when(status.expires_at, now))
     yield from _labelled("renewals", _renewals(status))
     yield from _labelled("schedule", _schedule(status))
     if status.key_warning:

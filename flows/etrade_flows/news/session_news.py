@@ -113,7 +113,7 @@ def sign_news(
 ) -> SessionNews:
     """The notification about a person's sign-in or sign-out at `at`."""
     expires_at = loaded.expires_at(at)
-    session = _until(expires_at) if event is SessionEvent.SIGNED_IN else "over, signed out"
+    session = _until(expires_at) if event is SessionEvent.SIGNED_IN else "ended, signed out"
     return _news(event, credentials, loaded, at, expires_at=expires_at, message=message, session=session)
 
 
@@ -185,7 +185,7 @@ def _news(
     over = event is SessionEvent.SIGN_IN_REQUIRED
     fields: dict[str, Any] = {
         "environment": loaded.environment if loaded else "unknown",
-        "session": _over(cause, expires_at) if over else _until(expires_at),
+        "session": _ended(cause, expires_at) if over else _until(expires_at),
         "once": _once(event, credentials, at, cause),
         "fingerprint": loaded.fingerprint if loaded and loaded.access_token else None,
     } | said
@@ -209,9 +209,9 @@ def _until(expires_at: datetime | None) -> str:
     return f"until {eastern_words(expires_at)}" if expires_at else "not known"
 
 
-def _over(cause: str | None, expires_at: datetime | None) -> str:
+def _ended(cause: str | None, expires_at: datetime | None) -> str:
     if cause == Cause.REFUSED:
-        return "over, refused by E*TRADE"
+        return "ended, refused by E*TRADE"
     if cause == Cause.SIGNED_OUT:
         return "none, nobody is signed in"
-    return f"over since {eastern_words(expires_at)}" if expires_at else "over"
+    return f"expired at {eastern_words(expires_at)}" if expires_at else "ended"

@@ -277,10 +277,10 @@ def _phases(
         return
     since = session.began_at
     for start, end in session.active:
-        yield SessionState.INACTIVE, since, start
+        yield SessionState.IDLE, since, start
         yield SessionState.ACTIVE, start, end
         since = end
-    yield SessionState.INACTIVE, since, session.over_at
+    yield SessionState.IDLE, since, session.over_at
     yield None, session.over_at, now
 
 

@@ -34,7 +34,7 @@ SHOWN_ROWS = 10
 DETAIL_LENGTH = 240
 """The most characters that are shown of one attempt's text."""
 
-_SIGNS = {"active": "✅", "inactive": "⚠️", "failing": "❌", "unknown": "❔"}
+_SIGNS = {"active": "✅", "idle": "⚠️", "failing": "❌", "unknown": "❔"}
 _OVER = "⛔"
 _MARKS = dict(zip(AttemptOutcome, "✓•◆✕◇", strict=True))
 _SIGNED_IN = "→"
@@ -75,7 +75,7 @@ def render_report(
         f"**{escape(name)}** on {date_words(now)} at {clock(now)} US Eastern",
         f"**Next:** {_with_markup(advice)}" if advice else "",
         f"⚠️ {escape(notice)}" if notice else "",
-        _limits(stands.session, now, local, "expires" if day.signed_in else "over by")
+        _limits(stands.session, now, local, "expires" if day.signed_in else "ended by")
         if stands.session
         else "",
         image(*draw_timeline(day, now)),
@@ -138,7 +138,7 @@ def _limits(session: KnownSession, now: datetime, local: tzinfo | None, end: str
     end = "refused" if session.ended_early and end == "expires" else end
     rows = (
         ("renewed", session.renewed_at, "not since the sign-in"),
-        ("goes idle", idle_at, "not before the session is over"),
+        ("goes idle", idle_at, "not before the session ends"),
         (end, session.over_at, ""),
     )
     cells = (

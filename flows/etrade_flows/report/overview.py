@@ -107,8 +107,8 @@ class Account(BaseModel):
         if self.expires_at and state is SessionState.EXPIRED:
             last = self.expires_at - timedelta.resolution
             return f"⛔ sign-in required: the last session was of {date_words(last)}"
-        if self.idle_at and state is SessionState.INACTIVE and self.active:
-            return f"⚠️ inactive: idle since {clock(self.idle_at)}"
+        if self.idle_at and state is SessionState.IDLE and self.active:
+            return f"⚠️ idle: since {clock(self.idle_at)}"
         return self.line
 
     def _by_clocks(self, now: datetime) -> SessionState | None:

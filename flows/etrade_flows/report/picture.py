@@ -47,7 +47,7 @@ _MARK_GAP = 13
 # For each state of a stretch: its fill, its opacity when ahead, and the colour of its words now and ahead.
 _STRETCHES = {
     SessionState.ACTIVE: (GREEN, 0.3, CARD, "#075a3e"),
-    SessionState.INACTIVE: ("url(#idle)", 0.2, "#402c00", "#684800"),
+    SessionState.IDLE: ("url(#idle)", 0.2, "#402c00", "#684800"),
     None: (GREY, 0.3, "#39424e", "#39424e"),
 }
 # Paths relative to a mark's middle. Both shapes and colours distinguish the outcomes.
@@ -66,7 +66,7 @@ _MARKS: dict[AttemptOutcome, tuple[str, dict[str, object]]] = {
 }
 _BADGES = {
     "active": (GREEN, _CHECK, CARD),
-    "inactive": (AMBER, _PAUSE, INK),
+    "idle": (AMBER, _PAUSE, INK),
     "unknown": (AMBER, _QUESTION, INK),
     "failing": (RED, _CROSS, CARD),
 }
@@ -225,18 +225,18 @@ class _Picture:
         if self.start <= session.began_at <= self.end:
             word = "signed in" if self.day.signed_in_at else "first used"
             yield self.x(session.began_at), f"{word} {clock(session.began_at)}", False
-        idle = [p for p in self.pieces if p.state is SessionState.INACTIVE and p.end < session.idle_at]
+        idle = [p for p in self.pieces if p.state is SessionState.IDLE and p.end < session.idle_at]
         if idle:
             middle = (self.x(idle[-1].start) + self.x(idle[-1].end)) / 2
             yield middle, f"idle {clock(idle[-1].start)} to {clock(idle[-1].end)}", False
         if self.start <= session.idle_at <= self.end and session.idle_at < session.over_at:
             yield self.x(session.idle_at), f"idle from {clock(session.idle_at)}", True
         if session.ended_early and self.start <= session.over_at <= self.end:
-            word = "refused" if self.day.signed_in else "over by"
+            word = "refused" if self.day.signed_in else "ended by"
             yield self.x(session.over_at), f"{word} {clock(session.over_at)}", True
         elif session.over_at == self.end:
             # A narrow place has no room for these words; the end of the track shows it there.
-            yield self.x(self.end), "over at midnight", False
+            yield self.x(self.end), "expires at midnight", False
 
 
 def _word(piece: Stretch) -> str:
@@ -247,7 +247,7 @@ def _stretch_word(piece: Stretch, middle: float) -> str:
     *_, past, coming = _STRETCHES[piece.state]
     style: dict[str, object] = {"fill": coming if piece.ahead else past}
     style["font_weight"] = 400 if piece.ahead else 600
-    if piece.state is SessionState.INACTIVE and not piece.ahead:
+    if piece.state is SessionState.IDLE and not piece.ahead:
         # A halo in the fill's colour keeps the letters clear of the hatching.
         style |= {"stroke": AMBER, "stroke_width": 5, "stroke_linejoin": "round", "paint_order": "stroke"}
     return text_at(_word(piece), 13, middle, TRACK + 24, **style)

@@ -72,7 +72,7 @@ def test_bare_refusal_while_a_renewal_vouches_is_handed_on(simulator: Simulator,
 
 
 def test_bare_refusal_later_renews(simulator: Simulator, block: str) -> None:
-    """After the reuse window, a 401 without a reason may mean an inactive token, so the client renews it."""
+    """After the reuse window, a 401 without a reason may mean an idle token, so the client renews it."""
     with etrade_client(block) as client:
         simulator.advance(timedelta(minutes=51))
         simulator.plant(Fault(status=401), path=ACCOUNTS)

@@ -232,7 +232,7 @@ def test_demo_lives_through_the_day_and_leaves_nothing(
     shown, errors = capfd.readouterr()
     assert "" == errors
     steps = (
-        "200, served.*401, the token is inactive.*renewed; active.*200, served.*reused, no call.*"
+        "200, served.*401, the token is idle.*renewed; active.*200, served.*reused, no call.*"
         "midnight US Eastern passes.*SignInRequired.*Next: sign in at E\\*TRADE"
     )
     assert re.search(steps, shown, re.DOTALL)

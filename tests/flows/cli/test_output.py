@@ -70,15 +70,13 @@ def test_demo_fits(width: int) -> None:
     """A long line of the demo continues under its own column, and no word is cut in two."""
     console = Console(width=width, file=StringIO(), highlight=False)
     with Simulator(clock=SimulatorClock(datetime(2027, 6, 15, 9, tzinfo=EASTERN))) as simulator:
-        demo.Day(console, simulator).tell(
-            "A pipeline asks for the accounts", "401, the token is inactive now"
-        )
+        demo.Day(console, simulator).tell("A pipeline asks for the accounts", "401, the token is idle now")
         demo.show_the_end(console, SignInRequired("What is so.", advice=sign_in_advice("demo")))
     lines = console.file.getvalue().splitlines()
     assert [] == [line for line in lines if len(line.rstrip()) > width]
     assert " 09:00  A pipeline asks for the accounts" == lines[0][:40]
     told = " ".join(words(lines))
-    assert "401, the token is inactive now" in told.partition("What")[0]
+    assert "401, the token is idle now" in told.partition("What")[0]
     assert f"What is so. Next: {sign_in_advice('demo')}" in told
     assert re.search(r"make up.*etrade-session login", told)
 

@@ -91,7 +91,7 @@ REFUSED_BEFORE = attempt("08:30", REFUSED)
         pytest.param(facts(record=record(A_MOMENT_EARLY)), "09:59", "active", id="renewed at the sign-in"),
         pytest.param(facts(attempt("09:00")), "10:59", "active", id="renewed, by the server"),
         pytest.param(facts(attempt("09:00", REUSED)), "10:09", "active", id="reused"),
-        pytest.param(facts(attempt("09:00", REUSED)), "10:10", "inactive", id="reused long ago"),
+        pytest.param(facts(attempt("09:00", REUSED)), "10:10", "idle", id="reused long ago"),
         pytest.param(facts(attempt("08:05", REUSED)), "08:10", "active", id="reused after the sign-in"),
         pytest.param(facts(attempt("07:00"), attempt("09:00", REUSED)), "09:05", "active", id="reused anew"),
         pytest.param(facts(), "08:05", "unknown", id="nothing known"),
@@ -159,7 +159,7 @@ class TestRenewals:
         """The run that left the record is not listed twice: the record stands for it, because it is exact."""
         left = record(at("09:00"))
         run = attempt("09:01", RENEWED, describe(left))
-        earlier = attempt("08:10", RENEWED, "Renewed in 1 call; idle from 10:10, over at 00:00 US Eastern.")
+        earlier = attempt("08:10", RENEWED, "Renewed in 1 call; idle from 10:10.")
         for checked in (None, RenewalFailed("No answer.")):
             shown = judged(facts(earlier, run, record=left, checked=checked), at("09:05")).renewals
             assert [(at("09:00"), Store.RESULT_STORAGE), (at("08:10"), Store.PREFECT_SERVER)] == [
@@ -214,7 +214,7 @@ class TestSchedule:
     def test_after_midnight_a_run_finds_the_session_over(self) -> None:
         """A run after midnight needs a person to sign in first, even if the token's day is not known."""
         tomorrow = ScheduledRun(at("01:00", "2027-06-16"), "hourly")
-        over = "finds the session over: a person must sign in"
+        over = "needs a sign-in first"
         for loaded in (keys(), UNDATED):
             known = facts(attempt("12:30"), loaded=loaded, scheduled=(tomorrow,))
             assert [("01:00", over)] == self.told(known, "12:40")
@@ -222,7 +222,7 @@ class TestSchedule:
     def test_a_refused_token_leaves_nothing_to_renew(self) -> None:
         """Once a person must sign in, every run finds the session over."""
         known = facts(attempt("12:30", REFUSED), scheduled=self.hourly("13:00"))
-        assert [("13:00", "finds the session over: a person must sign in")] == self.told(known, "12:40")
+        assert [("13:00", "needs a sign-in first")] == self.told(known, "12:40")
 
     @pytest.mark.parametrize("error", [ConfigurationRefused("Wrong key."), CredentialsInvalid("Bad field.")])
     def test_wrong_settings_fail_every_run(self, error: CredentialsInvalid) -> None:
@@ -279,7 +279,7 @@ def test_advice(known: SessionFacts, expected: str | None) -> None:
     assert expected == advice if expected is None else expected in advice
 
 
-def test_inactive_advice_names_the_next_run_only_if_there_is_one() -> None:
+def test_idle_advice_names_the_next_run_only_if_there_is_one() -> None:
     """The advice to wait for the next run appears only if a run is scheduled."""
     later = (ScheduledRun(at("13:00"), "hourly"),)
     advices = [judged(facts(attempt("09:00"), scheduled=runs), at("12:00")).next for runs in ((), later)]

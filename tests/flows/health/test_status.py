@@ -65,7 +65,7 @@ class TestStates:
 
     @pytest.mark.essential
     def test_renewed_by_the_flow(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """After a run the session is active, after two hours inactive, and over after midnight."""
+        """After a run the session is active, after two hours idle, and over after midnight."""
         session = renew_access_token(block)
         code, said = told()
         assert (0, "active", None) == (code, said["state"], said["next"])
@@ -73,7 +73,7 @@ class TestStates:
             datetime.fromisoformat(said[limit]) for limit in ("idle_at", "expires_at")
         )
         assert [("renewed", "result storage")] == [(r["outcome"], r["store"]) for r in said["renewals"]]
-        for hours, code, state, command in ((2, 1, "inactive", "renew"), (10, 4, "expired", "login")):
+        for hours, code, state, command in ((2, 1, "idle", "renew"), (10, 4, "expired", "login")):
             simulator.advance(timedelta(hours=hours))
             found, said = told()
             assert (code, state) == (found, said["state"])

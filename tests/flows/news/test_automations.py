@@ -126,7 +126,7 @@ def test_a_sign_in_that_is_due_is_reported(tell: Tell, heard: Any, inbox: Any) -
     assert link.startswith(f"Sign in now: {UI}/runs/flow-run/{started.id} (press Resume ")
     assert "E*TRADE refused it." == told
     assert "Credentials: due (live)" == who
-    assert "Session: over, refused by E*TRADE" == stands
+    assert "Session: ended, refused by E*TRADE" == stands
     assert run.startswith(f"Reported by: renew due: sign-in required {UI}/runs/flow-run/")
     assert [] == rest
     assert CANARY not in str(inbox.received)

@@ -183,8 +183,8 @@ class TestWhatThereIsToTell:
         midnight = "2027-06-16 00:00 US Eastern"
         assert [
             f"until {midnight}",
-            "over, refused by E*TRADE",
-            f"over since {midnight}",
+            "ended, refused by E*TRADE",
+            f"expired at {midnight}",
             "not known",
         ] == read
 

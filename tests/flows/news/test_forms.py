@@ -27,7 +27,7 @@ LINES = [
     f"Sign in now: {RUN} (press Resume in the menu of the waiting run).",
     "The E*TRADE session of 'my_main_account' ended at 2027-06-15 00:00 US Eastern.",
     "Credentials: my_main_account (live)",
-    "Session: over since 2027-06-15 00:00 US Eastern",
+    "Session: expired at 2027-06-15 00:00 US Eastern",
     f"Reported by: renew my_main_account {RUN}",
 ]
 
@@ -83,7 +83,7 @@ def alert(block: str) -> tuple[str, str]:
         "environment": "live",
         "message": LINES[1],
         "advice": ADVICE,
-        "session": "over since 2027-06-15 00:00 US Eastern",
+        "session": "expired at 2027-06-15 00:00 US Eastern",
     }
     facts: dict[str, Any] = {
         "event": {"payload": payload},

@@ -151,7 +151,7 @@ def test_signing_out_and_in_is_reported_at_once(simulator: Simulator, block: str
     text = shown(block)
     assert "## ⛔ signed out: nobody is signed in" == text.splitlines()[0]
     assert "refused" not in text
-    assert re.search(r"^\| over by \| \d\d:\d\d \|", text, re.MULTILINE)
+    assert re.search(r"^\| ended by \| \d\d:\d\d \|", text, re.MULTILINE)
     person.answers()
     assert f"sign in {block}: signed in" == run_of(sign_in(block, return_state=True)).name
     assert "✅ active" in shown(block).splitlines()[0]

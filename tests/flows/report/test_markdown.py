@@ -108,7 +108,7 @@ def limits_in(report: str) -> list[list[str]]:
     return [
         row
         for row in Rendered(report).rows
-        if row[0] in ("", "renewed", "goes idle", "expires", "refused", "over by")
+        if row[0] in ("", "renewed", "goes idle", "expires", "refused", "ended by")
     ]
 
 
@@ -149,7 +149,7 @@ LATE = a_day(attempt("23:30"), attempt("23:50", FAILED))
     [
         (a_day(), at("09:00"), GOOD),
         (a_day(attempt("22:30")), at("23:00"), GOOD),
-        (a_day(), at("10:00"), "⚠️ inactive: the next renewal revives it"),
+        (a_day(), at("10:00"), "⚠️ idle: the next renewal revives it"),
         (
             a_day(attempt("09:00", FAILED)),
             at("09:30"),
@@ -183,7 +183,7 @@ def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: dateti
 def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[SessionDay, datetime]) -> None:
     """Whatever the day, the report has a first line on the session, one picture and at most ten rows."""
     report = render_report(name, *case, BERLIN)
-    known = r"## (✅ active|⚠️ inactive|❌ failing|❔ unknown|⛔ sign-in required|⛔ signed out): \S.*"
+    known = r"## (✅ active|⚠️ idle|❌ failing|❔ unknown|⛔ sign-in required|⛔ signed out): \S.*"
     assert re.fullmatch(known, report.splitlines()[0])
     assert min(len(case[0].attempts) + 1, 10) >= len(day_in(report))
     assert 1 == len(Rendered(report).images)
@@ -238,11 +238,11 @@ def test_the_last_renewal_is_told_whoever_knows_of_it(day: SessionDay, expected:
 @pytest.mark.parametrize("renewed", ["22:00", "22:30"])
 def test_a_session_that_stays_active_to_its_end_has_no_idle_time(renewed: str) -> None:
     """If the idle limit is not before midnight, the report shows no time to idle."""
-    expected = ["goes idle", "–", "not before the session is over"]  # noqa: RUF001
+    expected = ["goes idle", "–", "not before the session ends"]  # noqa: RUF001
     assert expected == limits_in(render_report("main", a_day(attempt(renewed)), at("23:00")))[2]
 
 
-@pytest.mark.parametrize(("changes", "word"), [({}, "refused"), (SIGNED_OUT, "over by")])
+@pytest.mark.parametrize(("changes", "word"), [({}, "refused"), (SIGNED_OUT, "ended by")])
 def test_an_early_end_takes_the_place_of_the_expiry(changes: dict[str, Any], word: str) -> None:
     """For a session that has ended, the report says when and how, and a sign-out is not called a refusal."""
     report = render_report("main", a_day(attempt("08:30"), REFUSED, **changes), at("09:00:45"))

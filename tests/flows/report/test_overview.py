@@ -73,13 +73,13 @@ def test_an_account_is_read_as_it_was_written() -> None:
     ("now", "expected"),
     [
         (at("11:59"), "✅ active: good until midnight US Eastern; renewed 10:00"),
-        (at("12:00"), "⚠️ inactive: idle since 12:00"),
+        (at("12:00"), "⚠️ idle: since 12:00"),
         (
             at("00:00", TODAY + timedelta(days=1)),
             "⛔ sign-in required: the last session was of Fri 15 Jan 2027",
         ),
     ],
-    ids=["still", "idle since", "over since"],
+    ids=["still", "idle since", "expired"],
 )
 def test_a_row_stands_as_it_does_by_now(now: datetime, expected: str) -> None:
     """The row of an account without recent runs shows how its session stands now."""
@@ -91,7 +91,7 @@ def test_overview_has_a_row_for_each_account() -> None:
     known = {"b|*": account(attempt("11:00")), "a": account(attempt("09:00"))}
     rows = [line for line in render_overview(known, at("12:00")).splitlines() if line.startswith("|")][2:]
     assert rows == [
-        "| a | ⚠️ inactive: the next renewal revives it; renewed 09:00 |",
+        "| a | ⚠️ idle: the next renewal revives it; renewed 09:00 |",
         r"| b\|\* | ✅ active: good until midnight US Eastern; renewed 11:00 |",
     ]
     assert "⚠️ 1 of 2 sessions are good" == summary(known, at("12:00"))

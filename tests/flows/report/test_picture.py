@@ -125,23 +125,23 @@ OF_A_LONG_DAY = a_day(signed_in=at("00:30", "2027-11-07"))  # the clocks go back
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
-        (RENEWED_IN_TIME, "11:00", "08:00 active 11:00 (active) 12:30 (inactive) 00:00"),
+        (RENEWED_IN_TIME, "11:00", "08:00 active 11:00 (active) 12:30 (idle) 00:00"),
         (
             REVIVED,
             "14:00",
-            "08:00 active 10:00 inactive 13:40 active 14:00 (active) 15:40 (inactive) 00:00",
+            "08:00 active 10:00 idle 13:40 active 14:00 (active) 15:40 (idle) 00:00",
         ),
-        (RENEWED_AT_THE_LIMIT, "12:01", "08:00 active 12:00 inactive 12:01 (active) 14:01 (inactive) 00:00"),
-        (RENEWED_BY_MIDNIGHT, "23:59", "08:00 active 10:00 inactive 22:30 active 23:59 (active) 00:00"),
-        (RENEWED_YESTERDAY_TOO, "10:00", "09:00 active 10:00 (active) 11:00 (inactive) 00:00"),
-        (NOT_CALLED, "11:00", "08:00 active 10:00 inactive 11:00 (inactive) 00:00"),
+        (RENEWED_AT_THE_LIMIT, "12:01", "08:00 active 12:00 idle 12:01 (active) 14:01 (idle) 00:00"),
+        (RENEWED_BY_MIDNIGHT, "23:59", "08:00 active 10:00 idle 22:30 active 23:59 (active) 00:00"),
+        (RENEWED_YESTERDAY_TOO, "10:00", "09:00 active 10:00 (active) 11:00 (idle) 00:00"),
+        (NOT_CALLED, "11:00", "08:00 active 10:00 idle 11:00 (idle) 00:00"),
         (NOT_PROVEN, "11:00", ""),
         (REFUSED, "11:00", "08:00 active 09:00 None 11:00"),
-        (REFUSED_BEFORE, "08:30", "08:00 active 08:30 (active) 10:00 (inactive) 00:00"),
+        (REFUSED_BEFORE, "08:30", "08:00 active 08:30 (active) 10:00 (idle) 00:00"),
         (SIGNED_OUT, "11:00", "00:00 None 11:00"),
         (SIGNED_OUT_SINCE, "10:00", "09:00 active 10:00"),
         (OF_YESTERDAY, "00:20", "00:00 None 00:20"),
-        (OF_A_LONG_DAY, "2027-11-07 05:00", "00:30 active 01:30 inactive 05:00 (inactive) 00:00"),
+        (OF_A_LONG_DAY, "2027-11-07 05:00", "00:30 active 01:30 idle 05:00 (idle) 00:00"),
     ],
 )
 def test_the_day_is_read_in_stretches(day: SessionDay, now: str, expected: str) -> None:
@@ -231,24 +231,28 @@ def test_a_failure_is_not_hidden_by_a_renewal() -> None:
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
-        (a_day("09:00"), "10:00", "signed in 08:00, now 10:00, idle from 11:00, over at midnight"),
+        (a_day("09:00"), "10:00", "signed in 08:00, now 10:00, idle from 11:00, expires at midnight"),
         (
             REVIVED,
             "14:00",
-            "signed in 08:00, idle 10:00 to 13:40, now 14:00, idle from 15:40, over at midnight",
+            "signed in 08:00, idle 10:00 to 13:40, now 14:00, idle from 15:40, expires at midnight",
         ),
-        (RENEWED_BY_MIDNIGHT, "23:58", "signed in 08:00, idle 10:00 to 22:30, now 23:58, over at midnight"),
+        (
+            RENEWED_BY_MIDNIGHT,
+            "23:58",
+            "signed in 08:00, idle 10:00 to 22:30, now 23:58, expires at midnight",
+        ),
         (
             a_day("09:00", signed_in=None),
             "10:00",
-            "first used 09:00, now 10:00, idle from 11:00, over at midnight",
+            "first used 09:00, now 10:00, idle from 11:00, expires at midnight",
         ),
         (REFUSED, "10:00", "signed in 08:00, refused 09:00, now 10:00"),
         (SIGNED_OUT, "10:00", "now 10:00"),
         (
             dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", SIGN_IN_REQUIRED))),
             "10:00",
-            "first used 09:00, over by 09:30, now 10:00",
+            "first used 09:00, ended by 09:30, now 10:00",
         ),
         (OF_YESTERDAY, "00:20", "now 00:20"),
         (a_day(attempt(YESTERDAY, SIGN_IN_REQUIRED), signed_in=YESTERDAY), "00:20", "now 00:20"),
@@ -257,7 +261,7 @@ def test_a_failure_is_not_hidden_by_a_renewal() -> None:
 def test_turning_points_are_named(day: SessionDay, now: str, expected: str) -> None:
     """The labels above the track name the day's turning points, from left to right."""
     shown = texts(draw_timeline(day, at(now)))
-    words = [text for text in shown if re.search("signed|used|idle|refus|now|over", text)]
+    words = [text for text in shown if re.search("signed|used|idle .|refus|now|expires|ended", text)]
     headlines = ("Active", "Sign-in required", "Signed out", "pale")
     assert expected == ", ".join(text for text in words if not text.startswith(headlines))
 
@@ -266,7 +270,7 @@ def test_turning_points_are_named(day: SessionDay, now: str, expected: str) -> N
     ("day", "now", "expected"),
     [
         (a_day(), "09:00", "Active"),
-        (a_day(), "11:00", "Inactive"),
+        (a_day(), "11:00", "Idle"),
         (a_day(attempt("09:00", FAILED)), "09:30", "Failing"),
         (REFUSED, "09:30", "Sign-in required"),
         (SIGNED_OUT, "09:30", "Signed out"),
