@@ -14,10 +14,10 @@ from prefect.flow_engine import run_flow
 
 from etrade_flows import renew_access_token
 
-NAME = "listed"
+NAME, UNTIL = "listed", r"until (\d\d:\d\d|midnight)"
 RENEWED, REUSED, REFUSED = (
     re.compile(rf"^renew {NAME}: {what}$")
-    for what in (r"renewed until [\d:midngt]+", r"reused until [\d:midngt]+", "sign-in required")
+    for what in (f"renewed {UNTIL}", f"reused {UNTIL}", "sign-in required")
 )
 
 

@@ -65,7 +65,7 @@ class TestStates:
 
     @pytest.mark.essential
     def test_renewed_by_the_flow(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """After a run the session is active, after two hours idle, and over after midnight."""
+        """After a run the session is active, after two hours idle, and after midnight expired."""
         session = renew_access_token(block)
         code, said = told()
         assert (0, "active", None) == (code, said["state"], said["next"])
@@ -339,7 +339,7 @@ def test_pipe_gets_whole_plain_lines(block: str, simulator: Simulator) -> None:
     )
     assert (0, "") == (done.returncode, done.stderr)
     lines = done.stdout.splitlines()
-    assert "session state idle over renewals schedule" == " ".join(line.split()[0] for line in lines)
+    assert "session state idle expires renewals schedule" == " ".join(line.split()[0] for line in lines)
     assert re.search(r"^state +active: renewed at \d\d:\d\d$", done.stdout, re.MULTILINE)
     assert re.search(r"renewed  E\*TRADE +Renewed in 1 call; .*US Eastern\.$", lines[4])
     assert "" == "".join(re.findall(r"[^ -~\n]| $", done.stdout, re.MULTILINE))
