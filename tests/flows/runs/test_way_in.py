@@ -94,7 +94,8 @@ def test_run_that_waits_for_this_person_is_found(wait: Wait, block: str) -> None
     """A person is sent to their own account's run that lives, to an open form before one yet to begin."""
     wait(f"{block}-2", Paused(timeout_seconds=300))
     wait(block, Paused(timeout_seconds=-300))
-    assert None is found(block)
+    way = found(block)
+    assert way is None or not way.waits  # at most a form, of another test's deployment
     beginning = wait(block, Scheduled(scheduled_time=datetime.now(UTC)))
     assert found(block).address.endswith(str(beginning))
     waiting = wait(block, Paused(timeout_seconds=300))
