@@ -22,7 +22,6 @@ from etrade_tasks.load_credentials import load_block
 from etrade_tasks.logs import run_logger
 from etrade_tasks.oauth.authorization import revoke
 from etrade_tasks.renew_session import require_unexpired
-from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.record import Records
 
 
@@ -90,9 +89,10 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
 
 
 def _end_token(name: str, credentials: ETradeCredentials) -> str:
+    moment = now()
     try:
         # E*TRADE sometimes refuses yesterday's token without a reason.
-        require_unexpired(Effort(name), credentials.expires_at(now()))
+        require_unexpired(name, credentials.expires_at(moment), moment)
         revoke(credentials.signing_keys, credentials.oauth_base_url)
     except SignInRequired as over:
         return f"{over.message} The token is removed."

@@ -80,7 +80,7 @@ def renew_session(shared: Shared) -> TokenSession:
         return Completed(name="Cached", data=shared.answer)  # type: ignore[return-value]
     if effort.last_error is not None and effort.remaining() <= 0:
         raise effort.last_error
-    require_unexpired(effort, credentials.expires_at(effort.now()))
+    require_unexpired(effort.name, credentials.expires_at(effort.now()), effort.least_now())
     effort.calls += 1
     sent_at, started_at = effort.now(), time.monotonic()
     request = sign_request(credentials, effort.clock_offset)
@@ -111,8 +111,7 @@ def _renewed(
         RenewalFailed: The answer was read so late that it no longer means anything.
     """
     expires_at = credentials.expires_at(renewed_at)
-    if renewed_at + took >= expires_at:
-        raise _over(effort.name, expires_at)
+    require_unexpired(effort.name, expires_at, renewed_at + took)
     if took >= IDLE_LIMIT:
         effort.last_error = RenewalFailed(
             f"E*TRADE answered the renewal of {effort.name!r}, but this process was stopped meanwhile.",
@@ -191,25 +190,21 @@ def _task_for(shared: Shared) -> Task[..., TokenSession]:
     return renew_session.with_options(retry_condition_fn=another_attempt)
 
 
-def require_unexpired(effort: Effort, expires_at: datetime) -> None:
-    """Raise if the session is over.
+def require_unexpired(name: str, expires_at: datetime, at: datetime) -> None:
+    """Raise if the session has ended at `at`.
 
     Raises:
-        SignInRequired: `expires_at` has passed, as far as we know without a call.
+        SignInRequired: `expires_at` has passed.
     """
-    if effort.surely_past(expires_at):
-        raise _over(effort.name, expires_at)
-
-
-def _over(name: str, expires_at: datetime) -> SignInRequired:
-    return SignInRequired(
-        f"The E*TRADE session of {name!r} ended at {eastern_words(expires_at)}, "
-        "and a renewal cannot extend it.",
-        advice=sign_in_advice(name),
-        credentials=name,
-        outcome=Outcome.SIGN_IN_REQUIRED,
-        expires_at=expires_at,
-    )
+    if at >= expires_at:
+        raise SignInRequired(
+            f"The E*TRADE session of {name!r} ended at {eastern_words(expires_at)}, "
+            "and a renewal cannot extend it.",
+            advice=sign_in_advice(name),
+            credentials=name,
+            outcome=Outcome.SIGN_IN_REQUIRED,
+            expires_at=expires_at,
+        )
 
 
 def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeError:

@@ -124,6 +124,15 @@ def test_session_of_yesterday_needs_no_call(simulator: Simulator, block: str) ->
     assert [] == simulator.calls()
 
 
+def test_setting_that_only_renewals_need_may_be_wrong(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A malformed setting of renewals keeps nobody from signing out."""
+    monkeypatch.setenv("ETRADE_DEADLINE", "soon")
+    assert "is revoked and removed" in sign_out(block, return_state=True).message
+    assert 1 == len(simulator.calls(REVOKE))
+
+
 def test_second_sign_out_is_no_error(simulator: Simulator, block: str) -> None:
     """A second sign-out says that nobody is signed in, and does not call E*TRADE."""
     sign_out(block)

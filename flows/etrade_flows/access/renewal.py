@@ -186,7 +186,7 @@ def renew_loaded(name: str, credentials: ETradeCredentials, wanted: Wanted) -> T
     require_signed_in(name, credentials)
     shared = Shared(credentials, effort, wanted.force, wanted.since, wanted.reports)
     expires_at = credentials.expires_at(effort.now())
-    require_unexpired(effort, expires_at)
+    require_unexpired(name, expires_at, effort.least_now())
     require_lasting(name, expires_at, effort.least_now(), wanted.required_for)
     if wanted.reports and shared.answer is None:
         show_name()

@@ -80,10 +80,6 @@ class Effort:
         """
         return self.now() if self.offset_is_learned else min(self.now(), now())
 
-    def surely_past(self, moment: datetime) -> bool:
-        """Whether `moment` has passed for certain, without asking E*TRADE."""
-        return self.least_now() >= moment
-
     def learn(self, verdict: Verdict, error: ETradeError) -> None:
         """Keep what the next attempt needs from a failed one: E*TRADE's clock, and the reason."""
         if verdict.clock_offset is not None:
