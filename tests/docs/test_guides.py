@@ -109,7 +109,7 @@ def test_snippets_run_alone(shell: Any, simulator: Simulator) -> None:
         (f"{client}\nprint(accounts)", "AccountListResponse"),
         (
             f"{snippet('In an async flow')}\nimport asyncio; print(asyncio.run(async_balances()))",
-            "AccountList",
+            "AccountListResponse",
         ),
         (f"{snippet('When a pipeline runs every few minutes')}\nprint(quotes())", "QuoteResponse"),
         (snippet("With pyetrade"), "AccountListResponse"),
