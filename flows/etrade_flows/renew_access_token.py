@@ -17,7 +17,7 @@ from etrade_tasks.credentials import DEFAULT_NAME
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
-from etrade_tasks.prefect_settings import untagged
+from etrade_tasks.prefect_context import untagged
 from etrade_tasks.session import TokenSession
 
 

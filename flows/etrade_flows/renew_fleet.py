@@ -38,7 +38,7 @@ from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, TokensNotRenewed, must_sign_in
 from etrade_tasks.load_credentials import load_credentials
 from etrade_tasks.logs import run_logger
-from etrade_tasks.prefect_settings import untagged
+from etrade_tasks.prefect_context import untagged
 from etrade_tasks.session import TokenSession, eastern_date
 from etrade_tasks.settings import renewal_settings
 

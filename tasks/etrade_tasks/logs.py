@@ -12,7 +12,7 @@ from prefect.logging import get_logger, get_run_logger
 from prefect.logging.loggers import LoggingAdapter
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW
 
-from etrade_tasks.prefect_settings import changed_setting
+from etrade_tasks.prefect_context import changed_setting
 
 
 def run_logger() -> logging.Logger | LoggingAdapter:

@@ -31,7 +31,7 @@ from etrade_tasks.oauth.replies import (
     answered_at,
     clock_advice,
 )
-from etrade_tasks.prefect_settings import untagged
+from etrade_tasks.prefect_context import untagged
 from etrade_tasks.session import IDLE_LIMIT, TokenSession
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared

@@ -21,7 +21,7 @@ from etrade_tasks.errors import SessionTooShort, SignInRequired, sign_in_advice
 from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.load_credentials import current_credentials, load_credentials
 from etrade_tasks.logs import run_logger, unlogged_outside_flows
-from etrade_tasks.prefect_settings import untagged
+from etrade_tasks.prefect_context import untagged
 from etrade_tasks.renew_session import renew_shared, require_unexpired
 from etrade_tasks.session import TokenSession
 from etrade_tasks.sharing.effort import Effort

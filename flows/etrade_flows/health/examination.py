@@ -33,7 +33,7 @@ from etrade_flows.health.server import (
     check_versions,
 )
 from etrade_flows.health.storage import check_locks, check_result_storage, check_sharing
-from etrade_tasks.prefect_settings import changed_setting
+from etrade_tasks.prefect_context import changed_setting
 
 SERVER_SECONDS = 10.0
 """How long to wait for one answer of the Prefect server."""

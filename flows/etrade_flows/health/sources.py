@@ -10,7 +10,7 @@ from etrade_flows.runs.server import RETRIES, prefect_reached
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import CredentialsNotFound, ETradeError, PrefectUnavailable, SignInRequired
 from etrade_tasks.load_credentials import block_names
-from etrade_tasks.prefect_settings import changed_setting
+from etrade_tasks.prefect_context import changed_setting
 from etrade_tasks.session import TokenSession
 
 

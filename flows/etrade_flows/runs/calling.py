@@ -24,7 +24,7 @@ from prefect.settings import get_current_settings
 from etrade_flows.runs.names import renewal_run
 from etrade_flows.runs.sure_ends import SureFlow
 from etrade_flows.runs.tags import tag_run
-from etrade_tasks.prefect_settings import changed_setting
+from etrade_tasks.prefect_context import changed_setting
 from etrade_tasks.session import TokenSession
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_DEFAULT_RESULT_STORAGE_BLO
 from etrade_tasks.errors import ETradeError, PrefectUnavailable
 from etrade_tasks.oauth.addresses import LOOPBACK_HOSTS, is_loopback
 from etrade_tasks.oauth.tls import TlsFailure, tls_failure
-from etrade_tasks.prefect_settings import changed_setting
+from etrade_tasks.prefect_context import changed_setting
 from etrade_tasks.sharing.record import default_result_storage
 
 RETRIES = 1
