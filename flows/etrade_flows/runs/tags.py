@@ -50,9 +50,10 @@ def tag_run(*tags: str, outcome: AttemptOutcome | None = None, name: str | None 
         outcome: The run's outcome; None if it has none yet.
         name: The run's new name; None to keep its name.
     """
-    context, run = FlowRunContext.get(), current_run()
-    if context is None or run is None:
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
         return
+    run = context.flow_run
     turn = _turns.setdefault(run.id, threading.Lock())
     with turn, best_effort("The tags could not be written"):
         if context.detached:  # another process's copy of the run, from when its task was submitted
