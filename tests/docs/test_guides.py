@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import socket
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -97,6 +101,30 @@ def snippet(section: str) -> str:
     """The one Python block of that section of the guide to pipelines."""
     (code,) = snippets(PIPELINES.partition(f"## {section}\n")[2].partition("\n## ")[0])
     return code
+
+
+def is_healthy(address: str) -> bool:
+    """Whether a Prefect server answers at this address."""
+    try:
+        return httpx.get(f"{address}/health", trust_env=False).is_success
+    except httpx.ConnectError:
+        return False
+
+
+def test_server_that_readme_starts_stays(shell: Any, migrated: Path, wait_until: Callable[..., None]) -> None:
+    """README's lines start a server that logs and answers; with `--background` its first log would end it."""
+    setting, start = re.findall(r"^prefect (.+)$", README, re.MULTILINE)
+    shutil.copy(migrated, shell.folder / "prefect.db")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/api"
+    kept = {name: value for name, value in shell.environment.items() if name != "PREFECT_API_URL"}
+    own = {"HOME": str(shell.folder), "SERVER_API_PORT": str(port), "SERVER_LOGGING_LEVEL": "DEBUG"}
+    newcomer = replace(shell, environment=kept | {f"PREFECT_{name}": value for name, value in own.items()})
+    newcomer.python("-m", "prefect", *setting.replace("http://127.0.0.1:4200/api", address).split())
+    with newcomer.running("-m", "prefect", *shlex.split(start, comments=True)):
+        wait_until(lambda: is_healthy(address), seconds=60)
 
 
 def test_snippets_run_alone(shell: Any, simulator: Simulator) -> None:

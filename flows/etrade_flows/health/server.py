@@ -34,7 +34,8 @@ _CAUSES = {
 _AUTHLIB_TAKES_HTTPX2 = Version("1.8")
 _UNREACHED = {
     Place.CLOUD: "check this machine's network, and `prefect config view` for PREFECT_API_URL.",
-    Place.HERE: "run `prefect server start`, or set its port with `prefect config set PREFECT_API_URL=`.",
+    Place.HERE: "run `prefect server start` (with --background it ends at its first log line), or set its "
+    "port with `prefect config set PREFECT_API_URL=`.",
     Place.ELSEWHERE: "check that it runs and can be reached, and `prefect config view` for PREFECT_API_URL.",
     Place.TEMPORARY: "fix `versions` first; else run `prefect server start`, which shows why it fails.",
 }
