@@ -37,8 +37,8 @@ def describe(simulator: Simulator) -> str:
     """Return the text that tells a person the simulator's address and its keys."""
     lines = [
         f"E*TRADE simulator at {simulator.url} (nothing here is E*TRADE; Ctrl+C ends it)",
-        f"  OAuth calls    {simulator.oauth_url}",
-        *(f"  {name + ' data':<14} {simulator.api_url(name)}/v1" for name in ENVIRONMENTS),
+        f"  OAuth address  {simulator.oauth_url}",
+        *(f"  {name + ' API':<14} {simulator.api_url(name)}" for name in ENVIRONMENTS),
         "Sample consumers, random for this run and worthless elsewhere:",
     ]
     for name in ENVIRONMENTS:

@@ -26,7 +26,7 @@ def test_the_command_serves_until_it_is_told_to_end(
         try:
             printed = "".join(process.stdout.readline() for _ in range(9))
             url = re.search(r"http://127\.0\.0\.1:\d+", printed)[0]
-            assert (True, True) == (f"{url}/oauth\n" in printed, f"{url}/sandbox/v1\n" in printed)
+            assert (True, True) == (f"{url}/oauth\n" in printed, f"{url}/sandbox\n" in printed)
             assert "worthless elsewhere" in printed
             assert [2, 2] == [len(re.findall(rf"\b[0-9a-f]{{{size}}}\b", printed)) for size in (32, 64)]
             with requests.get(f"{url}/_control/clock", timeout=5) as answer:

@@ -48,7 +48,7 @@ from etrade_tasks.errors import (
     VerifierRefused,
 )
 from etrade_tasks.load_credentials import load_block, near_names
-from etrade_tasks.oauth.addresses import Environment
+from etrade_tasks.oauth.addresses import Environment, trimmed
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys
 from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.session import TokenSession, eastern_date
@@ -179,7 +179,7 @@ def _existing(name: str, given: Mapping[str, str | None]) -> ETradeCredentials |
         "api_url": stored.api_base_url,
     }
     for field, value in given.items():
-        if value is not None and value.rstrip("/") != held[field]:
+        if value is not None and trimmed(value) != held[field]:
             raise CredentialsInvalid(
                 f"The block {name!r} has another {field}: {held[field]}.",
                 advice="choose another name with --credentials, or correct the block "

@@ -34,7 +34,7 @@ _PORTS = {"https": 443, "http": 80}
 
 
 def safe_address(address: str) -> str:
-    """The address without a trailing slash, if signed requests may safely go to it.
+    """The address as `trimmed` leaves it, if signed requests may safely go to it.
 
     Raises:
         ValueError: It is not absolute, has a user, a query or a fragment, or is plain http to a host other
@@ -45,7 +45,12 @@ def safe_address(address: str) -> str:
         raise ValueError("must be an absolute address with only a scheme, a host and a path")
     if scheme != "https" and not (scheme == "http" and is_loopback(host)):
         raise ValueError("must start with https:// (plain http is accepted for a loopback host only)")
-    return address.rstrip("/")
+    return trimmed(address)
+
+
+def trimmed(address: str) -> str:
+    """The address without a trailing slash or `/v1`, with which the path of every data call begins."""
+    return address.rstrip("/").removesuffix("/v1")
 
 
 def _scheme_and_host(address: str) -> tuple[str, str | None]:
