@@ -154,21 +154,15 @@ def renew_latest(
         ETradeError: As the flow `renew-access-token` raises.
     """
     try:
-        try:
-            session = renew_loaded(name, loaded, wanted)
-        except SessionTooShort:
-            raise
-        except SignInRequired:
-            newer = _newer(name, loaded)
-            if newer is None:
-                raise
-            loaded = newer
-            session = renew_loaded(name, loaded, replace(wanted, since=None, began_at=None))
+        session = renew_loaded(name, loaded, wanted)
     except SessionTooShort:
         raise
     except SignInRequired:
-        forget(name)
-        raise
+        newer = _newer(name, loaded)
+        if newer is None:
+            forget(name)
+            raise
+        return renew_latest(name, newer, replace(wanted, since=None, began_at=None))
     return remember(name, session, loaded), loaded
 
 
