@@ -15,7 +15,6 @@ import httpx
 from etrade_flows.access.clients import judge_answer
 from etrade_flows.health.facts import Exchange, Facts
 from etrade_flows.health.findings import Finding, SkipCheck, ok, problem, warning
-from etrade_flows.report.day import session_day, standing
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.key_age import KEY_ADVICE, key_warning, lapses_on
@@ -23,7 +22,6 @@ from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL
 from etrade_tasks.oauth.authorization import granted
 from etrade_tasks.oauth.replies import SKEW_REFUSED, SKEW_WARNED, Outcome, classify, clock_advice, http_date
 from etrade_tasks.oauth.tls import tls_failure
-from etrade_tasks.session import SessionState
 
 DATA_PATH = "/v1/accounts/list.json"
 """The data call; only the status and the problem of its answer are read."""
@@ -84,7 +82,7 @@ def check_key_age(facts: Facts) -> Finding:
 def check_data_call(facts: Facts) -> Finding:
     """Whether a data call is served."""
     credentials = facts.credentials
-    if standing(session_day(credentials, now()), now()).state is SessionState.SIGNED_OUT:
+    if credentials.access_token is None:
         raise SkipCheck(
             "Nobody is signed in, so no data call can be tried.",
             first=f"etrade-session login --credentials {facts.name}",
