@@ -1,4 +1,4 @@
-"""Judges how a session stands, by what the stores say about it. Pure, except that it reads the credentials.
+"""Judges how a session stands, and what a person does about it. Pure, except that it reads the credentials.
 
 Only E*TRADE knows for certain. The stores know when the token was issued, when it was last renewed, and how
 the day's runs ended.
@@ -6,26 +6,28 @@ the day's runs ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from etrade_flows.health.advice import advice_on
-from etrade_flows.health.forecast import NextRun, ScheduledRun, forecast
+from etrade_flows.health.forecast import ScheduledRun, forecast
 from etrade_flows.health.model import Problem, Renewal, SessionStatus, Source, Store
-from etrade_flows.report.day import Standing, issued_at, session_day, standing
+from etrade_flows.report.day import Standing, explain, issued_at, session_day, standing
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_flows.runs.endings import describe
 from etrade_flows.runs.way_in import WayIn
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ConfigurationRefused, CredentialsInvalid, ETradeError, SignInRequired
-from etrade_tasks.key_age import key_warning
+from etrade_tasks.key_age import KEY_ADVICE, key_warning
 from etrade_tasks.oauth.replies import SKEW_WARNED
 from etrade_tasks.session import SessionState, TokenSession, midnight_after
 from etrade_tasks.words import clock
 
 SHOWN_RENEWALS = 5
 """How many of the last renewals are listed."""
+
+_ALIVE = (SessionState.ACTIVE, SessionState.IDLE, SessionState.FAILED)
+"""The states in which the time to idle still counts, if a renewal is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +57,6 @@ class SessionFacts:
     way_in: WayIn | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """How the session stands, why, and its two clocks as far as they still matter."""
-
-    state: SessionState
-    message: str
-    idle_at: datetime | None = None
-    expires_at: datetime | None = None
-    renewed_at: datetime | None = None
-    failing: bool = False
-
-
 def judge(facts: SessionFacts, now: datetime, reuse_window: timedelta) -> SessionStatus:
     """How the session stands at `now`.
 
@@ -77,41 +67,40 @@ def judge(facts: SessionFacts, now: datetime, reuse_window: timedelta) -> Sessio
     """
     loaded = facts.loaded if isinstance(facts.loaded, ETradeCredentials) else None
     error = next((e for e in (facts.loaded, facts.checked) if isinstance(e, ETradeError)), None)
-    renewals = sorted(_renewals(facts), key=lambda renewal: renewal.at, reverse=True)
-    verdict = _verdict(facts, renewals, now, reuse_window)
+    runs = _other_runs(facts)
+    stands, message = _standing(facts, runs, now, reuse_window)
+    state = stands.state
+    session = None if state in (SessionState.SIGNED_OUT, SessionState.SIGN_IN_REQUIRED) else stands.session
+    renewed = session if session and session.renewed_at and state in _ALIVE else None
+    idle_at = renewed.idle_at if renewed else None
+    expires_at = session.expires_at if session else None
+    next_runs = forecast(
+        facts.scheduled,
+        now,
+        renewed_at=renewed.renewed_at if renewed else None,
+        over_at=now if state.needs_sign_in else expires_at or midnight_after(now),
+        reuse_window=reuse_window,
+        refused=isinstance(error, (ConfigurationRefused, CredentialsInvalid)),
+    )
     status = SessionStatus(
         credentials=facts.credentials,
         environment=loaded.environment if loaded else None,
         source=facts.source,
         as_of=now,
-        state=verdict.state,
-        message=verdict.message,
+        state=state,
+        message=message,
         signed_in_at=loaded.signed_in_at if loaded else None,
-        idle_at=verdict.idle_at,
-        idle_in_seconds=_seconds(verdict.idle_at, now),
-        expires_at=verdict.expires_at,
-        expires_in_seconds=_seconds(verdict.expires_at, now),
-        renewals=tuple(renewals[:SHOWN_RENEWALS]),
-        next_runs=tuple(_next_runs(facts, verdict, now, reuse_window)),
+        idle_at=idle_at,
+        idle_in_seconds=_seconds(idle_at, now),
+        expires_at=expires_at,
+        expires_in_seconds=_seconds(expires_at, now),
+        renewals=tuple(sorted(_renewals(facts, runs), key=lambda one: one.at, reverse=True)[:SHOWN_RENEWALS]),
+        next_runs=tuple(next_runs),
         key_warning=key_warning(loaded.consumer_key_issued_on, now) if loaded else None,
         error=_problem(error),
         next=None,
     )
-    return status.model_copy(update={"next": advice_on(status, facts.way_in, failing=verdict.failing)})
-
-
-def _next_runs(
-    facts: SessionFacts, verdict: _Verdict, now: datetime, reuse_window: timedelta
-) -> Iterator[NextRun]:
-    wrong_settings = (ConfigurationRefused, CredentialsInvalid)
-    return forecast(
-        facts.scheduled,
-        now,
-        renewed_at=verdict.renewed_at,
-        over_at=now if verdict.state.needs_sign_in else verdict.expires_at or midnight_after(now),
-        reuse_window=reuse_window,
-        refused=isinstance(facts.loaded, wrong_settings) or isinstance(facts.checked, wrong_settings),
-    )
+    return status.model_copy(update={"next": _advice(status, facts.way_in, failing=bool(stands.failed))})
 
 
 def _last_record(facts: SessionFacts) -> TokenSession | None:
@@ -119,80 +108,61 @@ def _last_record(facts: SessionFacts) -> TokenSession | None:
     return facts.checked if isinstance(facts.checked, TokenSession) else facts.record
 
 
-def _renewals(facts: SessionFacts) -> Iterator[Renewal]:
+def _other_runs(facts: SessionFacts) -> tuple[Attempt, ...]:
+    """The attempts without the run that left the record, which is more exact."""
+    record = _last_record(facts)
+    if record is None or record is facts.checked:
+        return facts.attempts
+    # The record is of the last renewal, so a run that renewed and ended later left it. Clocks may differ.
+    since = record.renewed_at - SKEW_WARNED
+    renewed = (a for a in facts.attempts if a.outcome is AttemptOutcome.RENEWED and a.at >= since)
+    left_it = max(renewed, key=lambda a: a.at, default=None)
+    return tuple(a for a in facts.attempts if a is not left_it)
+
+
+def _renewals(facts: SessionFacts, runs: Sequence[Attempt]) -> Iterator[Renewal]:
     """Every known attempt, each from one store."""
-    same = None
     if record := _last_record(facts):
-        store = Store.ETRADE
-        if record is facts.record:
-            # The record is of the last renewal, so a run that renewed and ended later left it. Clocks may
-            # differ.
-            since = record.renewed_at - SKEW_WARNED
-            renewed = (a for a in facts.attempts if a.outcome is AttemptOutcome.RENEWED and a.at >= since)
-            same, store = max(renewed, key=lambda a: a.at, default=None), Store.RESULT_STORAGE
+        store = Store.ETRADE if record is facts.checked else Store.RESULT_STORAGE
         said = describe(record)
         yield Renewal(at=record.renewed_at, outcome=AttemptOutcome.RENEWED, message=said, store=store)
-    for attempt in facts.attempts:
-        if attempt is not same:
-            yield Renewal(
-                at=attempt.at, outcome=attempt.outcome, message=attempt.detail, store=Store.PREFECT_SERVER
-            )
+    for run in runs:
+        yield Renewal(at=run.at, outcome=run.outcome, message=run.detail, store=Store.PREFECT_SERVER)
 
 
-def _verdict(
-    facts: SessionFacts, renewals: list[Renewal], now: datetime, reuse_window: timedelta
-) -> _Verdict:
-    loaded, checked = facts.loaded, facts.checked
+def _standing(
+    facts: SessionFacts, runs: Sequence[Attempt], now: datetime, reuse_window: timedelta
+) -> tuple[Standing, str]:
+    """How the session stands, and why or until when."""
+    loaded, checked, record = facts.loaded, facts.checked, _last_record(facts)
     if isinstance(loaded, ETradeError):
-        return _Verdict(SessionState.FAILED, loaded.message)
-    record = _last_record(facts)
-    begun = issued_at(loaded, record)
-    day = session_day(loaded, now, _attempts(begun, renewals, reuse_window), record)
-    stands = standing(day, now)
-    verdict = _in_words(stands, day.expires_at)
+        return Standing(SessionState.FAILED, None), loaded.message
+    proven = _proven(runs, issued_at(loaded, record), reuse_window) if record is None else ()
+    stands = standing(session_day(loaded, now, (*runs, *proven), record), now)
     if stands.state.needs_sign_in:
-        return verdict
+        return stands, explain(stands, now)
     if isinstance(checked, SignInRequired):
-        return _Verdict(SessionState.SIGN_IN_REQUIRED, checked.message)
+        return Standing(SessionState.SIGN_IN_REQUIRED, None), checked.message
     if isinstance(checked, ETradeError):
-        return replace(verdict, state=SessionState.FAILED, message=checked.message)
+        return replace(stands, state=SessionState.FAILED), checked.message
     if facts.refused:
         # The next caller asks E*TRADE again, and only that answer is certain.
-        return _Verdict(SessionState.UNKNOWN, facts.refused.message, expires_at=day.expires_at)
-    return verdict
+        return replace(stands, state=SessionState.UNKNOWN), facts.refused.message
+    failed = f"the renewal at {clock(stands.failed.at)} failed; " if stands.failed else ""
+    return stands, failed + explain(stands, now)
 
 
-def _in_words(stands: Standing, expires_at: datetime | None) -> _Verdict:
-    state, session = stands.state, stands.session
-    failed = f"the renewal at {clock(stands.failed.at)} failed" if stands.failed else ""
-    if state is SessionState.SIGNED_OUT:
-        return _Verdict(state, "nobody is signed in")
-    if session and state is SessionState.EXPIRED:
-        return _Verdict(state, "its day ended at midnight US Eastern", expires_at=session.expires_at)
-    if stands.refusal:
-        return _Verdict(state, f"{stands.refusal.detail} ({clock(stands.refusal.at)})")
-    if session is None or state not in (SessionState.ACTIVE, SessionState.IDLE):
-        message = failed or "no renewal of this token is known"
-        return _Verdict(state, message, expires_at=expires_at, failing=bool(failed))
-    active = state is SessionState.ACTIVE
-    message = f"renewed at {clock(session.last_used_at)}" if active else "the next renewal revives it"
-    if failed:
-        message = f"{message}, but {failed}"
-    limits = (session.idle_at, session.expires_at, session.last_used_at)
-    return _Verdict(state, message, *limits, failing=bool(failed))
+def _proven(runs: Sequence[Attempt], begun: datetime | None, reuse_window: timedelta) -> list[Attempt]:
+    """The renewals of the token issued at `begun` that only the runs that reused them prove.
 
-
-def _attempts(begun: datetime | None, renewals: list[Renewal], reuse_window: timedelta) -> list[Attempt]:
-    """The attempts for the token issued at `begun`, and the renewals that they prove."""
-    # Attempts before the sign-in belong to another token.
-    attempts = [Attempt(r.at, r.outcome, r.message, None) for r in renewals if not begun or r.at >= begun]
-    if not any(a.outcome is AttemptOutcome.RENEWED for a in attempts):
-        # Runs that reused a renewal prove that somebody renewed without the server's knowledge. Each such
-        # renewal is dated as early as possible, so that no session seems to last longer than it does.
-        reused = [a.at - reuse_window for a in attempts if a.outcome is AttemptOutcome.REUSED]
-        earliest = [max(at, begun or at) for at in reused]
-        attempts += [Attempt(at, AttemptOutcome.RENEWED, "", None) for at in earliest]
-    return attempts
+    Each is dated as early as possible, so that no session seems to last longer than it does.
+    """
+    # Runs before the sign-in belong to another token.
+    since = [run for run in runs if not begun or run.at >= begun]
+    if any(run.outcome is AttemptOutcome.RENEWED for run in since):
+        return []
+    reused = [run.at - reuse_window for run in since if run.outcome is AttemptOutcome.REUSED]
+    return [Attempt(max(at, begun or at), AttemptOutcome.RENEWED, "", None) for at in reused]
 
 
 def _problem(error: ETradeError | None) -> Problem | None:
@@ -203,3 +173,39 @@ def _problem(error: ETradeError | None) -> Problem | None:
 
 def _seconds(at: datetime | None, now: datetime) -> int | None:
     return None if at is None else int((at - now).total_seconds())
+
+
+def _advice(status: SessionStatus, way_in: WayIn | None, *, failing: bool) -> str | None:
+    """What a person does next; None if there is nothing to do."""
+    if status.state.needs_sign_in:
+        return _sign_in(status, way_in)
+    if status.error is not None:
+        return status.error.advice
+    if status.state is SessionState.UNKNOWN:
+        return f"run `etrade-session status --credentials {status.credentials} --check`, which asks E*TRADE."
+    renew = f"run `etrade-session renew --credentials {status.credentials}`"
+    if failing:
+        return f"{renew}, which says what is wrong."
+    if status.state is SessionState.IDLE:
+        return f"{renew}{', or wait for the next run' if status.next_runs else ''}."
+    return _while_active(status)
+
+
+def _while_active(status: SessionStatus) -> str | None:
+    late = next((run for run in status.next_runs if run.late), None)
+    if late is None:
+        return KEY_ADVICE if status.key_warning else None
+    if late.work_pool is None:
+        return f"start the process that serves the deployment {late.deployment!r}."
+    return f"start a worker: `prefect worker start --pool {late.work_pool}`."
+
+
+def _sign_in(status: SessionStatus, way_in: WayIn | None) -> str:
+    if status.source is Source.ENVIRONMENT:
+        return (
+            "sign in at E*TRADE, and set ETRADE_ACCESS_TOKEN, ETRADE_ACCESS_TOKEN_SECRET and "
+            "ETRADE_SIGNED_IN_AT again."
+        )
+    if way_in is not None:
+        return way_in.advice(status.credentials)
+    return f"sign in at E*TRADE: run `etrade-session login --credentials {status.credentials}`."

@@ -177,7 +177,8 @@ def standing(day: SessionDay, now: datetime) -> Standing:
         state = clocks
     elif refusal:
         state = SessionState.SIGN_IN_REQUIRED
-    elif session is None or not _is_renewed(day):
+    elif session is None or session.renewed_at is None:
+        # A token that was only stored may be invalid.
         state = SessionState.FAILED if failed else SessionState.UNKNOWN
     else:
         state = clocks
@@ -236,12 +237,6 @@ def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
     idle_at = min(last + IDLE_LIMIT, midnight)
     active = tuple(_active(uses, min(idle_at, over_at)))
     return KnownSession(uses[0], last, last if last in renewals else None, idle_at, midnight, over_at, active)
-
-
-def _is_renewed(day: SessionDay) -> bool:
-    """Whether E*TRADE is known to have renewed this token; a token that was only stored may be invalid."""
-    renewals = (in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED)
-    return bool(day.renewed_at) or any(at >= in_utc(day.signed_in_at or at) for at in renewals)
 
 
 def _active(uses: list[datetime], end: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -124,6 +124,24 @@ def test_state(known: SessionFacts, now: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (facts(attempt("09:00")), "good until midnight US Eastern"),
+        (
+            facts(attempt("09:00"), attempt("09:20", FAILED)),
+            "the renewal at 09:20 failed; idle from 11:00 unless a renewal comes first",
+        ),
+        (facts(attempt("09:00", REFUSED)), "E*TRADE refused the token at 09:00"),
+        (facts(), "no renewal of this token is known"),
+        (facts(loaded=UNDATED, refused=DEAD), "It is dead."),
+    ],
+)
+def test_message(known: SessionFacts, expected: str) -> None:
+    """The message says why the session stands so in the words of the report, and which renewal failed."""
+    assert expected == judged(known, at("09:30")).message
+
+
+@pytest.mark.parametrize(
     ("day", "hours"), [("2027-03-14", 23), ("2027-06-15", 24), ("2027-11-07", 25)], ids=["23", "24", "25"]
 )
 def test_clocks_count_elapsed_time(day: str, hours: int) -> None:
