@@ -78,13 +78,15 @@ def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -
         advice=outcome.advice if isinstance(outcome, ETradeError) else None,
         notice=key_warning(loaded.consumer_key_issued_on, moment) if loaded else None,
     )
-    made = ArtifactCreate(key=artifact_key(name), type="markdown", flow_run_id=run.id)
-    own = {"description": account.line, "data": text, "metadata_": account.metadata()}
-    client.create_artifact(made.model_copy(update=own))
+
+    def publish(key: str, line: str, text: str, metadata: dict[str, str] | None = None) -> None:
+        said = {"description": line, "data": text, "metadata_": metadata}
+        client.create_artifact(ArtifactCreate(key=key, type="markdown", flow_run_id=run.id, **said))
+
+    publish(artifact_key(name), account.line, text, account.metadata())
     accounts = {each: Account.read(report.metadata_) for each, report in reports.items()} | {name: account}
     known = {each: found for each, found in accounts.items() if found}
-    all_of_them = {"description": summary(known, moment), "data": render_overview(known, moment)}
-    client.create_artifact(made.model_copy(update={"key": OVERVIEW, **all_of_them}))
+    publish(OVERVIEW, summary(known, moment), render_overview(known, moment))
 
 
 def _reports(client: SyncPrefectClient) -> dict[str, ArtifactCollection]:
