@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta, tzinfo
 
 from etrade_flows.report.day import (
@@ -107,24 +107,19 @@ def escape(text: str) -> str:
     references. Addresses do not become links, because the text may come from a stranger. Invisible characters
     become spaces.
     """
-    inert = _MARKUP.sub(r"\\\1", visible(text))
-    return _AUTOLINK.sub(_WORD_JOINER, inert)
+    return _inert(visible(text))
+
+
+def _inert(text: str) -> str:
+    return _AUTOLINK.sub(_WORD_JOINER, _MARKUP.sub(r"\\\1", text))
 
 
 def _with_markup(advice: str) -> str:
     """The advice, escaped except for its addresses and its `code`, because it is this package's own text."""
-    pieces = _OWN_MARKUP.split(advice)
-    return "".join(_marked(piece) if i % 2 else _escape_inside(piece) for i, piece in enumerate(pieces))
-
-
-def _marked(piece: str) -> str:
-    return piece if piece.startswith("`") else f"<{piece}>"
-
-
-def _escape_inside(text: str) -> str:
-    """The escaped text, with the spaces at each end kept as one."""
-    before, after = (" " if text[:1].isspace() else ""), (" " if text[-1:].isspace() else "")
-    return before + escape(text) + after if text.strip() else before
+    words = _OWN_MARKUP.split(visible(advice))
+    words[::2] = map(_inert, words[::2])
+    words[1::2] = (word if word.startswith("`") else f"<{word}>" for word in words[1::2])
+    return "".join(words)
 
 
 def _limits(session: KnownSession, now: datetime, local: tzinfo | None, end: str) -> str:
@@ -150,7 +145,7 @@ def _limits(session: KnownSession, now: datetime, local: tzinfo | None, end: str
 
 def _day_so_far(day: SessionDay, now: datetime) -> str:
     """The sign-in and the attempts as a table, newest first; reuses are listed with their renewal."""
-    groups = list(_grouped(in_order(day)))
+    groups = _grouped(in_order(day))
     rows = [_cells(group, now) for group in groups]
     if day.signed_in_at and in_utc(day.signed_in_at) >= day_bounds(now)[0]:
         at = in_utc(day.signed_in_at)
@@ -165,17 +160,16 @@ def _day_so_far(day: SessionDay, now: datetime) -> str:
     return f"### The day so far ({count}newest first)\n\n{listed}"
 
 
-def _grouped(attempts: Iterable[Attempt]) -> Iterator[list[Attempt]]:
-    """The attempts in order, each with the reused ones that follow it."""
-    group: list[Attempt] = []
+def _grouped(attempts: Iterable[Attempt]) -> list[list[Attempt]]:
+    """The attempts in order, each renewal with the reuses that follow it."""
+    groups: list[list[Attempt]] = []
     for attempt in attempts:
-        follows = group and group[0].outcome in (AttemptOutcome.RENEWED, AttemptOutcome.REUSED)
-        if group and not (follows and attempt.outcome is AttemptOutcome.REUSED):
-            yield group
-            group = []
-        group.append(attempt)
-    if group:
-        yield group
+        reused = attempt.outcome is AttemptOutcome.REUSED
+        if reused and groups and groups[-1][0].outcome in (AttemptOutcome.RENEWED, AttemptOutcome.REUSED):
+            groups[-1].append(attempt)
+        else:
+            groups.append([attempt])
+    return groups
 
 
 def _cells(group: list[Attempt], now: datetime) -> tuple[str, str, str, str]:
@@ -186,14 +180,10 @@ def _cells(group: list[Attempt], now: datetime) -> tuple[str, str, str, str]:
     if reused:
         times = "once" if len(reused) == 1 else f"{len(reused)} times"
         detail = f"{detail} Reused {times} since, last at {clock(reused[-1].at)}.".strip()
-    took = first.took
-    lasted = f"{took.total_seconds():.1f} s" if took is not None and took < timedelta(minutes=1) else ""
-    return (
-        moment(first.at, now, EASTERN),
-        outcome,
-        detail or _NONE,
-        lasted or (_NONE if took is None else _span(took)),
-    )
+    took = _NONE if first.took is None else _span(first.took)
+    if first.took is not None and first.took < timedelta(minutes=1):
+        took = f"{first.took.total_seconds():.1f} s"
+    return moment(first.at, now, EASTERN), outcome, detail or _NONE, took
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
