@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import accumulate
 
 WIDTH, HEIGHT = 900, 264
 """The picture's size, in its own units, which are CSS pixels if nothing shrinks it."""
@@ -27,17 +28,12 @@ Label = tuple[float, str, bool]
 """Where it points to, its words, and whether narrow places show it too."""
 
 
-def canvas(height: int, title: str, described: str, inside: Iterable[str]) -> str:
-    """The whole picture: its text for people who cannot see it, a light card, and the drawing on that."""
-    around = (
-        tag("style", NARROW),
-        tag("title", title),
-        tag("desc", escape(described)),
-        box(1, 1, WIDTH - 2, height - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5),
-    )
+def canvas(height: int, inside: Iterable[str]) -> str:
+    """The whole picture: the drawing on a light card."""
+    card = box(1, 1, WIDTH - 2, height - 2, rx=14, fill=CARD, stroke=HAIRLINE, stroke_width=1.5)
     size = {"width": WIDTH, "height": height, "viewBox": f"0 0 {WIDTH} {height}"}
     svg = "http://www.w3.org/2000/svg"
-    return tag("svg", *around, *inside, xmlns=svg, **size, role="img", font_family=FONT, fill=INK)
+    return tag("svg", tag("style", NARROW), card, *inside, xmlns=svg, **size, font_family=FONT, fill=INK)
 
 
 def text_at(text: str, size: float, x: float, y: float, **style: object) -> str:
@@ -74,28 +70,17 @@ def place_labels(labels: Sequence[Label], size: float) -> Iterator[str]:
         yield text_at(text, size, left + width / 2, LABELS, text_anchor="middle", **style)
 
 
-def _spread(wanted: Sequence[tuple[float, float]], pivot: int, apart: float) -> list[float]:
+def _spread(row: Sequence[tuple[float, float]], pivot: int, apart: float) -> list[float]:
     """The left edge of each (middle, width), in order, without overlaps and within the margins.
 
     The one at `pivot` stays in its place if it can, and the others move aside.
     """
-    lefts = [middle - width / 2 for middle, width in wanted]
-    ends = [width + apart for _, width in wanted]
-    last = len(wanted) - 1
-
-    def to_the_left(start: int) -> None:
-        for i in range(start, 0, -1):
-            lefts[i - 1] = min(lefts[i - 1], lefts[i] - ends[i - 1])
-
-    def to_the_right(start: int) -> None:
-        for i in range(start, last):
-            lefts[i + 1] = max(lefts[i + 1], lefts[i] + ends[i])
-
-    to_the_left(pivot)
-    to_the_right(pivot)
-    # The margins come last, because they must hold.
-    lefts[0] = max(lefts[0], LEFT)
-    to_the_right(0)
-    lefts[last] = min(lefts[last], RIGHT - wanted[last][1])
-    to_the_left(last)
-    return [round(left, 1) for left in lefts]
+    *before, total = accumulate((width + apart for _, width in row), initial=0.0)
+    # Measured without the room of those before it, an edge must only not be left of the one before it.
+    least, most = LEFT, RIGHT + apart - total
+    edges = [
+        min(max(x - width / 2 - room, least), most) for (x, width), room in zip(row, before, strict=True)
+    ]
+    edges[:pivot] = [min(edges[i : pivot + 1]) for i in range(pivot)]
+    edges[pivot:] = accumulate(edges[pivot:], max)
+    return [round(edge + room, 1) for edge, room in zip(edges, before, strict=True)]

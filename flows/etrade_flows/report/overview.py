@@ -151,25 +151,20 @@ def _describe(accounts: Mapping[str, Account], now: datetime) -> str:
 def draw_strips(accounts: Mapping[str, Account], now: datetime) -> tuple[str, str]:
     """The last days of these accounts in words and as SVG, one strip each; hours run from left to right."""
     height = _HEAD + _ROW * len(accounts) + 14
-    today = eastern_date(now)
-    days = [today - timedelta(days=DAYS - 1 - i) for i in range(DAYS)]
+    days = [eastern_date(now) - timedelta(days=DAYS - 1 - i) for i in range(DAYS)]
+    narrow: dict[str, object] = {"class_": "narrow", "display": "none"}
     inside = [
         tag("g", *_dates(days, 12, 1), class_="wide", fill=MUTED, text_anchor="middle"),
-        tag("g", *_dates(days, 26, 7), class_="narrow", fill=MUTED, text_anchor="middle", display="none"),
+        tag("g", *_dates(days, 26, 7), **narrow, fill=MUTED, text_anchor="middle"),
     ]
     for row, (name, account) in enumerate(accounts.items()):
         y = _HEAD + _ROW * row
-        for size, length, place in ((15.0, 18, {"class_": "wide"}), (26.0, 10, _NARROW)):
+        for size, length, place in ((15, 18, {"class_": "wide"}), (26, 10, narrow)):
             word = name if len(name) <= length else f"{name[: length - 1]}…"
             inside.append(text_at(word, size, LEFT, y + 23, font_weight=600, **place))
         for i, at in enumerate(days):
             inside += _cell(account.days.get(at), round(_STRIP + i * _CELL, 1), y)
-    title = f"E*TRADE sessions of the last {DAYS} days"
-    described = _describe(accounts, now)
-    return described, canvas(height, title, described, inside)
-
-
-_NARROW: dict[str, object] = {"class_": "narrow", "display": "none"}
+    return _describe(accounts, now), canvas(height, inside)
 
 
 def _dates(days: list[date], size: float, apart: int) -> Iterator[str]:

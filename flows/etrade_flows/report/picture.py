@@ -87,7 +87,7 @@ def draw_timeline(day: SessionDay, now: datetime) -> tuple[str, str]:
         ValueError: A datetime is naive.
     """
     picture = _Picture(day, now)
-    return picture.describe(), picture.draw()
+    return picture.describe(), canvas(HEIGHT, picture.draw())
 
 
 class _Picture:
@@ -103,19 +103,15 @@ class _Picture:
         self.attempts = [a for a in in_order(day) if self.start <= in_utc(a.at) < self.end]
         self.counts = Counter(attempt.outcome for attempt in self.attempts)
 
-    def draw(self) -> str:
+    def draw(self) -> Iterator[str]:
         grid = "".join(f"M{x:g},{TRACK_END}V{HOURS - 13}" for x, _ in self.hours(3))
-        inside = (
-            tag("path", d=grid, stroke=HAIRLINE),
-            *self.track(),
-            *self.marks(),
-            tag("g", *self.legend(), class_="wide", fill=MUTED),
-            *self.needles(),
-            tag("g", *self.words("wide"), class_="wide"),
-            tag("g", *self.words("narrow"), class_="narrow", display="none"),
-        )
-        title = f"E*TRADE session on {date_words(self.now)}"
-        return canvas(HEIGHT, title, self.describe(), inside)
+        yield tag("path", d=grid, stroke=HAIRLINE)
+        yield from self.track()
+        yield from self.marks()
+        yield tag("g", *self.legend(), class_="wide", fill=MUTED)
+        yield from self.needles()
+        yield tag("g", *self.words("wide"), class_="wide")
+        yield tag("g", *self.words("narrow"), class_="narrow", display="none")
 
     def describe(self) -> str:
         attempts = ", ".join(f"{self.counts[o]} {o}" for o in AttemptOutcome if self.counts[o]) or "none"
@@ -155,8 +151,9 @@ class _Picture:
             fill, faint, *_ = _STRETCHES[piece.state]
             opacity = {"opacity": faint} if piece.ahead else {}
             band.append(box(left, TRACK, right - left, TRACK_END - TRACK, fill=fill, **opacity))
-            if right - left >= len(_word(piece)) * 13 * LETTER + 16:
-                words.append(_stretch_word(piece, (left + right) / 2))
+            word = piece.state.value if piece.state else "no session"
+            if right - left >= len(word) * 13 * LETTER + 16:
+                words.append(_stretch_word(word, piece, (left + right) / 2))
         yield tag("g", *band, clip_path="url(#track)")
         yield tag("rect", **frame, fill="none", stroke=HAIRLINE)
         yield tag("g", *words, class_="wide", text_anchor="middle")
@@ -239,18 +236,14 @@ class _Picture:
             yield self.x(self.end), "expires at midnight", False
 
 
-def _word(piece: Stretch) -> str:
-    return piece.state.value if piece.state else "no session"
-
-
-def _stretch_word(piece: Stretch, middle: float) -> str:
+def _stretch_word(word: str, piece: Stretch, middle: float) -> str:
     *_, past, coming = _STRETCHES[piece.state]
     style: dict[str, object] = {"fill": coming if piece.ahead else past}
     style["font_weight"] = 400 if piece.ahead else 600
     if piece.state is SessionState.IDLE and not piece.ahead:
         # A halo in the fill's colour keeps the letters clear of the hatching.
         style |= {"stroke": AMBER, "stroke_width": 5, "stroke_linejoin": "round", "paint_order": "stroke"}
-    return text_at(_word(piece), 13, middle, TRACK + 24, **style)
+    return text_at(word, 13, middle, TRACK + 24, **style)
 
 
 def _badge(word: str, zoom: float) -> str:
