@@ -29,7 +29,10 @@ Row = tuple[str, Text]
 
 
 def show(status: SessionStatus, console: Console) -> None:
-    """Print the screen: as a grid in a terminal, elsewhere in lines that are never cut."""
+    """Print the screen: as a grid in a terminal, elsewhere in lines that are never cut.
+
+    The console must show text as it is, as `plain_console` does.
+    """
     if console.is_terminal:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True, style="dim")
@@ -39,8 +42,7 @@ def show(status: SessionStatus, console: Console) -> None:
         console.print(grid)
         return
     for label, said in screen(status):
-        line = f"{label:<{_LABEL_WIDTH}}{said.plain}"
-        console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
+        console.print(f"{label:<{_LABEL_WIDTH}}{said.plain}", soft_wrap=True)
 
 
 def screen(status: SessionStatus) -> Iterator[Row]:
@@ -73,14 +75,9 @@ def _renewals(status: SessionStatus) -> Iterator[str]:
     if not status.renewals:
         yield "none is known today"
         return
-    rows = [(moment(one.at, status.as_of, EASTERN), one) for one in status.renewals]
-    widths = (
-        max(len(at) for at, _ in rows),
-        max(len(one.outcome) for _, one in rows),
-        max(len(one.store) for _, one in rows),
-    )
-    for at, one in rows:
-        cells = (at, one.outcome, one.store)
+    rows = [(moment(one.at, status.as_of, EASTERN), one.outcome, one.store) for one in status.renewals]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for one, cells in zip(status.renewals, rows, strict=True):
         padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
         yield f"{padded}  {shortened(visible(one.message))}".rstrip()
 

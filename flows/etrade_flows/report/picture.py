@@ -70,7 +70,6 @@ _BADGES = {
     "unknown": (AMBER, _QUESTION, INK),
     "failing": (RED, _CROSS, CARD),
 }
-_LABEL = {"wide": 13.5, "narrow": 26}
 
 
 def draw_timeline(day: SessionDay, now: datetime) -> tuple[str, str]:
@@ -110,8 +109,8 @@ class _Picture:
         yield from self.marks()
         yield tag("g", *self.legend(), class_="wide", fill=MUTED)
         yield from self.needles()
-        yield tag("g", *self.words("wide"), class_="wide")
-        yield tag("g", *self.words("narrow"), class_="narrow", display="none")
+        yield tag("g", *self.words(wide=True), class_="wide")
+        yield tag("g", *self.words(wide=False), class_="narrow", display="none")
 
     def describe(self) -> str:
         attempts = ", ".join(f"{self.counts[o]} {o}" for o in AttemptOutcome if self.counts[o]) or "none"
@@ -196,10 +195,9 @@ class _Picture:
             end = f"M{self.x(self.session.over_at):g},{TRACK - 4}V{TRACK_END + 7}"
             yield tag("path", d=end, stroke=INK, stroke_width=4)
 
-    def words(self, place: str) -> Iterator[str]:
-        """Headline, hours and labels, in the size for a place of that width."""
-        wide = place == "wide"
-        large, hour, below, apart = (22, 12, 0, 3) if wide else (40, 27, 25, 6)
+    def words(self, *, wide: bool) -> Iterator[str]:
+        """Headline, hours and labels, in the size for a wide or a narrow place."""
+        large, label, hour, below, apart = (22, 13.5, 12, 0, 3) if wide else (40, 26, 27, 25, 6)
         yield _badge(self.stands.word, large / 22)
         headline = [tag("tspan", self.stands.word.capitalize(), font_weight=700)]
         if wide:
@@ -211,7 +209,7 @@ class _Picture:
         yield tag("text", *headline, x=round(LEFT + large * 1.55, 1), y=HEADLINE, font_size=large)
         names = (text_at(name if wide else name[:2], hour, x, HOURS + below) for x, name in self.hours(apart))
         yield tag("g", *names, text_anchor="middle", fill=MUTED)
-        yield from place_labels([each for each in self.turning_points() if wide or each[2]], _LABEL[place])
+        yield from place_labels([each for each in self.turning_points() if wide or each[2]], label)
 
     def turning_points(self) -> Iterator[Label]:
         """The labels above the track, now's first: position, words, and whether narrow places show it."""
