@@ -5,16 +5,15 @@ They come from the settings, the Prefect server, the result storage and, if requ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
@@ -60,8 +59,8 @@ class Exchange:
 class Facts:
     """The facts about the credentials of one name, and about what renews them.
 
-    If a fact cannot be looked up because another one is missing, it raises `SkipCheck`, which says what to
-    fix first.
+    If a fact cannot be looked up because another one is missing, such as the server or the credentials, it
+    raises `SkipCheck`, which says what to fix first.
 
     Args:
         name: The credentials' name.
@@ -77,21 +76,13 @@ class Facts:
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
-        """A client of the server.
-
-        Raises:
-            SkipCheck: The server does not answer.
-        """
+        """A client of the server, which must answer."""
         self.require_server()
         with get_client(sync_client=True) as client:
             yield client
 
     def require_server(self) -> None:
-        """Raise if the server does not answer.
-
-        Raises:
-            SkipCheck: It does not answer.
-        """
+        """Raise `SkipCheck` unless the server answers."""
         if self.server.failure is not None:
             raise SkipCheck("The Prefect server does not answer.", first="server")
 
@@ -103,13 +94,13 @@ class Facts:
 
     @cached_property
     def deployments(self) -> list[DeploymentResponse]:
-        """The deployments of the flow `renew-access-token`; a missing server raises `SkipCheck`."""
+        """The deployments of the flow `renew-access-token`."""
         with self.client() as client:
             return client.read_deployments(flow_filter=renewal_flow())
 
     @cached_property
     def sign_ins(self) -> list[DeploymentResponse]:
-        """The deployments of the flow `sign-in`; a missing or temporary server raises `SkipCheck`."""
+        """The deployments of the flow `sign-in`, on a server that is not temporary."""
         self.require_lasting_server()
         wanted = FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
         with self.client() as client:
@@ -117,7 +108,7 @@ class Facts:
 
     @cached_property
     def scheduled(self) -> tuple[ScheduledRun, ...]:
-        """The runs for these credentials that have not begun; a missing server raises `SkipCheck`."""
+        """The runs for these credentials that have not begun."""
         waiting = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.SCHEDULED]}}})
         with self.client() as client:
             runs = client.read_flow_runs(
@@ -127,10 +118,19 @@ class Facts:
                 limit=MOST_RUNS,
             )
         # The server cannot filter by parameters.
-        theirs = [run for run in runs if meant(run.parameters) == self.name and run.expected_start_time]
-        known = self.deployments if any(run.deployment_id for run in theirs) else []
-        names = {deployment.id: deployment.name for deployment in known}
-        return tuple(_scheduled(run, names) for run in theirs)
+        theirs = [run for run in runs if meant(run.parameters) == self.name]
+        names = {deployment.id: deployment.name for deployment in self.deployments} if theirs else {}
+        return tuple(
+            ScheduledRun(
+                at=datetime.fromtimestamp(run.expected_start_time.timestamp(), UTC),
+                deployment=names.get(run.deployment_id) if run.deployment_id else None,
+                late=run.state is not None and run.state.name == "Late",
+                work_pool=run.work_pool_name,
+                force=run.parameters.get("force") is True,
+            )
+            for run in theirs
+            if run.expected_start_time
+        )
 
     @cached_property
     def way_in(self) -> WayIn | None:
@@ -140,17 +140,13 @@ class Facts:
 
     @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
-        """The Eastern day's attempts for these credentials; a missing server raises `SkipCheck`."""
+        """The Eastern day's attempts for these credentials."""
         with self.client() as client:
             return tuple(days_attempts(client, self.name, now()))
 
     @cached_property
     def stored(self) -> tuple[ETradeCredentials | ETradeError, Source]:
-        """The credentials, or why there are no usable ones; and where they come from.
-
-        Raises:
-            SkipCheck: The server does not answer.
-        """
+        """The credentials, or why there are no usable ones; and where they come from."""
         # `load` would emit an event each time, and delay the command's end by a second.
         with self.client() as client:
             try:
@@ -170,11 +166,7 @@ class Facts:
 
     @cached_property
     def credentials(self) -> ETradeCredentials:
-        """The usable credentials.
-
-        Raises:
-            SkipCheck: There are none, or they cannot be used.
-        """
+        """The usable credentials."""
         found, _ = self.stored
         if isinstance(found, ETradeError):
             raise SkipCheck("There are no usable credentials.", first="credentials")
@@ -182,21 +174,13 @@ class Facts:
 
     @property
     def record(self) -> Record:
-        """The current record of the token's renewals.
-
-        Raises:
-            SkipCheck: There are no usable credentials.
-        """
+        """The current record of the token's renewals."""
         signed_in = self.credentials.access_token is not None
         return Records().read(self.credentials) if signed_in else NOTHING
 
     @cached_property
     def settings(self) -> RenewalSettings:
-        """The settings from the `ETRADE_*` variables.
-
-        Raises:
-            SkipCheck: One of them is malformed.
-        """
+        """The settings from the `ETRADE_*` variables."""
         try:
             return renewal_settings()
         except CredentialsInvalid:
@@ -204,37 +188,17 @@ class Facts:
 
     @cached_property
     def exchange(self) -> Exchange:
-        """One request-token call to E*TRADE. It changes nothing, and does not use the access token.
-
-        Raises:
-            SkipCheck: There are no usable credentials.
-        """
+        """One request-token call to E*TRADE. It changes nothing, and does not use the access token."""
         consumer = self.credentials.consumer_keys
         sent_at = now()
         return Exchange(sent_at, try_request_token(consumer, self.credentials.oauth_base_url, CALL_LIMIT))
 
     @cached_property
     def result_store(self) -> Folder | Block:
-        """Where the records of renewals are kept, as a renewal would find it.
-
-        Raises:
-            SkipCheck: The server, which may name the storage, does not answer; or the storage cannot be
-                opened.
-        """
-        self.require_server()
+        """Where the records of renewals are kept, as a renewal would find it."""
+        self.require_server()  # it may name the storage
         try:
             return open_storage()
         except Exception as error:  # noqa: BLE001  # a block may be missing, unknown, or fail to load
             says = f"The result storage cannot be opened ({type(error).__name__})."
             raise SkipCheck(says, first="result-storage") from None
-
-
-def _scheduled(run: FlowRun, names: Mapping[UUID, str]) -> ScheduledRun:
-    assert run.expected_start_time is not None  # noqa: S101  # for type checkers; the caller has checked
-    return ScheduledRun(
-        at=datetime.fromtimestamp(run.expected_start_time.timestamp(), UTC),
-        deployment=names.get(run.deployment_id) if run.deployment_id else None,
-        late=run.state is not None and run.state.name == "Late",
-        work_pool=run.work_pool_name,
-        force=run.parameters.get("force") is True,
-    )
