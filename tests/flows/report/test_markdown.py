@@ -3,51 +3,35 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import re
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from html.parser import HTMLParser
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from etrade_flows.report.day import SessionDay
 from etrade_flows.report.markdown import DETAIL_LENGTH, escape, one_line, render_report
 from etrade_flows.report.picture import draw_timeline
-from etrade_flows.runs.attempts import Attempt, AttemptOutcome
+from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_tasks.session import EASTERN, midnight_after
 
-unhurried = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
-
-RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, TOO_SHORT = AttemptOutcome
-BERLIN = ZoneInfo("Europe/Berlin")
-
-
-def at(text: str, date: str = "2027-01-15") -> datetime:
-    """This wall-clock time in New York, on this date."""
-    return datetime.fromisoformat(f"{date} {text}").replace(tzinfo=EASTERN)
-
-
-def attempt(
-    when: str, outcome: AttemptOutcome = RENEWED, detail: str = "Done.", took: timedelta | None = None
-) -> Attempt:
-    """One attempt with this outcome."""
-    return Attempt(at(when), outcome, detail, took)
-
-
-def a_day(
-    *attempts: Attempt, signed_in: str | None = "08:00", holds_token: bool = True, **changes: object
-) -> SessionDay:
-    """A day with these attempts, after a sign-in at eight that a renewal confirmed."""
-    signed_in_at = at(signed_in) if signed_in and holds_token else None
-    return dataclasses.replace(SessionDay(signed_in_at, signed_in_at, None, attempts, holds_token), **changes)
-
-
-SIGNED_OUT = {"holds_token": False}
+from .days import (
+    BERLIN,
+    FAILED,
+    RENEWED,
+    REUSED,
+    SIGN_IN_REQUIRED,
+    TOO_SHORT,
+    a_day,
+    at,
+    attempt,
+    days,
+    signed_out,
+    unhurried,
+)
 
 
 class Rendered(HTMLParser):
@@ -112,24 +96,6 @@ def limits_in(report: str) -> list[list[str]]:
     ]
 
 
-@st.composite
-def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
-    """Any day, plausible or not, and a moment to look at it."""
-    now = draw(
-        st.datetimes(
-            min_value=datetime(2007, 1, 1),  # noqa: DTZ001  # Hypothesis adds the zone
-            max_value=datetime(2100, 1, 1),  # noqa: DTZ001
-            timezones=st.sampled_from([UTC, EASTERN, BERLIN]),
-        )
-    )
-    near = st.timedeltas(timedelta(hours=-30), timedelta(hours=30)).map(lambda span: now + span)
-    maybe = st.none() | near
-    took = st.none() | st.timedeltas(timedelta(0), timedelta(days=2))
-    attempts = st.builds(Attempt, near, st.sampled_from(AttemptOutcome), st.text(), took)
-    several = st.lists(attempts, max_size=30).map(tuple)
-    return draw(st.builds(SessionDay, maybe, maybe, maybe, several, st.booleans())), now
-
-
 # The first line -----------------------------------------------------------------------------------------
 
 
@@ -141,14 +107,14 @@ NOBODY = "⛔ signed out: nobody is signed in"
 UNKNOWN = "❔ unknown: no renewal of this token is known"
 REFUSED = attempt("09:00", SIGN_IN_REQUIRED)
 LATE_FAILURE = attempt("11:00", FAILED)
-LATE = a_day(attempt("23:30"), attempt("23:50", FAILED))
+LATE = a_day("23:30", attempt("23:50", FAILED))
 
 
 @pytest.mark.parametrize(
     ("day", "now", "expected"),
     [
         (a_day(), at("09:00"), GOOD),
-        (a_day(attempt("22:30")), at("23:00"), GOOD),
+        (a_day("22:30"), at("23:00"), GOOD),
         (a_day(), at("10:00"), "⚠️ idle: the next renewal revives it"),
         (
             a_day(attempt("09:00", FAILED)),
@@ -157,15 +123,15 @@ LATE = a_day(attempt("23:30"), attempt("23:50", FAILED))
         ),
         (a_day(LATE_FAILURE), at("11:30"), "❌ failing: idle since 10:00"),
         (a_day(LATE_FAILURE, signed_in=None), at("11:30"), "❌ failing: no sign-in is known"),
-        (a_day(attempt("09:00", FAILED), attempt("09:10")), at("09:30"), GOOD),
+        (a_day(attempt("09:00", FAILED), "09:10"), at("09:30"), GOOD),
         (a_day(attempt("07:00", FAILED)), at("08:30"), GOOD),
         (a_day(attempt("09:00", TOO_SHORT)), at("09:30"), GOOD),
         (a_day(REFUSED), at("09:30"), REFUSED_AT_NINE),
         (a_day(REFUSED), at("09:30", "2027-01-16"), OVER_FOR_LONG),
         (a_day(attempt("07:00", SIGN_IN_REQUIRED)), at("08:30"), GOOD),
         (a_day(REFUSED, signed_in=None), at("09:30"), REFUSED_AT_NINE),
-        (a_day(attempt("08:30"), REFUSED, **SIGNED_OUT), at("09:30"), NOBODY),
-        (a_day(attempt("09:00", FAILED), **SIGNED_OUT), at("09:30"), NOBODY),
+        (signed_out("08:30", REFUSED), at("09:30"), NOBODY),
+        (signed_out(attempt("09:00", FAILED)), at("09:30"), NOBODY),
         (a_day(signed_in=None), at("09:30"), UNKNOWN),
         (LATE, at("00:00", "2027-01-16"), OVER_AT_MIDNIGHT),
         (LATE, at("23:00", "2027-01-16"), OVER_AT_MIDNIGHT),
@@ -178,7 +144,7 @@ def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: dateti
     assert expected == Rendered(first_line).text.strip()
 
 
-@unhurried
+@settings(unhurried, max_examples=50)
 @given(st.text(), days())
 def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[SessionDay, datetime]) -> None:
     """Whatever the day, the report has a first line on the session, one picture and at most ten rows."""
@@ -214,40 +180,29 @@ def test_eastern_time_is_told_once(local: tzinfo | None) -> None:
     assert ["", "Eastern", "how long"] == limits_in(render_report("main", a_day(), at("09:00"), local))[0]
 
 
-def test_a_session_never_renewed_says_so() -> None:
-    """After a sign-in without a renewal, the row of the last renewal says so."""
-    expected = ["renewed", "–", "not since the sign-in"]  # noqa: RUF001
-    assert expected == limits_in(render_report("main", a_day(renewed_at=None), at("09:00")))[1]
+NONE = "–"  # noqa: RUF001  # an empty cell
+AT_TEN = "renewed, 10:00, 1 h 30 min ago"
+TWICE = at("01:00", "2027-11-07")  # on the day of 25 hours
 
 
 @pytest.mark.parametrize(
-    ("day", "expected"),
+    ("day", "now", "expected"),
     [
-        pytest.param(a_day(attempt("10:00"), attempt("11:00", FAILED)), "10:00", id="then failed"),
-        pytest.param(a_day(attempt("10:00"), renewed_at=at("09:00")), "10:00", id="later by the attempts"),
-        pytest.param(a_day(attempt("09:00"), renewed_at=at("10:00")), "10:00", id="later by the session"),
-        pytest.param(a_day(attempt("10:00"), signed_in=None), "10:00", id="no sign-in known"),
-        pytest.param(a_day(attempt("07:00"), renewed_at=None), "–", id="before the sign-in"),  # noqa: RUF001
+        (a_day("10:00", LATE_FAILURE), at("11:30"), AT_TEN),
+        (a_day("10:00", renewed_at=at("09:00")), at("11:30"), AT_TEN),
+        (a_day("09:00", renewed_at=at("10:00")), at("11:30"), AT_TEN),
+        (a_day("10:00", signed_in=None), at("11:30"), AT_TEN),
+        (a_day("07:00", renewed_at=None), at("09:00"), f"renewed, {NONE}, not since the sign-in"),
+        (a_day("09:00"), at("09:00:09"), "renewed, 09:00, just now"),
+        (a_day("22:00"), at("23:00"), f"goes idle, {NONE}, not before the session ends"),
+        (a_day("08:30", REFUSED), at("09:00:45"), "refused, 09:00, 45 s ago"),
+        (signed_out("08:30", REFUSED), at("09:00:45"), "ended by, 09:00, 45 s ago"),
+        (SessionDay(TWICE, None, None, ()), TWICE, "expires, 00:00, Mon 8 Nov, in 1 d 0 h"),
     ],
 )
-def test_the_last_renewal_is_told_whoever_knows_of_it(day: SessionDay, expected: str) -> None:
-    """The times show the last renewal since the sign-in, as the list of attempts does."""
-    assert ["renewed", expected] == limits_in(render_report("main", day, at("11:30")))[1][:2]
-
-
-@pytest.mark.parametrize("renewed", ["22:00", "22:30"])
-def test_a_session_that_stays_active_to_its_end_has_no_idle_time(renewed: str) -> None:
-    """If the idle limit is not before midnight, the report shows no time to idle."""
-    expected = ["goes idle", "–", "not before the session ends"]  # noqa: RUF001
-    assert expected == limits_in(render_report("main", a_day(attempt(renewed)), at("23:00")))[2]
-
-
-@pytest.mark.parametrize(("changes", "word"), [({}, "refused"), (SIGNED_OUT, "ended by")])
-def test_an_early_end_takes_the_place_of_the_expiry(changes: dict[str, Any], word: str) -> None:
-    """For a session that has ended, the report says when and how, and a sign-out is not called a refusal."""
-    report = render_report("main", a_day(attempt("08:30"), REFUSED, **changes), at("09:00:45"))
-    assert [word, "09:00", "45 s ago"] == limits_in(report)[3]
-    assert (word == "refused") == ("refused" in report)
+def test_each_limit_is_told(day: SessionDay, now: datetime, expected: str) -> None:
+    """The times show the last renewal, the idle limit and the end, with their distance in elapsed time."""
+    assert expected in map(", ".join, limits_in(render_report("main", day, now)))
 
 
 def test_if_nothing_is_known_nothing_is_listed() -> None:
@@ -257,19 +212,12 @@ def test_if_nothing_is_known_nothing_is_listed() -> None:
     assert "No attempt to renew is known." in report
 
 
-def test_an_hour_that_comes_twice_is_counted_twice() -> None:
-    """Distances are elapsed time: on the day of 25 hours, midnight is 24 hours from one o'clock."""
-    now = at("01:00", "2027-11-07")
-    day = SessionDay(now, None, None, ())
-    assert ["expires", "00:00, Mon 8 Nov", "in 1 d 0 h"] == limits_in(render_report("main", day, now))[3]
-
-
 # The picture --------------------------------------------------------------------------------------------
 
 
 def test_the_picture_is_in_the_report() -> None:
     """The image's address holds the whole picture, and its alternative text says what it shows."""
-    day, now = a_day(attempt("09:00")), at("10:00")
+    day, now = a_day("09:00"), at("10:00")
     (image,) = Rendered(render_report("main", day, now)).images
     head, _, data = str(image["src"]).partition(",")
     assert ("data:image/svg+xml;base64", draw_timeline(day, now)[1]) == (
@@ -297,19 +245,14 @@ def test_the_last_ten_attempts_are_listed_newest_first() -> None:
     assert "10 of 16" in report
 
 
-def test_a_moment_ago_is_just_now() -> None:
-    """For the first seconds after a renewal the report says just now."""
-    assert "just now" in limits_in(render_report("main", a_day(attempt("09:00")), at("09:00:09")))[1]
-
-
 @pytest.mark.parametrize(
     ("outcome", "took", "expected"),
     [
         (RENEWED, timedelta(seconds=0.84), ("✓ renewed", "0.8 s")),
         (REUSED, timedelta(0), ("• reused", "0.0 s")),
         (FAILED, timedelta(seconds=150), ("✕ failed", "2 min")),
-        (SIGN_IN_REQUIRED, None, ("◆ sign-in required", "–")),  # noqa: RUF001
-        (TOO_SHORT, None, ("◇ too short", "–")),  # noqa: RUF001
+        (SIGN_IN_REQUIRED, None, ("◆ sign-in required", NONE)),
+        (TOO_SHORT, None, ("◇ too short", NONE)),
     ],
 )
 def test_an_attempt_tells_its_outcome_and_length(
@@ -322,7 +265,7 @@ def test_an_attempt_tells_its_outcome_and_length(
 
 def test_an_attempt_of_another_day_carries_its_date() -> None:
     """An attempt of an earlier day is listed with its date."""
-    (row,) = attempts_in(render_report("main", a_day(attempt("09:00")), at("00:20", "2027-01-16")))
+    (row,) = attempts_in(render_report("main", a_day("09:00"), at("00:20", "2027-01-16")))
     assert "09:00, Fri 15 Jan" == row[0]
 
 
@@ -334,7 +277,7 @@ def test_a_long_detail_is_cut() -> None:
 
 def test_the_sign_in_stands_among_the_attempts() -> None:
     """Today's sign-in is listed among the attempts in order of time; one of another day is not."""
-    day = a_day(attempt("07:00", SIGN_IN_REQUIRED), attempt("09:00"))
+    day = a_day(attempt("07:00", SIGN_IN_REQUIRED), "09:00")
     rows = day_in(render_report("main", day, at("10:00")))
     assert [("09:00", "✓ renewed"), ("08:00", "→ signed in"), ("07:00", "◆ sign-in required")] == [
         tuple(row[:2]) for row in rows
@@ -344,7 +287,7 @@ def test_the_sign_in_stands_among_the_attempts() -> None:
 
 def test_reused_renewals_stand_with_the_one_they_reused() -> None:
     """Reused renewals take no rows of their own: the renewal's row counts them."""
-    day = a_day(attempt("09:00"), attempt("09:10", REUSED), attempt("09:20", REUSED), attempt("10:00"))
+    day = a_day("09:00", attempt("09:10", REUSED), attempt("09:20", REUSED), "10:00")
     rows = attempts_in(render_report("main", day, at("10:30")))
     assert [("10:00", "Done."), ("09:00", "Done. Reused 2 times since, last at 09:20.")] == [
         (row[0], row[2]) for row in rows
@@ -356,10 +299,10 @@ def test_reused_renewals_stand_with_the_one_they_reused() -> None:
 
 def test_one_line_changes_when_the_session_does() -> None:
     """The line for a list stays the same while a renewal is reused, and changes with the next renewal."""
-    before, reused = a_day(attempt("09:00")), a_day(attempt("09:00"), attempt("09:20", REUSED))
+    before, reused = a_day("09:00"), a_day("09:00", attempt("09:20", REUSED))
     assert "✅ active: good until midnight US Eastern; renewed 09:00" == one_line(before, at("09:01"))
     assert one_line(before, at("09:01")) == one_line(reused, at("09:20"))
-    assert "renewed 10:00" in one_line(a_day(attempt("09:00"), attempt("10:00")), at("10:00"))
+    assert "renewed 10:00" in one_line(a_day("09:00", "10:00"), at("10:00"))
 
 
 # What to do next ----------------------------------------------------------------------------------------
@@ -372,7 +315,7 @@ def test_advice_and_notice_are_given_above_the_tables() -> None:
     text = Rendered(report).text
     assert 0 < text.index(f"Next: {advice}") < text.index(f"⚠️ {notice}")
     assert report.index("Next:") < report.index("⚠️") < report.index("data:image")
-    assert "⚠️" not in render_report("main", a_day(attempt("08:30")), at("09:00"))
+    assert "⚠️" not in render_report("main", a_day("08:30"), at("09:00"))
 
 
 def test_advice_shows_commands_as_code_and_addresses_as_links() -> None:
@@ -403,12 +346,12 @@ HOSTILE = [
 def test_what_comes_from_outside_is_shown_letter_for_letter(text: str) -> None:
     """Markup in a detail or a name is shown as text, and never breaks the table."""
     rendered = Rendered(render_report(text, a_day(attempt("09:00", FAILED, text)), at("10:00")))
-    assert ["09:00", "✕ failed", text, "–"] == rendered.rows[-2]  # noqa: RUF001
+    assert ["09:00", "✕ failed", text, NONE] == rendered.rows[-2]
     assert f"{text} on Fri 15 Jan" in rendered.text
     assert {"h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "img"} == rendered.tags
 
 
-@unhurried
+@settings(unhurried, max_examples=50)
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=1))
 def test_any_visible_text_survives_escaping(text: str) -> None:
     """A viewer shows any escaped text of visible characters as it was."""

@@ -7,34 +7,18 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from etrade_flows.report.day import SessionDay
 from etrade_flows.report.overview import DAYS, Account, DayMarks, draw_strips, render_overview, summary
-from etrade_flows.runs.attempts import Attempt, AttemptOutcome
-from etrade_tasks.session import EASTERN, midnight_after
+from etrade_flows.runs.attempts import Attempt
 
-SVG = "{http://www.w3.org/2000/svg}"
+from .days import FAILED, SVG, a_day, at, attempt
+
 GREEN, AMBER, INK, RED = "#0b7a55", "#f4b740", "#1b2430", "#c22f2f"
 TODAY = date(2027, 1, 15)
 
 
-def at(text: str, day: date = TODAY) -> datetime:
-    """A wall-clock time in New York."""
-    return datetime.fromisoformat(f"{day} {text}").replace(tzinfo=EASTERN)
-
-
-def attempt(when: str, outcome: AttemptOutcome = AttemptOutcome.RENEWED) -> Attempt:
-    return Attempt(at(when), outcome, "Done.", None)
-
-
-def a_day(*attempts: Attempt, signed_in: bool = True) -> SessionDay:
-    """A day with a sign-in at six."""
-    begun = at("06:00")
-    return SessionDay(begun, begun, midnight_after(begun), attempts, signed_in)
-
-
-def account(*attempts: Attempt, now: str = "12:00", before: Account | None = None) -> Account:
-    """An account after such a day."""
-    return Account.of(a_day(*attempts), at(now), before.metadata() if before else None)
+def account(*attempts: Attempt | str, now: str = "12:00", before: Account | None = None) -> Account:
+    """An account after a day with these attempts and a sign-in at six."""
+    return Account.of(a_day(*attempts, signed_in="06:00"), at(now), before.metadata() if before else None)
 
 
 def fills(svg: str) -> list[str | None]:
@@ -44,7 +28,7 @@ def fills(svg: str) -> list[str | None]:
 
 def test_a_day_keeps_sign_in_gaps_and_failures() -> None:
     """A day keeps when the token was active, when somebody signed in and what failed."""
-    marks = account(attempt("07:00"), attempt("12:00"), attempt("13:00", AttemptOutcome.FAILED)).days[TODAY]
+    marks = account("07:00", "12:00", attempt("13:00", FAILED)).days[TODAY]
     assert ((0.25, 0.375), (0.5, 0.583)) == marks.active
     assert (0.25, (0.542,)) == (marks.signed_in, marks.failed)
 
@@ -65,7 +49,7 @@ def test_metadata_of_anybody_else_are_no_account(metadata: dict[str, str] | None
 
 def test_an_account_is_read_as_it_was_written() -> None:
     """What one run writes about an account, the next one reads."""
-    written = account(attempt("07:00"))
+    written = account("07:00")
     assert written == Account.read(written.metadata())
 
 
@@ -83,12 +67,12 @@ def test_an_account_is_read_as_it_was_written() -> None:
 )
 def test_a_row_stands_as_it_does_by_now(now: datetime, expected: str) -> None:
     """The row of an account without recent runs shows how its session stands now."""
-    assert expected == account(attempt("10:00"), now="10:00").line_at(now)
+    assert expected == account("10:00", now="10:00").line_at(now)
 
 
 def test_overview_has_a_row_for_each_account() -> None:
     """Accounts are listed by name, each with how it stands, and names are shown letter for letter."""
-    known = {"b|*": account(attempt("11:00")), "a": account(attempt("09:00"))}
+    known = {"b|*": account("11:00"), "a": account("09:00")}
     rows = [line for line in render_overview(known, at("12:00")).splitlines() if line.startswith("|")][2:]
     assert rows == [
         "| a | ⚠️ idle: the next renewal revives it; renewed 09:00 |",
@@ -99,7 +83,7 @@ def test_overview_has_a_row_for_each_account() -> None:
 
 def test_an_account_that_nothing_is_heard_of_leaves_the_overview() -> None:
     """An account without a report for four weeks leaves the overview."""
-    known = {"gone": account(attempt("11:00"))}
+    known = {"gone": account("11:00")}
     later = at("12:00") + timedelta(days=DAYS)
     assert "gone" not in render_overview(known, later)
     assert "✅ 0 of 0 sessions are good" == summary(known, later)
@@ -107,7 +91,7 @@ def test_an_account_that_nothing_is_heard_of_leaves_the_overview() -> None:
 
 def test_strip_draws_each_day() -> None:
     """The picture shows a day's activity, its gap, sign-in and failure, and says the same in words."""
-    failed = attempt("13:00", AttemptOutcome.FAILED)
-    words, svg = draw_strips({"main": account(attempt("07:00"), attempt("12:00"), failed)}, at("13:00"))
+    failed = attempt("13:00", FAILED)
+    words, svg = draw_strips({"main": account("07:00", "12:00", failed)}, at("13:00"))
     assert [2, 1, 1, 1] == [fills(svg).count(colour) for colour in (GREEN, AMBER, INK, RED)]
     assert "The last 28 days. main: a session on 1 days, failures on 1." == words

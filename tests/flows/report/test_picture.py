@@ -9,7 +9,7 @@ from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etrade_flows.report.day import SessionDay, day_bounds, standing, stretches
@@ -18,33 +18,10 @@ from etrade_flows.report.picture import draw_timeline as described_and_drawn
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import EASTERN
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from .days import DATE, FAILED, REUSED, SIGN_IN_REQUIRED, SVG, a_day, at, attempt, days, signed_out, unhurried
 
-RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, _ = AttemptOutcome
-DATE = "2027-01-15"
-SVG = "{http://www.w3.org/2000/svg}"
 MARGIN = 28
 LABEL_SIZE = "13.5"
-
-
-def at(text: str, date: str = DATE, *, fold: int = 0) -> datetime:
-    """This wall-clock time in New York, on this date."""
-    return datetime.fromisoformat(f"{date} {text}").replace(tzinfo=EASTERN, fold=fold)
-
-
-def attempt(when: str | datetime, outcome: AttemptOutcome = RENEWED) -> Attempt:
-    """One attempt with this outcome."""
-    return Attempt(at(when) if isinstance(when, str) else when, outcome, "It did so.", timedelta(seconds=1))
-
-
-def a_day(*attempts: Attempt | str, signed_in: str | datetime | None = "08:00") -> SessionDay:
-    """A day with these attempts, or renewals at these times, after a sign-in at eight that was confirmed."""
-    signed_in_at = at(signed_in) if isinstance(signed_in, str) else signed_in
-    made = tuple(attempt(each) if isinstance(each, str) else each for each in attempts)
-    return SessionDay(signed_in_at, signed_in_at, None, made)
-
-
-SIGNED_OUT = SessionDay(None, None, None, (), signed_in=False)
 
 
 def draw_timeline(day: SessionDay, now: datetime) -> str:
@@ -55,9 +32,7 @@ def draw_timeline(day: SessionDay, now: datetime) -> str:
 def phases(day: SessionDay, now: datetime) -> str:
     """The day's stretches between Eastern wall-clock times; those in brackets are still ahead."""
     found = ""
-    for start, end, state, ahead in (
-        (s.start, s.end, s.state, s.ahead) for s in stretches(standing(day, now), now)
-    ):
+    for state, start, end, ahead in stretches(standing(day, now), now):
         word = f"({state})" if ahead else str(state)
         begins = f"{start.astimezone(EASTERN):%H:%M}"
         found = found if found.endswith(begins) else f"{found} {begins}".strip()
@@ -87,24 +62,6 @@ def marks(picture: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in places]
 
 
-instants = st.datetimes(
-    min_value=datetime(2007, 1, 1),  # noqa: DTZ001  # Hypothesis adds the zone
-    max_value=datetime(2100, 1, 1),  # noqa: DTZ001
-    timezones=st.sampled_from([UTC, EASTERN]),
-)
-
-
-@st.composite
-def days(draw: st.DrawFn) -> tuple[SessionDay, datetime]:
-    """Any day, plausible or not, and a moment to look at it."""
-    now = draw(instants)
-    near = st.timedeltas(timedelta(hours=-30), timedelta(hours=30)).map(lambda span: now + span)
-    maybe = st.none() | near
-    attempts = st.builds(Attempt, near, st.sampled_from(AttemptOutcome), st.text(), st.none())
-    several = st.lists(attempts, max_size=40).map(tuple)
-    return draw(st.builds(SessionDay, maybe, maybe, maybe, several, st.booleans())), now
-
-
 # How the day is divided ---------------------------------------------------------------------------------
 
 
@@ -117,7 +74,8 @@ NOT_CALLED = a_day(attempt("09:30", REUSED), attempt("09:40", FAILED))
 NOT_PROVEN = SessionDay(at("08:00"), None, None, ())
 REFUSED = a_day(attempt("09:00", SIGN_IN_REQUIRED))
 REFUSED_BEFORE = a_day(attempt("07:00", SIGN_IN_REQUIRED), "07:30")
-SIGNED_OUT_SINCE = dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", FAILED)))
+SIGNED_OUT = signed_out()
+SIGNED_OUT_SINCE = signed_out("09:00", attempt("09:30", FAILED))
 OF_YESTERDAY = a_day(signed_in=YESTERDAY)
 OF_A_LONG_DAY = a_day(signed_in=at("00:30", "2027-11-07"))  # the clocks go back at two
 
@@ -224,7 +182,7 @@ def test_marks_that_would_cover_each_other_are_drawn_once() -> None:
 
 def test_a_failure_is_not_hidden_by_a_renewal() -> None:
     """A failure is drawn in a row of its own, below a renewal at the same time."""
-    (_, good), (_, bad) = marks(draw_timeline(a_day(attempt("09:00"), attempt("09:00", FAILED)), at("15:00")))
+    (_, good), (_, bad) = marks(draw_timeline(a_day("09:00", attempt("09:00", FAILED)), at("15:00")))
     assert good < bad
 
 
@@ -250,7 +208,7 @@ def test_a_failure_is_not_hidden_by_a_renewal() -> None:
         (REFUSED, "10:00", "signed in 08:00, refused 09:00, now 10:00"),
         (SIGNED_OUT, "10:00", "now 10:00"),
         (
-            dataclasses.replace(SIGNED_OUT, attempts=(attempt("09:00"), attempt("09:30", SIGN_IN_REQUIRED))),
+            signed_out("09:00", attempt("09:30", SIGN_IN_REQUIRED)),
             "10:00",
             "first used 09:00, ended by 09:30, now 10:00",
         ),
@@ -307,7 +265,7 @@ def test_paleness_is_explained_where_it_occurs() -> None:
 
 def test_the_picture_says_in_words_what_it_shows() -> None:
     """The picture's description says how the session stands and counts the attempts."""
-    day, now = a_day(attempt("09:00"), attempt("09:20", REUSED), attempt("10:00")), at("10:30")
+    day, now = a_day("09:00", attempt("09:20", REUSED), "10:00"), at("10:30")
     expected = (
         "Fri 15 Jan 2027 at 10:30 US Eastern: active, good until midnight US Eastern. "
         "Attempts to renew on that day: 2 renewed, 1 reused."
