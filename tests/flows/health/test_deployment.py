@@ -27,6 +27,8 @@ from etrade_flows.health.place import Place, Server
 from etrade_flows.news.automations import NOTIFIERS
 from etrade_flows.runs.names import RENEWAL
 
+from .findings import expect
+
 HOURLY = CronSchedule(cron="0 1-23 * * *", timezone="America/New_York")
 REPEATED_HOUR = CronSchedule(cron="0 6 1-7 11 0", day_or=False, timezone="UTC")
 
@@ -82,9 +84,7 @@ def test_flow_that_is_not_deployed_is_a_problem(prefect_server: None, name: str)
     """If the flow has no deployment, the remedy names both ways to deploy it."""
     facts = Facts(name)
     facts.deployments = []
-    finding = check_deployment(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert "prefect --no-prompt deploy --all" in finding.remedy
+    expect(check_deployment(facts), Health.PROBLEM, remedy="prefect --no-prompt deploy --all")
     for check in (check_worker, check_schedule):
         with pytest.raises(SkipCheck):
             check(facts)
@@ -93,24 +93,22 @@ def test_flow_that_is_not_deployed_is_a_problem(prefect_server: None, name: str)
 def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: str) -> None:
     """A deployment that renews other credentials does not count, and the remedy leaves it unchanged."""
     deploy(HOURLY, parameters={"credentials": "others"})
-    finding = check_deployment(Facts(name))
-    assert Health.PROBLEM is finding.verdict
-    assert f"serve --credentials {name}`, which does not change other accounts" in finding.remedy
+    remedy = f"serve --credentials {name}`, which does not change other accounts"
+    expect(check_deployment(Facts(name)), Health.PROBLEM, remedy=remedy)
 
 
 @pytest.mark.essential
 def test_scheduled_deployment_is_ok(deploy: Deploy, name: str) -> None:
     """A deployment with an active schedule for these credentials is ok and is named."""
     label = deploy(HOURLY)
-    finding = check_deployment(Facts(name))
-    assert (Health.OK, True) == (finding.verdict, f"renew-access-token/{label}" in finding.says)
+    expect(check_deployment(Facts(name)), Health.OK, says=f"renew-access-token/{label}")
 
 
 def test_parameters_of_a_schedule_come_first(client: SyncPrefectClient, deploy: Deploy, name: str) -> None:
     """If a schedule and its deployment name different credentials, the schedule's are renewed."""
     own = DeploymentScheduleCreate(schedule=HOURLY, parameters={"credentials": name})
     deploy(schedules=[own], parameters={"credentials": "others"})
-    assert Health.OK is check_deployment(Facts(name)).verdict
+    expect(check_deployment(Facts(name)), Health.OK)
 
 
 def test_deployment_without_a_name_renews_the_default(deploy: Deploy) -> None:
@@ -123,10 +121,8 @@ def test_deployment_without_a_name_renews_the_default(deploy: Deploy) -> None:
 def test_paused_deployment_is_a_problem(deploy: Deploy, name: str, how: dict[str, bool]) -> None:
     """A deployment or schedule that is off is a problem, and the remedy names the page that turns it on."""
     label = deploy(HOURLY, **how)
-    finding = check_deployment(Facts(name))
-    assert Health.PROBLEM is finding.verdict
-    assert "paused" in finding.says
-    assert f"Prefect UI (Deployments > renew-access-token/{label}" in finding.remedy
+    remedy = f"Prefect UI (Deployments > renew-access-token/{label}"
+    expect(check_deployment(Facts(name)), Health.PROBLEM, says="paused", remedy=remedy)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +155,10 @@ def test_served_deployment_is_alive_while_its_process_asks(
 ) -> None:
     """A deployment without a pool counts as dead until the process that serves it asks for its runs."""
     label = deploy(HOURLY)
-    before = check_worker(Facts(name))
+    remedy = f"run `etrade-session serve --credentials {name}`."
+    expect(check_worker(Facts(name)), Health.PROBLEM, remedy=remedy)
     deployment = client.read_deployment_by_name(f"{RENEWAL}/{label}")
     client.get_scheduled_flow_runs_for_deployments([deployment.id], scheduled_before=datetime.now(UTC))
-    assert (Health.PROBLEM, f"run `etrade-session serve --credentials {name}`.") == (
-        before.verdict,
-        before.remedy,
-    )
     # The server answers before it notes who asked.
     wait_until(lambda: check_worker(Facts(name)).verdict is Health.OK, seconds=30)
 
@@ -173,10 +166,9 @@ def test_served_deployment_is_alive_while_its_process_asks(
 def test_schedules_of_all_deployments_count(deploy: Deploy, name: str) -> None:
     """The hourly cron is unsafe when clocks go back, and safe beside a deployment that adds the hour."""
     deploy(HOURLY)
-    alone = check_schedule(Facts(name))
+    expect(check_schedule(Facts(name)), Health.PROBLEM, says="120 min")
     deploy(REPEATED_HOUR, label="-repeated")
-    assert (Health.PROBLEM, True) == (alone.verdict, "120 min" in alone.says)
-    assert Health.OK is check_schedule(Facts(name)).verdict
+    expect(check_schedule(Facts(name)), Health.OK)
 
 
 def test_longer_reuse_window_makes_the_schedule_unsafe(
@@ -185,8 +177,7 @@ def test_longer_reuse_window_makes_the_schedule_unsafe(
     """With a reuse window of an hour, an hourly schedule runs too rarely."""
     deploy(HOURLY, REPEATED_HOUR)
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT60M")
-    finding = check_schedule(Facts(name))
-    assert (Health.PROBLEM, True) == (finding.verdict, "ETRADE_REUSE_WINDOW" in finding.remedy)
+    expect(check_schedule(Facts(name)), Health.PROBLEM, remedy="ETRADE_REUSE_WINDOW")
 
 
 # What people need to sign in ----------------------------------------------------------------------------
@@ -220,32 +211,29 @@ def sign_in_deployed(client: SyncPrefectClient) -> Iterator[None]:
 def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
     """Without any of the automations, the remedy names the command that installs them."""
     delete_all(client)
-    finding = check_alerts(Facts("main"))
-    assert (Health.WARNING, True) == (finding.verdict, "etrade-session alerts" in finding.remedy)
+    expect(check_alerts(Facts("main")), Health.WARNING, remedy="etrade-session alerts")
 
 
 @pytest.mark.usefixtures("installed")
 def test_alerts_that_are_off_or_missing_are_named(client: SyncPrefectClient) -> None:
     """The doctor looks for the automations that the command installs, and names any that is off or gone."""
-    assert Health.OK is check_alerts(Facts("main")).verdict
+    expect(check_alerts(Facts("main")), Health.OK)
     first, *others = NOTIFIERS
     client.pause_automation(client.read_automations_by_name(first)[0].id)
-    off = check_alerts(Facts("main"))
-    assert (Health.WARNING, f"Switched off: `{first}`.") == (off.verdict, off.says)
-    assert "Prefect UI (Automations)" in off.remedy
+    off = f"Switched off: `{first}`."
+    expect(check_alerts(Facts("main")), Health.WARNING, says=off, remedy="Prefect UI (Automations)")
     for number, name in enumerate(reversed(others), 1):
         client.delete_automation(client.read_automations_by_name(name)[0].id)
-        finding, gone = check_alerts(Facts("main")), ", ".join(f"`{each}`" for each in others[-number:])
-        assert (Health.WARNING, True) == (finding.verdict, f"missing: {gone}." in finding.says)
+        gone = ", ".join(f"`{each}`" for each in others[-number:])
+        expect(check_alerts(Facts("main")), Health.WARNING, says=f"missing: {gone}.")
 
 
 def test_sign_in_that_is_not_deployed_is_a_warning(prefect_server: None) -> None:
     """Without a deployment, the remedy names both ways to deploy, and the finding another way to sign in."""
     facts = Facts("main")
     facts.sign_ins = []
-    finding = check_sign_in(facts)
-    assert (Health.WARNING, True) == (finding.verdict, "etrade-session login" in finding.says)
-    assert "prefect --no-prompt deploy --all" in finding.remedy
+    remedy = "prefect --no-prompt deploy --all"
+    expect(check_sign_in(facts), Health.WARNING, says="etrade-session login", remedy=remedy)
 
 
 @pytest.mark.usefixtures("sign_in_deployed")
@@ -253,12 +241,11 @@ def test_sign_in_needs_a_worker(client: SyncPrefectClient) -> None:
     """A deployment that no worker runs is named with the command that starts one; with a worker it is ok."""
     facts = Facts("main")
     facts.sign_ins = [each for each in facts.sign_ins if each.name == LABEL]
-    finding = check_sign_in(facts)
-    assert (Health.WARNING, f"prefect worker start --pool {POOL}") == (finding.verdict, finding.remedy)
-    assert f"sign-in/{LABEL} does not run" in finding.says
+    start, waits = f"prefect worker start --pool {POOL}", f"sign-in/{LABEL} does not run"
+    expect(check_sign_in(facts), Health.WARNING, says=waits, remedy=start)
     client.send_worker_heartbeat(POOL, "fake-host-name", heartbeat_interval_seconds=30)
     finding = check_sign_in(Facts("main"))
-    assert (Health.OK, True) == (finding.verdict, f"sign-in/{LABEL}" in finding.says)
+    expect(finding, Health.OK, says=f"sign-in/{LABEL}")
     assert "fake-host-name" not in finding.says
 
 

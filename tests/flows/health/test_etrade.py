@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -24,6 +23,8 @@ from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials
 from etrade_tasks.clock import use_clock
 
+from .findings import expect
+
 REQUEST = "/oauth/request_token"
 CredentialsFor = Callable[..., ETradeCredentials]
 
@@ -40,12 +41,6 @@ def facts(credentials: ETradeCredentials) -> Facts:
     return with_credentials(credentials)
 
 
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def test_key_that_etrade_takes_is_ok(simulator: Simulator, facts: Facts) -> None:
     """With the right key and secret, three checks are ok after one call."""
     found = [check_etrade(facts), check_consumer_key(facts), check_clock(facts)]
@@ -58,8 +53,7 @@ def test_key_of_the_other_environment_is_named(simulator: Simulator, credentials
     sandbox = f"{simulator.api_url('sandbox')}/oauth"
     facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url=sandbox))
     finding = check_consumer_key(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert "consumer_key_rejected" in finding.says
+    expect(finding, Health.PROBLEM, says="consumer_key_rejected")
     assert "a sandbox key used as live or the reverse" in finding.says
     assert "Prefect UI > Blocks > main > Edit" in finding.remedy
 
@@ -70,9 +64,8 @@ def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFo
         "live", consumer=simulator.add_consumer("live", issued_at=simulator.now() - timedelta(days=729))
     )
     simulator.advance(timedelta(days=2))
-    finding = check_consumer_key(with_credentials(credentials_for(token)))
-    assert Health.PROBLEM is finding.verdict
-    assert "past the two years" in finding.says
+    facts = with_credentials(credentials_for(token))
+    expect(check_consumer_key(facts), Health.PROBLEM, says="past the two years")
 
 
 @pytest.mark.parametrize(
@@ -90,16 +83,14 @@ def test_age_of_the_key_is_judged(
     issued_on = None if age is None else noon.date() - timedelta(days=age)
     aged = credentials.model_copy(update={"consumer_key_issued_on": issued_on})
     with use_clock(lambda: noon):
-        finding = check_key_age(with_credentials(aged))
-    assert (verdict, True) == (finding.verdict, says in finding.says)
+        expect(check_key_age(with_credentials(aged)), verdict, says=says)
 
 
 def test_wrong_secret_is_told_from_a_wrong_key(simulator: Simulator, credentials_for: CredentialsFor) -> None:
     """A wrong signature points to the consumer secret."""
     credentials = credentials_for(simulator.sign_in("live"), consumer_secret="fake-mistyped-secret")
     finding = check_consumer_key(with_credentials(credentials))
-    assert Health.PROBLEM is finding.verdict
-    assert "signature_invalid" in finding.says
+    expect(finding, Health.PROBLEM, says="signature_invalid")
     assert "The consumer secret is mistyped" in finding.says
 
 
@@ -114,7 +105,7 @@ def test_refusal_without_a_reason_speaks_of_no_token(simulator: Simulator, facts
 def test_etrade_that_does_not_serve_is_a_warning(simulator: Simulator, facts: Facts, fault: Fault) -> None:
     """A maintenance page says nothing about the key, whatever its status."""
     simulator.plant(fault, path=REQUEST)
-    assert Health.WARNING is check_etrade(facts).verdict
+    expect(check_etrade(facts), Health.WARNING)
     with pytest.raises(SkipCheck):
         check_consumer_key(facts)
     assert 1 == len(simulator.calls(REQUEST))
@@ -122,11 +113,8 @@ def test_etrade_that_does_not_serve_is_a_warning(simulator: Simulator, facts: Fa
 
 def test_no_answer_is_a_problem(simulator: Simulator, credentials_for: CredentialsFor) -> None:
     """If nobody listens, one finding says so, and the checks of key and clock are skipped."""
-    nowhere = f"http://127.0.0.1:{closed_port()}/oauth"
-    facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url=nowhere))
-    finding = check_etrade(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert "Connection refused" in finding.says
+    facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url="http://127.0.0.1:9/oauth"))
+    expect(check_etrade(facts), Health.PROBLEM, says="Connection refused")
     for check in (check_consumer_key, check_clock):
         with pytest.raises(SkipCheck):
             check(facts)
@@ -149,12 +137,10 @@ def test_clock_that_etrade_refuses_is_a_problem(
     """If the clock is more than five minutes off, the finding says how far, and the key is not judged."""
     with use_clock(lambda: simulator.now() - timedelta(seconds=behind)):
         finding = check_clock(facts)
-        assert Health.OK is check_etrade(facts).verdict
+        expect(check_etrade(facts), Health.OK)
         with pytest.raises(SkipCheck):
             check_consumer_key(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert f"s {told} E*TRADE's" in finding.says
-    assert "NTP" in finding.remedy
+    expect(finding, Health.PROBLEM, says=f"s {told} E*TRADE's", remedy="NTP")
 
 
 LIVE, SANDBOX = "https://api.etrade.com", "https://apisb.etrade.com"
@@ -219,7 +205,7 @@ def busy(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredent
 
 def nowhere(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
     """Credentials whose API address nobody listens at."""
-    return signed_by(api_url=f"http://127.0.0.1:{closed_port()}")(simulator, credentials_for)
+    return signed_by(api_url="http://127.0.0.1:9")(simulator, credentials_for)
 
 
 @pytest.mark.parametrize(
@@ -263,9 +249,7 @@ def test_data_call_is_judged(
 ) -> None:
     """One data call shows whether key, token and secret fit the environment, and each refusal its remedy."""
     finding = check_data_call(with_credentials(change(simulator, credentials_for)))
-    assert verdict is finding.verdict
-    assert says in finding.says
-    assert remedy in finding.remedy
+    expect(finding, verdict, says=says, remedy=remedy)
     assert (change is not nowhere) == len(simulator.calls())
 
 

@@ -15,6 +15,8 @@ from etrade_flows.health.events import check_events
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health
 
+from .findings import expect
+
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
@@ -53,16 +55,14 @@ def without_websockets() -> Iterator[str]:
 
 def test_event_that_arrives_is_ok() -> None:
     """If an event arrives on the server, the check is ok."""
-    assert Health.OK is check_events(Facts("nobody")).verdict
+    expect(check_events(Facts("nobody")), Health.OK)
 
 
 def test_proxy_that_blocks_websockets_is_found(without_websockets: str) -> None:
     """If a proxy blocks websockets, the finding says what is lost and what to let through, but no address."""
     with temporary_settings({PREFECT_API_URL: without_websockets}):
         finding = check_events(Facts("nobody"))
-    assert Health.WARNING is finding.verdict
-    assert "nobody would be alerted" in finding.says
-    assert "pass websockets" in finding.remedy
+    expect(finding, Health.WARNING, says="nobody would be alerted", remedy="pass websockets")
     assert "127.0.0.1" not in finding.says + finding.remedy
 
 
@@ -74,5 +74,4 @@ def test_event_that_the_server_does_not_show_is_told(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(events, "_send", send_nothing)
     monkeypatch.setattr(events, "SECONDS", 1.0)
-    finding = check_events(Facts("nobody"))
-    assert (Health.WARNING, True) == (finding.verdict, "services" in finding.remedy)
+    expect(check_events(Facts("nobody")), Health.WARNING, remedy="services")

@@ -12,6 +12,8 @@ from etrade_flows.health.findings import Health
 from etrade_flows.health.schedule import Gap, days_to_look_at, judge_gap, worst_gap
 from etrade_tasks.session import REUSE_WINDOW
 
+from .findings import expect
+
 ORDINARY, SPRING, AUTUMN = date(2027, 6, 15), date(2028, 3, 12), date(2027, 11, 7)
 EASTERN = "America/New_York"
 HOURLY = {"cron": "0 1-23 * * *", "timezone": EASTERN}
@@ -42,16 +44,14 @@ def test_both_schedules_of_the_package_are_safe(day: date) -> None:
     """The hourly cron and the one for the repeated hour leave gaps of an hour at most on any kind of day."""
     gap = worst_gap(schedules(HOURLY, REPEATED_HOUR), [day])
     assert minutes(60) == gap.length
-    assert Health.OK is judge_gap(gap, REUSE_WINDOW).verdict
+    expect(judge_gap(gap, REUSE_WINDOW), Health.OK)
 
 
 def test_hourly_cron_alone_fails_when_the_clocks_go_back() -> None:
     """Cron skips the hour that comes twice, and the finding says on which night the token goes idle."""
     gap = worst_gap(schedules(HOURLY), [ORDINARY, SPRING, AUTUMN])
     assert Gap(minutes(120), datetime(2027, 11, 7, 5, tzinfo=UTC)) == gap
-    finding = judge_gap(gap, REUSE_WINDOW)
-    assert Health.PROBLEM is finding.verdict
-    assert "2027-11-07 01:00 US Eastern" in finding.says
+    expect(judge_gap(gap, REUSE_WINDOW), Health.PROBLEM, says="2027-11-07 01:00 US Eastern")
 
 
 @pytest.mark.parametrize("day", [ORDINARY, SPRING, AUTUMN], ids=["ordinary", "spring", "autumn"])
@@ -102,4 +102,4 @@ def test_gap_and_reuse_window_together_stay_under_the_limit(gap: int, window: in
 def test_one_run_a_day_is_too_rare() -> None:
     """A schedule with one run a day is a problem, although it has no gap to measure."""
     daily = schedules({"cron": "0 9 * * *", "timezone": EASTERN})
-    assert Health.PROBLEM is judge_gap(worst_gap(daily, [ORDINARY, AUTUMN]), REUSE_WINDOW).verdict
+    expect(judge_gap(worst_gap(daily, [ORDINARY, AUTUMN]), REUSE_WINDOW), Health.PROBLEM)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -42,6 +41,8 @@ from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
 from etrade_tasks.credentials import environment_of
 
+from .findings import expect
+
 
 @pytest.fixture
 def facts(prefect_server: None) -> Facts:
@@ -74,16 +75,9 @@ def answering(status: int) -> Iterator[str]:
             thread.join()
 
 
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def test_server_on_this_machine_answers(facts: Facts) -> None:
     """A server at a loopback address is on this machine."""
-    finding = check_server(facts)
-    assert (Health.OK, "The Prefect server on this machine answers.") == (finding.verdict, finding.says)
+    expect(check_server(facts), Health.OK, says="The Prefect server on this machine answers.")
 
 
 def test_server_elsewhere_is_not_named(facts: Facts) -> None:
@@ -92,8 +86,7 @@ def test_server_elsewhere_is_not_named(facts: Facts) -> None:
     # The operating system reads this as 127.0.0.1; the doctor does not.
     with temporary_settings({PREFECT_API_URL: f"http://127.1:{port}"}):
         finding = check_server(facts)
-    assert Health.OK is finding.verdict
-    assert "The Prefect server on another machine answers." == finding.says
+    assert (Health.OK, "The Prefect server on another machine answers.") == (finding.verdict, finding.says)
 
 
 @pytest.mark.parametrize(
@@ -109,13 +102,11 @@ def test_server_that_does_not_serve_is_a_problem(
     facts: Facts, status: int | None, says: str, remedy: str
 ) -> None:
     """The finding shows the error's class or the status, and each has its own remedy."""
-    silent = nullcontext(f"http://127.0.0.1:{closed_port()}")
+    silent = nullcontext("http://127.0.0.1:9")
     retries = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5.0}
     served = answering(status) if status else silent
     with served as url, temporary_settings({PREFECT_API_URL: f"{url}/api", **retries}):
-        finding = check_server(facts)
-    assert (Health.PROBLEM, True) == (finding.verdict, says in finding.says)
-    assert remedy in finding.remedy
+        expect(check_server(facts), Health.PROBLEM, says=says, remedy=remedy)
 
 
 def test_cloud_that_refuses_asks_for_a_login(facts: Facts) -> None:
@@ -131,22 +122,20 @@ def test_cloud_that_refuses_asks_for_a_login(facts: Facts) -> None:
 def test_no_server_and_none_allowed_is_a_problem(facts: Facts) -> None:
     """Without an address and without a temporary server, there is no server to record anything."""
     with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}, restore_defaults={PREFECT_API_URL}):
-        finding = check_server(facts)
-    assert (Health.PROBLEM, True) == (finding.verdict, "prefect server start" in finding.remedy)
+        expect(check_server(facts), Health.PROBLEM, remedy="prefect server start")
 
 
 def test_temporary_server_is_a_warning(facts: Facts) -> None:
     """A temporary server is a warning, because it runs no deployment."""
     facts.server = Server(Place.TEMPORARY)
-    assert Health.WARNING is check_server(facts).verdict
+    expect(check_server(facts), Health.WARNING)
     with pytest.raises(SkipCheck, match="runs no deployment"):
         check_deployment(facts)
 
 
 def test_server_of_this_version_is_ok(facts: Facts) -> None:
     """The finding shows the server's own version."""
-    finding = check_server_version(facts)
-    assert (Health.OK, True) == (finding.verdict, prefect.__version__ in finding.says)
+    expect(check_server_version(facts), Health.OK, says=prefect.__version__)
 
 
 @pytest.mark.parametrize(
@@ -166,34 +155,30 @@ def test_versions_are_judged_as_prefect_does(server: str, verdict: Health) -> No
 
 def test_block_type_is_known(facts: Facts, block: str) -> None:
     """Once a block was saved, its type and fields are registered."""
-    assert Health.OK is check_block_type(facts).verdict
+    expect(check_block_type(facts), Health.OK)
 
 
-def test_unknown_block_type_is_registered_by_a_command(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the server does not know the block type, the remedy is the command that registers it."""
-    monkeypatch.setattr(ETradeCredentials, "_block_type_slug", "etrade-never-registered")
-    finding = check_block_type(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert "prefect block register -m etrade_tasks" == finding.remedy
-
-
-def test_fields_of_another_version_are_a_warning(
-    facts: Facts, block: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("attribute", "value", "verdict"),
+    [
+        pytest.param("_block_type_slug", "etrade-never-registered", Health.PROBLEM, id="unknown"),
+        pytest.param(
+            "_calculate_schema_checksum", lambda: "sha256:" + "0" * 64, Health.WARNING, id="other fields"
+        ),
+    ],
+)
+def test_block_type_is_registered_by_a_command(
+    facts: Facts, block: str, *, attribute: str, value: Any, verdict: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the server knows the type with other fields, that is a warning."""
-    monkeypatch.setattr(ETradeCredentials, "_calculate_schema_checksum", lambda: "sha256:" + "0" * 64)
-    finding = check_block_type(facts)
-    assert Health.WARNING is finding.verdict
-    assert "prefect block register -m etrade_tasks" == finding.remedy
+    """If the server does not know the block type, or knows other fields, a command registers it."""
+    monkeypatch.setattr(ETradeCredentials, attribute, value)
+    expect(check_block_type(facts), verdict, remedy="prefect block register -m etrade_tasks")
 
 
 def test_block_is_found(block: str) -> None:
     """A block of this name is ok, and the finding shows its environment."""
-    finding = check_credentials(Facts(block))
-    assert (Health.OK, f"The block '{block}' holds a live key, well formed.") == (
-        finding.verdict,
-        finding.says,
-    )
+    held = f"The block '{block}' holds a live key, well formed."
+    expect(check_credentials(Facts(block)), Health.OK, says=held)
 
 
 def test_environment_stands_in_for_a_block(
@@ -209,9 +194,7 @@ def test_environment_stands_in_for_a_block(
 
 def test_missing_credentials_are_made_by_a_command(facts: Facts) -> None:
     """Without a block and without variables, the remedy is the command that makes the block."""
-    finding = check_credentials(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert "etrade-session login --credentials nobody" in finding.remedy
+    expect(check_credentials(facts), Health.PROBLEM, remedy="etrade-session login --credentials nobody")
     with pytest.raises(SkipCheck):
         _ = facts.credentials
 
@@ -219,14 +202,14 @@ def test_missing_credentials_are_made_by_a_command(facts: Facts) -> None:
 def test_malformed_block_names_the_field(save: Callable[..., str]) -> None:
     """A field that cannot be used is named without its value."""
     finding = check_credentials(Facts(save("bad", api_url="http://fake-canary.example")))
-    assert (Health.PROBLEM, True) == (finding.verdict, "api_url" in finding.says)
+    expect(finding, Health.PROBLEM, says="api_url")
     assert "fake-canary" not in finding.says + finding.remedy
 
 
 def test_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The finding names the variables that are set."""
     monkeypatch.delenv("ETRADE_SIGN_IN_BY")
-    assert Health.OK is check_settings(Facts("nobody")).verdict
+    expect(check_settings(Facts("nobody")), Health.OK)
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT30M")
     finding = check_settings(Facts("nobody"))
     assert "Set here: ETRADE_REUSE_WINDOW." == finding.says
@@ -236,8 +219,7 @@ def test_malformed_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that cannot be read is a problem, and is named without its value."""
     monkeypatch.setenv("ETRADE_DEADLINE", "fake-canary")
     finding = check_settings(Facts("nobody"))
-    assert Health.PROBLEM is finding.verdict
-    assert "ETRADE_DEADLINE" in finding.says
+    expect(finding, Health.PROBLEM, says="ETRADE_DEADLINE")
     assert "fake-canary" not in finding.says
 
 
@@ -291,15 +273,13 @@ def test_all_clashes_are_mended_at_once(installed: Path) -> None:
 
 def test_httpx2_beside_authlib_is_a_warning(installed: Path) -> None:
     """If httpx2 is installed, the doctor warns about Authlib's integration, which is not used here."""
-    assert Health.OK is check_httpx2(Facts("nobody")).verdict
+    expect(check_httpx2(Facts("nobody")), Health.OK)
     (installed / "httpx2.py").touch()
-    finding = check_httpx2(Facts("nobody"))
-    assert Health.WARNING is finding.verdict
-    assert "This package does not use that module" in finding.says
+    expect(check_httpx2(Facts("nobody")), Health.WARNING, says="This package does not use that module")
 
 
 def test_httpx2_beside_an_older_authlib_is_none(installed: Path) -> None:
     """With an Authlib that does not know httpx2, there is no warning."""
     (installed / "httpx2.py").touch()
     pretend(installed, "authlib", "1.7.2")
-    assert Health.OK is check_httpx2(Facts("nobody")).verdict
+    expect(check_httpx2(Facts("nobody")), Health.OK)

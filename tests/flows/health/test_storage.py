@@ -19,6 +19,8 @@ from etrade_flows.health.findings import Health, SkipCheck
 from etrade_flows.health.place import Place, Server
 from etrade_flows.health.storage import check_locks, check_result_storage, check_sharing
 
+from .findings import expect
+
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
@@ -44,7 +46,7 @@ def storage(tmp_path: Path) -> Iterator[Path]:
 
 def test_result_is_written_read_and_deleted(facts: Facts, storage: Path) -> None:
     """A record is written to Prefect's result storage and read back, and no file is left behind."""
-    assert Health.OK is check_result_storage(facts).verdict
+    expect(check_result_storage(facts), Health.OK)
     assert storage.exists()
     assert [] == [path for path in storage.rglob("*") if path.is_file()]
 
@@ -53,8 +55,7 @@ def test_unwritable_result_storage_is_a_problem(facts: Facts, unusable: Path) ->
     """A folder that cannot be written is a problem, named by its setting and not by its path."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: unusable}):
         finding = check_result_storage(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert "PREFECT_LOCAL_STORAGE_PATH" in finding.remedy
+    expect(finding, Health.PROBLEM, remedy="PREFECT_LOCAL_STORAGE_PATH")
     assert str(unusable) not in finding.says + finding.remedy
 
 
@@ -66,8 +67,7 @@ def test_missing_storage_block_is_a_problem(facts: Facts) -> None:
             facts.server = Server(place)
             with pytest.raises(SkipCheck):
                 check_sharing(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK" in finding.remedy
+    expect(finding, Health.PROBLEM, remedy="PREFECT_DEFAULT_RESULT_STORAGE_BLOCK")
 
 
 def test_locks_in_files_are_tried(
@@ -75,29 +75,23 @@ def test_locks_in_files_are_tried(
 ) -> None:
     """The check takes and frees a lock in the folder that is set; a folder it cannot make is a problem."""
     monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(tmp_path / "locks"))
-    assert Health.OK is check_locks(facts).verdict
+    expect(check_locks(facts), Health.OK)
     assert (tmp_path / "locks").is_dir()
     monkeypatch.setenv("ETRADE_LOCK_DIRECTORY", str(unusable))
-    finding = check_locks(Facts("nobody"))
-    assert Health.PROBLEM is finding.verdict
-    assert "ETRADE_LOCK_DIRECTORY" in finding.remedy
+    expect(check_locks(Facts("nobody")), Health.PROBLEM, remedy="ETRADE_LOCK_DIRECTORY")
 
 
 def test_locks_in_redis_are_tried(facts: Facts, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a Redis server is set, the check takes and frees its lock there."""
     monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", redis_url)
-    finding = check_locks(facts)
-    assert Health.OK is finding.verdict
-    assert "Redis" in finding.says
+    expect(check_locks(facts), Health.OK, says="Redis")
 
 
 def test_unreachable_redis_is_a_problem(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Redis that does not answer is a problem, shown without its address and password."""
     monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://:fake-canary@127.0.0.1:9/0")
     finding = check_locks(facts)
-    assert Health.PROBLEM is finding.verdict
-    assert "ConnectionError" in finding.says
-    assert "ETRADE_LOCK_REDIS_URL" in finding.remedy
+    expect(finding, Health.PROBLEM, says="ConnectionError", remedy="ETRADE_LOCK_REDIS_URL")
     assert "fake-canary" not in finding.says + finding.remedy
 
 
@@ -110,8 +104,7 @@ def test_missing_redis_package_is_named(facts: Facts, monkeypatch: pytest.Monkey
 
 def test_one_home_shares_all(facts: Facts) -> None:
     """If the server is on this machine, the finding says that one Prefect home shares everything."""
-    finding = check_sharing(facts)
-    assert (Health.OK, True) == (finding.verdict, "the same Prefect home" in finding.says)
+    expect(check_sharing(facts), Health.OK, says="the same Prefect home")
 
 
 @pytest.mark.parametrize("place", [Place.CLOUD, Place.ELSEWHERE])
@@ -119,8 +112,7 @@ def test_files_beside_a_distant_server_are_a_warning(facts: Facts, place: Place)
     """If other machines may use the server, local files are a warning, and both remedies are named."""
     facts.server = Server(place)
     finding = check_sharing(facts)
-    assert Health.WARNING is finding.verdict
-    assert "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK" in finding.remedy
+    expect(finding, Health.WARNING, remedy="PREFECT_DEFAULT_RESULT_STORAGE_BLOCK")
     assert "ETRADE_LOCK_REDIS_URL" in finding.remedy
 
 
