@@ -249,10 +249,10 @@ def test_sign_in_needs_a_worker(client: SyncPrefectClient) -> None:
     assert "fake-host-name" not in finding.says
 
 
-@pytest.mark.parametrize("check", [check_alerts, check_sign_in])
+@pytest.mark.parametrize("check", [check_alerts, check_deployment, check_sign_in])
 def test_temporary_server_is_not_looked_at(check: Callable[[Facts], object]) -> None:
     """The doctor skips these checks for a server that ends with the command."""
     facts = Facts("main")
     facts.server = Server(Place.TEMPORARY)
-    with pytest.raises(SkipCheck):
+    with pytest.raises(SkipCheck, match="runs no deployment"):
         check(facts)

@@ -23,7 +23,6 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from etrade_flows.health.deployment import check_deployment
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health, SkipCheck
 from etrade_flows.health.place import Place, Server
@@ -129,8 +128,6 @@ def test_temporary_server_is_a_warning(facts: Facts) -> None:
     """A temporary server is a warning, because it runs no deployment."""
     facts.server = Server(Place.TEMPORARY)
     expect(check_server(facts), Health.WARNING)
-    with pytest.raises(SkipCheck, match="runs no deployment"):
-        check_deployment(facts)
 
 
 def test_server_of_this_version_is_ok(facts: Facts) -> None:
