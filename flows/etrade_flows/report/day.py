@@ -8,15 +8,18 @@ Pure: no I/O; `now` is passed in and every datetime is aware.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator
+from pydantic.dataclasses import dataclass
 
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.session import (
     IDLE_LIMIT,
+    Instant,
     SessionState,
     TokenSession,
     day_begins,
@@ -34,22 +37,28 @@ _WORDS = {
 }
 
 
+def _in_order(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    return tuple(sorted(attempts, key=lambda attempt: attempt.at))
+
+
 @dataclass(frozen=True, slots=True)
 class SessionDay:
     """What is known about the session of one credentials name, and the attempts to renew it.
+
+    It converts every time to UTC, and refuses one without a time zone.
 
     Attributes:
         signed_in_at: When the person signed in; None if nobody did, or if that is not known.
         renewed_at: When E*TRADE last renewed the token, by the record; None if there is none.
         expires_at: The midnight US Eastern that ends the session; None to count from its last known use.
-        attempts: The attempts to renew, in any order.
+        attempts: The attempts to renew, oldest first, in whatever order they are given.
         signed_in: Whether the credentials hold a token.
     """
 
-    signed_in_at: datetime | None
-    renewed_at: datetime | None
-    expires_at: datetime | None
-    attempts: tuple[Attempt, ...]
+    signed_in_at: Instant | None
+    renewed_at: Instant | None
+    expires_at: Instant | None
+    attempts: Annotated[tuple[Attempt, ...], AfterValidator(_in_order)]
     signed_in: bool = True
 
 
@@ -159,16 +168,11 @@ def day_bounds(now: datetime) -> tuple[datetime, datetime]:
     return in_utc(day_begins(now)), in_utc(midnight_after(now))
 
 
-def in_order(day: SessionDay) -> list[Attempt]:
-    """The attempts, oldest first."""
-    return sorted(day.attempts, key=lambda attempt: in_utc(attempt.at))
-
-
 def standing(day: SessionDay, now: datetime) -> Standing:
     """How the session stands at `now`."""
     session = _known_session(day, in_utc(now))
     clocks = state_by_clocks(now, session.idle_at, session.expires_at) if session else SessionState.UNKNOWN
-    since = [a for a in in_order(day) if session is None or in_utc(a.at) > session.last_used_at]
+    since = [a for a in day.attempts if session is None or a.at > session.last_used_at]
     failed = since[-1] if since and since[-1].outcome is AttemptOutcome.FAILED else None
     refusal = next((a for a in since if a.outcome is AttemptOutcome.SIGN_IN_REQUIRED), None)
     if not day.signed_in:
@@ -199,7 +203,7 @@ def explain(stands: Standing, now: datetime) -> str:
 
 def _why_over(stands: Standing, now: datetime) -> str:
     session, refusal, (today, _) = stands.session, stands.refusal, day_bounds(now)
-    if refusal and stands.state is SessionState.SIGN_IN_REQUIRED and in_utc(refusal.at) >= today:
+    if refusal and stands.state is SessionState.SIGN_IN_REQUIRED and refusal.at >= today:
         return f"E*TRADE refused the token at {clock(refusal.at)}"
     if session is None:
         return "no sign-in is known"
@@ -218,19 +222,19 @@ def _until(session: KnownSession, now: datetime, *, failing: bool) -> str:
 
 def _known_session(day: SessionDay, now: datetime) -> KnownSession | None:
     """The latest session that we know about; None if there is no trace of one."""
-    renewals = {in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.RENEWED}
-    renewals |= {in_utc(day.renewed_at)} if day.renewed_at else set()
-    used = renewals | ({in_utc(day.signed_in_at)} if day.signed_in_at else set())
+    renewals = {a.at for a in day.attempts if a.outcome is AttemptOutcome.RENEWED}
+    renewals |= {day.renewed_at} if day.renewed_at else set()
+    used = renewals | ({day.signed_in_at} if day.signed_in_at else set())
     # Attempts before the sign-in belong to another token.
-    uses = sorted(use for use in used if not day.signed_in_at or use >= in_utc(day.signed_in_at))
+    uses = sorted(use for use in used if not day.signed_in_at or use >= day.signed_in_at)
     if not uses:
         return None
-    midnight = in_utc(day.expires_at or midnight_after(uses[-1]))
+    midnight = day.expires_at or in_utc(midnight_after(uses[-1]))
     # A session lies within one Eastern day, so a use on another day belongs to another session.
     opened, _ = day_bounds(midnight - timedelta.resolution)
     uses = [use for use in uses if opened <= use < midnight] or uses[-1:]
     last = uses[-1]
-    ends = [in_utc(a.at) for a in day.attempts if a.outcome is AttemptOutcome.SIGN_IN_REQUIRED]
+    ends = [a.at for a in day.attempts if a.outcome is AttemptOutcome.SIGN_IN_REQUIRED]
     if not day.signed_in:
         ends.append(now)  # now at the latest
     over_at = min((at for at in ends if last < at < midnight), default=midnight)

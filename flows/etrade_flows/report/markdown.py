@@ -19,7 +19,6 @@ from etrade_flows.report.day import (
     Standing,
     day_bounds,
     explain,
-    in_order,
     standing,
 )
 from etrade_flows.report.picture import draw_timeline
@@ -145,13 +144,11 @@ def _limits(session: KnownSession, now: datetime, local: tzinfo | None, end: str
 
 def _day_so_far(day: SessionDay, now: datetime) -> str:
     """The sign-in and the attempts as a table, newest first; reuses are listed with their renewal."""
-    groups = _grouped(in_order(day))
+    groups = _grouped(day.attempts)
     rows = [_cells(group, now) for group in groups]
-    if day.signed_in_at and in_utc(day.signed_in_at) >= day_bounds(now)[0]:
-        at = in_utc(day.signed_in_at)
-        before = sum(in_utc(group[0].at) < at for group in groups)
+    if (at := day.signed_in_at) and at >= day_bounds(now)[0]:
         signed_in = (moment(at, now, EASTERN), f"{_SIGNED_IN}\u00a0signed\u00a0in", _NONE, _NONE)
-        rows.insert(before, signed_in)
+        rows.insert(sum(group[0].at < at for group in groups), signed_in)
     if not rows:
         return "No attempt to renew is known."
     shown = rows[::-1][:SHOWN_ROWS]

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from etrade_flows.report.day import SessionDay, day_bounds, in_order, standing
+from etrade_flows.report.day import SessionDay, day_bounds, standing
 from etrade_flows.report.drawing import (
     AMBER,
     EMPTY,
@@ -31,7 +31,7 @@ from etrade_flows.report.drawing import (
 )
 from etrade_flows.report.markdown import escape, image, one_line, table
 from etrade_flows.runs.attempts import AttemptOutcome
-from etrade_tasks.session import Instant, SessionState, eastern_date, in_utc, state_by_clocks
+from etrade_tasks.session import Instant, SessionState, eastern_date, state_by_clocks
 from etrade_tasks.words import clock, date_words
 
 DAYS = 28
@@ -195,12 +195,12 @@ def _marks(day: SessionDay, now: datetime) -> DayMarks:
     start, end = day_bounds(now)
 
     def share(at: datetime) -> float:
-        return round(min(max((in_utc(at) - start) / (end - start), 0.0), 1.0), 3)
+        return round(min(max((at - start) / (end - start), 0.0), 1.0), 3)
 
     session = standing(day, now).session
     lived = session.active if session else ()
-    signed_in = day.signed_in_at if day.signed_in_at and in_utc(day.signed_in_at) >= start else None
-    bad = [a.at for a in in_order(day) if a.outcome in _BAD and start <= in_utc(a.at) < end]
+    signed_in = day.signed_in_at if day.signed_in_at and day.signed_in_at >= start else None
+    bad = [a.at for a in day.attempts if a.outcome in _BAD and start <= a.at < end]
     return DayMarks(
         active=tuple((share(a), share(b)) for a, b in lived if b > start and a < end),
         signed_in=share(signed_in) if signed_in else None,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from html import escape
 
-from etrade_flows.report.day import SessionDay, Stretch, day_bounds, explain, in_order, standing, stretches
+from etrade_flows.report.day import SessionDay, Stretch, day_bounds, explain, standing, stretches
 from etrade_flows.report.drawing import (
     AMBER,
     CARD,
@@ -93,13 +93,13 @@ class _Picture:
     """One picture: what is known about the day, and the parts of the drawing."""
 
     def __init__(self, day: SessionDay, now: datetime) -> None:
-        self.day, self.now = day, now
+        self.day, self.now = day, in_utc(now)
         self.start, self.end = day_bounds(now)
         self.stands = standing(day, now)
         self.session = self.stands.session
         self.why = explain(self.stands, now)
         self.pieces = list(stretches(self.stands, now))
-        self.attempts = [a for a in in_order(day) if self.start <= in_utc(a.at) < self.end]
+        self.attempts = [a for a in day.attempts if self.start <= a.at < self.end]
         self.counts = Counter(attempt.outcome for attempt in self.attempts)
 
     def draw(self) -> Iterator[str]:
@@ -121,7 +121,7 @@ class _Picture:
 
     def x(self, instant: datetime) -> float:
         """The x position of a time of the day, by elapsed time."""
-        share = (in_utc(instant) - self.start) / (self.end - self.start)
+        share = (instant - self.start) / (self.end - self.start)
         return round(LEFT + share * (RIGHT - LEFT), 1)
 
     def hours(self, apart: int) -> Iterator[tuple[float, str]]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+import pydantic.dataclasses
+
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import ETradeError, SessionTooShort, SignInRequired
-from etrade_tasks.session import TokenSession
+from etrade_tasks.session import Instant, TokenSession
 
 
 class AttemptOutcome(StrEnum):
@@ -26,18 +28,18 @@ class AttemptOutcome(StrEnum):
     """The session is good, but ends sooner than the pipeline needs; E*TRADE was not called."""
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt to renew, as people read about it. It holds no secret.
 
     Attributes:
-        at: When the attempt ended.
+        at: When the attempt ended, converted to UTC.
         outcome: Its result, in one word.
         detail: What it said or did, as a sentence.
         took: How long it lasted; None if not measured.
     """
 
-    at: datetime
+    at: Instant
     outcome: AttemptOutcome
     detail: str
     took: timedelta | None

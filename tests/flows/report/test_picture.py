@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from xml.etree import ElementTree as ET
@@ -287,16 +288,16 @@ NAIVE = datetime(2027, 1, 15, 9)  # noqa: DTZ001  # naive on purpose
 
 
 @pytest.mark.parametrize(
-    ("day", "now"),
+    "use",
     [
-        pytest.param(a_day(), NAIVE, id="now"),
-        pytest.param(a_day(attempt(NAIVE)), at("15:00"), id="an attempt"),
-        pytest.param(a_day(signed_in=NAIVE), at("15:00"), id="the sign-in"),
-        pytest.param(SessionDay(None, NAIVE, None, ()), at("15:00"), id="the renewal"),
-        pytest.param(SessionDay(at("08:00"), None, NAIVE, ()), at("15:00"), id="the expiry"),
+        pytest.param(lambda: draw_timeline(a_day(), NAIVE), id="now"),
+        pytest.param(lambda: attempt(NAIVE), id="an attempt"),
+        pytest.param(lambda: a_day(signed_in=NAIVE), id="the sign-in"),
+        pytest.param(lambda: SessionDay(None, NAIVE, None, ()), id="the renewal"),
+        pytest.param(lambda: SessionDay(at("08:00"), None, NAIVE, ()), id="the expiry"),
     ],
 )
-def test_a_datetime_without_a_zone_is_refused(day: SessionDay, now: datetime) -> None:
+def test_a_datetime_without_a_zone_is_refused(use: Callable[[], object]) -> None:
     """A naive datetime is refused, because nobody can say where on the Eastern day it is."""
-    with pytest.raises(ValueError, match="without a time zone"):
-        draw_timeline(day, now)
+    with pytest.raises(ValueError, match=r"without a time zone|should have timezone"):
+        use()
