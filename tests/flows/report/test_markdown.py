@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import datetime, timedelta, timezone, tzinfo
-from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given, settings
@@ -34,45 +34,21 @@ from .days import (
 )
 
 
-class Rendered(HTMLParser):
+class Rendered:
     """A report as a viewer shows it: its table rows, images, links and other text."""
 
     def __init__(self, markdown: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.images: list[dict[str, str | None]] = []
-        self.links: list[str | None] = []
-        self.tags: set[str] = set()
-        self.text = ""
-        self._in_cell = False
-        viewer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+        viewer = MarkdownIt("commonmark", {"html": True, "xhtmlOut": True}).enable(["table", "strikethrough"])
         # It shows an image with its data in the address, as Prefect does.
         viewer.validateLink = lambda _: True  # type: ignore[method-assign]
-        self.feed(viewer.render(markdown))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Record the start of an element."""
-        self.tags.add(tag)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self._in_cell = True
-            self.rows[-1].append("")
-        elif tag == "img":
-            self.images.append(dict(attrs))
-        elif tag == "a":
-            self.links.append(dict(attrs)["href"])
-
-    def handle_endtag(self, tag: str) -> None:
-        """Record the end of a cell."""
-        if tag in ("td", "th"):
-            self._in_cell = False
-
-    def handle_data(self, data: str) -> None:
-        """Record the text."""
-        self.text += data
-        if self._in_cell:
-            self.rows[-1][-1] += data.replace("\u00a0", " ")
+        page = ET.fromstring(f"<html>{viewer.render(markdown)}</html>")  # noqa: S314  # our own text
+        self.rows = [
+            ["".join(cell.itertext()).replace("\u00a0", " ") for cell in row] for row in page.iter("tr")
+        ]
+        self.images = [image.attrib for image in page.iter("img")]
+        self.links = [link.get("href") for link in page.iter("a")]
+        self.tags = {element.tag for element in page.iter()} - {"html"}
+        self.text = "".join(page.itertext())
 
 
 def day_in(report: str) -> list[list[str]]:
