@@ -58,6 +58,8 @@ def _serving(answer: Answering, context: ssl.SSLContext | None, host: str) -> It
             self.end_headers()
             self.wfile.write(answer.body)
 
+        do_POST = do_GET  # noqa: N815
+
         def log_message(self, *_: object) -> None:
             """Print nothing."""
 

@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_SSL_CERT_FILE,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_CLOUD_API_URL,
+    temporary_settings,
+)
 
 from etrade_flows.cli import app as cli
 from etrade_flows.health.facts import Facts
+from etrade_flows.health.findings import Health
 from etrade_flows.health.server import check_server
 from etrade_flows.runs.server import prefect_reached, spare_this_machine_the_proxy
 from etrade_tasks.errors import PrefectUnavailable
@@ -64,6 +72,35 @@ def test_a_server_without_tls_is_told(serve: Any) -> None:
         pass
     assert "TLS: " in refused.value.message
     assert "PREFECT_API_URL" in refused.value.advice
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "remedy"),
+    [
+        pytest.param(None, "ConnectError", "prefect server start", id="nobody listens"),
+        pytest.param(401, "refuses this machine (status 401)", "PREFECT_API_AUTH_STRING", id="401"),
+        pytest.param(403, "refuses this machine (status 403)", "PREFECT_API_AUTH_STRING", id="403"),
+        pytest.param(422, "does not answer (status 422)", "prefect server start", id="broken"),
+    ],
+)
+def test_a_server_that_does_not_serve_is_told(serve: Any, status: int | None, says: str, remedy: str) -> None:
+    """The doctor shows the error's class or the status, and each has its own remedy."""
+    url = serve(status=status).url if status else "http://127.0.0.1:9"
+    retries = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5.0}
+    with temporary_settings({PREFECT_API_URL: f"{url}/api", **retries}):
+        finding = check_server(Facts("main"))
+    assert (Health.PROBLEM, True) == (finding.verdict, says in finding.says)
+    assert remedy in finding.remedy
+
+
+def test_cloud_that_refuses_asks_for_a_login(serve: Any) -> None:
+    """A finding about Prefect Cloud calls it by name, and shows neither account nor workspace."""
+    url = serve(status=401).url
+    workspace = f"{url}/accounts/fake-account-id/workspaces/fake-workspace-id"
+    with temporary_settings({PREFECT_CLOUD_API_URL: url, PREFECT_API_URL: workspace}):
+        finding = check_server(Facts("main"))
+    assert ("run `prefect cloud login`.", True) == (finding.remedy, "Prefect Cloud" in finding.says)
+    assert "fake-" not in finding.says
 
 
 # Proxies ------------------------------------------------------------------------------------------------

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,7 @@ from typing import Any
 import prefect
 import pytest
 from prefect.settings import (
-    PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
-    PREFECT_CLIENT_MAX_RETRIES,
-    PREFECT_CLOUD_API_URL,
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
     get_current_settings,
     temporary_settings,
@@ -49,31 +43,6 @@ def facts(prefect_server: None) -> Facts:
     return Facts("nobody")
 
 
-@contextmanager
-def answering(status: int) -> Iterator[str]:
-    """A web server that answers everything with one status; gives its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_GET = do_POST  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_server_on_this_machine_answers(facts: Facts) -> None:
     """A server at a loopback address is on this machine."""
     expect(check_server(facts), Health.OK, says="The Prefect server on this machine answers.")
@@ -86,36 +55,6 @@ def test_server_elsewhere_is_not_named(facts: Facts) -> None:
     with temporary_settings({PREFECT_API_URL: f"http://127.1:{port}"}):
         finding = check_server(facts)
     assert (Health.OK, "The Prefect server on another machine answers.") == (finding.verdict, finding.says)
-
-
-@pytest.mark.parametrize(
-    ("status", "says", "remedy"),
-    [
-        pytest.param(None, "ConnectError", "prefect server start", id="nobody listens"),
-        pytest.param(401, "refuses this machine (status 401)", "PREFECT_API_AUTH_STRING", id="401"),
-        pytest.param(403, "refuses this machine (status 403)", "PREFECT_API_AUTH_STRING", id="403"),
-        pytest.param(422, "does not answer (status 422)", "prefect server start", id="broken"),
-    ],
-)
-def test_server_that_does_not_serve_is_a_problem(
-    facts: Facts, status: int | None, says: str, remedy: str
-) -> None:
-    """The finding shows the error's class or the status, and each has its own remedy."""
-    silent = nullcontext("http://127.0.0.1:9")
-    retries = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: 5.0}
-    served = answering(status) if status else silent
-    with served as url, temporary_settings({PREFECT_API_URL: f"{url}/api", **retries}):
-        expect(check_server(facts), Health.PROBLEM, says=says, remedy=remedy)
-
-
-def test_cloud_that_refuses_asks_for_a_login(facts: Facts) -> None:
-    """A finding about Prefect Cloud calls it by name, and shows neither account nor workspace."""
-    with answering(401) as url:
-        workspace = f"{url}/accounts/fake-account-id/workspaces/fake-workspace-id"
-        with temporary_settings({PREFECT_CLOUD_API_URL: url, PREFECT_API_URL: workspace}):
-            finding = check_server(facts)
-    assert ("run `prefect cloud login`.", True) == (finding.remedy, "Prefect Cloud" in finding.says)
-    assert "fake-" not in finding.says
 
 
 def test_no_server_and_none_allowed_is_a_problem(facts: Facts) -> None:
