@@ -18,6 +18,12 @@ ORDINARY, SPRING, AUTUMN = date(2027, 6, 15), date(2028, 3, 12), date(2027, 11, 
 EASTERN = "America/New_York"
 HOURLY = {"cron": "0 1-23 * * *", "timezone": EASTERN}
 REPEATED_HOUR = {"cron": "0 6 1-7 11 0", "day_or": False, "timezone": "UTC"}
+EVEN, ODD, OFFICE = (
+    {"cron": cron, "timezone": EASTERN} for cron in ("0 */2 * * *", "0 1-23/2 * * *", "0 8-16 * * *")
+)
+BY_INTERVAL = {"interval": 3600, "anchor_date": "2027-01-01T00:30:00Z"}
+BY_RULE = {"rrule": "DTSTART:20270101T000000\nFREQ=HOURLY", "timezone": "UTC"}
+EVERY_KIND = [ORDINARY, SPRING, AUTUMN]
 
 
 def schedules(*each: dict[str, Any]) -> list[DeploymentSchedule]:
@@ -39,14 +45,6 @@ def test_today_is_the_eastern_day() -> None:
     assert ORDINARY == days_to_look_at(datetime(2027, 6, 16, 3, 30, tzinfo=UTC))[0]
 
 
-@pytest.mark.parametrize("day", [ORDINARY, SPRING, AUTUMN], ids=["ordinary", "spring", "autumn"])
-def test_both_schedules_of_the_package_are_safe(day: date) -> None:
-    """The hourly cron and the one for the repeated hour leave gaps of an hour at most on any kind of day."""
-    gap = worst_gap(schedules(HOURLY, REPEATED_HOUR), [day])
-    assert minutes(60) == gap.length
-    expect(judge_gap(gap, REUSE_WINDOW), Health.OK)
-
-
 def test_hourly_cron_alone_fails_when_the_clocks_go_back() -> None:
     """Cron skips the hour that comes twice, and the finding says on which night the token goes idle."""
     gap = worst_gap(schedules(HOURLY), [ORDINARY, SPRING, AUTUMN])
@@ -54,32 +52,20 @@ def test_hourly_cron_alone_fails_when_the_clocks_go_back() -> None:
     expect(judge_gap(gap, REUSE_WINDOW), Health.PROBLEM, says="2027-11-07 01:00 US Eastern")
 
 
-@pytest.mark.parametrize("day", [ORDINARY, SPRING, AUTUMN], ids=["ordinary", "spring", "autumn"])
 @pytest.mark.parametrize(
-    "hourly",
+    ("each", "days", "longest"),
     [
-        {"interval": 3600, "anchor_date": "2027-01-01T00:30:00Z"},
-        {"rrule": "DTSTART:20270101T000000\nFREQ=HOURLY", "timezone": "UTC"},
+        pytest.param([HOURLY, REPEATED_HOUR], EVERY_KIND, 60, id="both schedules of the package"),
+        pytest.param([BY_INTERVAL], EVERY_KIND, 60, id="an interval"),
+        pytest.param([BY_RULE], EVERY_KIND, 60, id="a recurrence rule"),
+        pytest.param([EVEN], [ORDINARY], 120, id="every two hours"),
+        pytest.param([EVEN, ODD], [ORDINARY], 60, id="two schedules together"),
+        pytest.param([OFFICE], [ORDINARY, ORDINARY + timedelta(days=1)], 60, id="a pause at night"),
     ],
-    ids=["interval", "rrule"],
 )
-def test_every_kind_of_schedule_counts(hourly: dict[str, Any], day: date) -> None:
-    """Schedules by interval and by recurrence rule count too, and run every elapsed hour."""
-    assert minutes(60) == worst_gap(schedules(hourly), [day]).length
-
-
-def test_schedules_count_together() -> None:
-    """Two schedules that each run too rarely can be safe together."""
-    even = {"cron": "0 */2 * * *", "timezone": EASTERN}
-    odd = {"cron": "0 1-23/2 * * *", "timezone": EASTERN}
-    assert minutes(120) == worst_gap(schedules(even), [ORDINARY]).length
-    assert minutes(60) == worst_gap(schedules(even, odd), [ORDINARY]).length
-
-
-def test_gap_across_midnight_harms_none() -> None:
-    """The pause of a schedule at night does not count, because the session ends at midnight anyway."""
-    office = {"cron": "0 8-16 * * *", "timezone": EASTERN}
-    assert minutes(60) == worst_gap(schedules(office), [ORDINARY, ORDINARY + timedelta(days=1)]).length
+def test_longest_gap(each: list[dict[str, Any]], days: list[date], longest: int) -> None:
+    """Schedules of every kind count together, but no gap across midnight, which ends a session anyway."""
+    assert minutes(longest) == worst_gap(schedules(*each), days).length
 
 
 def test_more_runs_than_prefect_gives_at_once() -> None:

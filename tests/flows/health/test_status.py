@@ -79,28 +79,18 @@ class TestStates:
             assert (code, state) == (found, said["state"])
             assert f"etrade-session {command} --credentials {block}" in said["next"]
 
-    def test_renewed_outside_of_any_run(self, block: str, told: Callable[..., Told]) -> None:
-        """A renewal without a run is known from result storage alone, and a damaged record counts as none."""
+    def test_renewed_outside_of_any_run(
+        self, block: str, simulator: Simulator, told: Callable[..., Told]
+    ) -> None:
+        """A renewal without a run is known from its record; if that is damaged, E*TRADE is not asked."""
         session = active_session(block)
         code, said = told()
         assert (0, "active") == (code, said["state"])
         assert session.renewed_at == datetime.fromisoformat(said["renewals"][0]["at"])
         record_file(block).write_text('{"metadata": {}, "result": "gone"}')
-        assert ("unknown", []) == (told()[1]["state"], told()[1]["renewals"])
-
-    @pytest.mark.essential
-    def test_signed_out(self, block: str, told: Callable[..., Told]) -> None:
-        """After a sign-out a person must sign in."""
-        renew_access_token(block)
-        end_session(block, stored_credentials(block))
-        code, said = told()
-        assert (4, "signed-out", None) == (code, said["state"], said["idle_at"])
-
-    def test_nothing_known(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """Without a known renewal the state is unknown, and E*TRADE is not asked."""
         code, said = told()
         assert (1, "unknown", []) == (code, said["state"], said["renewals"])
-        assert [] == simulator.calls(RENEW)
+        assert 1 == len(simulator.calls(RENEW))
 
     def test_refused_outside_of_any_run(
         self, block: str, simulator: Simulator, told: Callable[..., Told]
@@ -196,13 +186,16 @@ class TestCheck:
         assert (1, "failed", "RenewalFailed") == (code, said["state"], said["error"]["error"])
         assert said["idle_in_seconds"] > 0
 
+    @pytest.mark.essential
     def test_signed_out_is_not_asked_about(
         self, block: str, simulator: Simulator, told: Callable[..., Told]
     ) -> None:
-        """Without a token, the check does not ask E*TRADE."""
+        """After a sign-out a person must sign in, and the check does not ask E*TRADE."""
+        renew_access_token(block)
         end_session(block, stored_credentials(block))
-        assert "signed-out" == told("--check")[1]["state"]
-        assert [] == simulator.calls(RENEW)
+        code, said = told("--check")
+        assert (4, "signed-out", None) == (code, said["state"], said["idle_at"])
+        assert 1 == len(simulator.calls(RENEW))
 
 
 class TestSchedule:

@@ -250,17 +250,11 @@ def test_a_narrow_place_names_what_matters_most() -> None:
 
 
 def test_what_is_ahead_is_paler_than_what_was() -> None:
-    """What is still ahead is drawn faintly."""
-    root = ET.fromstring(draw_timeline(a_day("09:00"), at("10:00")))  # noqa: S314
-    band = root.findall(f"{SVG}g[@clip-path]/{SVG}rect")[1:]
-    faint = [float(piece.get("opacity", "1")) < 0.5 for piece in band]
-    assert [False, True, True] == faint
-
-
-def test_paleness_is_explained_where_it_occurs() -> None:
-    """If something is still ahead, and only then, the legend says what pale means."""
-    explained = "pale: what comes if nothing renews it"
-    assert explained in texts(draw_timeline(a_day(), at("09:00")))
+    """What is still ahead is drawn faintly, and then, and only then, the legend says what pale means."""
+    picture, explained = draw_timeline(a_day("09:00"), at("10:00")), "pale: what comes if nothing renews it"
+    band = ET.fromstring(picture).findall(f"{SVG}g[@clip-path]/{SVG}rect")[1:]  # noqa: S314
+    assert [False, True, True] == [float(piece.get("opacity", "1")) < 0.5 for piece in band]
+    assert explained in texts(picture)
     assert explained not in texts(draw_timeline(a_day(signed_in=None), at("09:00")))
 
 
