@@ -62,12 +62,11 @@ def _show(findings: list[Finding]) -> None:
     read = gathered(findings)
     if console.is_terminal:
         console.print(_table(read))
-        console.print(summary(findings))
-        return
-    for finding in read:
-        print(f"{finding.verdict:<8} {finding.check:<15} {visible(finding.says)}")
-        if finding.remedy:
-            print(f"{'':<24} Next: {visible(finding.remedy)}")
+    else:
+        for finding in read:
+            print(f"{finding.verdict:<8} {finding.check:<15} {visible(finding.says)}")
+            if finding.remedy:
+                print(f"{'':<24} Next: {visible(finding.remedy)}")
     print(summary(findings))
 
 

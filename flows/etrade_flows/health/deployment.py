@@ -39,18 +39,17 @@ def check_deployment(facts: Facts) -> Finding:
     facts.require_lasting_server()
     if not facts.deployments:
         return problem(f"The flow {RENEWAL} is not deployed.", f"run {ways_to_deploy(facts.name)}.")
-    meant = [each for each in facts.deployments if _schedules(each, facts.name)]
-    if not meant:
+    theirs = [each for each in facts.deployments if _schedules(each, facts.name)]
+    if not theirs:
         return problem(
             f"No deployment of {RENEWAL} has a schedule for {facts.name!r}.",
             f"run {_serve(facts.name)}, which does not change other accounts; or give {facts.name!r} its own "
             "`hourly` in prefect.yaml, and run `prefect --no-prompt deploy --all`.",
         )
-    active = active_deployments(facts)
-    if active:
+    if active := active_deployments(facts):
         return ok(f"Renewed on a schedule: {', '.join(map(_label, active))}.")
-    label = _label(meant[0])
-    what = "The deployment" if meant[0].paused else "Every schedule of"
+    label = _label(theirs[0])
+    what = "The deployment" if theirs[0].paused else "Every schedule of"
     return problem(
         f"{what} {label} is paused.", f"switch it on in the Prefect UI (Deployments > {label} > Schedules)."
     )

@@ -191,25 +191,19 @@ def standing(day: SessionDay, now: datetime) -> Standing:
 
 def explain(stands: Standing, now: datetime) -> str:
     """Why the session stands as it does at `now`, or until when: half a sentence to put after the word."""
-    session = stands.session
-    if stands.state is SessionState.SIGNED_OUT:
+    state, session, refusal, (today, _) = stands.state, stands.session, stands.refusal, day_bounds(now)
+    if state is SessionState.SIGNED_OUT:
         return "nobody is signed in"
-    if stands.state.needs_sign_in:
-        return _why_over(stands, now)
-    if stands.state is SessionState.UNKNOWN:
+    if state is SessionState.UNKNOWN:
         return "no renewal of this token is known"
-    return _until(session, now, failing=stands.failed is not None) if session else "no sign-in is known"
-
-
-def _why_over(stands: Standing, now: datetime) -> str:
-    session, refusal, (today, _) = stands.session, stands.refusal, day_bounds(now)
-    if refusal and stands.state is SessionState.SIGN_IN_REQUIRED and refusal.at >= today:
+    if state is SessionState.SIGN_IN_REQUIRED and refusal and refusal.at >= today:
         return f"E*TRADE refused the token at {clock(refusal.at)}"
     if session is None:
         return "no sign-in is known"
-    if session.over_at == today:
-        return "the last session ended at midnight"
-    return f"the last session was of {date_words(session.last_used_at)}"
+    if not state.needs_sign_in:
+        return _until(session, now, failing=stands.failed is not None)
+    ended = "ended at midnight" if session.over_at == today else f"was of {date_words(session.last_used_at)}"
+    return f"the last session {ended}"
 
 
 def _until(session: KnownSession, now: datetime, *, failing: bool) -> str:
@@ -261,9 +255,9 @@ def stretches(stands: Standing, now: datetime) -> Iterator[Stretch]:
     """
     at, (first, last) = in_utc(now), day_bounds(now)
     for state, begins, ends in _phases(stands, first, at):
-        for start, end, ahead in ((max(begins, first), min(ends, at), False), (max(begins, at), ends, True)):
-            if start < min(end, last):
-                yield Stretch(state, start, min(end, last), ahead)
+        for start, end in ((max(begins, first), min(ends, at)), (max(begins, at), min(ends, last))):
+            if start < end:
+                yield Stretch(state, start, end, ahead=start >= at)
 
 
 def _phases(
