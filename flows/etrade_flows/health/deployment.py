@@ -25,7 +25,7 @@ _INSTALL = (
 )
 
 
-def ways_to_deploy(credentials: str) -> str:
+def _ways_to_deploy(credentials: str) -> str:
     """Both ways to deploy for the credentials of that name, as the end of the sentence "run ..."."""
     return f"`prefect --no-prompt deploy --all` in the checkout, or {_serve(credentials)}"
 
@@ -38,7 +38,7 @@ def check_deployment(facts: Facts) -> Finding:
     """Whether a deployment renews these credentials on a schedule."""
     facts.require_lasting_server()
     if not facts.deployments:
-        return problem(f"The flow {RENEWAL} is not deployed.", f"run {ways_to_deploy(facts.name)}.")
+        return problem(f"The flow {RENEWAL} is not deployed.", f"run {_ways_to_deploy(facts.name)}.")
     theirs = [each for each in facts.deployments if _schedules(each, facts.name)]
     if not theirs:
         return problem(
@@ -46,7 +46,7 @@ def check_deployment(facts: Facts) -> Finding:
             f"run {_serve(facts.name)}, which does not change other accounts; or give {facts.name!r} its own "
             "`hourly` in prefect.yaml, and run `prefect --no-prompt deploy --all`.",
         )
-    if active := active_deployments(facts):
+    if active := _active_deployments(facts):
         return ok(f"Renewed on a schedule: {', '.join(map(_label, active))}.")
     label = _label(theirs[0])
     what = "The deployment" if theirs[0].paused else "Every schedule of"
@@ -57,18 +57,18 @@ def check_deployment(facts: Facts) -> Finding:
 
 def check_worker(facts: Facts) -> Finding:
     """Whether a live worker or process runs each deployment that renews on a schedule."""
-    deployments = require_active(facts)
+    deployments = _require_active(facts)
     with facts.client() as client:
         for deployment in deployments:
-            if lacking := lack(client, deployment, RENEWAL):
+            if lacking := _lack(client, deployment, RENEWAL):
                 return lacking
     return ok(f"A live worker or process runs {', '.join(map(_label, deployments))}.")
 
 
 def check_schedule(facts: Facts) -> Finding:
     """Whether each run comes before the token of the previous run goes idle."""
-    deployments = require_active(facts)
-    schedules = [each for deployment in deployments for each in active_schedules(deployment, facts.name)]
+    deployments = _require_active(facts)
+    schedules = [each for deployment in deployments for each in _active_schedules(deployment, facts.name)]
     return judge_gap(worst_gap(schedules, days_to_look_at(now())), facts.settings.reuse_window)
 
 
@@ -96,38 +96,34 @@ def check_sign_in(facts: Facts) -> Finding:
     if not facts.sign_ins:
         return warning(
             f"The flow {SIGN_IN} is not deployed: only `etrade-session login` can sign in.",
-            f"run {ways_to_deploy(facts.name)}.",
+            f"run {_ways_to_deploy(facts.name)}.",
         )
     with facts.client() as client:
-        lacks = {f"{SIGN_IN}/{each.name}": lack(client, each, SIGN_IN) for each in facts.sign_ins}
+        lacks = {f"{SIGN_IN}/{each.name}": _lack(client, each, SIGN_IN) for each in facts.sign_ins}
     if alive := [label for label, lacking in lacks.items() if lacking is None]:
         return ok(f"A person can sign in in the Prefect UI: {', '.join(alive)}.")
     first = next(lacking for lacking in lacks.values() if lacking is not None)
     return replace(first, verdict=Health.WARNING)
 
 
-def active_deployments(facts: Facts) -> list[DeploymentResponse]:
+def _active_deployments(facts: Facts) -> list[DeploymentResponse]:
     """The deployments that are switched on and have an active schedule for these credentials."""
     return [
         deployment
         for deployment in facts.deployments
-        if not deployment.paused and any(active_schedules(deployment, facts.name))
+        if not deployment.paused and any(_active_schedules(deployment, facts.name))
     ]
 
 
-def require_active(facts: Facts) -> list[DeploymentResponse]:
-    """The same as `active_deployments`, for the checks that need one.
-
-    Raises:
-        SkipCheck: There is none.
-    """
+def _require_active(facts: Facts) -> list[DeploymentResponse]:
+    """Those deployments; a check that needs one is skipped if there is none."""
     facts.require_lasting_server()
-    if found := active_deployments(facts):
+    if found := _active_deployments(facts):
         return found
     raise SkipCheck(f"Nothing renews {facts.name!r} on a schedule.", first="deployment")
 
 
-def active_schedules(deployment: DeploymentResponse, name: str) -> Iterator[DeploymentSchedule]:
+def _active_schedules(deployment: DeploymentResponse, name: str) -> Iterator[DeploymentSchedule]:
     """The schedules of a deployment that are on and renew these credentials."""
     return (schedule for schedule in _schedules(deployment, name) if schedule.active)
 
@@ -137,14 +133,8 @@ def _schedules(deployment: DeploymentResponse, name: str) -> list[DeploymentSche
     return [each for each in deployment.schedules if meant(deployment.parameters, each.parameters) == name]
 
 
-def lack(client: SyncPrefectClient, deployment: DeploymentResponse, flow: str) -> Finding | None:
-    """What keeps a deployment's runs from starting; None if nothing does.
-
-    Args:
-        client: The server's client.
-        deployment: The deployment to check.
-        flow: The name of its flow.
-    """
+def _lack(client: SyncPrefectClient, deployment: DeploymentResponse, flow: str) -> Finding | None:
+    """What keeps a deployment's runs from starting; None if nothing does."""
     label, pool_name = f"{flow}/{deployment.name}", deployment.work_pool_name
     if pool_name is None:
         return _lack_of_process(deployment, label)

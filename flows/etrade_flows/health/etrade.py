@@ -125,7 +125,7 @@ def check_addresses(facts: Facts) -> Finding:
 
 def check_clock(facts: Facts) -> Finding:
     """How far this machine's clock is from E*TRADE's."""
-    offset = clock_offset(facts.exchange)
+    offset = _clock_offset(facts.exchange)
     if offset is None:
         raise SkipCheck("E*TRADE's answer carries no date.", first="etrade")
     if abs(offset) < SKEW_WARNED:
@@ -136,7 +136,7 @@ def check_clock(facts: Facts) -> Finding:
     return problem(f"{says} E*TRADE refuses it.", _SET_CLOCK)
 
 
-def clock_offset(exchange: Exchange) -> timedelta | None:
+def _clock_offset(exchange: Exchange) -> timedelta | None:
     """What to add to this machine's clock to get E*TRADE's, give or take half the round trip and a second.
 
     None if no answer came, or it has no readable `Date`.

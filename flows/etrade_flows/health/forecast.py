@@ -69,7 +69,7 @@ def forecast(
     renewed_at: datetime | None,
     over_at: datetime,
     reuse_window: timedelta,
-    refused: bool = False,
+    refused: bool,
 ) -> Iterator[NextRun]:
     """The next runs in order, and what each will do. Of several late runs, only the first is listed.
 

@@ -27,7 +27,7 @@ _DATES_AT_ONCE = 1000  # Prefect returns no more
 _SERVER_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Gap:
     """The time between one run and the next.
 
