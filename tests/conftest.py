@@ -33,12 +33,16 @@ from uuid import UUID
 import certifi
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# CI must not fail by chance; on a developer's machine, every run draws new examples.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# A busy machine is slow. CI must not fail by chance; on a developer's machine, every run draws new examples.
+settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("unhurried")
 
 # Prefect reads these when it is first imported; a test must never touch the user's own home or server.
 _HOME = tempfile.mkdtemp(prefix="etrade-tests-")

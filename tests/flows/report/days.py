@@ -6,7 +6,6 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from etrade_flows.report.day import SessionDay
@@ -17,8 +16,6 @@ RENEWED, REUSED, SIGN_IN_REQUIRED, FAILED, TOO_SHORT = AttemptOutcome
 DATE = "2027-01-15"
 BERLIN = ZoneInfo("Europe/Berlin")
 SVG = "{http://www.w3.org/2000/svg}"
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def at(text: str, date: object = DATE) -> datetime:

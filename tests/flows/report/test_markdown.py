@@ -30,7 +30,6 @@ from .days import (
     attempt,
     days,
     signed_out,
-    unhurried,
 )
 
 
@@ -120,7 +119,7 @@ def test_the_first_line_says_how_the_session_stands(day: SessionDay, now: dateti
     assert expected == Rendered(first_line).text.strip()
 
 
-@settings(unhurried, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(), days())
 def test_whatever_the_day_the_standing_comes_first(name: str, case: tuple[SessionDay, datetime]) -> None:
     """Whatever the day, the report has a first line on the session, one picture and at most ten rows."""
@@ -327,7 +326,7 @@ def test_what_comes_from_outside_is_shown_letter_for_letter(text: str) -> None:
     assert {"h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "img"} == rendered.tags
 
 
-@settings(unhurried, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=1))
 def test_any_visible_text_survives_escaping(text: str) -> None:
     """A viewer shows any escaped text of visible characters as it was."""

@@ -19,7 +19,7 @@ from etrade_flows.report.picture import draw_timeline as described_and_drawn
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import EASTERN
 
-from .days import DATE, FAILED, REUSED, SIGN_IN_REQUIRED, SVG, a_day, at, attempt, days, signed_out, unhurried
+from .days import DATE, FAILED, REUSED, SIGN_IN_REQUIRED, SVG, a_day, at, attempt, days, signed_out
 
 MARGIN = 28
 LABEL_SIZE = "13.5"
@@ -108,7 +108,6 @@ def test_the_day_is_read_in_stretches(day: SessionDay, now: str, expected: str) 
     assert expected == phases(day, at(*reversed(now.split())))
 
 
-@unhurried
 @given(days())
 def test_stretches_follow_each_other(case: tuple[SessionDay, datetime]) -> None:
     """Whatever the day, its stretches have a length, come in order, do not overlap and stay within it."""
@@ -123,7 +122,6 @@ def test_stretches_follow_each_other(case: tuple[SessionDay, datetime]) -> None:
 # The picture --------------------------------------------------------------------------------------------
 
 
-@unhurried
 @given(days())
 def test_marks_and_labels_keep_their_places(case: tuple[SessionDay, datetime]) -> None:
     """Whatever the day, each mark is inside the card, and no label covers another or the margins."""
@@ -141,7 +139,7 @@ def test_marks_and_labels_keep_their_places(case: tuple[SessionDay, datetime]) -
     assert spans
 
 
-@settings(unhurried, max_examples=20)
+@settings(max_examples=20)
 @given(days(), st.integers(min_value=500, max_value=1500))
 def test_a_busy_day_stays_small(case: tuple[SessionDay, datetime], count: int) -> None:
     """The picture of a day takes less than 12 kB, however many attempts there were."""
