@@ -27,7 +27,7 @@ from etrade_flows.health.place import Place, Server
 from etrade_flows.news.automations import NOTIFIERS
 from etrade_flows.runs.names import RENEWAL
 
-from .findings import expect
+from .expecting import expect
 
 HOURLY = CronSchedule(cron="0 1-23 * * *", timezone="America/New_York")
 REPEATED_HOUR = CronSchedule(cron="0 6 1-7 11 0", day_or=False, timezone="UTC")

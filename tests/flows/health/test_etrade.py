@@ -23,7 +23,7 @@ from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials
 from etrade_tasks.clock import use_clock
 
-from .findings import expect
+from .expecting import expect
 
 REQUEST = "/oauth/request_token"
 CredentialsFor = Callable[..., ETradeCredentials]

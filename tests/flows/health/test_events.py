@@ -15,7 +15,7 @@ from etrade_flows.health.events import check_events
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Health
 
-from .findings import expect
+from .expecting import expect
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -12,7 +12,7 @@ from etrade_flows.health.findings import Health
 from etrade_flows.health.schedule import Gap, days_to_look_at, judge_gap, worst_gap
 from etrade_tasks.session import REUSE_WINDOW
 
-from .findings import expect
+from .expecting import expect
 
 ORDINARY, SPRING, AUTUMN = date(2027, 6, 15), date(2028, 3, 12), date(2027, 11, 7)
 EASTERN = "America/New_York"

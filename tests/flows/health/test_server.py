@@ -34,7 +34,7 @@ from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
 from etrade_tasks.credentials import environment_of
 
-from .findings import expect
+from .expecting import expect
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from etrade_flows.health.findings import Health, SkipCheck
 from etrade_flows.health.place import Place, Server
 from etrade_flows.health.storage import check_locks, check_result_storage, check_sharing
 
-from .findings import expect
+from .expecting import expect
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

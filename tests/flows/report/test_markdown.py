@@ -18,7 +18,7 @@ from etrade_flows.report.picture import draw_timeline
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_tasks.session import EASTERN, midnight_after
 
-from .days import (
+from .made_up import (
     BERLIN,
     FAILED,
     RENEWED,

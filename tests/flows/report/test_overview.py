@@ -10,7 +10,7 @@ import pytest
 from etrade_flows.report.overview import DAYS, Account, DayMarks, draw_strips, render_overview, summary
 from etrade_flows.runs.attempts import Attempt
 
-from .days import FAILED, SVG, a_day, at, attempt
+from .made_up import FAILED, SVG, a_day, at, attempt
 
 GREEN, AMBER, INK, RED = "#0b7a55", "#f4b740", "#1b2430", "#c22f2f"
 TODAY = date(2027, 1, 15)

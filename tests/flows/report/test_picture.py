@@ -19,7 +19,7 @@ from etrade_flows.report.picture import draw_timeline as described_and_drawn
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
 from etrade_tasks.session import EASTERN
 
-from .days import DATE, FAILED, REUSED, SIGN_IN_REQUIRED, SVG, a_day, at, attempt, days, signed_out
+from .made_up import DATE, FAILED, REUSED, SIGN_IN_REQUIRED, SVG, a_day, at, attempt, days, signed_out
 
 MARGIN = 28
 LABEL_SIZE = "13.5"
