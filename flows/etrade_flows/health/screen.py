@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etrade_flows.health.forecast import NextRun
 from etrade_flows.health.model import SessionStatus, Source
 from etrade_flows.report.markdown import distance, moment, shortened
 from etrade_tasks.oauth.redaction import visible
@@ -84,17 +83,14 @@ def _renewals(status: SessionStatus) -> Iterator[str]:
 
 def _schedule(status: SessionStatus) -> Iterator[str]:
     for run in status.next_runs:
-        yield f"{_when(run.at, status.as_of)}: {_run(run)}"
+        named = f"`{visible(run.deployment)}`" if run.deployment else "a run without a deployment"
+        will = "is late, nothing has started it" if run.late else run.message
+        yield f"{_when(run.at, status.as_of)}: {named} {will}"
     if not status.next_runs:
         yield (
             f"nothing is scheduled: run `etrade-session serve --credentials {status.credentials}`, or resume "
             "a schedule in the Prefect UI (Deployments)"
         )
-
-
-def _run(run: NextRun) -> str:
-    named = f"`{visible(run.deployment)}`" if run.deployment else "a run without a deployment"
-    return f"{named} is late, nothing has started it" if run.late else f"{named} {run.message}"
 
 
 def _when(at: datetime, now: datetime) -> str:

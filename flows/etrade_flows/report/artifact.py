@@ -5,7 +5,7 @@ Nothing here may stop a renewal: if the server does not accept a report, a warni
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
@@ -65,7 +65,8 @@ def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -
         return  # the name is probably mistyped, and its report would stay among those of the accounts
     attempts = list(days_attempts(client, name, moment, but=run.id))
     if outcome is not None:
-        attempts.insert(0, _this_attempt(outcome, moment, moment - ending.began_at))
+        said = describe(outcome) if isinstance(outcome, TokenSession) else outcome.message
+        attempts.append(Attempt(moment, attempt_outcome(outcome), said, moment - ending.began_at))
     day = session_day(loaded, moment, attempts, outcome if isinstance(outcome, TokenSession) else None)
     account = Account.of(day, moment, reports[name].metadata_ if name in reports else None)
     if ending.is_reused and name in reports and reports[name].description == account.line:
@@ -94,8 +95,3 @@ def _reports(client: SyncPrefectClient) -> dict[str, ArtifactCollection]:
     like = ArtifactCollectionFilter.model_validate({"key": {"like_": artifact_key("%")}})
     found = client.read_latest_artifacts(artifact_filter=like)
     return {report.key.removeprefix(artifact_key("")): report for report in found}
-
-
-def _this_attempt(outcome: TokenSession | ETradeError, at: datetime, took: timedelta) -> Attempt:
-    said = describe(outcome) if isinstance(outcome, TokenSession) else outcome.message
-    return Attempt(at, attempt_outcome(outcome), said, took)
