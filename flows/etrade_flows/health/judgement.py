@@ -26,7 +26,7 @@ from etrade_tasks.words import clock
 SHOWN_RENEWALS = 5
 """How many of the last renewals are listed."""
 
-_ALIVE = (SessionState.ACTIVE, SessionState.IDLE, SessionState.FAILED)
+_IDLE_COUNTS = (SessionState.ACTIVE, SessionState.IDLE, SessionState.FAILED)
 """The states in which the time to idle still counts, if a renewal is known."""
 
 
@@ -71,7 +71,7 @@ def judge(facts: SessionFacts, now: datetime, reuse_window: timedelta) -> Sessio
     stands, message = _standing(facts, runs, now, reuse_window)
     state = stands.state
     session = None if state in (SessionState.SIGNED_OUT, SessionState.SIGN_IN_REQUIRED) else stands.session
-    renewed = session if session and session.renewed_at and state in _ALIVE else None
+    renewed = session if session and session.renewed_at and state in _IDLE_COUNTS else None
     idle_at = renewed.idle_at if renewed else None
     expires_at = session.expires_at if session else None
     next_runs = forecast(
