@@ -13,10 +13,11 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETradeError
+from etrade_tasks.inputs import read_variables
 from etrade_tasks.oauth.http import fetch
 from etrade_tasks.oauth.redaction import describe_answer
 from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict, classify, learned_offset
-from etrade_tasks.oauth.settings import call_settings
+from etrade_tasks.oauth.settings import CallSettings
 from etrade_tasks.oauth.signature import SignedRequest, SigningKeys, signed_get
 
 ATTEMPTS = 4
@@ -81,7 +82,7 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
         CredentialsInvalid: A setting is malformed.
         ETradeError: The error that the call's own `refusal` returns.
     """
-    pause = call_settings().first_backoff.total_seconds()
+    pause = read_variables(CallSettings).first_backoff.total_seconds()
     doubted = hurried = False
     for attempt in itertools.count(1):
         reply = fetch(signed(call, offset))

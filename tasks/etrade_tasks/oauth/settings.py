@@ -1,4 +1,4 @@
-"""How calls to E*TRADE are made, read from `ETRADE_*` environment variables."""
+"""How calls to E*TRADE are made: the `ETRADE_*` variables that `inputs.read_variables` reads."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from etrade_tasks.inputs import Span, read_variables, refuse_quotes
+from etrade_tasks.inputs import Span, refuse_quotes
 
 
 class TlsSettings(BaseSettings):
-    """Trusted CAs and ciphers for calls to E*TRADE. Nothing turns verification off."""
+    """Trusted CAs and ciphers for calls to E*TRADE. Nothing turns verification off.
+
+    Reading only these does not fail if another variable is malformed.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="ETRADE_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
@@ -45,21 +48,3 @@ class CallSettings(TlsSettings):
         ge=timedelta(0),
         description="The wait before the second attempt, on average; it doubles each time.",
     )
-
-
-def tls_settings() -> TlsSettings:
-    """The TLS settings in the environment now; other malformed variables do not matter.
-
-    Raises:
-        CredentialsInvalid: A variable is malformed; names it and not its value.
-    """
-    return read_variables(TlsSettings)
-
-
-def call_settings() -> CallSettings:
-    """The settings for calls in the environment now.
-
-    Raises:
-        CredentialsInvalid: A variable is malformed; names it and not its value.
-    """
-    return read_variables(CallSettings)

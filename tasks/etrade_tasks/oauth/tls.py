@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 
 from etrade_tasks.errors import CredentialsInvalid
-from etrade_tasks.oauth.settings import tls_settings
+from etrade_tasks.inputs import read_variables
+from etrade_tasks.oauth.settings import TlsSettings
 
 _VERIFIED_PEERS_ALONE = "!aNULL:!eNULL"
 """Removes ciphers without authentication or without encryption."""
@@ -97,7 +98,7 @@ def tls_context() -> ssl.SSLContext:
     Raises:
         CredentialsInvalid: A file cannot be used, or no cipher has these names.
     """
-    settings = tls_settings()
+    settings = read_variables(TlsSettings)
     trusted = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     own = (settings.ca_file, settings.tls_ciphers, settings.tls_legacy_renegotiation)
     return _made_once(*own, trusted, tuple(map(_stamp, (settings.ca_file, *trusted))))
