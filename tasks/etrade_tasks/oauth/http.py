@@ -17,7 +17,7 @@ import httpx
 
 from etrade_tasks.clock import now
 from etrade_tasks.oauth.clients import client_options
-from etrade_tasks.oauth.redaction import scrubber
+from etrade_tasks.oauth.redaction import scrub
 from etrade_tasks.oauth.replies import RenewalReply
 from etrade_tasks.oauth.signature import SignedRequest
 from etrade_tasks.oauth.tls import TlsFailure, causes, tls_failure
@@ -62,12 +62,12 @@ def fetch(request: SignedRequest, limit: timedelta = CALL_LIMIT) -> RenewalReply
         return RenewalReply(None, {}, "", received_at=now(), transport_error=said, remedy=remedy)
     finally:
         line.cut()
-    scrub = scrubber(_known_secrets(request))
+    secrets = _known_secrets(request)
     text = unpacked(body, response.headers.get("Content-Encoding", "")).decode(errors="replace")
     return RenewalReply(
         status_code=response.status_code,
-        headers={name: scrub(value) for name, value in response.headers.items()},
-        body=scrub(text),
+        headers={name: scrub(value, secrets) for name, value in response.headers.items()},
+        body=scrub(text, secrets),
         received_at=now(),
     )
 

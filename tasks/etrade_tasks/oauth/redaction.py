@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 EXCERPT_LENGTH = 200
@@ -42,21 +42,11 @@ _ACTING = re.compile(r"(?<=:)(?=//)|(?<=\])(?=[(\[:])|(?<=#)(?=\w)|(?<=\w)(?=[.\
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """The text without any of `secrets`: plain, percent-encoded once or twice, HTML- or JSON-escaped."""
-    return scrubber(secrets)(text)
-
-
-def scrubber(secrets: Iterable[str]) -> Callable[[str], str]:
-    """A function that scrubs many texts of the same secrets."""
-    known = [(secret, _core(secret)) for secret in secrets if secret]
-
-    def scrub_of_these(text: str) -> str:
-        # An answer seldom contains one, and spelling them all takes a good part of the call's time.
-        near = [secret for secret, core in known if core in text]
-        spellings = {spelling for secret in near for spelling in _spellings(secret) if spelling in text}
-        found = sorted(spellings, key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, found)), REDACTED, text) if found else text
-
-    return scrub_of_these
+    # An answer seldom contains one, and spelling them all takes a good part of the call's time.
+    near = [secret for secret in secrets if secret and _core(secret) in text]
+    spellings = {spelling for secret in near for spelling in _spellings(secret) if spelling in text}
+    found = sorted(spellings, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, found)), REDACTED, text) if found else text
 
 
 def _core(secret: str) -> str:
