@@ -22,7 +22,7 @@ from etrade_tasks import ETradeCredentials, RenewalFailed, TokenSession
 from etrade_tasks.clock import now
 from etrade_tasks.session import IDLE_LIMIT
 from etrade_tasks.sharing.locks import FileLocks
-from etrade_tasks.sharing.record import Records, record_key
+from etrade_tasks.sharing.record import Record, Records, record_key
 
 RENEW = "/oauth/renew_access_token"
 PROGRAM = Path(__file__).with_name("callers.py")
@@ -173,7 +173,7 @@ def test_waiter_finds_the_record_while_it_waits(
             idle_at=at + IDLE_LIMIT,
             expires_at=credentials.expires_at(at),
         )
-        Records().keep(credentials, session)
+        Records().write(credentials, Record.of(session))
         assert waiting.result(timeout=60).reused is True
     assert [] == simulator.calls(RENEW)
 

@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 LEASE = 5.0
 """Seconds that a Redis lock outlives a holder that was killed or stopped."""
-
-KEPT = timedelta(days=2)
-"""How long an unused lock file is kept: no token is used after its day."""
 
 
 class Held(Protocol):
@@ -87,7 +83,7 @@ class FileLocks:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{_file_name(key)}.lock"
         if not path.exists():
-            remove_old(self._directory, "*.lock", KEPT)
+            remove_old(self._directory, "*.lock")
         # Other users of the directory open the file too. Another thread may free the lock.
         lock = FileLock(path, timeout=0, mode=0o666, thread_local=False, fallback_to_soft=False)
         try:

@@ -39,9 +39,6 @@ from etrade_tasks.time_limit import within
 STORAGE_LIMIT = 5.0
 """The longest, in seconds, that reading or writing a record may take."""
 
-KEPT = timedelta(days=2)
-"""How long an old record is kept in a folder: no token outlives its day."""
-
 _PREFIX = "etrade-session-"
 _OPENED_FOR = 60.0  # seconds until a process asks the server again where results are kept
 
@@ -183,10 +180,6 @@ class Records:
         key, content = record_key(credentials), record.model_dump_json().encode()
         self._within_limit("written", lambda: open_storage().write(key, content))
 
-    def keep(self, credentials: ETradeCredentials, session: TokenSession) -> None:
-        """Write the record of a renewal's result."""
-        self.write(credentials, Record.of(session))
-
     def end(self, credentials: ETradeCredentials) -> None:
         """End the record of this token's last renewal, because E*TRADE refused it or somebody signed out."""
         self.write(credentials, Record())
@@ -242,7 +235,7 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / key
         if not path.exists():
-            remove_old(self.path, f"{_PREFIX}*", KEPT)
+            remove_old(self.path, f"{_PREFIX}*")
         half = self.path / f".{key}.{secrets.token_hex(4)}"
         try:
             half.write_bytes(content)

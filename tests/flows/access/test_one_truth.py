@@ -32,7 +32,7 @@ from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.sharing import record
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.locks import FileLocks
-from etrade_tasks.sharing.record import Records, record_key
+from etrade_tasks.sharing.record import Record, Records, record_key
 from etrade_tasks.sharing.turn import Shared
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
@@ -200,7 +200,7 @@ def test_renewal_made_meanwhile_spares_another_attempt(
     )
 
     def another_goes_ahead(*call: object) -> object:
-        context.run(Records().keep, credentials, session)
+        context.run(lambda: Records().write(credentials, Record.of(session)))
         return handle(*call)
 
     monkeypatch.setattr(simulator._service, "handle", another_goes_ahead)

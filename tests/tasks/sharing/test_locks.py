@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from etrade_tasks.settings import RenewalSettings
-from etrade_tasks.sharing.locks import KEPT, FileLocks, Locks, RedisLocks, _Extended, locks_for, probe
-from etrade_tasks.sharing.old_files import remove_old
+from etrade_tasks.sharing.locks import FileLocks, Locks, RedisLocks, _Extended, locks_for, probe
+from etrade_tasks.sharing.old_files import KEPT, remove_old
 
 Make = Callable[..., Locks]
 
@@ -150,7 +150,7 @@ def test_looking_for_old_files_takes_no_more_for_each_of_many(
 
     monkeypatch.setattr(Path, "glob", counted)
     for number in range(1_000):
-        remove_old(tmp_path, "*.lock", KEPT)
+        remove_old(tmp_path, "*.lock")
         (tmp_path / f"{number}.lock").touch()
     assert 0 < seen[0] <= 3_000
 

@@ -15,31 +15,14 @@ from pydantic import Field
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, TokenSession
 from etrade_tasks.errors import ERRORS, ConfigurationRefused, RenewalFailed
-from etrade_tasks.session import IDLE_LIMIT
 from etrade_tasks.sharing import record as record_module
-from etrade_tasks.sharing.record import KEPT, NOTHING, Block, Failure, Folder, Record, Records, record_key
+from etrade_tasks.sharing.old_files import KEPT
+from etrade_tasks.sharing.record import NOTHING, Block, Failure, Folder, Record, Records, record_key
 
 NOON = datetime(2027, 6, 15, 16, tzinfo=UTC)
 WINDOW = timedelta(minutes=50)
 
-
-@pytest.fixture
-def session(credentials: ETradeCredentials) -> TokenSession:
-    """The session of a renewal at noon."""
-    return TokenSession(
-        environment=credentials.environment,
-        fingerprint=credentials.fingerprint,
-        renewed_at=NOON,
-        idle_at=NOON + IDLE_LIMIT,
-        expires_at=NOON + timedelta(hours=12),
-    )
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keeps the records in a folder of the test's own."""
-    monkeypatch.setattr(record_module, "open_storage", lambda: Folder(tmp_path, is_shared=False))
-    return tmp_path
+Act = Callable[[], None]
 
 
 @pytest.fixture
@@ -115,21 +98,21 @@ def test_name_tells_tokens_apart(
 
 
 def test_ended_record_answers_nobody(
-    folder: Path, credentials: ETradeCredentials, session: TokenSession
+    folder: Path, credentials: ETradeCredentials, session: TokenSession, renewed: Act
 ) -> None:
     """After a record was ended, it is not reused, and the next renewal is."""
-    Records().keep(credentials, session)
+    renewed()
     Records().end(credentials)
     assert Records().read(credentials).session is None
-    Records().keep(credentials, session)
+    renewed()
     assert session == Records().read(credentials).session
 
 
 def test_later_version_s_fields_are_ignored(
-    folder: Path, credentials: ETradeCredentials, session: TokenSession
+    folder: Path, credentials: ETradeCredentials, session: TokenSession, renewed: Act
 ) -> None:
     """A record with a field that this version does not know is still read."""
-    Records().keep(credentials, session)
+    renewed()
     path = folder / record_key(credentials)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"added_later": 1}))
     assert session == Records().read(credentials).session
@@ -143,28 +126,28 @@ def test_damaged_record_counts_as_none(folder: Path, credentials: ETradeCredenti
     assert (None, None) == (records.read(credentials).session, records.trouble)
 
 
-def test_old_records_are_removed(folder: Path, credentials: ETradeCredentials, session: TokenSession) -> None:
+def test_old_records_are_removed(folder: Path, credentials: ETradeCredentials, renewed: Act) -> None:
     """A new record removes records of days ago, and nothing else in the folder."""
     names = {"etrade-session-live-old.json": True, "etrade-session-live-new.json": False, "a-result": True}
     for name, old in names.items():
         (folder / name).touch()
         if old:
             os.utime(folder / name, (time.time() - KEPT.total_seconds() - 60,) * 2)
-    Records().keep(credentials, session)
+    renewed()
     left = {path.name for path in folder.iterdir()}
     assert {record_key(credentials), "etrade-session-live-new.json", "a-result"} == left
 
 
 def test_reader_never_meets_half_a_record(
-    folder: Path, credentials: ETradeCredentials, session: TokenSession
+    folder: Path, credentials: ETradeCredentials, session: TokenSession, renewed: Act
 ) -> None:
     """A reader sees the old record or the new one, and never half of one."""
-    Records().keep(credentials, session)
+    renewed()
     done = threading.Event()
 
     def write() -> None:
         for _ in range(200):
-            Records().keep(credentials, session)
+            renewed()
         done.set()
 
     writer = threading.Thread(target=write)
@@ -198,7 +181,7 @@ class _Async(WritableFileSystem):
 
 
 def test_storage_that_never_answers_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials, session: TokenSession
+    monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials
 ) -> None:
     """Reading a storage that hangs ends at the limit, with a message, and the storage is not asked again."""
     monkeypatch.setattr(record_module, "open_storage", lambda: Block(_Hanging()))
@@ -206,17 +189,17 @@ def test_storage_that_never_answers_is_given_up(
     assert NOTHING == records.read(credentials)
     assert "no answer within" in records.trouble
     monkeypatch.setattr(record_module, "open_storage", lambda: pytest.fail("was asked again"))
-    records.keep(credentials, session)
+    records.end(credentials)
 
 
 def test_any_kind_of_block_keeps_records(
-    monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials, session: TokenSession
+    monkeypatch: pytest.MonkeyPatch, credentials: ETradeCredentials, session: TokenSession, renewed: Act
 ) -> None:
     """A block with async methods only keeps records too, and is empty at first."""
     block = Block(_Async())
     monkeypatch.setattr(record_module, "open_storage", lambda: block)
     assert NOTHING == Records().read(credentials)
-    Records().keep(credentials, session)
+    renewed()
     assert session == Records().read(credentials).session
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from etrade_simulator import Simulator
-from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, TokenSession, time_limit
-from etrade_tasks.session import IDLE_LIMIT
+from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, time_limit
 from etrade_tasks.settings import RenewalSettings
 from etrade_tasks.sharing import effort as effort_module
-from etrade_tasks.sharing import record as record_module
 from etrade_tasks.sharing import turn as turn_module
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.locks import FileLocks
-from etrade_tasks.sharing.record import Failure, Folder, Record, Records, record_key
+from etrade_tasks.sharing.record import Failure, Record, Records, record_key
 from etrade_tasks.sharing.turn import POLL_SECONDS, Shared
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 Asks = Callable[..., Shared]
 Act = Callable[..., None]
@@ -51,13 +51,6 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     return passing
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keeps the records in a folder of the test's own."""
-    monkeypatch.setattr(record_module, "open_storage", lambda: Folder(tmp_path, is_shared=False))
-    return tmp_path
-
-
 @pytest.fixture
 def asks(credentials: ETradeCredentials, tmp_path: Path) -> Asks:
     """Makes a caller that asks for the renewal."""
@@ -67,24 +60,6 @@ def asks(credentials: ETradeCredentials, tmp_path: Path) -> Asks:
         return Shared(credentials, Effort("any", settings, started_at=0.0), force)
 
     return make
-
-
-@pytest.fixture
-def renewed(simulator: Simulator, credentials: ETradeCredentials) -> Act:
-    """Keeps the record of a renewal that was just made."""
-
-    def leave() -> None:
-        at = simulator.now()
-        session = TokenSession(
-            environment="live",
-            fingerprint=credentials.fingerprint,
-            renewed_at=at,
-            idle_at=at + IDLE_LIMIT,
-            expires_at=credentials.expires_at(at),
-        )
-        Records().keep(credentials, session)
-
-    return leave
 
 
 @pytest.fixture
