@@ -16,7 +16,7 @@ from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETrad
 from etrade_tasks.inputs import read_variables
 from etrade_tasks.oauth.http import fetch
 from etrade_tasks.oauth.redaction import describe_answer
-from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict, classify, learned_offset
+from etrade_tasks.oauth.replies import RenewalReply, Retrying, Verdict, classify, learned_offset
 from etrade_tasks.oauth.settings import CallSettings
 from etrade_tasks.oauth.signature import SignedRequest, SigningKeys, signed_get
 
@@ -83,7 +83,7 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
         ETradeError: The error that the call's own `refusal` returns.
     """
     pause = read_variables(CallSettings).first_backoff.total_seconds()
-    doubted = hurried = False
+    retrying = Retrying()
     for attempt in itertools.count(1):
         reply = fetch(signed(call, offset))
         found = call.read(reply.body) if reply.status_code == SUCCESS else None
@@ -92,11 +92,10 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
             return Served(found, reply.received_at + offset, offset)
         verdict = classify(reply)
         refused = call.refusal(verdict)
-        if refused is not None and (doubted or not verdict.bare):
+        if refused is not None and not retrying.doubts(verdict):
             raise refused
-        doubted = doubted or verdict.bare  # after a bare status, the next try has been seen to work
-        delay = _delay(verdict, pause * 2 ** (attempt - 1), hurried=hurried)
-        hurried = hurried or delay == 0
+        wait = retrying.wait_for(verdict)
+        delay = pause * 2 ** (attempt - 1) if wait is None else wait.total_seconds()
         if attempt == ATTEMPTS or delay > LONGEST_PAUSE:
             raise AuthorizationFailed(
                 f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}",
@@ -114,13 +113,6 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
 def signed(call: OAuthCall[T], offset: timedelta) -> SignedRequest:
     """The call, signed with a fresh nonce and timestamp: E*TRADE refuses a repeated one as a replay."""
     return signed_get(call.url, call.keys, offset, callback=call.callback, verifier=call.verifier)
-
-
-def _delay(verdict: Verdict, backoff: float, *, hurried: bool) -> float:
-    """Seconds before the next attempt: 0 the first time that a nonce or timestamp is refused."""
-    if verdict.outcome in (Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED):
-        return backoff if hurried else 0.0
-    return backoff if verdict.retry_after is None else verdict.retry_after.total_seconds()
 
 
 def _described(call: OAuthCall[T], reply: RenewalReply, verdict: Verdict) -> str:

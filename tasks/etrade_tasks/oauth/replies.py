@@ -118,6 +118,35 @@ class Verdict:
     remedy: str | None = None
 
 
+_AT_ONCE = frozenset({Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED})
+
+
+@dataclass
+class Retrying:
+    """Decides about another attempt at the same call, by the verdicts so far."""
+
+    _doubted: bool = field(default=False, init=False)
+    _hurried: bool = field(default=False, init=False)
+
+    def doubts(self, verdict: Verdict) -> bool:
+        """Whether to try once more before believing a verdict: yes, once, if it rests on a bare status.
+
+        After bare 401 and 400 pages, the next try has been seen to work.
+        """
+        first, self._doubted = verdict.bare and not self._doubted, self._doubted or verdict.bare
+        return first
+
+    def wait_for(self, verdict: Verdict) -> timedelta | None:
+        """How long to wait before the next attempt; None to back off as usual.
+
+        After the first refused nonce or timestamp, there is no wait.
+        """
+        if verdict.outcome not in _AT_ONCE:
+            return verdict.retry_after
+        first, self._hurried = not self._hurried, True
+        return timedelta(0) if first else None
+
+
 _ADVICE = {
     Outcome.RENEWED: "The token is active again.",
     Outcome.TRANSIENT: "E*TRADE could not serve the call at the moment.",

@@ -7,17 +7,15 @@ from datetime import datetime, timedelta
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, RenewalFailed
 from etrade_tasks.oauth.http import CALL_LIMIT
-from etrade_tasks.oauth.replies import SKEW_WARNED, Outcome, Verdict
+from etrade_tasks.oauth.replies import SKEW_WARNED, Retrying, Verdict
 from etrade_tasks.settings import RenewalSettings, renewal_settings
 
 CALL_MARGIN = 2.0
 """Seconds that a renewal needs besides its call."""
 
-_AT_ONCE = frozenset({Outcome.NONCE_REFUSED, Outcome.CLOCK_SKEWED})
-
 
 @dataclass
-class Effort:
+class Effort(Retrying):
     """The time that one renewal may take, and what its attempts have learned. It holds no secret.
 
     Prefect passes the same arguments to a retried task, so an attempt stores here what the next one needs.
@@ -41,8 +39,6 @@ class Effort:
     last_error: RenewalFailed | None = None
     delays: list[str] = field(default_factory=list)
     started_at: float = field(default_factory=time.monotonic)
-    _doubted: bool = False
-    _hurried: bool = False
 
     @property
     def deadline(self) -> float:
@@ -86,21 +82,3 @@ class Effort:
             self.clock_offset, self.offset_is_learned = verdict.clock_offset, True
         if isinstance(error, RenewalFailed):
             self.last_error = error
-
-    def doubts(self, verdict: Verdict) -> bool:
-        """Whether to try once more before believing a verdict: yes, once, if it rests on a bare status.
-
-        After bare 401 and 400 pages, the next try has been seen to work.
-        """
-        first, self._doubted = verdict.bare and not self._doubted, self._doubted or verdict.bare
-        return first
-
-    def wait_for(self, verdict: Verdict) -> timedelta | None:
-        """How long to wait before the next attempt; None to back off as usual.
-
-        After the first refused nonce or timestamp, there is no wait.
-        """
-        if verdict.outcome not in _AT_ONCE:
-            return verdict.retry_after
-        first, self._hurried = not self._hurried, True
-        return timedelta(0) if first else None
