@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from etrade_tasks.clock import now
 from etrade_tasks.errors import AuthorizationFailed, ETradeError, SignInRequired, VerifierRefused
-from etrade_tasks.oauth.call import SUCCESS, OAuthCall, misconfigured, perform, signed
+from etrade_tasks.oauth.call import SUCCESS, OAuthCall, perform, signed
 from etrade_tasks.oauth.http import fetch
 from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict
 from etrade_tasks.oauth.signature import SigningKeys
@@ -32,8 +32,6 @@ AUTHORIZE_PATH = "/e/t/etws/authorize"
 _ETRADE_PAGES = "https://us.etrade.com"
 _ETRADE_HOSTS = frozenset({"api.etrade.com", "apisb.etrade.com"})
 
-_BEGINNING = "to begin a sign-in"
-_EXCHANGE = "to complete the sign-in"
 _REVOCATION = "to revoke the access token"
 
 _UNSPECIFIC = (
@@ -185,15 +183,13 @@ def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oau
         said = _VERIFIER_PROBLEMS.get(verdict.problem or "")
         if said is None and verdict.outcome is Outcome.SIGN_IN_REQUIRED:
             said = _UNSPECIFIC
-        if said is not None:
-            late = now() + token.clock_offset >= token.issued_at + REQUEST_TOKEN_LIFETIME
-            return VerifierRefused(_LATE if late else said)
-        if verdict.outcome is Outcome.MISCONFIGURED:
-            return misconfigured(_EXCHANGE, verdict)
-        return None
+        if said is None:
+            return None
+        late = now() + token.clock_offset >= token.issued_at + REQUEST_TOKEN_LIFETIME
+        return VerifierRefused(_LATE if late else said)
 
     call = OAuthCall(
-        purpose=_EXCHANGE,
+        purpose="to complete the sign-in",
         url=f"{oauth_url}/access_token",
         keys=SigningKeys(consumer.key, consumer.secret, token.token, token.secret),
         read=_token_pair,
@@ -218,8 +214,6 @@ def revoke(keys: SigningKeys, oauth_url: str) -> None:
     """
 
     def refusal(verdict: Verdict) -> ETradeError | None:
-        if verdict.outcome is Outcome.MISCONFIGURED:
-            return misconfigured(_REVOCATION, verdict)
         if verdict.outcome is not Outcome.SIGN_IN_REQUIRED:
             return None
         if verdict.problem is None:  # a bare 401 does not prove that the token is dead
@@ -237,18 +231,12 @@ def revoke(keys: SigningKeys, oauth_url: str) -> None:
 
 
 def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> OAuthCall[tuple[str, str]]:
-    def refusal(verdict: Verdict) -> ETradeError | None:
-        # The call uses no token, so a 401 is about the consumer key.
-        if verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
-            return misconfigured(_BEGINNING, verdict)
-        return None
-
+    # It has no refusal of its own: it uses no token, so a 401 is about the consumer key.
     return OAuthCall(
-        purpose=_BEGINNING,
+        purpose="to begin a sign-in",
         url=f"{oauth_url}/request_token",
         keys=SigningKeys(consumer.key, consumer.secret),
         read=_token_pair,
-        refusal=refusal,
         callback="oob",
     )
 

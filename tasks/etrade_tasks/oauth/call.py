@@ -16,7 +16,7 @@ from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETrad
 from etrade_tasks.inputs import read_variables
 from etrade_tasks.oauth.http import fetch
 from etrade_tasks.oauth.redaction import describe_answer
-from etrade_tasks.oauth.replies import RenewalReply, Retrying, Verdict, classify, learned_offset
+from etrade_tasks.oauth.replies import Outcome, RenewalReply, Retrying, Verdict, classify, learned_offset
 from etrade_tasks.oauth.settings import CallSettings
 from etrade_tasks.oauth.signature import SignedRequest, SigningKeys, signed_get
 
@@ -41,7 +41,7 @@ class OAuthCall(Generic[T]):
         url: The address to GET.
         keys: Who signs.
         read: Reads the result from a body of status 200; returns None if it is not the expected answer.
-        refusal: Returns the error that ends the call for a verdict; None if another attempt may help.
+        refusal: Returns the error for a verdict that ends the call, if that is not a `ConfigurationRefused`.
         callback: Where E*TRADE sends the person; only for a request token.
         verifier: What the person was shown; only for an access token.
     """
@@ -50,7 +50,7 @@ class OAuthCall(Generic[T]):
     url: str
     keys: SigningKeys = field(repr=False)
     read: Callable[[str], T | None]
-    refusal: Callable[[Verdict], ETradeError | None]
+    refusal: Callable[[Verdict], ETradeError | None] = lambda _: None
     callback: str | None = None
     verifier: str | None = field(default=None, repr=False)
 
@@ -80,6 +80,7 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
     Raises:
         AuthorizationFailed: `ATTEMPTS` calls failed, or E*TRADE asks to wait longer than `LONGEST_PAUSE`.
         CredentialsInvalid: A setting is malformed.
+        ConfigurationRefused: A key, a secret or the address is wrong.
         ETradeError: The error that the call's own `refusal` returns.
     """
     pause = read_variables(CallSettings).first_backoff.total_seconds()
@@ -92,6 +93,8 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
             return Served(found, reply.received_at + offset, offset)
         verdict = classify(reply)
         refused = call.refusal(verdict)
+        if refused is None and verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):
+            refused = _misconfigured(call.purpose, verdict)
         if refused is not None and not retrying.doubts(verdict):
             raise refused
         wait = retrying.wait_for(verdict)
@@ -125,7 +128,7 @@ def _described(call: OAuthCall[T], reply: RenewalReply, verdict: Verdict) -> str
     return f"{verdict.advice} {answer}"
 
 
-def misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:
+def _misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:
     """The error for a call that E*TRADE refused because of a key, a secret or the address, or never got."""
     if verdict.remedy is not None:
         return ConfigurationRefused(
