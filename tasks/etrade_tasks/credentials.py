@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -32,7 +33,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
 from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, named_variables, refuse_quotes
 from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, safe_address
-from etrade_tasks.oauth.authorization import ConsumerKeys
 from etrade_tasks.oauth.clients import SignedAsyncClient, SignedClient, client_options
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
 from etrade_tasks.session import midnight_after
@@ -244,9 +244,9 @@ class ETradeCredentials(CredentialsBlock):
         return self.api_url or API_URLS[self.environment]
 
     @property
-    def consumer_keys(self) -> ConsumerKeys:
+    def consumer_keys(self) -> SigningKeys:
         """The application's key pair in the clear, whether or not anybody is signed in."""
-        return ConsumerKeys(self.consumer_key.get_secret_value(), self.consumer_secret.get_secret_value())
+        return SigningKeys(self.consumer_key.get_secret_value(), self.consumer_secret.get_secret_value())
 
     @property
     def signing_keys(self) -> SigningKeys:
@@ -258,7 +258,7 @@ class ETradeCredentials(CredentialsBlock):
         if self.access_token is None or self.access_token_secret is None:
             raise SignInRequired("Nobody is signed in with these credentials.")
         token, secret = self.access_token.get_secret_value(), self.access_token_secret.get_secret_value()
-        return SigningKeys(self.consumer_keys.key, self.consumer_keys.secret, token, secret)
+        return replace(self.consumer_keys, token=token, token_secret=secret)
 
     @property
     def fingerprint(self) -> str:

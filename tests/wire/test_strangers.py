@@ -12,7 +12,8 @@ from etrade_flows.cli import app as cli
 from etrade_flows.cli.output import report_error, report_session
 from etrade_tasks import AuthorizationFailed, ETradeCredentials, RenewalFailed, TokenSession
 from etrade_tasks.errors import ETradeError
-from etrade_tasks.oauth.authorization import ConsumerKeys, request_token
+from etrade_tasks.oauth.authorization import request_token
+from etrade_tasks.oauth.signature import SigningKeys
 from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared
@@ -46,7 +47,7 @@ def test_a_renewal_quotes_it_without_effect(
 def test_a_sign_in_quotes_it_without_effect(stranger: str) -> None:
     """The error of a sign-in is short and harmless too."""
     with pytest.raises(AuthorizationFailed) as failed:
-        request_token(ConsumerKeys("fake-key", "fake-secret"), stranger)
+        request_token(SigningKeys("fake-key", "fake-secret"), stranger)
     assert "status 403" in failed.value.message
     assert None is ACTS.search(str(failed.value))
     assert len(str(failed.value)) < 900

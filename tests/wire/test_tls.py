@@ -22,8 +22,9 @@ from etrade_tasks import (
     call_renew,
     sign_request,
 )
-from etrade_tasks.oauth.authorization import ConsumerKeys, request_token
+from etrade_tasks.oauth.authorization import request_token
 from etrade_tasks.oauth.replies import classify
+from etrade_tasks.oauth.signature import SigningKeys
 from etrade_tasks.oauth.tls import tls_context, tls_failure
 from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.sharing.effort import Effort
@@ -123,7 +124,7 @@ def test_a_renewal_and_a_sign_in_end_at_once(certificate: Any, serve: Any, keys_
         renew_shared(Shared(keys_for(url), effort))
     assert 1 == effort.calls
     with pytest.raises(ConfigurationRefused) as sign_in:
-        request_token(ConsumerKeys("fake-key", "fake-secret"), url)
+        request_token(SigningKeys("fake-key", "fake-secret"), url)
     for refused in (renewal.value, sign_in.value):
         assert "TLS: self-signed certificate" in refused.message
         assert "ETRADE_CA_FILE" in refused.advice

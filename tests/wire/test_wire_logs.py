@@ -16,7 +16,8 @@ import pytest
 
 from etrade_tasks import ETradeCredentials, ETradeError, call_renew, sign_request
 from etrade_tasks.clock import now
-from etrade_tasks.oauth.authorization import ConsumerKeys, RequestToken, access_token, request_token
+from etrade_tasks.oauth.authorization import IssuedToken, access_token, request_token
+from etrade_tasks.oauth.signature import SigningKeys
 from etrade_tasks.oauth.wire_logs import WIRE_LOGGERS
 
 KeysFor = Callable[[str], ETradeCredentials]
@@ -87,10 +88,10 @@ def test_a_renewal_shows_no_secret(echo: str, keys_for: KeysFor, logged: Callabl
 @pytest.mark.usefixtures("quick_retries")
 def test_a_sign_in_shows_no_secret(echo: str, logged: Callable[[], str]) -> None:
     """The logs show no secret of a sign-in's calls, including the new tokens and the verifier."""
-    consumer = ConsumerKeys("canary-key", "canary-secret")
+    consumer = SigningKeys("canary-key", "canary-secret")
     with suppress(ETradeError):
         request_token(consumer, echo)
-    begun = RequestToken("canary-request-token", "canary-request-secret", now())
+    begun = IssuedToken("canary-request-token", "canary-request-secret", now())
     with suppress(ETradeError):
         access_token(consumer, begun, "VRF5Y", echo)
     assert "httpcore.http11" in logged()

@@ -49,8 +49,9 @@ from etrade_tasks.errors import (
 )
 from etrade_tasks.load_credentials import load_block, near_names
 from etrade_tasks.oauth.addresses import Environment, trimmed
-from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME, ConsumerKeys
+from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
 from etrade_tasks.oauth.redaction import visible
+from etrade_tasks.oauth.signature import SigningKeys
 from etrade_tasks.session import TokenSession, eastern_date
 from etrade_tasks.words import eastern_words
 
@@ -210,7 +211,7 @@ def _variable(field: str) -> str:
     return f"ETRADE_{field.upper()}"
 
 
-def _consumer_keys(name: str) -> ConsumerKeys:
+def _consumer_keys(name: str) -> SigningKeys:
     """The key pair of a block that does not exist yet, from the environment or from standard input.
 
     Raises:
@@ -218,7 +219,7 @@ def _consumer_keys(name: str) -> ConsumerKeys:
     """
     key, secret = (os.environ.get(_variable(part), "") for part in ("consumer_key", "consumer_secret"))
     try:
-        return ConsumerKeys(key or _answer("Consumer key"), secret or _answer("Consumer secret"))
+        return SigningKeys(key or _answer("Consumer key"), secret or _answer("Consumer secret"))
     except SignInRequired:
         raise CredentialsNotFound(
             f"There is no block named {name!r} and no consumer key to create it with.",

@@ -30,13 +30,12 @@ from etrade_tasks.inputs import named_problems
 from etrade_tasks.load_credentials import load_block, near_names
 from etrade_tasks.oauth.addresses import Environment
 from etrade_tasks.oauth.authorization import (
-    AccessToken,
-    ConsumerKeys,
-    RequestToken,
+    IssuedToken,
     access_token,
     authorize_url,
     request_token,
 )
+from etrade_tasks.oauth.signature import SigningKeys
 from etrade_tasks.session import TokenSession
 
 ROUNDS = 3
@@ -57,7 +56,7 @@ class SignIn:
     name: str
     authorize_url: str = field(repr=False)
     credentials: ETradeCredentials = field(repr=False)
-    request_token: RequestToken = field(repr=False)
+    request_token: IssuedToken = field(repr=False)
 
 
 Ask = Callable[[SignIn, VerifierRefused | None], str]
@@ -188,7 +187,7 @@ def stored_credentials(name: str) -> ETradeCredentials:
 
 
 def signed_out_credentials(
-    consumer: ConsumerKeys, fields: Mapping[str, str], spell: Callable[[str], str] = str
+    consumer: SigningKeys, fields: Mapping[str, str], spell: Callable[[str], str] = str
 ) -> ETradeCredentials:
     """New credentials without a token.
 
@@ -201,7 +200,9 @@ def signed_out_credentials(
         CredentialsInvalid: A value is malformed; names it without showing it.
     """
     try:
-        return ETradeCredentials(consumer_key=consumer.key, consumer_secret=consumer.secret, **fields)
+        return ETradeCredentials(
+            consumer_key=consumer.consumer_key, consumer_secret=consumer.consumer_secret, **fields
+        )
     except ValidationError as error:
         problems = "; ".join(named_problems(error, spell))
     raise CredentialsInvalid(f"These values are wrong: {problems}.", advice="correct them and try again.")
@@ -252,12 +253,12 @@ def _as_edited(sign_in: SignIn) -> ETradeCredentials:
     return block
 
 
-def _bought_with(credentials: ETradeCredentials) -> tuple[Environment, ConsumerKeys, str]:
+def _bought_with(credentials: ETradeCredentials) -> tuple[Environment, SigningKeys, str]:
     """The values that an access token belongs to."""
     return credentials.environment, credentials.consumer_keys, credentials.oauth_base_url
 
 
-def _with_token(credentials: ETradeCredentials, bought: AccessToken) -> ETradeCredentials:
+def _with_token(credentials: ETradeCredentials, bought: IssuedToken) -> ETradeCredentials:
     return credentials.model_copy(
         update={
             "access_token": SecretStr(bought.token),

@@ -10,7 +10,7 @@ and "Revoke Access Token" pages.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -50,41 +50,14 @@ _VERIFIER_PROBLEMS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ConsumerKeys:
-    """The application that a person signs in to. Hidden from `repr`.
+class IssuedToken:
+    """A request token or an access token. Hidden from `repr`.
+
+    A request token is a sign-in that has begun and waits for a person: it is good for five minutes and one
+    exchange. An access token lasts until midnight US Eastern.
 
     Attributes:
-        key: Sent as `oauth_consumer_key`; part of the address that a person opens.
-        secret: Signs; never sent.
-    """
-
-    key: str = field(repr=False)
-    secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestToken:
-    """A sign-in that has begun and waits for a person. It is useless without its secret, and after its use.
-
-    Attributes:
-        token: Part of the address that a person opens.
-        secret: Signs the exchange.
-        issued_at: When it was received, by E*TRADE's clock.
-        clock_offset: What to add to this machine's clock to get E*TRADE's.
-    """
-
-    token: str = field(repr=False)
-    secret: str = field(repr=False)
-    issued_at: datetime
-    clock_offset: timedelta = timedelta(0)
-
-
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    """The result of a sign-in: a token that lasts until midnight US Eastern.
-
-    Attributes:
-        token: The access token, decoded.
+        token: The token, decoded. A request token is part of the address that a person opens.
         secret: Its secret, decoded.
         issued_at: When it was received, by E*TRADE's clock: a slow machine clock would date a sign-in just
             after midnight to the day before.
@@ -97,7 +70,7 @@ class AccessToken:
     clock_offset: timedelta = timedelta(0)
 
 
-def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
+def request_token(consumer: SigningKeys, oauth_url: str) -> IssuedToken:
     """A new sign-in for a person to accept within five minutes.
 
     Args:
@@ -108,12 +81,11 @@ def request_token(consumer: ConsumerKeys, oauth_url: str) -> RequestToken:
         ConfigurationRefused: The consumer key, its secret or the address is wrong.
         AuthorizationFailed: E*TRADE or the network kept failing.
     """
-    call = _request_token_call(consumer, oauth_url)
-    served = perform(call, timedelta(0))
-    return RequestToken(*served.found, served.at, served.clock_offset)
+    pair, at, offset = perform(_request_token_call(consumer, oauth_url), timedelta(0))
+    return IssuedToken(*pair, at, offset)
 
 
-def try_request_token(consumer: ConsumerKeys, oauth_url: str, limit: timedelta) -> RenewalReply:
+def try_request_token(consumer: SigningKeys, oauth_url: str, limit: timedelta) -> RenewalReply:
     """E*TRADE's answer to one request-token call, or the network's failure. Never raises for either.
 
     It shows whether E*TRADE accepts the consumer key, and changes nothing: it drops the new token, and uses
@@ -132,14 +104,14 @@ def granted(reply: RenewalReply) -> bool:
     return reply.status_code == SUCCESS and _token_pair(reply.body) is not None
 
 
-def authorize_url(consumer: ConsumerKeys, token: RequestToken, oauth_url: str) -> str:
+def authorize_url(consumer: SigningKeys, token: IssuedToken, oauth_url: str) -> str:
     """The address that a person opens to log in, accept and get the verifier.
 
     A server that replaces E*TRADE's OAuth host must serve this page too.
     """
     parts = urlsplit(oauth_url)
     pages = _ETRADE_PAGES if parts.hostname in _ETRADE_HOSTS else f"{parts.scheme}://{parts.netloc}"
-    query = urlencode({"key": consumer.key, "token": token.token}, quote_via=quote, safe="")
+    query = urlencode({"key": consumer.consumer_key, "token": token.token}, quote_via=quote, safe="")
     return f"{pages}{AUTHORIZE_PATH}?{query}"
 
 
@@ -161,7 +133,7 @@ def verifier_in(entered: str) -> str:
     return found.upper() if _SHOWN.fullmatch(found) else found
 
 
-def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oauth_url: str) -> AccessToken:
+def access_token(consumer: SigningKeys, token: IssuedToken, verifier: str, oauth_url: str) -> IssuedToken:
     """Exchange the verifier for the access token.
 
     Args:
@@ -191,13 +163,13 @@ def access_token(consumer: ConsumerKeys, token: RequestToken, verifier: str, oau
     call = OAuthCall(
         purpose="to complete the sign-in",
         url=f"{oauth_url}/access_token",
-        keys=SigningKeys(consumer.key, consumer.secret, token.token, token.secret),
+        keys=replace(consumer, token=token.token, token_secret=token.secret),
         read=_token_pair,
         refusal=refusal,
         verifier=verifier,
     )
-    served = perform(call, token.clock_offset)
-    return AccessToken(*served.found, served.at, served.clock_offset)
+    pair, at, offset = perform(call, token.clock_offset)
+    return IssuedToken(*pair, at, offset)
 
 
 def revoke(keys: SigningKeys, oauth_url: str) -> None:
@@ -230,12 +202,12 @@ def revoke(keys: SigningKeys, oauth_url: str) -> None:
     perform(call, timedelta(0))
 
 
-def _request_token_call(consumer: ConsumerKeys, oauth_url: str) -> OAuthCall[tuple[str, str]]:
+def _request_token_call(consumer: SigningKeys, oauth_url: str) -> OAuthCall[tuple[str, str]]:
     # It has no refusal of its own: it uses no token, so a 401 is about the consumer key.
     return OAuthCall(
         purpose="to begin a sign-in",
         url=f"{oauth_url}/request_token",
-        keys=SigningKeys(consumer.key, consumer.secret),
+        keys=consumer,
         read=_token_pair,
         callback="oob",
     )

@@ -55,27 +55,15 @@ class OAuthCall(Generic[T]):
     verifier: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Served(Generic[T]):
-    """The result of a call.
-
-    Attributes:
-        found: What the call asked for.
-        at: When it came, by E*TRADE's clock.
-        clock_offset: What to add to this machine's clock to get E*TRADE's.
-    """
-
-    found: T = field(repr=False)
-    at: datetime
-    clock_offset: timedelta
-
-
-def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
-    """Make the call, as many times as needed, and return its result.
+def perform(call: OAuthCall[T], offset: timedelta) -> tuple[T, datetime, timedelta]:
+    """Make the call, as many times as needed.
 
     Args:
         call: What to ask for.
         offset: What to add to this machine's clock, as far as that is known.
+
+    Returns:
+        The result; when it came, by E*TRADE's clock; what to add to this machine's clock to get E*TRADE's.
 
     Raises:
         AuthorizationFailed: `ATTEMPTS` calls failed, or E*TRADE asks to wait longer than `LONGEST_PAUSE`.
@@ -90,7 +78,7 @@ def perform(call: OAuthCall[T], offset: timedelta) -> Served[T]:
         found = call.read(reply.body) if reply.status_code == SUCCESS else None
         if found is not None:
             offset = learned_offset(reply, offset)
-            return Served(found, reply.received_at + offset, offset)
+            return found, reply.received_at + offset, offset
         verdict = classify(reply)
         refused = call.refusal(verdict)
         if refused is None and verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):

@@ -406,7 +406,10 @@ def test_keys_of_a_new_block_are_typed_once(
     assert (130, False, False) == (process.returncode, "Traceback" in errors, "Warning" in errors), errors
     assert termios.tcgetattr(terminal)[3] & termios.ECHO
     stored = stored_credentials(f"{block}-new")
-    assert (consumer.key, consumer.secret) == (stored.consumer_keys.key, stored.consumer_keys.secret)
+    assert (consumer.key, consumer.secret) == (
+        stored.consumer_keys.consumer_key,
+        stored.consumer_keys.consumer_secret,
+    )
     assert None is stored.access_token
     echoes, _, _ = select.select([keyboard], [], [], 0)
     echoed = os.read(keyboard, 4096).decode() if echoes else ""

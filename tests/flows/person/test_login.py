@@ -33,7 +33,8 @@ from etrade_tasks import (
 )
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import ETradeError, RenewalFailed, VerifierRefused
-from etrade_tasks.oauth.authorization import ConsumerKeys, RequestToken
+from etrade_tasks.oauth.authorization import IssuedToken
+from etrade_tasks.oauth.signature import SigningKeys
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -114,7 +115,7 @@ class TestComplete:
 
     def test_nothing_printed_of_a_sign_in_is_secret(self, credentials: ETradeCredentials) -> None:
         """The `repr` of a sign-in shows only the credentials' name."""
-        token = RequestToken("fake-token", "fake-secret", datetime.now(UTC))
+        token = IssuedToken("fake-token", "fake-secret", datetime.now(UTC))
         assert "SignIn(name='main')" == repr(SignIn("main", "http://fake", credentials, token))
 
 
@@ -169,7 +170,7 @@ class TestNobodySignedIn:
     def test_first_sign_in_creates_the_block(self, simulator: Simulator, block: str) -> None:
         """The first sign-in stores credentials that no block had."""
         consumer = simulator.consumer("sandbox")
-        keys = ConsumerKeys(f" {consumer.key}\n", consumer.secret)
+        keys = SigningKeys(f" {consumer.key}\n", consumer.secret)
         addresses = {"oauth_url": simulator.oauth_url, "api_url": simulator.api_url("sandbox")}
         fresh = signed_out_credentials(keys, {"environment": "sandbox", **addresses})
         sign_in = begin(f"{block}-new", fresh)
@@ -182,7 +183,7 @@ class TestNobodySignedIn:
     def test_malformed_values_are_named(self, key: str, oauth_url: str, named: str) -> None:
         """An invalid value for a first sign-in is named before any call to E*TRADE."""
         with pytest.raises(CredentialsInvalid, match=named):
-            signed_out_credentials(ConsumerKeys(key, "fake-secret"), {"oauth_url": oauth_url})
+            signed_out_credentials(SigningKeys(key, "fake-secret"), {"oauth_url": oauth_url})
 
     def test_missing_block_says_how_to_make_one(self, prefect_server: None) -> None:
         """If there is no block, the error names the command that creates it."""

@@ -14,9 +14,7 @@ from etrade_tasks import ConfigurationRefused, ETradeCredentials, ETradeError, S
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import AuthorizationFailed, VerifierRefused
 from etrade_tasks.oauth.authorization import (
-    AccessToken,
-    ConsumerKeys,
-    RequestToken,
+    IssuedToken,
     access_token,
     authorize_url,
     granted,
@@ -26,6 +24,7 @@ from etrade_tasks.oauth.authorization import (
     verifier_in,
 )
 from etrade_tasks.oauth.call import ATTEMPTS
+from etrade_tasks.oauth.signature import SigningKeys
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -44,17 +43,22 @@ class Application:
     """
 
     simulator: Simulator
-    consumer: ConsumerKeys
+    consumer: SigningKeys
 
-    def begin(self) -> RequestToken:
+    @property
+    def secrets(self) -> tuple[str, str]:
+        """Its key and its secret."""
+        return self.consumer.consumer_key, self.consumer.consumer_secret
+
+    def begin(self) -> IssuedToken:
         """Begin a sign-in."""
         return request_token(self.consumer, self.simulator.oauth_url)
 
-    def exchange(self, begun: RequestToken, verifier: str) -> AccessToken:
+    def exchange(self, begun: IssuedToken, verifier: str) -> IssuedToken:
         """Complete the sign-in with what a person entered."""
         return access_token(self.consumer, begun, verifier, self.simulator.oauth_url)
 
-    def sign_in(self) -> tuple[RequestToken, AccessToken]:
+    def sign_in(self) -> tuple[IssuedToken, IssuedToken]:
         """Begin a sign-in, accept it as a person would, and complete it."""
         begun = self.begin()
         return begun, self.exchange(begun, self.simulator.approve(begun.token))
@@ -68,7 +72,7 @@ class Application:
 def app(simulator: Simulator) -> Application:
     """The simulator's live application."""
     made = simulator.consumer("live")
-    return Application(simulator, ConsumerKeys(made.key, made.secret))
+    return Application(simulator, SigningKeys(made.key, made.secret))
 
 
 class TestTryRequestToken:
@@ -101,20 +105,20 @@ class TestRequestToken:
     @pytest.mark.parametrize("host", ["api", "apisb"])
     def test_etrade_asks_on_its_own_pages(self, host: str) -> None:
         """For both of E*TRADE's OAuth hosts the page is on us.etrade.com, with the token encoded once."""
-        token = RequestToken("a/b+c=", "fake-secret", datetime(2027, 6, 15, tzinfo=UTC))
-        address = authorize_url(ConsumerKeys("fake&key", "fake"), token, f"https://{host}.etrade.com/oauth")
+        token = IssuedToken("a/b+c=", "fake-secret", datetime(2027, 6, 15, tzinfo=UTC))
+        address = authorize_url(SigningKeys("fake&key", "fake"), token, f"https://{host}.etrade.com/oauth")
         assert "https://us.etrade.com/e/t/etws/authorize?key=fake%26key&token=a%2Fb%2Bc%3D" == address
 
     def test_unknown_consumer_key_is_a_configuration(self, simulator: Simulator) -> None:
         """A key that E*TRADE does not know is refused once, with the likely causes."""
         with pytest.raises(ConfigurationRefused, match=r"consumer_key_rejected.*sandbox key used as live"):
-            request_token(ConsumerKeys("fake-key", "fake-secret"), simulator.oauth_url)
+            request_token(SigningKeys("fake-key", "fake-secret"), simulator.oauth_url)
         assert 1 == len(simulator.calls(REQUEST))
 
     def test_wrong_consumer_secret_is_a_configuration(self, app: Application) -> None:
         """The error for a wrong signature names a mistyped consumer secret as a likely cause."""
         with pytest.raises(ConfigurationRefused, match=r"signature_invalid.*consumer secret"):
-            request_token(ConsumerKeys(app.consumer.key, "fake-secret"), app.simulator.oauth_url)
+            request_token(SigningKeys(app.consumer.consumer_key, "fake-secret"), app.simulator.oauth_url)
 
     def test_bare_refusal_is_about_the_consumer(self, app: Application) -> None:
         """A 401 that has no reason twice is about the consumer key, since the call carries no token."""
@@ -340,7 +344,7 @@ def test_bare_status_is_asked_once_more(app: Application, credentials: ETradeCre
 def test_errors_hold_no_secret(app: Application, status: int) -> None:
     """Whatever E*TRADE echoes, the error holds no key, token, secret or verifier."""
     begun = app.begin()
-    known = (app.consumer.key, app.consumer.secret, begun.token, begun.secret, "XY7Q9")
+    known = (*app.secrets, begun.token, begun.secret, "XY7Q9")
     spellings = [spelling for secret in known for spelling in (secret, quote(secret, safe=""))]
     body = " ".join(["echo:", *spellings])
     app.simulator.plant(Fault(status=status, body=body), path=ACCESS, times=ATTEMPTS)
@@ -353,5 +357,5 @@ def test_errors_hold_no_secret(app: Application, status: int) -> None:
 def test_nothing_printable_holds_a_secret(app: Application) -> None:
     """Printing keys and tokens in Python shows none of them."""
     begun, bought = app.sign_in()
-    known = (app.consumer.key, app.consumer.secret, begun.token, begun.secret, bought.token, bought.secret)
+    known = (*app.secrets, begun.token, begun.secret, bought.token, bought.secret)
     assert [] == [secret for secret in known if secret in f"{app.consumer!r} {begun!r} {bought!r}"]
