@@ -22,7 +22,6 @@ from etrade_tasks.errors import (
     sign_in_advice,
 )
 from etrade_tasks.logs import run_logger
-from etrade_tasks.oauth.redaction import describe_answer
 from etrade_tasks.oauth.replies import (
     SKEW_WARNED,
     Outcome,
@@ -209,11 +208,18 @@ def require_unexpired(name: str, expires_at: datetime, at: datetime) -> None:
 
 def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeError:
     """The error for a verdict other than RENEWED."""
-    named = verdict.problem or f"status {reply.status_code}"
-    facts = _facts(verdict, reply, effort)
-    if effort.doubts(verdict):
-        return _failed(f"E*TRADE refused it without a reason ({named}).", reply, verdict, effort)
-    if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
+    named, why = verdict.problem or f"status {reply.status_code}", verdict.advice
+    doubted = effort.doubts(verdict)
+    facts: dict[str, Any] = {
+        "credentials": effort.name,
+        "outcome": verdict.outcome,
+        "problem": verdict.problem,
+        "status": reply.status_code,
+        "attempts": effort.calls,
+    }
+    if doubted:
+        why = f"E*TRADE refused it without a reason ({named})."
+    if verdict.outcome is Outcome.SIGN_IN_REQUIRED and not doubted:
         return SignInRequired(
             f"E*TRADE does not accept the access token of {effort.name!r} ({named}).",
             advice=sign_in_advice(effort.name),
@@ -221,41 +227,19 @@ def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeE
         )
     if verdict.remedy is not None:
         return ConfigurationRefused(
-            f"E*TRADE cannot be called to renew {effort.name!r}. {verdict.advice}",
-            advice=verdict.remedy,
-            **facts,
+            f"E*TRADE cannot be called to renew {effort.name!r}. {why}", advice=verdict.remedy, **facts
         )
-    if verdict.outcome is Outcome.MISCONFIGURED:
+    if verdict.outcome is Outcome.MISCONFIGURED and not doubted:
         return ConfigurationRefused(
-            f"E*TRADE refused the renewal of {effort.name!r} ({named}). {verdict.advice}",
+            f"E*TRADE refused the renewal of {effort.name!r} ({named}). {why}",
             advice="correct the credentials or the OAuth address "
             f"(Prefect UI > Blocks > {effort.name} > Edit), or the ETRADE_* variables.",
             **facts,
         )
-    return _failed(verdict.advice, reply, verdict, effort)
-
-
-def _failed(why: str, reply: RenewalReply, verdict: Verdict, effort: Effort) -> RenewalFailed:
     told = [f"Attempt {effort.calls} to renew the session of {effort.name!r} failed.", why]
     return RenewalFailed(
-        " ".join(filter(None, [*told, _describe(reply), *effort.delays])),
+        " ".join(filter(None, [*told, reply.described(), *effort.delays])),
         advice=RenewalFailed.default_advice,  # the message may quote a stranger
         retry_after=effort.wait_for(verdict),
-        **_facts(verdict, reply, effort),
+        **facts,
     )
-
-
-def _facts(verdict: Verdict, reply: RenewalReply, effort: Effort) -> dict[str, Any]:
-    return {
-        "credentials": effort.name,
-        "outcome": verdict.outcome,
-        "problem": verdict.problem,
-        "status": reply.status_code,
-        "attempts": effort.calls,
-    }
-
-
-def _describe(reply: RenewalReply) -> str:
-    if reply.status_code is None:
-        return ""
-    return describe_answer(reply.status_code, reply.header("Content-Type"), reply.body)

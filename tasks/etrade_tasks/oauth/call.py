@@ -15,8 +15,7 @@ from typing import Generic, TypeVar
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETradeError
 from etrade_tasks.inputs import read_variables
 from etrade_tasks.oauth.http import fetch
-from etrade_tasks.oauth.redaction import describe_answer
-from etrade_tasks.oauth.replies import Outcome, RenewalReply, Retrying, Verdict, classify, learned_offset
+from etrade_tasks.oauth.replies import Outcome, Retrying, Verdict, classify, learned_offset
 from etrade_tasks.oauth.settings import CallSettings
 from etrade_tasks.oauth.signature import SignedRequest, SigningKeys, signed_get
 
@@ -88,8 +87,10 @@ def perform(call: OAuthCall[T], offset: timedelta) -> tuple[T, datetime, timedel
         wait = retrying.wait_for(verdict)
         delay = pause * 2 ** (attempt - 1) if wait is None else wait.total_seconds()
         if attempt == ATTEMPTS or delay > LONGEST_PAUSE:
+            # A verifier is too short to look like a secret.
+            answer = reply.described([call.verifier or ""])
             raise AuthorizationFailed(
-                f"E*TRADE did not serve the call {call.purpose}. {_described(call, reply, verdict)}",
+                f"E*TRADE did not serve the call {call.purpose}. {verdict.advice} {answer}".rstrip(),
                 advice=AuthorizationFailed.default_advice,  # the message may quote a stranger
                 outcome=verdict.outcome,
                 problem=verdict.problem,
@@ -104,16 +105,6 @@ def perform(call: OAuthCall[T], offset: timedelta) -> tuple[T, datetime, timedel
 def signed(call: OAuthCall[T], offset: timedelta) -> SignedRequest:
     """The call, signed with a fresh nonce and timestamp: E*TRADE refuses a repeated one as a replay."""
     return signed_get(call.url, call.keys, offset, callback=call.callback, verifier=call.verifier)
-
-
-def _described(call: OAuthCall[T], reply: RenewalReply, verdict: Verdict) -> str:
-    """The last answer in words. It removes the verifier itself, which is too short to look like a secret."""
-    if reply.status_code is None:
-        return verdict.advice
-    answer = describe_answer(
-        reply.status_code, reply.header("Content-Type"), reply.body, [call.verifier or ""]
-    )
-    return f"{verdict.advice} {answer}"
 
 
 def _misconfigured(purpose: str, verdict: Verdict) -> ConfigurationRefused:

@@ -16,15 +16,15 @@ OAuth Problem Reporting extension.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from urllib.parse import unquote
 
+from etrade_tasks.oauth.redaction import describe_answer, undo_html_escapes, undo_json_escapes
 from etrade_tasks.oauth.redaction import excerpt as redacted_excerpt
-from etrade_tasks.oauth.redaction import undo_html_escapes, undo_json_escapes
 
 SKEW_WARNED = timedelta(seconds=60)
 """How far off a clock may be before a warning."""
@@ -91,6 +91,12 @@ class RenewalReply:
     def header(self, name: str) -> str:
         """The value of a header, named in any case; empty if there is none."""
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+
+    def described(self, secrets: Iterable[str] = ()) -> str:
+        """The answer in one sentence, as `describe_answer` writes it; empty if none came."""
+        if self.status_code is None:
+            return ""
+        return describe_answer(self.status_code, self.header("Content-Type"), self.body, secrets)
 
 
 @dataclass(frozen=True, slots=True)
