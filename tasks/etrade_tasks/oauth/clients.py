@@ -11,7 +11,7 @@ import httpx
 
 from etrade_tasks.oauth.addresses import is_loopback
 from etrade_tasks.oauth.tls import tls_context
-from etrade_tasks.oauth.wire_logs import GuardedAsyncClient, GuardedClient
+from etrade_tasks.oauth.wire_logs import GuardedAsyncStream, GuardedStream, guarded
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a connection."""
@@ -19,25 +19,34 @@ READ_TIMEOUT = 10.0
 """Seconds to wait for the next part of an answer."""
 
 
-class SignedClient(GuardedClient):
+class SignedClient(httpx.Client):
     """An `httpx.Client` that returns every redirect, even if a caller asks it to follow.
 
-    When httpx follows a redirect with status 307 or 308, it sends an order (a POST) a second time.
+    When httpx follows a redirect with status 307 or 308, it sends an order (a POST) a second time. What the
+    client sends and receives stays out of the HTTP libraries' logs.
     """
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401  # as httpx names them
         """Send the request once, and return its answer; `follow_redirects` has no effect."""
         options["follow_redirects"] = False
-        return super().send(request, **options)
+        with guarded():
+            response = super().send(request, **options)
+        if not response.is_closed and isinstance(response.stream, httpx.SyncByteStream):
+            response.stream = GuardedStream(response.stream)
+        return response
 
 
-class SignedAsyncClient(GuardedAsyncClient):
+class SignedAsyncClient(httpx.AsyncClient):
     """An `httpx.AsyncClient` that works as `SignedClient` does."""
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401  # as httpx names them
         """Send as `SignedClient.send` does."""
         options["follow_redirects"] = False
-        return await super().send(request, **options)
+        with guarded():
+            response = await super().send(request, **options)
+        if not response.is_closed and isinstance(response.stream, httpx.AsyncByteStream):
+            response.stream = GuardedAsyncStream(response.stream)
+        return response
 
 
 def client_options(base: str) -> dict[str, Any]:

@@ -52,32 +52,8 @@ def guarded() -> Iterator[None]:
         _ours.reset(before)
 
 
-class GuardedClient(httpx.Client):
-    """A client that keeps what it sends and receives out of the HTTP libraries' logs."""
-
-    def send(self, request: httpx.Request, **options: object) -> httpx.Response:
-        """Send as httpx does."""
-        with guarded():
-            response = super().send(request, **options)  # type: ignore[arg-type]
-        if not response.is_closed and isinstance(response.stream, httpx.SyncByteStream):
-            response.stream = _GuardedStream(response.stream)
-        return response
-
-
-class GuardedAsyncClient(httpx.AsyncClient):
-    """The same as `GuardedClient`, for async code."""
-
-    async def send(self, request: httpx.Request, **options: object) -> httpx.Response:
-        """Send as httpx does."""
-        with guarded():
-            response = await super().send(request, **options)  # type: ignore[arg-type]
-        if not response.is_closed and isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _GuardedAsyncStream(response.stream)
-        return response
-
-
-class _GuardedStream(httpx.SyncByteStream):
-    """A body that is read after `send` has returned."""
+class GuardedStream(httpx.SyncByteStream):
+    """A body that is read after `send` has returned; reading it is guarded too."""
 
     def __init__(self, stream: httpx.SyncByteStream) -> None:
         self._stream = stream
@@ -93,11 +69,14 @@ class _GuardedStream(httpx.SyncByteStream):
             yield chunk
 
     def close(self) -> None:
+        """Close the connection's stream."""
         with guarded():
             self._stream.close()
 
 
-class _GuardedAsyncStream(httpx.AsyncByteStream):
+class GuardedAsyncStream(httpx.AsyncByteStream):
+    """The same as `GuardedStream`, for async code."""
+
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
 
@@ -112,6 +91,7 @@ class _GuardedAsyncStream(httpx.AsyncByteStream):
             yield chunk
 
     async def aclose(self) -> None:
+        """Close the connection's stream."""
         with guarded():
             await self._stream.aclose()
 
