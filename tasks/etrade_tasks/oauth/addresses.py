@@ -40,9 +40,10 @@ def safe_address(address: str) -> str:
         ValueError: It is not absolute, has a user, a query or a fragment, or is plain http to a host other
             than this machine. The message does not repeat the address.
     """
-    scheme, host = _scheme_and_host(address)
-    if host is None:
+    origin = None if re.search("[?#@]", address) else _origin(address)
+    if origin is None:
         raise ValueError("must be an absolute address with only a scheme, a host and a path")
+    scheme, host, _ = origin
     if scheme != "https" and not (scheme == "http" and is_loopback(host)):
         raise ValueError("must start with https:// (plain http is accepted for a loopback host only)")
     return trimmed(address)
@@ -51,19 +52,6 @@ def safe_address(address: str) -> str:
 def trimmed(address: str) -> str:
     """The address without a trailing slash or `/v1`, with which the path of every data call begins."""
     return address.rstrip("/").removesuffix("/v1")
-
-
-def _scheme_and_host(address: str) -> tuple[str, str | None]:
-    """The two parts; the host is None if the address is malformed or has more than scheme, host and path."""
-    # urlsplit drops some of these silently.
-    if re.search(r"[\s?#@]", address):
-        return "", None
-    try:
-        parts = urlsplit(address)
-        _ = parts.port  # reading it checks it
-    except ValueError:
-        return "", None
-    return parts.scheme, parts.hostname or None
 
 
 def may_be_signed(address: str, api_url: str) -> bool:
@@ -82,16 +70,16 @@ def may_be_signed(address: str, api_url: str) -> bool:
 
 
 def _origin(address: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port (RFC 6454, section 4); None if one is missing or the address is doubtful."""
+    """Scheme, host and port (RFC 6454, section 4); None if there is no host or the address is doubtful."""
     # urlsplit drops blanks silently, and reads a backslash differently from browsers.
     if re.search(r"[\s\\]", address):
         return None
     try:
         parts = urlsplit(address)
-        port = _PORTS.get(parts.scheme) if parts.port is None else parts.port
+        port = _PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
     except ValueError:
         return None
-    if not parts.hostname or port is None or "@" in parts.netloc:
+    if not parts.hostname or "@" in parts.netloc:
         return None
     return parts.scheme, parts.hostname, port
 

@@ -57,6 +57,7 @@ def test_a_safe_address_loses_its_end_and_nothing_else(address: str, expected: s
         pytest.param("https://someone@example.com", NOT_PLAIN, id="user"),
         pytest.param("https://example.com?key=fake", NOT_PLAIN, id="query"),
         pytest.param("https://example.com#top", NOT_PLAIN, id="fragment"),
+        pytest.param("https://example.com\\.etrade.com", NOT_PLAIN, id="backslash"),
         pytest.param("http://example.com", NOT_SAFE, id="plain http elsewhere"),
         pytest.param("http://[2001:db8::1]", NOT_SAFE, id="plain http to an IPv6 number elsewhere"),
         pytest.param("http://0.0.0.0", NOT_SAFE, id="plain http to any address"),
