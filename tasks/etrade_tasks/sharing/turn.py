@@ -75,7 +75,7 @@ class Shared:
         """Look for a record, unless Prefect is set to refresh or disable its caches."""
         tasks = get_current_settings().tasks
         self.force = self.force or tasks.refresh_cache or tasks.disable_caching
-        self._records = self._new_records()
+        self._records = Records(min(STORAGE_LIMIT, self.effort.deadline / 10))
         self._asked = self._seen = self._records.read(self.credentials)
         self.effort.suppose(self._asked.clock_offset)
         made_at, renewal = _made.get(record_key(self.credentials), (0.0, ""))
@@ -95,7 +95,12 @@ class Shared:
             if self.answer is None:
                 began_at = time.monotonic()
                 self._wait(held)
-                self._tell_delays(time.monotonic() - began_at)
+                if self._records.trouble is not None:
+                    self.effort.delays.append(self._records.trouble)
+                waited = time.monotonic() - began_at
+                if self.answer is None and waited > 1:
+                    told = f"It waited {waited:.0f} s for another run that was renewing it."
+                    self.effort.delays.append(told)
             yield
 
     def keep(self, session: TokenSession) -> None:
@@ -114,13 +119,10 @@ class Shared:
         """
         if isinstance(error, SignInRequired):
             # Even if the storage was slow before: without this, the token would look alive to others.
-            kept, records = Record(), self._new_records()
+            self._records.trouble, kept = None, Record()
         else:
-            kept, records = self._records.read(self.credentials), self._records
-        records.write(self.credentials, kept.failed(Failure.of(error, next_in)))
-
-    def _new_records(self) -> Records:
-        return Records(min(STORAGE_LIMIT, self.effort.deadline / 10))
+            kept = self._records.read(self.credentials)
+        self._records.write(self.credentials, kept.failed(Failure.of(error, next_in)))
 
     def _wait(self, held: ExitStack) -> None:
         key, reserve = record_key(self.credentials), self.effort.reserve
@@ -139,6 +141,9 @@ class Shared:
             name: The lock's name.
             reserved: Stop with this many seconds left, unless the holder shows that it is alive.
             held: Frees the lock at the end.
+
+        Raises:
+            ETradeError: The last failure of a holder that still tries at this caller's deadline.
         """
         locks = locks_for(self.effort.settings)
         while True:
@@ -157,8 +162,10 @@ class Shared:
                 self.look()
             if self.answer is not None:
                 return True
-            if self.effort.remaining() <= (0 if self._holder_lives() else reserved):
-                self._give_up_with_the_holder()
+            failure = self._failure_of_a_holder_that_lives()
+            if self.effort.remaining() <= (0 if failure else reserved):
+                if failure:  # there is no time left to wait or call
+                    raise failure.error()
                 return False
             time.sleep(POLL_SECONDS)
 
@@ -180,29 +187,14 @@ class Shared:
         if self.answer is None and record.failure is not None and record.failure.next_in is None:
             raise record.failure.error()
 
-    def _holder_lives(self) -> bool:
-        """Whether the lock's holder has failed since this effort started, and will try again soon."""
+    def _failure_of_a_holder_that_lives(self) -> Failure | None:
+        """Why the lock's holder has failed since this effort started, if it will try again soon."""
         failure = self._seen.failure
         if self._seen == self._asked or failure is None or failure.next_in is None:
-            return False
-        return time.monotonic() < self._seen_at + failure.next_in + CALL_LIMIT.total_seconds() + CALL_MARGIN
-
-    def _give_up_with_the_holder(self) -> None:
-        """Share the failure of a holder that still tries, when there is no time left to wait or call.
-
-        Raises:
-            ETradeError: The holder's last attempt failed.
-        """
-        if self._seen.failure is not None and self._holder_lives():
-            raise self._seen.failure.error()
+            return None
+        over_at = self._seen_at + failure.next_in + CALL_LIMIT.total_seconds() + CALL_MARGIN
+        return failure if time.monotonic() < over_at else None
 
     def _answer_of(self, record: Record) -> TokenSession | None:
         session = record.answer(self.credentials, now(), self.effort.settings.reuse_window)
         return session and session.model_copy(update={"reused": True, "attempts": 0})
-
-    def _tell_delays(self, waited: float) -> None:
-        """Note what took the time, for the error's message."""
-        if self._records.trouble is not None:
-            self.effort.delays.append(self._records.trouble)
-        if self.answer is None and waited > 1:
-            self.effort.delays.append(f"It waited {waited:.0f} s for another run that was renewing it.")
