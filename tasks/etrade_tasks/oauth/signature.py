@@ -53,11 +53,6 @@ class SigningKeys:
     token_secret: str | None = field(default=None, repr=False)
 
 
-def new_nonce() -> str:
-    """A random string that no earlier request carried: 32 hexadecimal digits (RFC 5849, section 3.3)."""
-    return secrets.token_hex(16)
-
-
 def authorization_header(
     method: str,
     url: str,
@@ -76,7 +71,7 @@ def authorization_header(
         method: The HTTP method.
         url: The absolute address, including its query, exactly as it is sent.
         keys: Who signs.
-        nonce: Never used before with this timestamp; made if not given.
+        nonce: Never used before with this timestamp; 32 random hexadecimal digits if not given (section 3.3).
         timestamp: Seconds since 1970-01-01 UTC; now if not given. E*TRADE allows five minutes either way.
         form: The decoded pairs of a form-encoded body, which are also signed (section 3.4.1.3.1).
         callback: `oauth_callback`, `oob` for E*TRADE's request token.
@@ -97,7 +92,7 @@ def authorization_header(
     sent_at = int(clock_now().timestamp()) if timestamp is None else timestamp
     sent = [
         (name, value)
-        for name, value in client.get_oauth_params(nonce or new_nonce(), str(sent_at))
+        for name, value in client.get_oauth_params(nonce or secrets.token_hex(16), str(sent_at))
         if name != "oauth_version"
     ]
     if oauth_version:

@@ -10,7 +10,6 @@ A lock saves calls to E*TRADE. Nothing waits here: `turn` decides who may wait, 
 import hashlib
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +19,7 @@ from etrade_tasks.sharing.old_files import remove_old
 
 if TYPE_CHECKING:
     import redis
+    from redis.lock import Lock
 
 LEASE = 5.0
 """Seconds that a Redis lock outlives a holder that was killed or stopped."""
@@ -116,9 +116,7 @@ class RedisLocks:
         lock = self._server().lock(f"etrade:{_file_name(key)}", timeout=self._lease, thread_local=False)
         if not lock.acquire(blocking=False):
             return None
-        from redis.exceptions import LockError  # noqa: PLC0415  # as in `_server`
-
-        return _Extended(lock.reacquire, lock.release, self._lease / 3, lost=LockError)
+        return _Extended(lock, self._lease / 3)
 
     def _server(self) -> "redis.Redis":
         if self._client is None:
@@ -130,32 +128,26 @@ class RedisLocks:
 
 
 class _Extended:
-    """A lock that a thread extends until it is released or lost.
+    """A Redis lock that a thread extends until it is released or lost.
 
     Args:
-        extend: Gives it another lease.
-        free: Frees it.
+        lock: The lock, acquired.
         interval: Seconds from one extension to the next.
-        lost: What `extend` raises if somebody else has the lock by now, or could have it.
     """
 
-    def __init__(
-        self,
-        extend: Callable[[], object],
-        free: Callable[[], object],
-        interval: float,
-        lost: type[Exception],
-    ) -> None:
-        self._extend, self._free, self._interval, self._lost = extend, free, interval, lost
+    def __init__(self, lock: "Lock", interval: float) -> None:
+        self._lock, self._interval = lock, interval
         self._released = threading.Event()
         self.thread = threading.Thread(target=self._keep, name="etrade-lock", daemon=True)
         self.thread.start()
 
     def _keep(self) -> None:
+        from redis.exceptions import LockError  # noqa: PLC0415  # as in `_server`
+
         while not self._released.wait(self._interval):
             try:
-                self._extend()
-            except self._lost:  # the renewal goes on without it
+                self._lock.reacquire()
+            except LockError:  # another caller has it, or could have it; the renewal goes on without it
                 return
             except Exception:  # noqa: BLE001, S112  # Redis was slow or down; the lease may last longer than that
                 continue
@@ -164,7 +156,7 @@ class _Extended:
         """Free the lock; a lost lock frees itself."""
         self._released.set()
         with suppress(Exception):
-            self._free()
+            self._lock.release()
 
 
 def _file_name(key: str) -> str:

@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -224,20 +223,18 @@ def test_redis_lock_is_kept_while_its_holder_lives(
 
 def test_redis_lock_is_extended_again_after_a_failure() -> None:
     """If Redis fails to extend a lock once, it is extended again later; a lost lock is not."""
-    tries, over = iter([TimeoutError, None, LookupError]), threading.Event()
-    told: list[type[Exception] | None] = []
+    from redis.exceptions import LockError
 
-    def extend() -> None:
-        told.append(each := next(tries))
-        if len(told) == 3:
-            over.set()
-        if each:
-            raise each
+    failures = [TimeoutError, None, LockError]
 
-    held = _Extended(extend, lambda: None, interval=0.01, lost=LookupError)
-    assert over.wait(60)
+    class Lock:
+        def reacquire(self) -> None:
+            if failure := failures.pop(0):
+                raise failure
+
+    held = _Extended(Lock(), interval=0.01)
     held.thread.join(60)
-    assert [TimeoutError, None, LookupError] == told
+    assert ([], False) == (failures, held.thread.is_alive())
 
 
 def test_lost_redis_lock_is_released_quietly(redis_url: str) -> None:
