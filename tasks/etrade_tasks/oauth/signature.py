@@ -63,7 +63,6 @@ def authorization_header(
     form: Iterable[tuple[str, str]] = (),
     callback: str | None = None,
     verifier: str | None = None,
-    oauth_version: str | None = None,
 ) -> str:
     """The value of the `Authorization` header that signs one request (RFC 5849, section 3.5.1).
 
@@ -76,7 +75,6 @@ def authorization_header(
         form: The decoded pairs of a form-encoded body, which are also signed (section 3.4.1.3.1).
         callback: `oauth_callback`, `oob` for E*TRADE's request token.
         verifier: `oauth_verifier`, for E*TRADE's access token.
-        oauth_version: Sent only if given: E*TRADE's documented header has none.
 
     Raises:
         ValueError: `url` is not absolute.
@@ -95,8 +93,6 @@ def authorization_header(
         for name, value in client.get_oauth_params(nonce or secrets.token_hex(16), str(sent_at))
         if name != "oauth_version"
     ]
-    if oauth_version:
-        sent.append(("oauth_version", oauth_version))
     base_string = signature_base_string(method, url, [*sent, *form])
     signature = hmac_sha1_signature(base_string, keys.consumer_secret, keys.token_secret or "")
     sent.append(("oauth_signature", signature))

@@ -221,14 +221,6 @@ def test_the_header_has_the_documented_parts_and_no_others() -> None:
     assert ("", "HMAC-SHA1") == (sent["realm"], sent["oauth_signature_method"])
 
 
-def test_the_version_is_sent_and_signed_when_asked_for() -> None:
-    """A version is sent and signed if it is given."""
-    header = authorization_header("GET", URL, KEYS, oauth_version="1.0")
-    sent = parts_of(header)
-    signature = oauthlib_signs("GET", URL, header, KEYS)
-    assert ("1.0", signature) == (sent["oauth_version"], sent["oauth_signature"])
-
-
 def test_without_a_token_none_is_sent() -> None:
     """Without a token, a request is signed with the consumer's secret alone."""
     keys = SigningKeys("fake-consumer-key", "fake-consumer-secret")
