@@ -57,10 +57,6 @@ def _decoded(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _address(value: str) -> str:
-    return safe_address(value) if value else value
-
-
 def _nothing_if_blank(value: object) -> object:
     # The Prefect UI sends an empty string for a cleared field.
     shown = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -87,7 +83,7 @@ OptionalSecret = Annotated[
     AfterValidator(lambda secret: secret and _trimmed(secret)),
     WithJsonSchema({"type": "string", "format": "password", "writeOnly": True}),
 ]
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(lambda address: address and safe_address(address))]
 
 
 _saved = [0]

@@ -213,18 +213,7 @@ class PrefectUnavailable(ETradeError):
 
 
 ERRORS: dict[str, type[ETradeError]] = {
-    error.__name__: error
-    for error in (
-        CredentialsNotFound,
-        CredentialsInvalid,
-        SignInRequired,
-        SessionTooShort,
-        ConfigurationRefused,
-        RenewalFailed,
-        VerifierRefused,
-        AuthorizationFailed,
-        PrefectUnavailable,
-    )
+    kind.__name__: kind for kind in (*ETradeError.__subclasses__(), SessionTooShort)
 }
 """Every error class by its name, to raise an error again from a record."""
 

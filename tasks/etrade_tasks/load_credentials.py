@@ -45,7 +45,7 @@ def load_credentials(name: str) -> ETradeCredentials:
 
 def credentials_not_found(name: str) -> CredentialsNotFound:
     """The error for a name that does not exist, with the places searched and similar names."""
-    near = " or ".join(repr(one) for one in near_names(name))
+    near = near_names(name)
     meant = f"Did you mean {near}? " if near else ""
     return CredentialsNotFound(
         f"No E*TRADE credentials named {name!r}. {meant}Searched: the Prefect block "
@@ -58,9 +58,9 @@ def credentials_not_found(name: str) -> CredentialsNotFound:
     )
 
 
-def near_names(name: str) -> list[str]:
-    """The block names that a mistyped name may mean, the likeliest first."""
-    return get_close_matches(name, block_names())
+def near_names(name: str) -> str:
+    """The block names that a mistyped name may mean, as `'one' or 'another'`; empty if there are none."""
+    return " or ".join(map(repr, get_close_matches(name, block_names())))
 
 
 def block_names() -> list[str]:

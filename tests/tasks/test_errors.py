@@ -11,21 +11,9 @@ import pytest
 from prefect.serializers import JSONSerializer, PickleSerializer
 
 from etrade_tasks import errors
-from etrade_tasks.errors import ETradeError, RenewalFailed
+from etrade_tasks.errors import ERRORS, ETradeError, RenewalFailed
 
-CLASSES = [
-    errors.AddressRefused,
-    errors.AuthorizationFailed,
-    errors.CredentialsInvalid,
-    errors.CredentialsNotFound,
-    errors.ConfigurationRefused,
-    errors.PrefectUnavailable,
-    errors.TokensNotRenewed,
-    errors.RenewalFailed,
-    errors.SessionTooShort,
-    errors.SignInRequired,
-    errors.VerifierRefused,
-]
+CLASSES = list(ERRORS.values())
 every_class = pytest.mark.parametrize("kind", CLASSES)
 
 TRIPS = {

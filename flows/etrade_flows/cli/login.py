@@ -117,7 +117,7 @@ def login(
         existing = stored = _existing(credentials, given)
         if stored is None:
             if near := near_names(credentials):
-                _tell(f"There is no block {credentials!r} yet. Did you mean {' or '.join(map(repr, near))}?")
+                _tell(f"There is no block {credentials!r} yet. Did you mean {near}?")
             stored = _new(credentials, given)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})

@@ -177,7 +177,7 @@ def stored_credentials(name: str) -> ETradeCredentials:
     """
     if block := load_block(name):
         return block
-    near = " or ".join(map(repr, near_names(name)))
+    near = near_names(name)
     raise CredentialsNotFound(
         f"There is no block {ETradeCredentials.get_block_type_slug()}/{name}."
         + (f" Did you mean {near}?" if near else ""),
