@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Hashable
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, TypeVar, cast
 
-from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode
 
 from etrade_tasks.errors import CredentialsInvalid
@@ -60,6 +61,9 @@ def _seconds_if_number(value: object) -> object:
 Span = Annotated[timedelta, BeforeValidator(_seconds_if_number)]
 """A length of time, in seconds or as an ISO 8601 duration (`PT50M`)."""
 
+
+InHome = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path in which `~` is the user's home."""
 
 EVERY_DAY = frozenset(range(7))
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

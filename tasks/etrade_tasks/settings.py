@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect.settings import get_current_settings
 from pydantic import Field, SecretStr, field_validator
 
-from etrade_tasks.inputs import EVERY_DAY, Days, Span, read_variables
+from etrade_tasks.inputs import EVERY_DAY, Days, InHome, Span, read_variables
 from etrade_tasks.oauth.settings import CallSettings
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW
 
@@ -45,7 +45,7 @@ class RenewalSettings(CallSettings):
         ge=timedelta(0),
         description="How long before midnight US Eastern a renewed session counts as expiring; 0 for never.",
     )
-    lock_directory: Path = Field(
+    lock_directory: InHome = Field(
         default_factory=_default_lock_directory,
         description="Where the processes of one machine keep their lock files.",
     )
@@ -65,11 +65,6 @@ class RenewalSettings(CallSettings):
         if not timedelta(0) < value < IDLE_LIMIT:
             raise ValueError("must be more than zero and less than the idle limit of two hours")
         return value
-
-    @field_validator("lock_directory")
-    @classmethod
-    def _in_the_home(cls, value: Path) -> Path:
-        return value.expanduser()
 
     @field_validator("sign_in_by")
     @classmethod

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from etrade_tasks.inputs import Span, refuse_quotes
+from etrade_tasks.inputs import InHome, Span, refuse_quotes
 
 
 class TlsSettings(BaseSettings):
@@ -21,7 +20,7 @@ class TlsSettings(BaseSettings):
         env_prefix="ETRADE_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
 
-    ca_file: Path | None = Field(
+    ca_file: InHome | None = Field(
         default=None,
         description="A file of CA certificates (PEM) to trust besides the usual ones, such as your proxy's.",
     )

@@ -150,7 +150,7 @@ def _made_once(
         raise _unusable("SSL_CERT_FILE" if trusted[0] else "SSL_CERT_DIR", error) from None
     if ca_file is not None:
         try:
-            context.load_verify_locations(cafile=ca_file.expanduser())
+            context.load_verify_locations(cafile=ca_file)
         except OSError as error:
             raise _unusable("ETRADE_CA_FILE", error) from None
     if ciphers is not None:
@@ -171,7 +171,7 @@ def _stamp(path: Path | str | None) -> tuple[int, int] | None:
     if not path:
         return None
     try:
-        found = Path(path).expanduser().stat()
+        found = Path(path).stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
