@@ -17,11 +17,7 @@ Clock = Callable[[], datetime]
 """Returns the current time as an aware datetime."""
 
 
-def _system_clock() -> datetime:
-    return datetime.now(UTC)
-
-
-_clock: ContextVar[Clock] = ContextVar("etrade_clock", default=_system_clock)
+_clock: ContextVar[Clock] = ContextVar("etrade_clock", default=lambda: datetime.now(UTC))
 
 
 def now() -> datetime:
