@@ -90,6 +90,7 @@ def renew_session(shared: Shared) -> TokenSession:
         effort.learn(verdict, error)
         raise error
     took = max(timedelta(seconds=time.monotonic() - started_at), effort.now() - sent_at)
+    # Otherwise the time of sending, because a stopped process may read an answer long after it came.
     return _renewed(credentials, effort, answered_at(reply, sent_at), took)
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from etrade_tasks.clock import now
 from etrade_tasks.errors import AuthorizationFailed, ETradeError, SignInRequired, VerifierRefused
-from etrade_tasks.oauth.call import SUCCESS, OAuthCall, perform, signed
+from etrade_tasks.oauth.call import OAuthCall, perform, signed
 from etrade_tasks.oauth.http import fetch
 from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict
 from etrade_tasks.oauth.signature import SigningKeys
@@ -101,7 +102,7 @@ def try_request_token(consumer: SigningKeys, oauth_url: str, limit: timedelta) -
 
 def granted(reply: RenewalReply) -> bool:
     """Whether the answer to a request-token or access-token call contains a token and its secret."""
-    return reply.status_code == SUCCESS and _token_pair(reply.body) is not None
+    return reply.status_code == HTTPStatus.OK and _token_pair(reply.body) is not None
 
 
 def authorize_url(consumer: SigningKeys, token: IssuedToken, oauth_url: str) -> str:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Generic, TypeVar
 
 from etrade_tasks.errors import AuthorizationFailed, ConfigurationRefused, ETradeError
 from etrade_tasks.inputs import read_variables
 from etrade_tasks.oauth.http import fetch
-from etrade_tasks.oauth.replies import Outcome, Retrying, Verdict, classify, learned_offset
+from etrade_tasks.oauth.replies import Outcome, Retrying, Verdict, answered_at, classify
 from etrade_tasks.oauth.settings import CallSettings
 from etrade_tasks.oauth.signature import SignedRequest, SigningKeys, signed_get
 
@@ -24,9 +25,6 @@ ATTEMPTS = 4
 
 LONGEST_PAUSE = 10.0
 """The longest wait between two attempts, in seconds. If E*TRADE asks for more, the call fails instead."""
-
-SUCCESS = 200
-"""The status of a successful answer."""
 
 T = TypeVar("T")
 
@@ -74,10 +72,10 @@ def perform(call: OAuthCall[T], offset: timedelta) -> tuple[T, datetime, timedel
     retrying = Retrying()
     for attempt in itertools.count(1):
         reply = fetch(signed(call, offset))
-        found = call.read(reply.body) if reply.status_code == SUCCESS else None
+        found = call.read(reply.body) if reply.status_code == HTTPStatus.OK else None
         if found is not None:
-            offset = learned_offset(reply, offset)
-            return found, reply.received_at + offset, offset
+            at = answered_at(reply, reply.received_at + offset)
+            return found, at, at - reply.received_at
         verdict = classify(reply)
         refused = call.refusal(verdict)
         if refused is None and verdict.outcome in (Outcome.MISCONFIGURED, Outcome.SIGN_IN_REQUIRED):

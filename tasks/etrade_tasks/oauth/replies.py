@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from http import HTTPStatus
 from urllib.parse import unquote
 
 from etrade_tasks.oauth.redaction import describe_answer, undo_html_escapes, undo_json_escapes
@@ -227,9 +228,9 @@ def _judge(reply: RenewalReply, text: str) -> tuple[Outcome, str | None, str]:
     if status is None or reply.transport_error is not None:
         outcome = Outcome.MISCONFIGURED if reply.remedy else Outcome.TRANSIENT
         return outcome, None, f"No answer came: {reply.transport_error or 'reason unknown'}."
-    if status >= 500:  # noqa: PLR2004
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Outcome.TRANSIENT, None, _ADVICE[Outcome.TRANSIENT]
-    if status == 200 and _SUCCESS in text:  # noqa: PLR2004
+    if status == HTTPStatus.OK and _SUCCESS in text:
         return Outcome.RENEWED, None, _ADVICE[Outcome.RENEWED]
     if match := _PROBLEM.search(text):
         return _judge_problem(match[1], text)
@@ -260,15 +261,14 @@ def _judge_text(text: str) -> Outcome | None:
 
 
 def _judge_status(status: int, text: str) -> Outcome:
-    if status == 200 and not text:  # noqa: PLR2004
+    if status == HTTPStatus.OK and not text:
         return Outcome.TRANSIENT
     return _STATUSES.get(status, Outcome.UNRECOGNISED)
 
 
 def says_token_is_dead(body: str) -> bool:
     """Whether an answer says, in one of E*TRADE's sentences, that the access token is dead."""
-    text = _readable(body)
-    return any(sentence in text for sentence in _DEAD_TOKEN)
+    return _judge_text(_readable(body)) is Outcome.SIGN_IN_REQUIRED
 
 
 def _readable(text: str) -> str:
@@ -311,35 +311,18 @@ def _plausible(theirs: datetime | None, reply: RenewalReply) -> timedelta | None
     return offset if abs(offset) <= SKEW_ABSURD else None
 
 
-def answered_at(reply: RenewalReply, sent_at: datetime) -> datetime:
-    """When E*TRADE answered, by its own clock: the `Date` of the answer.
+def answered_at(reply: RenewalReply, otherwise: datetime) -> datetime:
+    """When E*TRADE answered, by its own clock: the `Date` of the answer, exact to the second.
 
     A `Date` further than `SKEW_REFUSED` from a timestamp that E*TRADE accepted is not from its clock. Then
-    the time of sending is used, because a stopped process may read an answer long after it came.
+    `otherwise` is used.
 
     Args:
-        reply: The answer.
-        sent_at: When the call was signed, by E*TRADE's clock as far as that was known.
+        reply: The answer to a call whose timestamp E*TRADE accepted.
+        otherwise: About when it came, by E*TRADE's clock as far as that was known.
     """
     date = http_date(reply.header("Date"))
-    return date if date is not None and abs(date - sent_at) <= SKEW_REFUSED else sent_at
-
-
-def learned_offset(reply: RenewalReply, offset: timedelta) -> timedelta:
-    """What to add to this machine's clock to get E*TRADE's, after E*TRADE accepted a signed timestamp.
-
-    The answer's `Date` is exact to the second. E*TRADE accepted the timestamp, so a `Date` further from it
-    than `SKEW_REFUSED` is not from E*TRADE's clock, and `offset` is kept.
-
-    Args:
-        reply: The answer.
-        offset: The correction of the timestamp.
-    """
-    date = http_date(reply.header("Date"))
-    if date is None:
-        return offset
-    learned = date - _aware(reply.received_at)
-    return learned if abs(learned - offset) <= SKEW_REFUSED else offset
+    return date if date is not None and abs(date - otherwise) <= SKEW_REFUSED else otherwise
 
 
 def http_date(value: str) -> datetime | None:
