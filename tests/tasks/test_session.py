@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -22,8 +22,6 @@ from etrade_tasks.session import (
     midnight_after,
 )
 from etrade_tasks.words import eastern_words
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MOMENT = timedelta(microseconds=1)
 NOON = datetime(2027, 1, 15, 12, 0, tzinfo=EASTERN)
@@ -109,7 +107,6 @@ def test_a_session_ends_at_the_next_eastern_midnight(instant: str, expected: str
     assert utc(expected) == midnight_after(utc(instant)).astimezone(UTC)
 
 
-@unhurried
 @given(issued_at=instants, zone=zones)
 def test_expiry_is_a_midnight_at_most_25_hours_after_issue(issued_at: datetime, zone: tzinfo) -> None:
     """A token expires at the end of its day of issue in New York, wherever it was issued."""
@@ -119,7 +116,6 @@ def test_expiry_is_a_midnight_at_most_25_hours_after_issue(issued_at: datetime, 
     assert timedelta(0) < expires_at.astimezone(UTC) - issued_at <= timedelta(hours=25)
 
 
-@unhurried
 @given(year=st.integers(2007, 2200))
 def test_the_days_of_clock_changes_have_23_and_25_hours(year: int) -> None:
     """In every year, a session that begins with such a day lasts 23 hours in March and 25 in November."""
@@ -167,7 +163,6 @@ def test_the_hour_that_happens_twice(now: datetime, expected: SessionState) -> N
     assert expected == session.state(now)
 
 
-@unhurried
 @given(issued_at=instants, used=spans, later=spans, where=st.tuples(zones, zones, zones))
 def test_the_zone_of_a_datetime_does_not_matter(
     issued_at: datetime, used: timedelta, later: timedelta, where: tuple[tzinfo, tzinfo, tzinfo]

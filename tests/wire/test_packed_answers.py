@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etrade_tasks import ETradeCredentials, Outcome, call_renew, sign_request
@@ -93,7 +93,6 @@ def test_a_packed_answer_that_breaks_off_is_read_as_far_as_it_goes() -> None:
     assert text.startswith(begun)
 
 
-@settings(deadline=None)
 @given(body=st.binary(max_size=300), codings=st.text(max_size=30) | st.sampled_from(["gzip", "deflate"]))
 def test_any_body_is_unpacked_somehow(body: bytes, codings: str) -> None:
     """Whatever the body and its claimed coding, unpacking never raises."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, may_be_signed, safe_address
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MARK = "fake-secret-in-the-address"
 
@@ -92,7 +90,6 @@ def test_a_refusal_does_not_repeat_the_address(address: str) -> None:
     assert MARK not in str(refusal.value)
 
 
-@unhurried
 @given(before=st.text(max_size=20), after=st.text(max_size=20))
 def test_no_address_whatever_is_repeated(before: str, after: str) -> None:
     """Whatever surrounds a password, the address is accepted or refused without showing the password."""
@@ -145,7 +142,6 @@ def test_requests_to_a_stranger_may_not(address: str) -> None:
     assert not may_be_signed(address, SIMULATOR)
 
 
-@unhurried
 @given(address=st.text(max_size=60), api_url=st.text(max_size=60))
 def test_any_text_is_judged(address: str, api_url: str) -> None:
     """Any text gets a yes or a no, and text without an address a no."""

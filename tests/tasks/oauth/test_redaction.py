@@ -8,7 +8,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etrade_tasks.oauth.redaction import (
@@ -19,8 +19,6 @@ from etrade_tasks.oauth.redaction import (
     scrub,
     undo_json_escapes,
 )
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Made of the same characters as a token, and clearly fake.
 SECRET = "FAKE/fake+token~0123 é&<="
@@ -61,7 +59,6 @@ def test_a_known_secret_is_removed_in_each_spelling(spell: Spelling) -> None:
     assert f"a {REDACTED} b{REDACTED}c" == scrub(f"a {echoed} b{echoed}c", [SECRET])
 
 
-@unhurried
 @given(secret=st.text("ABCxyz019/+=%~&<> é", min_size=4), spell=st.sampled_from(list(SPELLINGS.values())))
 def test_no_spelling_of_any_secret_stays(secret: str, spell: Spelling) -> None:
     """Whatever a secret is made of, each of its spellings is removed."""
@@ -170,7 +167,6 @@ def test_a_token_across_the_end_of_an_excerpt_is_hidden() -> None:
     assert f"{'x ' * 95}[redacted]" == excerpt(f"{'x ' * 95}0123456789ABCDEF0123456789ABCDEF")
 
 
-@unhurried
 @given(text=st.text(st.characters(exclude_categories=())))
 def test_any_text_has_an_excerpt(text: str) -> None:
     """Whatever an answer holds, its excerpt is short and can be printed on one line."""
@@ -238,7 +234,6 @@ def test_a_content_type_is_told_like_a_body(given: str, expected: str) -> None:
     assert f"It answered: status 503, {expected}, empty." == describe_answer(503, given, "")
 
 
-@unhurried
 @given(kind=st.text(max_size=300), body=st.text(max_size=300))
 def test_whatever_answers_is_told_in_one_short_line(kind: str, body: str) -> None:
     """No header or body makes the sentence long or puts control characters into it."""

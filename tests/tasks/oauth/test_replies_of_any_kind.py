@@ -12,12 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etrade_tasks.oauth.replies import Outcome, RenewalReply, Verdict, classify
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NOW = datetime(2021, 11, 11, 21, 17, 12, tzinfo=UTC)
 TIMESTAMPS = "oauth_problem=timestamp_refused&oauth_acceptable_timestamps=1636665132-1636665732"
@@ -80,7 +78,7 @@ moments = st.one_of(
 )
 
 
-@settings(unhurried, max_examples=300)
+@settings(max_examples=300)
 @given(
     status_code=st.one_of(st.none(), st.integers(), st.sampled_from([200, 302, 400, 401, 403, 429, 503])),
     headers=headers_of_any_kind,
@@ -179,7 +177,7 @@ PLACES = {
 }
 
 
-@settings(unhurried, max_examples=500)
+@settings(max_examples=500)
 @given(
     token=tokens,
     spell=st.sampled_from(list(SPELLINGS.values())),

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oauthlib.oauth1 import Client
 from oauthlib.oauth1.rfc5849 import signature as oauthlib_signature
@@ -26,8 +26,6 @@ from etrade_tasks.oauth.signature import (
     authorization_header,
     signature_base_string,
 )
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 KEYS = SigningKeys("fake-consumer-key", "fake-consumer-secret", "fake/token+1=", "fake/token-secret+1=")
 SECRETS = [KEYS.consumer_key, KEYS.consumer_secret, KEYS.token, KEYS.token_secret]
@@ -138,7 +136,7 @@ def test_the_base_string_of_rfc_5849_section_3_4_1_1() -> None:
 # A second implementation -------------------------------------------------------------------------------
 
 
-@settings(unhurried, max_examples=300)
+@settings(max_examples=300)
 @given(
     method=st.sampled_from(["GET", "POST", "put", "Delete"]),
     query=st.lists(st.tuples(awkward, awkward), max_size=4),
