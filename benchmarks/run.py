@@ -159,7 +159,7 @@ def without_prefect(credentials: ETradeCredentials, simulator: Simulator) -> Ite
     url = "https://api.etrade.com/oauth/renew_access_token"
 
     def signed() -> object:
-        return authorization_header("GET", url, keys)
+        return authorization_header("GET", url, keys, timestamp=int(time.time()))
 
     foreign, authlib = oauthlib.oauth1.Client(*four), ClientAuth(*four[:2], *four[2:])
     yield compare("sign", signed, "oauthlib", lambda: foreign.sign(url), pairs=2000, aim=0.5)
@@ -193,7 +193,7 @@ def without_prefect(credentials: ETradeCredentials, simulator: Simulator) -> Ite
     yield compare("client and its first call", first_call, "httpx", bare_first_call, pairs=30, aim=1.1)
     with credentials.get_client() as client, httpx.Client(base_url=simulator.url) as bare:
         url = f"{simulator.url}{ACCOUNTS}"
-        ready = iter([authorization_header("GET", url, own) for _ in range(201)])
+        ready = iter([authorization_header("GET", url, own, timestamp=int(time.time())) for _ in range(201)])
 
         def kept() -> None:
             client.get(ACCOUNTS).raise_for_status()

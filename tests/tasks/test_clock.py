@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,25 +23,11 @@ def standing_at(instant: datetime) -> Callable[[], datetime]:
     return lambda: instant
 
 
-@time_machine.travel(MACHINE_TIME, tick=False)
-def test_by_default_the_machine_tells_the_time() -> None:
-    """Without another clock in use, the time is the machine's."""
-    assert MACHINE_TIME == now()
-
-
 def test_the_time_comes_in_utc() -> None:
     """The time of a clock in another zone is converted to UTC."""
     with use_clock(standing_at(OTHER_TIME.astimezone(ZoneInfo("America/New_York")))):
         reading = now()
     assert (OTHER_TIME, UTC) == (reading, reading.tzinfo)
-
-
-def test_a_clock_is_read_anew_each_time() -> None:
-    """A clock is read at each call."""
-    times = [OTHER_TIME, OTHER_TIME + timedelta(hours=1)]
-    left = iter(times)
-    with use_clock(lambda: next(left)):
-        assert times == [now(), now()]
 
 
 @time_machine.travel(MACHINE_TIME, tick=False)

@@ -248,13 +248,6 @@ def test_async_client_refuses_a_stranger_s_address(sends_nothing: list[str]) -> 
     assert [] == sends_nothing
 
 
-def test_client_signs_for_either_of_e_trade_s_hosts(sends_nothing: list[str]) -> None:
-    """An absolute address of E*TRADE's is called, whichever environment the key is of."""
-    with make(environment="live").get_client() as client, pytest.raises(httpx.ConnectError):
-        client.get("https://apisb.etrade.com/v1/accounts/list.json")
-    assert 1 == len(sends_nothing)
-
-
 def test_client_calls_a_stranger_unsigned_where_it_is_told_to(sends_nothing: list[str]) -> None:
     """A call without a signature may go anywhere."""
     with make().get_client() as client, pytest.raises(httpx.ConnectError):

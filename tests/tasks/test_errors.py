@@ -116,14 +116,6 @@ def test_a_stranger_who_is_quoted_gives_no_advice(trip) -> None:
     assert str(quoting) == str(ETradeError(str(quoting)))
 
 
-def test_the_cause_of_an_error_is_kept_apart() -> None:
-    """An error's text does not repeat the text of what caused it."""
-    cause = ValueError("fake-secret")
-    with pytest.raises(ETradeError) as caught:
-        raise ETradeError("it went wrong") from cause
-    assert "fake-secret" not in str(caught.value)
-
-
 def test_advice_on_a_sign_in_names_the_credentials() -> None:
     """The advice on a sign-in names the credentials."""
     assert "etrade-session login --credentials main" in errors.sign_in_advice("main")

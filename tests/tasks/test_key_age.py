@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from etrade_tasks.key_age import WARNING_PERIOD, key_warning, lapses_on
+from etrade_tasks.key_age import key_warning, lapses_on
 from etrade_tasks.session import EASTERN
 
 ISSUED = date(2025, 7, 15)
@@ -58,11 +56,3 @@ def test_warning_begins_thirty_days_before(days_left: int, told: str | None) -> 
 def test_days_are_eastern_ones() -> None:
     """The days are Eastern ones: at night in London it is still the day before at E*TRADE."""
     assert "in 1 day," in str(key_warning(ISSUED, datetime(2027, 7, 15, 2, tzinfo=UTC)))
-
-
-@given(st.dates(max_value=date(9900, 1, 1)), st.timedeltas(timedelta(0), timedelta(days=900)))
-def test_warning_comes_once_and_stays(issued: date, age: timedelta) -> None:
-    """Whatever the date of issue, the warning is there from thirty days before the two years on."""
-    at = noon(issued) + age
-    due = at.astimezone(EASTERN).date() >= lapses_on(issued) - WARNING_PERIOD
-    assert due == (key_warning(issued, at) is not None)

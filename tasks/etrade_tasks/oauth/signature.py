@@ -7,7 +7,7 @@ a token or key with a `%` is signed as it is: Authlib 1.9 decodes the value of a
 often for the signature base string. `authlib.integrations.httpx_client` is never imported: since Authlib 1.8
 it uses `httpx2` if that is installed.
 
-Pure, except that it makes a nonce and a timestamp if none is given.
+`authorization_header` is pure, except that it makes a nonce if none is given.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def authorization_header(
     url: str,
     keys: SigningKeys,
     *,
+    timestamp: int,
     nonce: str | None = None,
-    timestamp: int | None = None,
     form: Iterable[tuple[str, str]] = (),
     callback: str | None = None,
     verifier: str | None = None,
@@ -70,8 +70,8 @@ def authorization_header(
         method: The HTTP method.
         url: The absolute address, including its query, exactly as it is sent.
         keys: Who signs.
+        timestamp: Seconds since 1970-01-01 UTC. E*TRADE allows five minutes either way.
         nonce: Never used before with this timestamp; 32 random hexadecimal digits if not given (section 3.3).
-        timestamp: Seconds since 1970-01-01 UTC; now if not given. E*TRADE allows five minutes either way.
         form: The decoded pairs of a form-encoded body, which are also signed (section 3.4.1.3.1).
         callback: `oauth_callback`, `oob` for E*TRADE's request token.
         verifier: `oauth_verifier`, for E*TRADE's access token.
@@ -87,10 +87,9 @@ def authorization_header(
         redirect_uri=callback,
         verifier=verifier,
     )
-    sent_at = int(clock_now().timestamp()) if timestamp is None else timestamp
     sent = [
         (name, value)
-        for name, value in client.get_oauth_params(nonce or secrets.token_hex(16), str(sent_at))
+        for name, value in client.get_oauth_params(nonce or secrets.token_hex(16), str(timestamp))
         if name != "oauth_version"
     ]
     base_string = signature_base_string(method, url, [*sent, *form])

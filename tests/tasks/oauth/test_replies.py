@@ -237,17 +237,12 @@ def test_a_problem_in_the_header_goes_before_one_in_the_body() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", [None, 200, 401], ids=["no answer", "error after a 200", "error after a 401"]
+    ("status", "error"), [(None, "ReadTimeout"), (200, "ReadTimeout"), (401, "ReadTimeout"), (None, None)]
 )
-def test_a_failure_of_the_transport_goes_before_everything(status: int | None) -> None:
-    """An answer that was cut short counts as none, and the advice says what the network did."""
-    found = verdict(status, f"{SENTENCE} oauth_problem=token_expired", transport_error="ReadTimeout")
-    assert (TRANSIENT, "No answer came: ReadTimeout.") == (found.outcome, found.advice)
-
-
-def test_no_answer_and_no_reason() -> None:
-    """A call without an answer is a failure that may pass, even for an unknown reason."""
-    assert (TRANSIENT, "No answer came: reason unknown.") == (verdict(None).outcome, verdict(None).advice)
+def test_a_failure_of_the_transport_goes_before_everything(status: int | None, error: str | None) -> None:
+    """An answer that was cut short counts as none, and the advice says what the network did, if known."""
+    found = verdict(status, f"{SENTENCE} oauth_problem=token_expired", transport_error=error)
+    assert (TRANSIENT, f"No answer came: {error or 'reason unknown'}.") == (found.outcome, found.advice)
 
 
 # Where a problem is found ------------------------------------------------------------------------------

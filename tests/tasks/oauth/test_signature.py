@@ -25,6 +25,7 @@ from etrade_tasks.oauth.signature import (
     SigningKeys,
     authorization_header,
     signature_base_string,
+    signed_get,
 )
 
 KEYS = SigningKeys("fake-consumer-key", "fake-consumer-secret", "fake/token+1=", "fake/token-secret+1=")
@@ -150,7 +151,8 @@ def test_oauthlib_agrees_on_awkward_requests(
     *credentials, callback, verifier = values
     keys = SigningKeys(*credentials)
     url = f"{URL}?{'&'.join(f'{quote(name)}={quote(value)}' for name, value in query)}"
-    header = authorization_header(method, url, keys, form=form, callback=callback, verifier=verifier)
+    extra = {"timestamp": 1344885636, "form": form, "callback": callback, "verifier": verifier}
+    header = authorization_header(method, url, keys, **extra)
     sent = parts_of(header)
     assert (callback, verifier) == (sent["oauth_callback"], sent["oauth_verifier"])
     assert (keys.consumer_key, keys.token) == (sent["oauth_consumer_key"], sent["oauth_token"])
@@ -205,41 +207,21 @@ def test_the_query_in_the_base_string(query: str, expected: str) -> None:
 def test_an_address_that_is_not_absolute_is_refused(url: str) -> None:
     """An address without a scheme and a host is refused."""
     with pytest.raises(ValueError, match="scheme and netloc"):
-        authorization_header("GET", url, KEYS)
+        authorization_header("GET", url, KEYS, timestamp=1344885636)
 
 
 # The header --------------------------------------------------------------------------------------------
 
 
-def test_the_header_has_the_documented_parts_and_no_others() -> None:
-    """A renewal's header has an empty realm and six protocol parameters, and no version."""
-    names = ("consumer_key", "nonce", "signature", "signature_method", "timestamp", "token")
-    sent = parts_of(authorization_header("GET", URL, KEYS))
-    assert {"realm", *(f"oauth_{name}" for name in names)} == set(sent)
-    assert ("", "HMAC-SHA1") == (sent["realm"], sent["oauth_signature_method"])
-
-
-def test_without_a_token_none_is_sent() -> None:
-    """Without a token, a request is signed with the consumer's secret alone."""
-    keys = SigningKeys("fake-consumer-key", "fake-consumer-secret")
-    header = authorization_header("GET", URL, keys, callback="oob")
-    sent = parts_of(header)
-    assert "oauth_token" not in sent
-    assert oauthlib_signs("GET", URL, header, keys) == sent["oauth_signature"]
-
-
-def test_the_clock_in_use_gives_the_timestamp() -> None:
-    """A timestamp is the whole seconds of the package's clock."""
-    with use_clock(lambda: MOMENT):
-        header = authorization_header("GET", URL, KEYS)
-    assert str(int(MOMENT.timestamp())) == parts_of(header)["oauth_timestamp"]
-
-
-@pytest.mark.parametrize("holder", [KEYS, ETradeAuth(KEYS)], ids=["SigningKeys", "ETradeAuth"])
+@pytest.mark.parametrize(
+    "holder",
+    [KEYS, ETradeAuth(KEYS), signed_get(URL, KEYS, timedelta(0))],
+    ids=lambda holder: type(holder).__name__,
+)
 def test_nothing_secret_is_shown(holder: object) -> None:
-    """Printing the objects that hold secrets does not show them."""
+    """Printing the objects that hold secrets or a signature does not show them."""
     shown = f"{holder!r} {holder}"
-    assert [] == [secret for secret in SECRETS if secret in shown]
+    assert [] == [secret for secret in (*SECRETS, "oauth_signature") if secret in shown]
 
 
 # The httpx authentication ------------------------------------------------------------------------------
@@ -336,10 +318,11 @@ def test_a_client_corrects_its_clock_by_the_offset() -> None:
 
 IMPORT = """
 import sys
+from datetime import timedelta
 import httpx2, etrade_flows
 import etrade_tasks.oauth.signature as signing
 
-signing.authorization_header("GET", "https://example.com/", signing.SigningKeys("fake-key", "fake-secret"))
+signing.signed_get("https://example.com/", signing.SigningKeys("fake-key", "fake-secret"), timedelta(0))
 assert "authlib.integrations.httpx_client" not in sys.modules
 """
 
