@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,30 +11,17 @@ from etrade_tasks.clock import use_clock
 from etrade_tasks.oauth.http import CALL_LIMIT
 from etrade_tasks.oauth.replies import Outcome, Verdict
 from etrade_tasks.settings import RenewalSettings
-from etrade_tasks.sharing import effort as effort_module
 from etrade_tasks.sharing.effort import CALL_MARGIN, Effort
 
 NOON = datetime(2027, 6, 15, 16, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-class Watch:
-    """A clock that a test sets."""
-
-    seconds = 0.0
-
-    def monotonic(self) -> float:
-        """Seconds since the test began."""
-        return self.seconds
-
-
 @pytest.fixture(autouse=True)
-def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """Makes efforts use this clock, and this machine's clock say noon."""
-    passing = Watch()
-    monkeypatch.setattr(effort_module, "time", passing)
+def noon_on_the_machine(watch: Any) -> Iterator[None]:
+    """Makes this machine's clock say noon."""
     with use_clock(lambda: NOON):
-        yield passing
+        yield
 
 
 Make = Callable[..., Effort]
@@ -79,7 +67,7 @@ def test_offset_of_an_earlier_renewal_replaces_none_that_e_trade_has_just_taught
     ("deadline", "at", "limit"), [(60, 0, 15), (60, 50, 10), (60, 57, 6), (60, 900, 6), (0.5, 10, 1)]
 )
 def test_call_may_take_what_is_left_and_never_nothing(
-    effort: Make, watch: Watch, deadline: float, at: float, limit: float
+    effort: Make, watch: Any, deadline: float, at: float, limit: float
 ) -> None:
     """A call gets what is left, at most `CALL_LIMIT`, and at least a tenth of the deadline and a second."""
     made = effort(deadline)

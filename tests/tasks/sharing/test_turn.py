@@ -5,50 +5,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, time_limit
 from etrade_tasks.settings import RenewalSettings
-from etrade_tasks.sharing import effort as effort_module
 from etrade_tasks.sharing import turn as turn_module
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.locks import FileLocks
 from etrade_tasks.sharing.record import Failure, Record, Records, record_key
 from etrade_tasks.sharing.turn import POLL_SECONDS, Shared
 
-pytestmark = pytest.mark.usefixtures("folder")
+pytestmark = pytest.mark.usefixtures("folder", "watch")
 
 Asks = Callable[..., Shared]
 Act = Callable[..., None]
 
 DEADLINE = timedelta(seconds=60)
 FAILED = RenewalFailed("E*TRADE is down.", advice="wait")
-
-
-class Watch:
-    """A clock that moves only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def monotonic(self) -> float:
-        """Seconds since the test began."""
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        """Move the clock by this many seconds at once."""
-        self.seconds += seconds
-
-
-@pytest.fixture(autouse=True)
-def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
-    """Makes waiting callers use this clock."""
-    passing = Watch()
-    for module in (turn_module, effort_module, time_limit):
-        monkeypatch.setattr(module, "time", passing)
-    return passing
 
 
 @pytest.fixture
@@ -191,7 +167,7 @@ def test_threads_of_one_process_leave_each_other_time_for_a_call(
     asks: Asks,
     credentials: ETradeCredentials,
     monkeypatch: pytest.MonkeyPatch,
-    watch: Watch,
+    watch: Any,
 ) -> None:
     """A thread stops waiting for another while there is still time for its own call."""
     held = threading.Lock()
