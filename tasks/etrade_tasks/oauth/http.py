@@ -7,7 +7,7 @@ import re
 import socket
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -115,16 +115,7 @@ def _exchange(request: SignedRequest, line: _Line) -> tuple[httpx.Response, byte
         httpx.Client(**client_options(request.url)) as client,
         client.stream("GET", request.url, headers=headers, extensions={"trace": line.follow}) as response,
     ):
-        return response, _start_of(response.iter_raw())
-
-
-def _start_of(chunks: Iterator[bytes]) -> bytes:
-    body = bytearray()
-    for chunk in chunks:
-        body += chunk
-        if len(body) >= BODY_LIMIT:
-            break
-    return bytes(body[:BODY_LIMIT])
+        return response, next(response.iter_raw(BODY_LIMIT), b"")
 
 
 def unpacked(body: bytes, codings: str) -> bytes:
