@@ -31,7 +31,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
-from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, named_variables, refuse_quotes
+from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, named_variables, refuse_quotes, variable
 from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, safe_address
 from etrade_tasks.oauth.clients import SignedAsyncClient, SignedClient, client_options
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
@@ -325,7 +325,7 @@ class _EnvironmentCredentials(BaseSettings):
     api_url: str | None = None
 
 
-ENVIRONMENT_VARIABLES = tuple(f"ETRADE_{name.upper()}" for name in _EnvironmentCredentials.model_fields)
+ENVIRONMENT_VARIABLES = tuple(map(variable, _EnvironmentCredentials.model_fields))
 """The variables that can replace a block."""
 
 _REQUIRED = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
@@ -338,7 +338,7 @@ def credentials_from_environment() -> ETradeCredentials | None:
         CredentialsInvalid: Some are set and others are missing or malformed; names the variables.
     """
     found = _EnvironmentCredentials().model_dump(exclude_none=True)
-    missing = [f"ETRADE_{name.upper()}" for name in _REQUIRED if name not in found]
+    missing = [variable(name) for name in _REQUIRED if name not in found]
     if len(missing) == len(_REQUIRED):
         return None
     if missing:
@@ -349,7 +349,7 @@ def credentials_from_environment() -> ETradeCredentials | None:
         )
     # A sign-in never writes variables, so a token in one was pasted, even if it has a time.
     if encoded := _encoded_parts(found):
-        named = " and ".join(f"ETRADE_{name.upper()}" for name in encoded)
+        named = " and ".join(map(variable, encoded))
         raise CredentialsInvalid(f"The environment's credentials are not usable: {named} {STILL_ENCODED}.")
     try:
         return ETradeCredentials(**found)
@@ -366,7 +366,7 @@ def environment_of(credentials: ETradeCredentials) -> dict[str, str]:
     values = credentials.model_dump(
         mode="json", include=set(_EnvironmentCredentials.model_fields), context={"include_secrets": True}
     )
-    return {f"ETRADE_{name.upper()}": value for name, value in values.items() if value}
+    return {variable(name): value for name, value in values.items() if value}
 
 
 def _encoded_parts(values: Mapping[str, Any]) -> list[str]:

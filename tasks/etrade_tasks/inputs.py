@@ -113,9 +113,14 @@ def _read_once(kind: type[BaseSettings], _: Hashable, __: Hashable) -> BaseSetti
     return kind()
 
 
+def variable(field: str) -> str:
+    """The name of the environment variable that sets a field."""
+    return f"ETRADE_{field.upper()}"
+
+
 def named_variables(error: ValidationError) -> str:
     """All problems of `ETRADE_*` variables as one text, each as `the variable: what is wrong`."""
-    return "; ".join(f"ETRADE_{problem}" for problem in named_problems(error, str.upper))
+    return "; ".join(named_problems(error, variable))
 
 
 def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> list[str]:

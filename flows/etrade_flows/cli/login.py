@@ -47,6 +47,7 @@ from etrade_tasks.errors import (
     SignInRequired,
     VerifierRefused,
 )
+from etrade_tasks.inputs import variable
 from etrade_tasks.load_credentials import load_block, near_names
 from etrade_tasks.oauth.addresses import Environment, trimmed
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
@@ -197,18 +198,13 @@ def _new(name: str, given: Mapping[str, str | None]) -> ETradeCredentials:
         CredentialsNotFound: There is no consumer key.
     """
     fields = (*given, "consumer_key_issued_on")
-    values = {field: given.get(field) or os.environ.get(_variable(field)) for field in fields}
+    values = {field: given.get(field) or os.environ.get(variable(field)) for field in fields}
     set_fields = {field: value for field, value in values.items() if value}
 
     def spell(field: str) -> str:
-        variable = _variable(field)
-        return variable if not given.get(field) and os.environ.get(variable) else field
+        return field if given.get(field) or not os.environ.get(variable(field)) else variable(field)
 
     return signed_out_credentials(_consumer_keys(name), set_fields, spell)
-
-
-def _variable(field: str) -> str:
-    return f"ETRADE_{field.upper()}"
 
 
 def _consumer_keys(name: str) -> SigningKeys:
@@ -217,7 +213,7 @@ def _consumer_keys(name: str) -> SigningKeys:
     Raises:
         CredentialsNotFound: The environment lacks one, and the input ended.
     """
-    key, secret = (os.environ.get(_variable(part), "") for part in ("consumer_key", "consumer_secret"))
+    key, secret = (os.environ.get(variable(part), "") for part in ("consumer_key", "consumer_secret"))
     try:
         return SigningKeys(key or _answer("Consumer key"), secret or _answer("Consumer secret"))
     except SignInRequired:

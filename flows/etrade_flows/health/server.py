@@ -22,6 +22,7 @@ from etrade_flows.health.place import Place
 from etrade_flows.runs.server import START_SERVER, TEMPORARY_SERVER
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import CredentialsInvalid, ETradeError
+from etrade_tasks.inputs import variable
 from etrade_tasks.settings import renewal_settings
 
 DISTRIBUTION = "prefect-etrade"
@@ -142,7 +143,7 @@ def check_settings(_: Facts) -> Finding:
         changed = sorted(renewal_settings().model_fields_set)
     except CredentialsInvalid as error:
         return problem(error.message, error.advice)
-    named = ", ".join(f"ETRADE_{name.upper()}" for name in changed)
+    named = ", ".join(map(variable, changed))
     return ok(f"Set here: {named}." if changed else "All ETRADE_* settings are at their defaults.")
 
 
