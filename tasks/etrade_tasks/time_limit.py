@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -45,21 +46,14 @@ def within(seconds: float, action: Callable[[], T]) -> T:
         TimeoutError: It did not end in time.
         Exception: What the action raises.
     """
-    outcome: list[tuple[T | None, BaseException | None]] = []
+    outcome: Future[T] = Future()
 
     def act() -> None:
         try:
-            outcome.append((action(), None))
+            outcome.set_result(action())
         except BaseException as error:  # noqa: BLE001  # raised again by the caller's thread
-            outcome.append((None, error))
+            outcome.set_exception(error)
 
     # The context carries Prefect's settings and the clock. A daemon thread does not keep the process alive.
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(act,), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise TimeoutError
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
+    threading.Thread(target=contextvars.copy_context().run, args=(act,), daemon=True).start()
+    return outcome.result(seconds)
