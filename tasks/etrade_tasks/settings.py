@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
-from pathlib import Path
 
 from prefect.settings import get_current_settings
 from pydantic import Field, SecretStr, field_validator
@@ -11,10 +10,6 @@ from pydantic import Field, SecretStr, field_validator
 from etrade_tasks.inputs import EVERY_DAY, Days, InHome, Span, read_variables
 from etrade_tasks.oauth.settings import CallSettings
 from etrade_tasks.session import EASTERN, IDLE_LIMIT, REUSE_WINDOW
-
-
-def _default_lock_directory() -> Path:
-    return get_current_settings().home / "etrade-locks"
 
 
 class RenewalSettings(CallSettings):
@@ -46,7 +41,7 @@ class RenewalSettings(CallSettings):
         description="How long before midnight US Eastern a renewed session counts as expiring; 0 for never.",
     )
     lock_directory: InHome = Field(
-        default_factory=_default_lock_directory,
+        default_factory=lambda: get_current_settings().home / "etrade-locks",
         description="Where the processes of one machine keep their lock files.",
     )
     lock_redis_url: SecretStr | None = Field(

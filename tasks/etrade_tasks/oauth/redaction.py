@@ -79,7 +79,8 @@ def excerpt(text: str) -> str:
     text = undo_html_escapes(undo_json_escapes(_NOT_TEXT.sub(" ", text)))
     text = _SECRET_PAIR.sub(rf"\1\2{REDACTED}", text)
     text = _TAG.sub(" ", text)
-    return inert(_LONG_RUN.sub(_hide_run, visible(text)))[:EXCERPT_LENGTH]
+    shown = _LONG_RUN.sub(lambda run: run[0] if _HARMLESS.fullmatch(run[0]) else REDACTED, visible(text))
+    return inert(shown)[:EXCERPT_LENGTH]
 
 
 def visible(text: str) -> str:
@@ -122,7 +123,3 @@ def undo_html_escapes(text: str) -> str:
     """The text with HTML's character references resolved, even if they were escaped twice."""
     # Python refuses to read numbers of thousands of digits; no character has more than seven.
     return html.unescape(_LONG_REFERENCE.sub(" ", html.unescape(_LONG_REFERENCE.sub(" ", text))))
-
-
-def _hide_run(match: re.Match[str]) -> str:
-    return match[0] if _HARMLESS.fullmatch(match[0]) else REDACTED

@@ -3,7 +3,7 @@
 Pure and total: every reply gets exactly one `Outcome`, and nothing raises. E*TRADE publishes little about its
 failures, so the problem is looked for wherever it has been seen or may be, in this order:
 
-1. any 5xx is TRANSIENT, whatever its body says;
+1. any 5xx is TRANSIENT, whatever its body says, and so is an empty 200;
 2. the sentence of success in a 200;
 3. an `oauth_problem`, in a `WWW-Authenticate` header or anywhere in the body;
 4. E*TRADE's sentences for a dead token and for the rate limit, and the codes of an `Error` body;
@@ -228,13 +228,13 @@ def _judge(reply: RenewalReply, text: str) -> tuple[Outcome, str | None, str]:
     if status is None or reply.transport_error is not None:
         outcome = Outcome.MISCONFIGURED if reply.remedy else Outcome.TRANSIENT
         return outcome, None, f"No answer came: {reply.transport_error or 'reason unknown'}."
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or (status == HTTPStatus.OK and not text):
         return Outcome.TRANSIENT, None, _ADVICE[Outcome.TRANSIENT]
     if status == HTTPStatus.OK and _SUCCESS in text:
         return Outcome.RENEWED, None, _ADVICE[Outcome.RENEWED]
     if match := _PROBLEM.search(text):
         return _judge_problem(match[1], text)
-    outcome = _judge_text(text) or _judge_status(status, text)
+    outcome = _judge_text(text) or _STATUSES.get(status, Outcome.UNRECOGNISED)
     return outcome, None, _ADVICE[outcome]
 
 
@@ -258,12 +258,6 @@ def _judge_text(text: str) -> Outcome | None:
     if _ERROR.search(text) and any(int(code) in _TRANSIENT_CODES for code in _CODE.findall(text)):
         return Outcome.TRANSIENT
     return None
-
-
-def _judge_status(status: int, text: str) -> Outcome:
-    if status == HTTPStatus.OK and not text:
-        return Outcome.TRANSIENT
-    return _STATUSES.get(status, Outcome.UNRECOGNISED)
 
 
 def says_token_is_dead(body: str) -> bool:

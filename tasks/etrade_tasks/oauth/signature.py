@@ -205,10 +205,6 @@ class ETradeAuth(httpx.Auth):
         self._clock_offset = clock_offset
         self._clock = clock
 
-    def __repr__(self) -> str:
-        """Only the class's name, because the keys are secret."""
-        return "ETradeAuth(…)"
-
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Yield the request, signed.
 
