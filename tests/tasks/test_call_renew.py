@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +14,7 @@ import pytest
 import respx
 
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import ETradeCredentials, RenewalReply, call_renew, sign_request
+from etrade_tasks import ETradeCredentials, call_renew, sign_request
 from etrade_tasks.oauth.http import BODY_LIMIT
 
 RENEW = "/oauth/renew_access_token"
@@ -144,17 +143,6 @@ def test_host_that_cannot_be_reached_is_a_reply(url: str, failure: str) -> None:
     """If nobody listens, or the host's name is unknown or malformed, the reply says so."""
     nobody = OFFLINE.model_copy(update={"oauth_url": url})
     assert failure in call_renew.fn(sign_request.fn(nobody)).transport_error
-
-
-def test_an_event_loop_that_runs_is_no_hindrance(
-    simulator: Simulator, credentials: ETradeCredentials
-) -> None:
-    """From async code, where a sync flow may be called too, the call works as well."""
-
-    async def call() -> RenewalReply:
-        return call_renew.fn(sign_request.fn(credentials))
-
-    assert 200 == asyncio.run(call()).status_code
 
 
 @pytest.mark.parametrize(

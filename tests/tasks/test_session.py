@@ -23,7 +23,6 @@ from etrade_tasks.session import (
 )
 from etrade_tasks.words import eastern_words
 
-MOMENT = timedelta(microseconds=1)
 NOON = datetime(2027, 1, 15, 12, 0, tzinfo=EASTERN)
 NAIVE = datetime(2027, 1, 15, 12, 0)  # noqa: DTZ001  # naive on purpose
 
