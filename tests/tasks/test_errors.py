@@ -114,8 +114,3 @@ def test_a_stranger_who_is_quoted_gives_no_advice(trip) -> None:
     assert expected == (quoting.message, quoting.advice)
     assert told(quoting) == told(trip(quoting))
     assert str(quoting) == str(ETradeError(str(quoting)))
-
-
-def test_advice_on_a_sign_in_names_the_credentials() -> None:
-    """The advice on a sign-in names the credentials."""
-    assert "etrade-session login --credentials main" in errors.sign_in_advice("main")

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from etrade_tasks.session import (
     EASTERN,
     IDLE_LIMIT,
-    REUSE_WINDOW,
     SessionState,
     TokenSession,
     day_begins,
@@ -178,16 +177,6 @@ def test_a_moment_is_told_by_the_clocks_of_new_york() -> None:
     """A person reads the Eastern date and time, with the year, wherever the machine is."""
     assert eastern_words(utc("2028-01-01 03:30")) == "2027-12-31 22:30 US Eastern"
     assert eastern_words(utc("2027-07-01 03:59")) == "2027-06-30 23:59 US Eastern"
-
-
-def test_an_aware_datetime_comes_back_in_utc() -> None:
-    """An aware datetime comes back as the same instant in UTC."""
-    assert (NOON, UTC) == (in_utc(NOON), in_utc(NOON).tzinfo)
-
-
-def test_an_hourly_schedule_stays_under_the_idle_limit() -> None:
-    """The reuse window plus an hour's wait is less than the idle limit."""
-    assert REUSE_WINDOW + timedelta(hours=1) < IDLE_LIMIT
 
 
 @pytest.mark.parametrize("name", ["renewed_at", "idle_at", "expires_at"])

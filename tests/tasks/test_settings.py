@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,6 @@ def test_spans_are_seconds_or_iso_8601(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT40M")
     settings = renewal_settings()
     assert (timedelta(seconds=90), timedelta(minutes=40)) == (settings.deadline, settings.reuse_window)
-
-
-def test_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty variable leaves the default."""
-    monkeypatch.setenv("ETRADE_SIGN_IN_BY", "")
-    assert time(7) == renewal_settings().sign_in_by
 
 
 @pytest.mark.parametrize(

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, may_be_signed, safe_address
+from etrade_tasks.oauth.addresses import may_be_signed, safe_address
 
 MARK = "fake-secret-in-the-address"
 
 NOT_PLAIN = "only a scheme, a host and a path"
 NOT_SAFE = "must start with https://"
-
-
-@pytest.mark.parametrize("address", [OAUTH_URL, *API_URLS.values()])
-def test_e_trade_s_own_addresses_are_safe(address: str) -> None:
-    """Every address of E*TRADE in the package is safe and stays unchanged."""
-    assert address == safe_address(address)
-
-
-def test_each_environment_has_its_address() -> None:
-    """Each environment has an address for data calls, and the two differ."""
-    assert set(get_args(get_args(Environment)[0])) == set(API_URLS)
-    assert len(API_URLS) == len(set(API_URLS.values()))
 
 
 @pytest.mark.parametrize(
