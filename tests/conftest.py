@@ -297,6 +297,7 @@ def block(prefect_server: None, credentials: ETradeCredentials, registered: Any,
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import BlockDocumentCreate
+    from prefect.exceptions import ObjectAlreadyExists
     from prefect.settings import get_current_settings
 
     from etrade_tasks.sharing.record import open_storage
@@ -306,7 +307,11 @@ def block(prefect_server: None, credentials: ETradeCredentials, registered: Any,
     data = credentials.model_dump(mode="json", context={"include_secrets": True}, exclude={"block_type_slug"})
     document = BlockDocumentCreate(name=name, data=data, block_type_id=kind, block_schema_id=schema)
     with get_client(sync_client=True) as client:
-        credentials._block_document_id = client.create_block_document(document).id
+        try:
+            made = client.create_block_document(document)
+        except ObjectAlreadyExists:  # the client has sent it again, because the answer was lost
+            made = client.read_block_document_by_name(name, credentials.get_block_type_slug())
+    credentials._block_document_id = made.id
     credentials._block_document_name, credentials._is_anonymous = name, False
     open_storage()
     return name
