@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from etrade_simulator.clock import SimulatorClock
     from etrade_simulator.command import serve
     from etrade_simulator.faults import Fault
-    from etrade_simulator.journal import RecordedCall
     from etrade_simulator.parties import AccessToken, Consumer
+    from etrade_simulator.service import RecordedCall
     from etrade_simulator.simulator import Simulator
 
 __all__ = ["AccessToken", "Consumer", "Fault", "RecordedCall", "Simulator", "SimulatorClock", "serve"]
@@ -32,7 +32,7 @@ _HOMES = {
     "AccessToken": "parties",
     "Consumer": "parties",
     "Fault": "faults",
-    "RecordedCall": "journal",
+    "RecordedCall": "service",
     "Simulator": "simulator",
     "SimulatorClock": "clock",
     "serve": "command",

@@ -21,7 +21,6 @@ from etrade_simulator.problems import (
     RateExceeded,
     Refusal,
 )
-from etrade_simulator.xml_text import to_xml
 
 ProblemForm = Literal["as-seen", "text", "form", "html", "tomcat", "old-tomcat", "header", "json", "xml"]
 
@@ -73,6 +72,25 @@ def data(document: Mapping[str, object], *, as_json: bool) -> Answer:
     if as_json:
         return Answer(HTTPStatus.OK, json.dumps(document), JSON)
     return Answer(HTTPStatus.OK, to_xml(document), XML)
+
+
+def to_xml(document: Mapping[str, object]) -> str:
+    """Return the document, a mapping with one root, as XML text; a list repeats its element."""
+    return '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n' + _content(document)
+
+
+def _element(name: str, value: object) -> str:
+    if isinstance(value, list):
+        return "".join(_element(name, item) for item in value)
+    return f"<{name}>{_content(value)}</{name}>"
+
+
+def _content(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "".join(_element(name, inner) for name, inner in value.items())
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return escape(str(value), quote=False)
 
 
 def refusal(refused: Refusal, form: ProblemForm, *, data_as: Literal["json", "xml"] | None) -> Answer:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from email.utils import format_datetime
-from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -24,17 +23,16 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from etrade_simulator import operations, pages
-from etrade_simulator.calling import Operation
+from etrade_simulator import pages
 from etrade_simulator.delivery import Delivery
+from etrade_simulator.operations import DATA_OPERATIONS, OAUTH_OPERATIONS, ORDER_OPERATIONS, Operation
 from etrade_simulator.parties import Environment
 from etrade_simulator.problems import OAuthProblem
 from etrade_simulator.service import Service
+from etrade_simulator.tokens import RequestToken
 from etrade_simulator.verification import Method, SignedCall
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-AnyOperation = Operation[Any]
-FindOperation = Callable[[dict[str, Any]], AnyOperation]
 
 AUTHORIZE_PATH = "/e/t/etws/authorize"
 
@@ -64,41 +62,26 @@ def create_app(service: Service, control: list[BaseRoute] | None = None) -> Star
 def _oauth_routes(service: Service, environment: Environment | None) -> list[BaseRoute]:
     # E*TRADE documents GET; requests-oauthlib, and with it pyetrade, fetches tokens by POST.
     return [
-        Route(f"/{name}", _signed(service, environment, partial(_same, operation)), methods=["GET", "POST"])
-        for name, operation in operations.OAUTH_OPERATIONS.items()
+        Route(path, _signed(service, environment, operation), methods=["GET", "POST"])
+        for path, operation in OAUTH_OPERATIONS.items()
     ]
 
 
-def _same(operation: AnyOperation, _: dict[str, Any]) -> AnyOperation:
-    return operation
-
-
 def _data_routes(service: Service, environment: Environment) -> list[BaseRoute]:
-    finders: dict[str, FindOperation] = {
-        "/accounts/list": partial(_same, operations.ACCOUNT_LIST),
-        "/accounts/{account}/balance": lambda path: operations.balance_of(path["account"]),
-        "/accounts/{account}/portfolio": lambda path: operations.portfolio_of(path["account"]),
-        "/market/quote/{symbols}": lambda path: operations.quotes_of(path["symbols"]),
-    }
-    orders = {
-        f"/accounts/{{account}}/orders/{action}": partial(_same, operations.order_by(action))
-        for action in ("preview", "place", "cancel")
-    }
     return [
-        Route(path + suffix, _signed(service, environment, find), methods=methods)
-        for served, methods in ((finders, ["GET"]), (orders, ["POST", "PUT"]))
-        for path, find in served.items()
+        Route(path + suffix, _signed(service, environment, operation), methods=methods)
+        for served, methods in ((DATA_OPERATIONS, ["GET"]), (ORDER_OPERATIONS, ["POST", "PUT"]))
+        for path, operation in served.items()
         for suffix in (".json", "")
     ]
 
 
-def _signed(service: Service, environment: Environment | None, find: FindOperation) -> Endpoint:
+def _signed(service: Service, environment: Environment | None, operation: Operation[Any]) -> Endpoint:
     """Return the endpoint that passes a signed call to the service and delivers its answer."""
 
     async def endpoint(request: Request) -> Response:
-        call = await _read(request)
-        handled = service.handle(find(request.path_params), call, environment)
-        return Delivery(handled.answer, handled.fault)
+        answer, fault = service.handle(operation, await _read(request), environment)
+        return Delivery(answer, fault)
 
     return endpoint
 
@@ -114,6 +97,7 @@ async def _read(request: Request) -> SignedCall:
         uri=f"{uri}?{query}" if query else uri,
         headers=dict(request.headers),
         body=(await request.body()).decode("utf-8", "replace"),
+        named=request.path_params,
     )
 
 
@@ -138,7 +122,7 @@ def _decide(service: Service, fields: dict[str, str]) -> str:
         now = service.clock()
         consumer = service.registry.consumer(fields.get("key", ""), None, now)
         # Clients put the token into this address unencoded, and form decoding turns + into a blank.
-        token = service.registry.request_token(fields.get("token", "").replace(" ", "+"), consumer.key)
+        token = service.registry.token(RequestToken, fields.get("token", "").replace(" ", "+"), consumer.key)
         decision = fields.get("decision")
         if decision == "accept":
             return pages.verifier_page(token.accept(now))

@@ -67,39 +67,17 @@ class Fault:
 
 @dataclass
 class Planted:
-    """A fault, with the path ending of the calls it strikes and their number."""
+    """A fault that strikes the next ``times`` calls whose path ends in ``path``."""
 
     fault: Fault
     path: str
     times: int
 
-
-class FaultBed:
-    """Holds the planted faults. If there are several for one path, the first one strikes first."""
-
-    def __init__(self) -> None:
-        self._planted: list[Planted] = []
-
-    def plant(self, fault: Fault, path: str, times: int) -> None:
-        """Let the fault strike the next ``times`` calls whose path ends in ``path``.
+    def __post_init__(self) -> None:
+        """Check the number.
 
         Raises:
             ValueError: ``times`` is not positive.
         """
-        if times < 1:
-            raise ValueError(f"a fault strikes at least once, not {times} times")
-        self._planted.append(Planted(fault, path, times))
-
-    def clear(self) -> None:
-        """Remove every fault."""
-        self._planted.clear()
-
-    def waiting_for(self, path: str) -> Planted | None:
-        """Return the fault that would strike a call of this path, without using it up."""
-        return next((planted for planted in self._planted if path.endswith(planted.path)), None)
-
-    def use(self, planted: Planted) -> None:
-        """Count one strike of the fault, and remove it after its last."""
-        planted.times -= 1
-        if planted.times == 0:
-            self._planted.remove(planted)
+        if self.times < 1:
+            raise ValueError(f"a fault strikes at least once, not {self.times} times")

@@ -1,32 +1,62 @@
-"""What each verified call does, according to E*TRADE's authorization and data pages."""
+"""What the service does: which token signs each call, and what a verified call leads to.
+
+According to E*TRADE's authorization and data pages.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any
+from typing import Any, Generic
 
 from etrade_simulator import answers, sample_data, sample_quotes
 from etrade_simulator.answers import Answer
-from etrade_simulator.calling import (
-    Caller,
-    NoToken,
-    Operation,
-    access_token,
-    no_token,
-    request_token,
-    wants_json,
-)
+from etrade_simulator.parties import Consumer
 from etrade_simulator.problems import DataProblem, OAuthProblem
+from etrade_simulator.rates import Module
+from etrade_simulator.registry import Registry, Token
+from etrade_simulator.sample_quotes import Document
 from etrade_simulator.tokens import GrantedToken, RequestToken
-from etrade_simulator.verification import require
+from etrade_simulator.verification import SignedCall, require
 
 
-def _request_token(caller: Caller[NoToken]) -> Answer:
+@dataclass(frozen=True)
+class Caller(Generic[Token]):
+    """The caller of a verified call, the token that signed it, and the time."""
+
+    call: SignedCall
+    consumer: Consumer
+    token: Token
+    now: datetime
+    registry: Registry
+
+
+@dataclass(frozen=True)
+class Operation(Generic[Token]):
+    """One thing the service does.
+
+    Attributes:
+        signed_by: The kind of token that signs the call; ``None`` if only the consumer signs it.
+        perform: What a verified call leads to.
+        module: The rate-limited family of a data call; ``None`` for the OAuth calls.
+    """
+
+    signed_by: type[Token] | None
+    perform: Callable[[Caller[Token]], Answer]
+    module: Module | None = None
+
+
+def wants_json(call: SignedCall) -> bool:
+    """Return whether a data call asks for JSON: by its path's ending, or by its ``Accept`` header."""
+    return call.path.endswith(".json") or "application/json" in call.headers.get("accept", "")
+
+
+def _request_token(caller: Caller[Any]) -> Answer:
     require(caller.call, ["oauth_callback"])
     if caller.call.oauth["oauth_callback"] != "oob":
         raise OAuthProblem("callback_rejected", oauth_acceptable_callback="oob")
-    token = caller.registry.add_request_token(RequestToken(caller.consumer.key, caller.now))
+    token = caller.registry.add_token(RequestToken(caller.consumer.key, caller.now))
     return answers.credentials(
         {
             "oauth_token": token.token,
@@ -39,7 +69,7 @@ def _request_token(caller: Caller[NoToken]) -> Answer:
 def _access_token(caller: Caller[RequestToken]) -> Answer:
     require(caller.call, ["oauth_verifier"])
     granted = caller.token.exchange(caller.call.oauth["oauth_verifier"], caller.now)
-    caller.registry.add_granted_token(granted)
+    caller.registry.add_token(granted)
     return answers.credentials({"oauth_token": granted.token, "oauth_token_secret": granted.secret})
 
 
@@ -53,70 +83,60 @@ def _revoke(caller: Caller[GrantedToken]) -> Answer:
     return answers.revoked()
 
 
-def _account_list(caller: Caller[GrantedToken]) -> Answer:
-    caller.token.use(caller.now)
-    return answers.data(sample_data.account_list(), as_json=wants_json(caller.call))
-
-
-def _balance(caller: Caller[GrantedToken], account: str) -> Answer:
-    caller.token.use(caller.now)
-    if caller.call.query("instType") != "BROKERAGE":
-        raise DataProblem(103, "Please enter valid Institution Type")
-    document = sample_data.balance(
-        sample_data.find_account(account),
-        real_time=(caller.call.query("realTimeNAV") or "").lower() == "true",
-    )
-    return answers.data(document, as_json=wants_json(caller.call))
-
-
-def _portfolio(caller: Caller[GrantedToken], account: str) -> Answer:
-    caller.token.use(caller.now)
-    base_url = caller.call.uri.partition("/v1/")[0]
-    document = sample_data.portfolio(sample_data.find_account(account), base_url, caller.now)
-    return answers.data(document, as_json=wants_json(caller.call))
-
-
-def _quotes(caller: Caller[GrantedToken], symbols: str) -> Answer:
-    caller.token.use(caller.now)
-    return answers.data(sample_quotes.quotes(symbols, caller.now), as_json=wants_json(caller.call))
-
-
-def _order(caller: Caller[GrantedToken], action: str) -> Answer:
-    """Accept an order and do nothing with it; the list of calls shows it."""
-    caller.token.use(caller.now)
-    document = {f"{action.capitalize()}OrderResponse": {"orderId": 1, "placedTime": _millis(caller.now)}}
-    return answers.data(document, as_json=wants_json(caller.call))
-
-
-def _millis(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
-
-
 OAUTH_OPERATIONS: dict[str, Operation[Any]] = {
-    "request_token": Operation(no_token, _request_token),
-    "access_token": Operation(request_token, _access_token),
-    "renew_access_token": Operation(access_token, _renew),
-    "revoke_access_token": Operation(access_token, _revoke),
+    "/request_token": Operation(None, _request_token),
+    "/access_token": Operation(RequestToken, _access_token),
+    "/renew_access_token": Operation(GrantedToken, _renew),
+    "/revoke_access_token": Operation(GrantedToken, _revoke),
 }
 
-ACCOUNT_LIST = Operation(access_token, _account_list, "accounts")
+
+def _account_list(caller: Caller[GrantedToken]) -> Document:  # noqa: ARG001  # the same for every caller
+    return sample_data.account_list()
 
 
-def balance_of(account: str) -> Operation[GrantedToken]:
-    """Return the operation that answers this account's balance."""
-    return Operation(access_token, partial(_balance, account=account), "accounts")
+def _balance(caller: Caller[GrantedToken]) -> Document:
+    if caller.call.query("instType") != "BROKERAGE":
+        raise DataProblem(103, "Please enter valid Institution Type")
+    account = sample_data.find_account(caller.call.named["account"])
+    real_time = (caller.call.query("realTimeNAV") or "").lower() == "true"
+    return sample_data.balance(account, real_time=real_time)
 
 
-def portfolio_of(account: str) -> Operation[GrantedToken]:
-    """Return the operation that answers this account's positions."""
-    return Operation(access_token, partial(_portfolio, account=account), "accounts")
+def _portfolio(caller: Caller[GrantedToken]) -> Document:
+    account = sample_data.find_account(caller.call.named["account"])
+    return sample_data.portfolio(account, caller.call.uri.partition("/v1/")[0], caller.now)
 
 
-def order_by(action: str) -> Operation[GrantedToken]:
-    """Return the operation that accepts an order: ``preview``, ``place`` or ``cancel``."""
-    return Operation(access_token, partial(_order, action=action), "orders")
+def _quotes(caller: Caller[GrantedToken]) -> Document:
+    return sample_quotes.quotes(caller.call.named["symbols"], caller.now)
 
 
-def quotes_of(symbols: str) -> Operation[GrantedToken]:
-    """Return the operation that answers the quotes of these symbols, as written in the path."""
-    return Operation(access_token, partial(_quotes, symbols=symbols), "market")
+def _order(caller: Caller[GrantedToken]) -> Document:
+    """Accept an order and do nothing with it; the list of calls shows it."""
+    action = caller.call.path.rpartition("/")[2].removesuffix(".json")
+    placed = int(caller.now.timestamp() * 1000)
+    return {f"{action.capitalize()}OrderResponse": {"orderId": 1, "placedTime": placed}}
+
+
+def _data(module: Module, read: Callable[[Caller[GrantedToken]], Document]) -> Operation[GrantedToken]:
+    """Return the operation of a data call, which uses the token and answers with a document."""
+
+    def perform(caller: Caller[GrantedToken]) -> Answer:
+        caller.token.use(caller.now)
+        return answers.data(read(caller), as_json=wants_json(caller.call))
+
+    return Operation(GrantedToken, perform, module)
+
+
+DATA_OPERATIONS: dict[str, Operation[GrantedToken]] = {
+    "/accounts/list": _data("accounts", _account_list),
+    "/accounts/{account}/balance": _data("accounts", _balance),
+    "/accounts/{account}/portfolio": _data("accounts", _portfolio),
+    "/market/quote/{symbols}": _data("market", _quotes),
+}
+
+ORDER_OPERATIONS: dict[str, Operation[GrantedToken]] = {
+    f"/accounts/{{account}}/orders/{action}": _data("orders", _order)
+    for action in ("preview", "place", "cancel")
+}

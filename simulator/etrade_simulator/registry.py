@@ -9,7 +9,7 @@ from etrade_simulator.parties import Consumer, Environment
 from etrade_simulator.problems import OAuthProblem
 from etrade_simulator.tokens import GrantedToken, RequestToken
 
-_Token = TypeVar("_Token", RequestToken, GrantedToken)
+Token = TypeVar("Token", RequestToken, GrantedToken)
 
 
 class Registry:
@@ -17,22 +17,16 @@ class Registry:
 
     def __init__(self) -> None:
         self._consumers: dict[str, Consumer] = {}
-        self._requests: dict[str, RequestToken] = {}
-        self._granted: dict[str, GrantedToken] = {}
+        self._tokens: dict[str, RequestToken | GrantedToken] = {}
 
     def add_consumer(self, consumer: Consumer) -> Consumer:
         """Add the consumer, and return it."""
         self._consumers[consumer.key] = consumer
         return consumer
 
-    def add_request_token(self, token: RequestToken) -> RequestToken:
-        """Add the request token, and return it."""
-        self._requests[token.token] = token
-        return token
-
-    def add_granted_token(self, token: GrantedToken) -> GrantedToken:
-        """Add the access token, and return it."""
-        self._granted[token.token] = token
+    def add_token(self, token: Token) -> Token:
+        """Add the token, and return it."""
+        self._tokens[token.token] = token
         return token
 
     def consumer(self, key: str, environment: Environment | None, now: datetime) -> Consumer:
@@ -42,30 +36,17 @@ class Registry:
             OAuthProblem: ``consumer_key_rejected``; unknown, lapsed, or the other environment's.
         """
         consumer = self._consumers.get(key)
-        if consumer is None or consumer.lapsed(now):
-            raise OAuthProblem("consumer_key_rejected")
-        if environment is not None and consumer.environment != environment:
+        if consumer is None or consumer.lapsed(now) or environment not in (None, consumer.environment):
             raise OAuthProblem("consumer_key_rejected")
         return consumer
 
-    def request_token(self, token: str, consumer_key: str | None = None) -> RequestToken:
-        """Return the request token, which must be the consumer's own if a key is given.
+    def token(self, kind: type[Token], token: str, consumer_key: str | None = None) -> Token:
+        """Return the token of this kind, which must be the consumer's own if a key is given.
 
         Raises:
             OAuthProblem: ``token_rejected``.
         """
-        return _owned(self._requests.get(token), consumer_key)
-
-    def granted_token(self, token: str, consumer_key: str | None = None) -> GrantedToken:
-        """Return the access token, which must be the consumer's own if a key is given.
-
-        Raises:
-            OAuthProblem: ``token_rejected``.
-        """
-        return _owned(self._granted.get(token), consumer_key)
-
-
-def _owned(token: _Token | None, consumer_key: str | None) -> _Token:
-    if token is None or (consumer_key is not None and token.consumer_key != consumer_key):
-        raise OAuthProblem("token_rejected")
-    return token
+        found = self._tokens.get(token)
+        if not isinstance(found, kind) or consumer_key not in (None, found.consumer_key):
+            raise OAuthProblem("token_rejected")
+        return found

@@ -14,23 +14,43 @@ from typing import Any, Literal
 
 from etrade_simulator import answers
 from etrade_simulator.answers import Answer, ProblemForm
-from etrade_simulator.calling import Caller, Operation, Token, wants_json
-from etrade_simulator.faults import Fault, FaultBed
-from etrade_simulator.freshness import TIMESTAMP_TOLERANCE, NonceBook, check_timestamp
-from etrade_simulator.journal import RecordedCall
+from etrade_simulator.faults import Fault, Planted
+from etrade_simulator.operations import Caller, Operation, wants_json
 from etrade_simulator.parties import Environment
 from etrade_simulator.problems import Refusal
 from etrade_simulator.rates import Module, RateCounter, RateLimit
 from etrade_simulator.registry import Registry
-from etrade_simulator.verification import SignedCall, check_protocol, check_signature
+from etrade_simulator.verification import (
+    TIMESTAMP_TOLERANCE,
+    NonceBook,
+    SignedCall,
+    check_protocol,
+    check_signature,
+    check_timestamp,
+    require,
+)
 
 
 @dataclass(frozen=True)
-class Handled:
-    """The answer to a call, and the fault that strikes its delivery, if any."""
+class RecordedCall:
+    """One call: what it asked for, when, and how it was answered, without any secret.
 
-    answer: Answer
-    fault: Fault | None = None
+    Attributes:
+        method: The HTTP method.
+        path: The path without its query, so without any key or token.
+        status: The status of the answer, or ``None`` if the connection was dropped before.
+        at: When it came, in UTC, by the simulator's clock.
+        problem: The ``oauth_problem`` of a refusal, ``rate_limit`` or ``data_error``; ``None`` if the call
+            was carried out.
+        faulted: Whether a planted fault changed the answer.
+    """
+
+    method: str
+    path: str
+    status: int | None
+    at: datetime
+    problem: str | None = None
+    faulted: bool = False
 
 
 class Service:
@@ -40,18 +60,24 @@ class Service:
         self.lock = threading.RLock()
         self.clock = clock
         self.registry = Registry()
-        self.faults = FaultBed()
+        self.planted: list[Planted] = []
         self.problem_form: ProblemForm = "as-seen"
         self.timestamp_tolerance = TIMESTAMP_TOLERANCE
         self.recorded: list[RecordedCall] = []
         self._nonces = NonceBook()
         self._rates = RateCounter(limits)
 
-    def handle(self, operation: Operation[Any], call: SignedCall, environment: Environment | None) -> Handled:
-        """Return the answer to the call; only keys of ``environment`` are accepted (``None``: of both)."""
+    def handle(
+        self, operation: Operation[Any], call: SignedCall, environment: Environment | None
+    ) -> tuple[Answer, Fault | None]:
+        """Return the answer to the call, and the fault that strikes its delivery, if any.
+
+        Only keys of ``environment`` are accepted (``None``: of both).
+        """
         with self.lock:
             now = self.clock()
-            planted = self.faults.waiting_for(call.path)
+            # The first one planted strikes first.
+            planted = next((each for each in self.planted if call.path.endswith(each.path)), None)
             fault = planted.fault if planted else None
             answer = fault.answer if fault and fault.when == "before" else None
             if answer is None:
@@ -60,9 +86,11 @@ class Service:
             if planted and planted.fault.when == "verified" and answer.problem:
                 fault = None
             elif planted:
-                self.faults.use(planted)
+                planted.times -= 1
+                if planted.times == 0:
+                    self.planted.remove(planted)
             self._record(call, answer, fault, now)
-            return Handled(answer, fault)
+            return answer, fault
 
     def _attempt(
         self,
@@ -84,15 +112,18 @@ class Service:
         return answer
 
     def _verify(
-        self, operation: Operation[Token], call: SignedCall, environment: Environment | None, now: datetime
-    ) -> Caller[Token]:
+        self, operation: Operation[Any], call: SignedCall, environment: Environment | None, now: datetime
+    ) -> Caller[Any]:
         """Check the call in E*TRADE's order: protocol, key, clock, token, secret, replay, rate."""
         check_protocol(call)
         oauth = call.oauth
         consumer = self.registry.consumer(oauth["oauth_consumer_key"], environment, now)
         timestamp = check_timestamp(oauth["oauth_timestamp"], now, self.timestamp_tolerance)
-        token = operation.find_token(self.registry, call, consumer)
-        check_signature(call, consumer.secret, token.secret)
+        token = None
+        if operation.signed_by is not None:
+            require(call, ["oauth_token"])
+            token = self.registry.token(operation.signed_by, oauth["oauth_token"], consumer.key)
+        check_signature(call, consumer.secret, token.secret if token else "")
         # Only a correctly signed call uses up its nonce: else a forger could spoil somebody else's.
         self._nonces.use(consumer.key, timestamp, oauth["oauth_nonce"], now, self.timestamp_tolerance)
         if operation.module is not None:

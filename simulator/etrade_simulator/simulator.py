@@ -13,13 +13,12 @@ from starlette.routing import BaseRoute
 from etrade_simulator.answers import PROBLEM_FORMS, ProblemForm
 from etrade_simulator.app import AUTHORIZE_PATH, create_app
 from etrade_simulator.clock import SimulatorClock, aware
-from etrade_simulator.faults import Fault
-from etrade_simulator.journal import RecordedCall
+from etrade_simulator.faults import Fault, Planted
 from etrade_simulator.parties import ENVIRONMENTS, AccessToken, Consumer, Environment, new_consumer
 from etrade_simulator.rates import ETRADE_LIMITS, Module, RateLimit
 from etrade_simulator.server import LoopbackServer
-from etrade_simulator.service import Service
-from etrade_simulator.tokens import GrantedToken, TokenState
+from etrade_simulator.service import RecordedCall, Service
+from etrade_simulator.tokens import GrantedToken, RequestToken, TokenState
 
 
 class Simulator:
@@ -117,7 +116,7 @@ class Simulator:
         issued = aware(issued_at) if issued_at else self.now()
         used = aware(last_used_at) if last_used_at else issued
         with self._service.lock:
-            granted = self._service.registry.add_granted_token(GrantedToken(signer.key, issued, used))
+            granted = self._service.registry.add_token(GrantedToken(signer.key, issued, used))
         return AccessToken(
             environment=signer.environment,
             consumer_key=signer.key,
@@ -147,7 +146,7 @@ class Simulator:
             OAuthProblem: It is unknown, used, declined, or older than five minutes.
         """
         with self._service.lock:
-            return self._service.registry.request_token(request_token).accept(self.now())
+            return self._service.registry.token(RequestToken, request_token).accept(self.now())
 
     def revoke(self, token: AccessToken | str) -> None:
         """Revoke an access token without its owner's knowledge.
@@ -169,7 +168,7 @@ class Simulator:
 
     def _granted(self, token: AccessToken | str) -> GrantedToken:
         text = token.token if isinstance(token, AccessToken) else token
-        return self._service.registry.granted_token(text)
+        return self._service.registry.token(GrantedToken, text)
 
     def now(self) -> datetime:
         """Return the simulator's time, aware, in UTC."""
@@ -190,12 +189,12 @@ class Simulator:
             ValueError: ``times`` is not positive.
         """
         with self._service.lock:
-            self._service.faults.plant(fault, path, times)
+            self._service.planted.append(Planted(fault, path, times))
 
     def clear_faults(self) -> None:
         """Remove every planted fault."""
         with self._service.lock:
-            self._service.faults.clear()
+            self._service.planted.clear()
 
     def calls(self, path: str | None = None) -> list[RecordedCall]:
         """Return the signed calls so far, oldest first; those whose path ends in ``path``, if given."""

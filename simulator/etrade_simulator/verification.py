@@ -1,7 +1,7 @@
-"""Reads and checks a signed call with oauthlib's implementation of RFC 5849.
+"""Reads a signed call, and checks its signature, its timestamp and its nonce, as RFC 5849 defines them.
 
-The package under test signs with another library. So if the two agree, they agree about the standard; it is
-not one library agreeing with itself.
+The signature is checked with oauthlib. The package under test signs with another library. So if the two
+agree, they agree about the standard; it is not one library agreeing with itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import takewhile
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +21,8 @@ from oauthlib.oauth1.rfc5849 import signature
 from etrade_simulator.problems import OAuthProblem
 
 Method = Literal["GET", "POST", "PUT"]
+
+TIMESTAMP_TOLERANCE = timedelta(minutes=5)
 
 _FORM = "application/x-www-form-urlencoded"
 _REQUIRED = (
@@ -38,6 +42,8 @@ class SignedCall:
     uri: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     body: str = field(default="", repr=False)
+    named: dict[str, str] = field(default_factory=dict)
+    """The variable parts of the path, by name."""
 
     @property
     def path(self) -> str:
@@ -124,3 +130,37 @@ def check_signature(call: SignedCall, consumer_secret: str, token_secret: str = 
     expected: str = signature.sign_hmac_sha1_with_client(base_string, signer)
     if not hmac.compare_digest(expected.encode(), call.oauth["oauth_signature"].encode()):
         raise OAuthProblem("signature_invalid")
+
+
+def check_timestamp(timestamp: str, now: datetime, tolerance: timedelta = TIMESTAMP_TOLERANCE) -> int:
+    """Return the timestamp in seconds since 1970, if it is within ``tolerance`` of ``now``.
+
+    Raises:
+        OAuthProblem: ``timestamp_refused``, naming the range that would have been accepted.
+    """
+    center, reach = int(now.timestamp()), int(tolerance.total_seconds())
+    earliest, latest = center - reach, center + reach
+    if timestamp.isdecimal() and timestamp.isascii() and earliest <= int(timestamp) <= latest:
+        return int(timestamp)
+    raise OAuthProblem("timestamp_refused", oauth_acceptable_timestamps=f"{earliest}-{latest}")
+
+
+class NonceBook:
+    """Remembers used nonces, as long as their timestamps could still be accepted."""
+
+    def __init__(self) -> None:
+        self._used: dict[tuple[str, int, str], datetime] = {}
+
+    def use(self, consumer_key: str, timestamp: int, nonce: str, now: datetime, tolerance: timedelta) -> None:
+        """Mark the nonce as used together with this timestamp.
+
+        Raises:
+            OAuthProblem: ``nonce_used``; the consumer sent this nonce with this timestamp before.
+        """
+        # Insertion order is time order, unless the clock was moved back; then keeping more does no harm.
+        for old in list(takewhile(lambda used: self._used[used] < now - 2 * tolerance, self._used)):
+            del self._used[old]
+        used = (consumer_key, timestamp, nonce)
+        if used in self._used:
+            raise OAuthProblem("nonce_used")
+        self._used[used] = now

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from etrade_simulator import AccessToken, Simulator
-from etrade_simulator.xml_text import to_xml
+from etrade_simulator.answers import to_xml
 
 Get = Callable[..., requests.Response]
 

@@ -9,9 +9,8 @@ import pytest
 import requests
 
 from etrade_simulator import Simulator
-from etrade_simulator.freshness import check_timestamp
 from etrade_simulator.problems import OAuthProblem
-from etrade_simulator.verification import SignedCall, check_protocol, check_signature
+from etrade_simulator.verification import SignedCall, check_protocol, check_signature, check_timestamp
 
 Call = Callable[..., requests.Response]
 
