@@ -43,6 +43,7 @@ from etrade_flows.cli import app as cli
 from etrade_flows.person.login import begin_sign_in, complete_sign_in, stored_credentials
 from etrade_flows.sign_out import end_session
 from etrade_simulator import AccessToken, Fault, Simulator, SimulatorClock
+from etrade_simulator.tokens import GrantedToken
 from etrade_tasks import ETradeCredentials, ETradeError, TokenSession
 from etrade_tasks.clock import use_clock
 from etrade_tasks.load_credentials import load_block
@@ -244,7 +245,7 @@ class RandomDay(RuleBasedStateMachine):
         service, handle = self.simulator._service, self.simulator._service.handle
 
         def watched(operation: Any, call: Any, environment: Any) -> Any:
-            handled, oauth = handle(operation, call, environment), call.oauth
+            (answer, fault), oauth = handle(operation, call, environment), call.oauth
             self.calls.append(
                 Call(
                     method=call.method,
@@ -252,12 +253,12 @@ class RandomDay(RuleBasedStateMachine):
                     token=oauth.get("oauth_token"),
                     nonce=oauth.get("oauth_nonce"),
                     at=self.simulator.now(),
-                    status=handled.answer.status or None,
-                    problem=handled.answer.problem,
-                    fault=handled.fault,
+                    status=answer.status or None,
+                    problem=answer.problem,
+                    fault=fault,
                 )
             )
-            return handled
+            return answer, fault
 
         service.handle = watched
 
@@ -294,7 +295,7 @@ class RandomDay(RuleBasedStateMachine):
         return self.simulator.token_state(self.tokens[fingerprint])
 
     def _midnight(self, fingerprint: str) -> datetime:
-        return self.simulator._service.registry.granted_token(self.tokens[fingerprint]).expires_at
+        return self.simulator._service.registry.token(GrantedToken, self.tokens[fingerprint]).expires_at
 
     # ---- asking a door, and judging what it says ------------------------------------------------------
 

@@ -39,6 +39,7 @@ from etrade_flows.cli.app import main
 from etrade_flows.sign_in import sign_in
 from etrade_flows.sign_out import sign_out
 from etrade_simulator import Fault, Simulator, SimulatorClock
+from etrade_simulator.tokens import GrantedToken
 from etrade_tasks import ETradeError
 from etrade_tasks.clock import use_clock
 
@@ -147,21 +148,13 @@ class Terminal:
 def spied(simulator: Simulator, canaries: Canaries) -> Iterator[None]:
     """Plant every token, secret and signature that passes through the simulator as a canary."""
     service, registry = simulator._service, simulator._service.registry
-    handle, add_request, add_granted = (
-        service.handle,
-        registry.add_request_token,
-        registry.add_granted_token,
-    )
+    handle, add_token = service.handle, registry.add_token
 
-    def request(token: Any) -> Any:
-        canaries.plant("request token", token.token)
-        canaries.plant("request token secret", token.secret)
-        return add_request(token)
-
-    def granted(token: Any) -> Any:
-        canaries.plant("access token", token.token)
-        canaries.plant("access token secret", token.secret)
-        return add_granted(token)
+    def added(token: Any) -> Any:
+        kind = "access token" if isinstance(token, GrantedToken) else "request token"
+        canaries.plant(kind, token.token)
+        canaries.plant(f"{kind} secret", token.secret)
+        return add_token(token)
 
     def handled(operation: Any, call: Any, environment: Any) -> Any:
         canaries.plant("signature", call.oauth["oauth_signature"])
@@ -171,8 +164,7 @@ def spied(simulator: Simulator, canaries: Canaries) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "handle", handled)
-        patch.setattr(registry, "add_request_token", request)
-        patch.setattr(registry, "add_granted_token", granted)
+        patch.setattr(registry, "add_token", added)
         # A verifier of five characters would show up by chance in so much text.
         patch.setattr("etrade_simulator.tokens.VERIFIER_LENGTH", 24)
         yield
