@@ -11,34 +11,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import timedelta
 from importlib.metadata import version
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, validators
 
-from etrade_flows.cli import doctor, handing_on, operate, status
-from etrade_flows.cli.login import BlockName, register
-from etrade_flows.cli.output import (
-    ExitCode,
-    plain_console,
-    quiet_console_logs,
-    report_error,
-    report_session,
-    tell,
-    tell_next,
-    tell_of_temporary_server,
-    waiting,
-)
-from etrade_flows.renew_access_token import renew_access_token
-from etrade_flows.runs.server import (
-    prefect_reached,
-    require_result_storage,
-    spare_this_machine_the_proxy,
-)
-from etrade_tasks.credentials import DEFAULT_NAME
+from etrade_flows.cli.doctor import doctor
+from etrade_flows.cli.login import login, logout
+from etrade_flows.cli.operate import alerts, serve
+from etrade_flows.cli.output import ExitCode, plain_console, report_error, tell, tell_next
+from etrade_flows.cli.renew import renew, run_with_session, with_name_as_option
+from etrade_flows.cli.status import status
+from etrade_flows.runs.server import spare_this_machine_the_proxy
 from etrade_tasks.errors import ETradeError
-from etrade_tasks.load_credentials import require_known
 
 SIMULATOR_PORT = 8765
 """The simulator's default port."""
@@ -51,11 +36,9 @@ app = App(
     version=lambda: version("prefect-etrade"),
     help_epilogue="Exit codes: 0 active, 1 failed, 2 usage, 4 sign-in required.",
 )
-register(app)
-doctor.register(app)
-status.register(app)
-operate.register(app)
-handing_on.register(app)
+for each in (renew, login, logout, status, doctor, serve, alerts):
+    app.command(each)
+app.command(run_with_session, name="exec")
 app.register_install_completion_command(help="Install completion of commands and options in this shell.")
 
 
@@ -63,49 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code."""
     spare_this_machine_the_proxy()
     try:
-        given = handing_on.with_name_as_option(sys.argv[1:] if arguments is None else arguments)
+        given = with_name_as_option(sys.argv[1:] if arguments is None else arguments)
         code = app(given, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         code = ExitCode.USAGE
+    except ETradeError as error:
+        code = report_error(error)
     except KeyboardInterrupt:
         code = 130  # what a shell reports for a command that Ctrl+C ended
     sys.exit(code or 0)
-
-
-@app.command
-def renew(
-    credentials: BlockName = DEFAULT_NAME,
-    *,
-    force: bool = False,
-    required_for: timedelta = timedelta(0),
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-) -> int:
-    """Renew the session, unless an earlier renewal is still valid.
-
-    Parameters
-    ----------
-    credentials
-        The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
-    force
-        Renew even if an earlier renewal is still valid.
-    required_for
-        How long the session must still last, such as 90m or 2h. If midnight US Eastern comes sooner, no call
-        is made and the command exits with 4.
-    as_json
-        Print one JSON object and nothing else.
-    """
-    quiet_console_logs()
-    tell_of_temporary_server()
-    try:
-        with prefect_reached():
-            require_result_storage()
-            require_known(credentials)
-            with waiting("Renewing the session; this can take a minute if E*TRADE has problems", as_json):
-                session = renew_access_token(credentials, force=force, required_for=required_for)
-    except ETradeError as error:
-        return report_error(error, as_json=as_json)
-    report_session(credentials, session, as_json=as_json)
-    return ExitCode.ACTIVE
 
 
 @app.command
@@ -134,10 +83,10 @@ def simulator(*, port: Port = SIMULATOR_PORT, control: bool = False) -> int:
     """
     if not _simulator_is_installed():
         return ExitCode.FAILED
-    from etrade_simulator.command import describe, serve  # noqa: PLC0415  # an extra
+    from etrade_simulator import command  # noqa: PLC0415  # an extra
 
     try:
-        serve(port, control, lambda running: print(describe(running), flush=True))
+        command.serve(port, control, lambda running: print(command.describe(running), flush=True))
     except OSError as error:
         tell(f"Port {port} cannot be used: {error.strerror}.")
         tell_next("choose another with --port.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
@@ -22,11 +22,6 @@ _STYLES = {
     Health.PROBLEM: "bold red",
     Health.SKIPPED: "dim",
 }
-
-
-def register(app: App) -> None:
-    """Add `doctor` to the command."""
-    app.command(doctor)
 
 
 def doctor(

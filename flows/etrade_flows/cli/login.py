@@ -9,19 +9,18 @@ import select
 import sys
 import time
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import partial
 from math import inf
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from etrade_flows.cli.output import (
     ExitCode,
     plain_console,
     quiet_console_logs,
-    report_error,
     report_session,
     tell,
     tell_of_temporary_server,
@@ -43,7 +42,6 @@ from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import (
     CredentialsInvalid,
     CredentialsNotFound,
-    ETradeError,
     SignInRequired,
     VerifierRefused,
 )
@@ -51,9 +49,8 @@ from etrade_tasks.inputs import variable
 from etrade_tasks.load_credentials import load_block, near_names
 from etrade_tasks.oauth.addresses import Environment, trimmed
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
-from etrade_tasks.oauth.redaction import visible
 from etrade_tasks.oauth.signature import SigningKeys
-from etrade_tasks.session import TokenSession, eastern_date
+from etrade_tasks.session import eastern_date
 from etrade_tasks.words import eastern_words
 
 
@@ -70,12 +67,6 @@ def _no_date_to_come(_: type, value: date | None) -> None:
 
 
 BlockName = Annotated[str, Parameter(validator=_block_name)]
-
-
-def register(app: App) -> None:
-    """Add `login` and `logout` to the command."""
-    app.command(login)
-    app.command(logout)
 
 
 def login(
@@ -111,14 +102,15 @@ def login(
     rerun
         Afterwards, run again what failed today because nobody was signed in, and resume what paused for that.
     """
-
-    def act() -> TokenSession:
+    quiet_console_logs()
+    tell_of_temporary_server()
+    with prefect_reached():
         require_result_storage()  # before the person's work, which would be lost if the renewal failed
         given = {"environment": environment, "oauth_url": oauth_url, "api_url": api_url}
         existing = stored = _existing(credentials, given)
         if stored is None:
             if near := near_names(credentials):
-                _tell(f"There is no block {credentials!r} yet. Did you mean {near}?")
+                tell(f"There is no block {credentials!r} yet. Did you mean {near}?")
             stored = _new(credentials, given)
         if key_issued_on is not None:
             stored = stored.model_copy(update={"consumer_key_issued_on": key_issued_on})
@@ -128,10 +120,12 @@ def login(
         session = in_rounds(credentials, stored, ask)
         if rerun:
             with best_effort("The waiting runs could not be looked up"):
-                _tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
-        return session
-
-    return _exit_code(credentials, act)
+                tell(f"Going on: {', '.join(let_go_on(credentials)) or 'nothing waited'}.")
+    report_session(credentials, session)
+    until = session.expires_at
+    local = f"{until.astimezone():%H:%M %Z}"
+    plain_console().print(f"Signed in until midnight, {eastern_words(until)} ({local}).", soft_wrap=True)
+    return ExitCode.ACTIVE
 
 
 def logout(credentials: BlockName = DEFAULT_NAME) -> int:
@@ -142,27 +136,10 @@ def logout(credentials: BlockName = DEFAULT_NAME) -> int:
     credentials
         The name of the E*TRADE Credentials block.
     """
-
-    def act() -> None:
-        _tell(end_session(credentials, stored_credentials(credentials)))
-
-    return _exit_code(credentials, act)
-
-
-def _exit_code(name: str, act: Callable[[], TokenSession | None]) -> int:
-    """Run `act`, show its session or its error, and return the exit code."""
     quiet_console_logs()
     tell_of_temporary_server()
-    try:
-        with prefect_reached():
-            session = act()
-    except ETradeError as error:
-        return report_error(error)
-    if session is not None:
-        report_session(name, session)
-        until = session.expires_at
-        local = f"{until.astimezone():%H:%M %Z}"
-        plain_console().print(f"Signed in until midnight, {eastern_words(until)} ({local}).", soft_wrap=True)
+    with prefect_reached():
+        tell(end_session(credentials, stored_credentials(credentials)))
     return ExitCode.ACTIVE
 
 
@@ -226,11 +203,11 @@ def _consumer_keys(name: str) -> SigningKeys:
 def _ask(sign_in: SignIn, refused: VerifierRefused | None, *, open_browser: bool) -> str:
     """Print E*TRADE's address, open it if asked to, and return the verifier that the person enters."""
     if refused:
-        _tell(f"{refused.message} Here is a new sign-in.")
+        tell(f"{refused.message} Here is a new sign-in.")
     if short := short_session(sign_in.request_token.issued_at):
-        _tell(short)
+        tell(short)
     ends_at = time.monotonic() + REQUEST_TOKEN_LIFETIME.total_seconds()
-    _tell("Log in to E*TRADE at this address, accept, and enter the verifier that it shows:")
+    tell("Log in to E*TRADE at this address, accept, and enter the verifier that it shows:")
     print(sign_in.authorize_url, flush=True)  # nothing else on standard output, for scripts
     if open_browser and _has_screen():
         webbrowser.open(sign_in.authorize_url)
@@ -316,10 +293,6 @@ def _input_ended() -> SignInRequired:
     return SignInRequired(
         "The input ended, so nobody is signed in.", advice="run the command again, and enter the verifier."
     )
-
-
-def _tell(text: str) -> None:
-    tell(visible(text))
 
 
 def _show(text: str) -> None:

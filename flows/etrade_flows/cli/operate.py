@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cyclopts import App
 from prefect.client.orchestration import get_client
 
 from etrade_flows.cli.login import BlockName
-from etrade_flows.cli.output import ExitCode, report_error, tell_of_temporary_server
+from etrade_flows.cli.output import ExitCode, tell_of_temporary_server
 from etrade_flows.cli.serving import serve as serve_flows
 from etrade_flows.news.automations import (
     KEEP_OPEN_FOR,
@@ -22,13 +21,6 @@ from etrade_flows.news.automations import (
 )
 from etrade_flows.runs.names import START_SIGN_IN
 from etrade_flows.runs.server import prefect_reached, require_lasting_server
-from etrade_tasks.errors import ETradeError
-
-
-def register(app: App) -> None:
-    """Add `serve` and `alerts` to the command."""
-    app.command(serve)
-    app.command(alerts)
 
 
 def serve(credentials: tuple[BlockName, ...] = ()) -> int:
@@ -43,12 +35,9 @@ def serve(credentials: tuple[BlockName, ...] = ()) -> int:
     credentials
         The names of the E*TRADE Credentials blocks to serve; `etrade` by default.
     """
-    try:
-        require_lasting_server()
-        with prefect_reached():
-            serve_flows(credentials)
-    except ETradeError as error:
-        return report_error(error)
+    require_lasting_server()
+    with prefect_reached():
+        serve_flows(credentials)
     return ExitCode.ACTIVE
 
 
@@ -76,20 +65,17 @@ def alerts(
         Install nothing; send a sample alert through the block instead.
     """
     tell_of_temporary_server()
-    try:
-        with prefect_reached(), get_client(sync_client=True) as client:
-            wanted = notifications(notification_block(client, notify), notify)
-            if test:
-                send_sample(notify)
-                print(f"sent       {SAMPLE_SUBJECT}")
-                return ExitCode.ACTIVE
-            sign_in = deployment_id(client, sign_in_deployment)
-            if sign_in is not None:
-                wanted.append(sign_in_starter(sign_in, keep_open_for, rerun=rerun))
-            for name, done in install(client, wanted):
-                print(f"{done:<10} {name}")
-    except ETradeError as error:
-        return report_error(error)
+    with prefect_reached(), get_client(sync_client=True) as client:
+        wanted = notifications(notification_block(client, notify), notify)
+        if test:
+            send_sample(notify)
+            print(f"sent       {SAMPLE_SUBJECT}")
+            return ExitCode.ACTIVE
+        sign_in = deployment_id(client, sign_in_deployment)
+        if sign_in is not None:
+            wanted.append(sign_in_starter(sign_in, keep_open_for, rerun=rerun))
+        for name, done in install(client, wanted):
+            print(f"{done:<10} {name}")
     if sign_in is None:
         print(f"left out   {START_SIGN_IN} (no deployment {sign_in_deployment})")
     return ExitCode.ACTIVE

@@ -52,21 +52,22 @@ def tell_of_temporary_server() -> None:
         tell_next(START_SERVER)
 
 
-def tell(*parts: str | tuple[str, str]) -> None:
+def tell(text: str, label: Text | str = "") -> None:
     """Print one paragraph on standard error, wrapped in a terminal and on one line elsewhere.
 
     It prints in one call, because each piece would be wrapped as if it began at the left edge.
 
     Args:
-        parts: Texts, with or without a style. Text from a stranger must have gone through `visible`.
+        text: The text, which may come from a stranger.
+        label: What stands before it.
     """
     console = plain_console(stderr=True)
-    console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
+    console.print(Text.assemble(label, visible(text)), soft_wrap=not console.is_terminal)
 
 
 def tell_next(advice: str) -> None:
     """Print on standard error what a person does next."""
-    tell(("Next: ", "bold"), visible(advice))
+    tell(advice, Text("Next: ", "bold"))
 
 
 def waiting(words: str, as_json: bool = False) -> AbstractContextManager[object]:
@@ -106,7 +107,7 @@ def report_error(error: ETradeError, *, as_json: bool = False) -> ExitCode:
             shown["expires_at"] = in_utc(error.expires_at).isoformat()
         _print_json({"state": state, "error": type(error).__name__, **shown})
     else:
-        tell((type(error).__name__, "bold red"), ": ", visible(error.message))
+        tell(error.message, Text.assemble((type(error).__name__, "bold red"), ": "))
         tell_next(error.advice)
     return ExitCode.SIGN_IN_REQUIRED if needed else ExitCode.FAILED
 

@@ -1,4 +1,4 @@
-"""The command `etrade-session exec`: runs another program with the session in its environment."""
+"""The commands `etrade-session renew`, and `exec`, which hands the renewed session to another program."""
 
 from __future__ import annotations
 
@@ -7,35 +7,69 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from etrade_flows.cli.login import BlockName
-from etrade_flows.cli.output import ExitCode, quiet_console_logs, report_error, tell, tell_next
+from etrade_flows.cli.output import (
+    ExitCode,
+    quiet_console_logs,
+    report_error,
+    report_session,
+    tell,
+    tell_next,
+    tell_of_temporary_server,
+    waiting,
+)
 from etrade_flows.renew_access_token import renew_access_token
 from etrade_flows.runs.server import prefect_reached, require_result_storage
-from etrade_tasks.credentials import (
-    DEFAULT_NAME,
-    ENVIRONMENT_VARIABLES,
-    ETradeCredentials,
-    environment_of,
-)
+from etrade_tasks.credentials import DEFAULT_NAME, ENVIRONMENT_VARIABLES, environment_of
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import credentials_not_found, current_credentials, require_known
 
-NAME = "exec"
 # Windows has only the first.
 _NAMES = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _PASSED_ON = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
-def register(app: App) -> None:
-    """Add `exec` to the command."""
-    app.command(run_with_session, name=NAME)
+def renew(
+    credentials: BlockName = DEFAULT_NAME,
+    *,
+    force: bool = False,
+    required_for: timedelta = timedelta(0),
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Renew the session, unless an earlier renewal is still valid.
+
+    Parameters
+    ----------
+    credentials
+        The name of the E*TRADE Credentials block; without such a block the `ETRADE_*` variables are used.
+    force
+        Renew even if an earlier renewal is still valid.
+    required_for
+        How long the session must still last, such as 90m or 2h. If midnight US Eastern comes sooner, no call
+        is made and the command exits with 4.
+    as_json
+        Print one JSON object and nothing else.
+    """
+    quiet_console_logs()
+    tell_of_temporary_server()
+    try:
+        with (
+            _ready_to_renew(credentials),
+            waiting("Renewing the session; this can take a minute if E*TRADE has problems", as_json),
+        ):
+            session = renew_access_token(credentials, force=force, required_for=required_for)
+    except ETradeError as error:
+        return report_error(error, as_json=as_json)
+    report_session(credentials, session, as_json=as_json)
+    return ExitCode.ACTIVE
 
 
 def with_name_as_option(arguments: Sequence[str]) -> list[str]:
@@ -76,28 +110,27 @@ def run_with_session(
         tell(f"There is no program {command[0]!r} to run.")
         tell_next("correct its name, or the PATH.")
         return ExitCode.FAILED
-    try:
-        session = _session(credentials, required_for)
-    except ETradeError as error:
-        return report_error(error)
+    with _ready_to_renew(credentials):
+        renew_access_token(credentials, required_for=required_for)
+        session = current_credentials(credentials)
+    if session is None:  # deleted meanwhile
+        raise credentials_not_found(credentials)
     kept = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT_VARIABLES}
     return _run([program, *command[1:]], kept | environment_of(session))
 
 
-def _session(name: str, required_for: timedelta) -> ETradeCredentials:
-    """The credentials after a renewal.
+@contextmanager
+def _ready_to_renew(name: str) -> Iterator[None]:
+    """Enter the `with` block if Prefect works and has credentials of that name.
 
     Raises:
-        ETradeError: What the flow `renew-access-token` raises.
+        PrefectUnavailable: It does not work, now or later in the block.
+        CredentialsNotFound: There are none.
     """
     with prefect_reached():
         require_result_storage()
         require_known(name)
-        renew_access_token(name, required_for=required_for)
-        found = current_credentials(name)
-    if found is None:  # deleted meanwhile
-        raise credentials_not_found(name)
-    return found
+        yield
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from etrade_flows.cli.output import (
     ExitCode,
@@ -22,11 +22,6 @@ from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.session import SessionState
 from etrade_tasks.settings import renewal_settings
-
-
-def register(app: App) -> None:
-    """Add `status` to the command."""
-    app.command(status)
 
 
 def status(

@@ -160,7 +160,7 @@ def test_interrupt_exits_as_shells_expect(block: str, monkeypatch: pytest.Monkey
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("etrade_flows.cli.app.renew_access_token", interrupted)
+    monkeypatch.setattr("etrade_flows.cli.renew.renew_access_token", interrupted)
     assert 130 == run("renew", block)
 
 

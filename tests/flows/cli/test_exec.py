@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import get_current_settings
 
-from etrade_flows.cli.handing_on import with_name_as_option
+from etrade_flows.cli.renew import with_name_as_option
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials
 from etrade_tasks.credentials import ENVIRONMENT_VARIABLES, credentials_from_environment, environment_of
