@@ -7,9 +7,7 @@ over HTTP to the built-in simulator, whose clock moves forward. It exits with 1 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from datetime import datetime, time, timedelta
-from typing import TypeVar
 
 import httpx
 from rich.console import Console
@@ -25,8 +23,6 @@ from etrade_tasks.errors import SignInRequired
 from etrade_tasks.session import EASTERN
 from etrade_tasks.words import clock
 
-Result = TypeVar("Result")
-
 NAME = "demo"
 _TIME_WIDTH = 7
 _TEXT_WIDTH = 32
@@ -37,7 +33,7 @@ class UnexpectedError(Exception):
 
 
 class Day:
-    """Prints the day's events, with the simulated E*TRADE's time."""
+    """Goes through the day's events, and prints each with the simulated E*TRADE's time."""
 
     def __init__(self, console: Console, simulator: Simulator) -> None:
         self._console = console
@@ -58,6 +54,31 @@ class Day:
         self._simulator.advance(span)
         self._console.print(f"        [dim italic]… {words} …[/]")
 
+    def call(self, client: httpx.Client, expect: int) -> None:
+        """Make a data call, which is answered with the expected status."""
+        answer = client.get("/v1/accounts/list.json")
+        served = f"{answer.status_code}, {'served' if answer.is_success else 'the token is idle'}"
+        self.tell("A pipeline asks for the accounts", served, good=answer.is_success)
+        _require(answer.status_code == expect, f"the data call answered {answer.status_code}, not {expect}")
+
+    def renew(self, expect: str) -> SignInRequired | None:
+        """Run the flow, which ends as expected and calls only if it renews; return its error, if any."""
+        path, refused = "/oauth/renew_access_token", None
+        before = len(self._simulator.calls(path))
+        with self._console.status("The flow renew-access-token runs"):
+            try:
+                session = renew_access_token(NAME)
+            except SignInRequired as error:
+                outcome, refused = "SignInRequired, no call", error
+            else:
+                did = "reused, no call" if session.reused else "renewed"
+                outcome = f"{did}; active until {clock(session.idle_at)}"
+        calls = len(self._simulator.calls(path)) - before
+        self.tell(f'renew_access_token("{NAME}")', outcome, good=refused is None)
+        _require(outcome.startswith(expect), f"the flow ended with {outcome!r}, not {expect!r}")
+        _require(calls == (expect == "renewed"), f"the flow made {calls} calls")
+        return refused
+
 
 def run(console: Console) -> None:
     """Run through the day, and print what happens.
@@ -75,15 +96,16 @@ def run(console: Console) -> None:
             credentials = ETradeCredentials.model_validate(simulator.credentials(token))
             credentials.save(NAME)
         with credentials.get_client() as client:
-            _data_call(day, client, expect=200)
+            day.call(client, expect=200)
             day.pass_time(timedelta(hours=2), "two hours pass without a request")
-            _data_call(day, client, expect=401)
-            _renew(day, simulator, console, expect_calls=1)
-            _data_call(day, client, expect=200)
+            day.call(client, expect=401)
+            day.renew(expect="renewed")
+            day.call(client, expect=200)
             day.pass_time(timedelta(minutes=20), "twenty minutes pass")
-            _renew(day, simulator, console, expect_calls=0)
+            day.renew(expect="reused")
         day.pass_time(timedelta(hours=13), "midnight US Eastern passes")
-        error = _expect_sign_in(day, simulator, console)
+        error = day.renew(expect="SignInRequired")
+    assert error is not None  # noqa: S101  # for type checkers: `renew` has checked it
     show_the_end(console, error)
 
 
@@ -95,53 +117,6 @@ def show_the_end(console: Console, error: SignInRequired) -> None:
     console.print(' In a pipeline, first:    [bold]renew_access_token("etrade")[/]')
     console.print(" With the Prefect UI:     [bold]make up[/], in a checkout")
     console.print(" With your own account:   [bold]etrade-session login[/]\n")
-
-
-def _data_call(day: Day, client: httpx.Client, expect: int) -> None:
-    answer = client.get("/v1/accounts/list.json")
-    good = answer.is_success
-    day.tell(
-        "A pipeline asks for the accounts",
-        f"{answer.status_code}, {'served' if good else 'the token is idle'}",
-        good=good,
-    )
-    _require(answer.status_code == expect, f"the data call answered {answer.status_code}, not {expect}")
-
-
-def _renew(day: Day, simulator: Simulator, console: Console, expect_calls: int) -> None:
-    def renew() -> str:
-        session = renew_access_token(NAME)
-        until = clock(session.idle_at)
-        if session.reused:
-            return f"reused, no call; active until {until}"
-        return f"renewed; active until {until}"
-
-    calls, outcome = _counted(simulator, console, renew)
-    day.tell(f'renew_access_token("{NAME}")', outcome)
-    _require(calls == expect_calls, f"the renewal made {calls} calls, not {expect_calls}")
-
-
-def _expect_sign_in(day: Day, simulator: Simulator, console: Console) -> SignInRequired:
-    def renew() -> SignInRequired:
-        try:
-            renew_access_token(NAME)
-        except SignInRequired as error:
-            return error
-        raise UnexpectedError("a session was renewed past its midnight")
-
-    calls, error = _counted(simulator, console, renew)
-    day.tell(f'renew_access_token("{NAME}")', "SignInRequired, no call", good=False)
-    _require(calls == 0, f"{calls} calls were made for a session that was over")
-    return error
-
-
-def _counted(simulator: Simulator, console: Console, action: Callable[[], Result]) -> tuple[int, Result]:
-    """How many renewal calls an action made, and its result."""
-    path = "/oauth/renew_access_token"
-    before = len(simulator.calls(path))
-    with console.status("The flow renew-access-token runs"):
-        result = action()
-    return len(simulator.calls(path)) - before, result
 
 
 def _require(holds: bool, otherwise: str) -> None:  # reads as an assertion
