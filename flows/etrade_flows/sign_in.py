@@ -14,6 +14,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import FlowPauseTimeout
 from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
@@ -21,7 +22,7 @@ from prefect.utilities.urls import url_for
 from etrade_flows.access.memory import remember
 from etrade_flows.access.renewal import Wanted, renew_loaded
 from etrade_flows.news.telling import tell_failure, tell_signed
-from etrade_flows.person.form import ask, clear_leftovers, show_life, this_run
+from etrade_flows.person.form import ask, clear_leftovers, keep_running, this_run
 from etrade_flows.person.login import SignIn, in_rounds, stored_credentials
 from etrade_flows.person.waiting_runs import let_go_on
 from etrade_flows.report.day import short_session
@@ -139,7 +140,7 @@ def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -
                 raise
             run_logger().warning("%s The sign-in goes on in a few minutes.", error.message)
             with best_effort("Prefect could not be told that the sign-in goes on"):
-                show_life()
+                keep_running(StateType.RUNNING)
             time.sleep(OUTAGE_PAUSE)
 
 

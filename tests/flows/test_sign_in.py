@@ -16,6 +16,7 @@ import pytest
 from prefect import Flow, flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import pause_flow_run
 from prefect.settings import get_current_settings
 from prefect.states import Cancelling, Failed, Paused, Running, State
@@ -210,14 +211,14 @@ class TestKeptOpen:
     ) -> None:
         """If E*TRADE is down, the run shows the server that it lives, and asks for a link again later."""
         module, shown = sys.modules["etrade_flows.sign_in"], []
-        show_life = form.show_life
+        keep_running = form.keep_running
 
-        def watched() -> None:
-            show_life()
+        def watched(*states: StateType) -> None:
+            keep_running(*states)
             shown.append(state_of(current_run().id).timestamp)
 
         monkeypatch.setattr(module, "OUTAGE_PAUSE", 0.05)
-        monkeypatch.setattr(module, "show_life", watched)
+        monkeypatch.setattr(module, "keep_running", watched)
         simulator.plant(Fault(status=503), path=REQUEST, times=2 * ATTEMPTS)
         person.answers()
         assert "Completed" == sign_in(signed_out, keep_open_for=timedelta(hours=12), return_state=True).name

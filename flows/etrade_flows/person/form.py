@@ -67,29 +67,29 @@ def ask(text: str) -> str:
     Raises:
         FlowPauseTimeout: Nobody answered within `PATIENCE` seconds. The run may pause again.
     """
-    with _inputs_deleted(), _pauses_unlogged():
-        form = Answer.with_initial_data(description=text)
-        try:
+    form = Answer.with_initial_data(description=text)
+    try:
+        with _pauses_unlogged():
             return pause_flow_run(form, timeout=PATIENCE, poll_interval=POLL_SECONDS).verifier
-        except FlowPauseTimeout:
-            _end_pause()
-            raise
+    except FlowPauseTimeout:
+        # So that it can pause again, or end in its own state. If Resume is pressed just after the pause has
+        # timed out, the server sets the run to Failed.
+        keep_running(StateType.PAUSED, StateType.FAILED)
+        raise
+    finally:
+        with get_client(sync_client=True) as client:
+            _delete_inputs(client, this_run())
 
 
-def _end_pause() -> None:
-    """Set a run back to running after its pause, so that it can pause again or end in its own state."""
+def keep_running(*states: StateType) -> None:
+    """Set this run to Running if it is in one of these states; in any other, such as Cancelling, it stays.
+
+    For a running run this shows the server that it is alive: after `SILENCE` the next sign-in takes it for
+    dead.
+    """
     with get_client(sync_client=True) as client:
         found = client.read_flow_run(this_run()).state
-        # If Resume is pressed just after the pause has timed out, the server sets the run to Failed.
-        if found is not None and (found.is_paused() or found.is_failed()):
-            client.set_flow_run_state(this_run(), Running(), force=True)
-
-
-def show_life() -> None:
-    """Show the server that the run is alive: after `SILENCE` the next sign-in takes it for dead."""
-    with get_client(sync_client=True) as client:
-        found = client.read_flow_run(this_run()).state
-        if found is not None and found.is_running():  # not cancelled
+        if found is not None and found.type in states:
             client.set_flow_run_state(this_run(), Running(), force=True)
 
 
@@ -106,16 +106,6 @@ def _pauses_unlogged() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(elsewhere)
-
-
-@contextmanager
-def _inputs_deleted() -> Iterator[None]:
-    """Delete the form and its input at the end of the `with` block."""
-    try:
-        yield
-    finally:
-        with get_client(sync_client=True) as client:
-            _delete_inputs(client, this_run())
 
 
 def clear_leftovers(credentials: str) -> None:
