@@ -16,6 +16,7 @@ from math import inf
 from typing import Annotated
 
 from cyclopts import Parameter
+from pydantic import ValidationError
 
 from etrade_flows.cli.output import (
     ExitCode,
@@ -28,7 +29,6 @@ from etrade_flows.cli.output import (
 from etrade_flows.person.login import (
     SignIn,
     in_rounds,
-    signed_out_credentials,
     store,
     stored_credentials,
 )
@@ -45,11 +45,10 @@ from etrade_tasks.errors import (
     SignInRequired,
     VerifierRefused,
 )
-from etrade_tasks.inputs import variable
+from etrade_tasks.inputs import named_problems, variable
 from etrade_tasks.load_credentials import load_block, near_names
 from etrade_tasks.oauth.addresses import Environment, trimmed
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
-from etrade_tasks.oauth.signature import SigningKeys
 from etrade_tasks.session import eastern_date
 from etrade_tasks.words import eastern_words
 
@@ -181,18 +180,23 @@ def _new(name: str, given: Mapping[str, str | None]) -> ETradeCredentials:
     def spell(field: str) -> str:
         return field if given.get(field) or not os.environ.get(variable(field)) else variable(field)
 
-    return signed_out_credentials(_consumer_keys(name), set_fields, spell)
+    keys = _consumer_keys(name)
+    try:
+        return ETradeCredentials(**keys, **set_fields)
+    except ValidationError as error:
+        problems = "; ".join(named_problems(error, spell))
+    raise CredentialsInvalid(f"These values are wrong: {problems}.", advice="correct them and try again.")
 
 
-def _consumer_keys(name: str) -> SigningKeys:
+def _consumer_keys(name: str) -> dict[str, str]:
     """The key pair of a block that does not exist yet, from the environment or from standard input.
 
     Raises:
         CredentialsNotFound: The environment lacks one, and the input ended.
     """
-    key, secret = (os.environ.get(variable(part), "") for part in ("consumer_key", "consumer_secret"))
+    labels = {"consumer_key": "Consumer key", "consumer_secret": "Consumer secret"}
     try:
-        return SigningKeys(key or _answer("Consumer key"), secret or _answer("Consumer secret"))
+        return {field: os.environ.get(variable(field)) or _answer(label) for field, label in labels.items()}
     except SignInRequired:
         raise CredentialsNotFound(
             f"There is no block named {name!r} and no consumer key to create it with.",

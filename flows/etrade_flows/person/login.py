@@ -8,13 +8,13 @@ the block meanwhile also stay.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.exceptions import ObjectNotFound
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from etrade_flows.access.memory import forget_sessions, remember
 from etrade_flows.access.renewal import Wanted, renew_loaded
@@ -22,11 +22,9 @@ from etrade_flows.news.events import emit_signed_in
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import (
     ConfigurationRefused,
-    CredentialsInvalid,
     CredentialsNotFound,
     VerifierRefused,
 )
-from etrade_tasks.inputs import named_problems
 from etrade_tasks.load_credentials import load_block, near_names
 from etrade_tasks.oauth.addresses import Environment
 from etrade_tasks.oauth.authorization import (
@@ -184,28 +182,6 @@ def stored_credentials(name: str) -> ETradeCredentials:
         advice=f"run `etrade-session login --credentials {name}`, which creates it, or create it in the "
         "Prefect UI (Blocks > + > E*TRADE Credentials).",
     )
-
-
-def signed_out_credentials(
-    consumer: SigningKeys, fields: Mapping[str, str], spell: Callable[[str], str] = str
-) -> ETradeCredentials:
-    """New credentials without a token.
-
-    Args:
-        consumer: The application's key pair.
-        fields: Other fields of the block, as text.
-        spell: How an error names a field.
-
-    Raises:
-        CredentialsInvalid: A value is malformed; names it without showing it.
-    """
-    try:
-        return ETradeCredentials(
-            consumer_key=consumer.consumer_key, consumer_secret=consumer.consumer_secret, **fields
-        )
-    except ValidationError as error:
-        problems = "; ".join(named_problems(error, spell))
-    raise CredentialsInvalid(f"These values are wrong: {problems}.", advice="correct them and try again.")
 
 
 def without_token(credentials: ETradeCredentials) -> ETradeCredentials:

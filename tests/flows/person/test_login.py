@@ -19,14 +19,12 @@ from etrade_flows.person.login import (
     begin,
     begin_sign_in,
     complete_sign_in,
-    signed_out_credentials,
     store,
     stored_credentials,
 )
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import (
     ConfigurationRefused,
-    CredentialsInvalid,
     CredentialsNotFound,
     ETradeCredentials,
     SessionState,
@@ -34,7 +32,6 @@ from etrade_tasks import (
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import ETradeError, RenewalFailed, VerifierRefused
 from etrade_tasks.oauth.authorization import IssuedToken
-from etrade_tasks.oauth.signature import SigningKeys
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
 
@@ -170,20 +167,16 @@ class TestNobodySignedIn:
     def test_first_sign_in_creates_the_block(self, simulator: Simulator, block: str) -> None:
         """The first sign-in stores credentials that no block had."""
         consumer = simulator.consumer("sandbox")
-        keys = SigningKeys(f" {consumer.key}\n", consumer.secret)
-        addresses = {"oauth_url": simulator.oauth_url, "api_url": simulator.api_url("sandbox")}
-        fresh = signed_out_credentials(keys, {"environment": "sandbox", **addresses})
+        fresh = ETradeCredentials(
+            environment="sandbox",
+            consumer_key=consumer.key,
+            consumer_secret=consumer.secret,
+            oauth_url=simulator.oauth_url,
+            api_url=simulator.api_url("sandbox"),
+        )
         sign_in = begin(f"{block}-new", fresh)
         complete_sign_in(sign_in, approved(simulator, sign_in))
         assert "sandbox" == renew_access_token(f"{block}-new").environment
-
-    @pytest.mark.parametrize(
-        ("key", "oauth_url", "named"), [("", "", "consumer_key"), ("fake", "ftp://fake", "oauth_url")]
-    )
-    def test_malformed_values_are_named(self, key: str, oauth_url: str, named: str) -> None:
-        """An invalid value for a first sign-in is named before any call to E*TRADE."""
-        with pytest.raises(CredentialsInvalid, match=named):
-            signed_out_credentials(SigningKeys(key, "fake-secret"), {"oauth_url": oauth_url})
 
     def test_missing_block_says_how_to_make_one(self, prefect_server: None) -> None:
         """If there is no block, the error names the command that creates it."""
