@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -163,7 +163,7 @@ def _bring_up(trial: Trial) -> datetime:
     return datetime.fromisoformat(token["issued_at"])
 
 
-def stop(trial: Trial, services: tuple[Service, ...] | list[Service]) -> list[str]:
+def stop(trial: Trial, services: Sequence[Service]) -> list[str]:
     """End these processes, the last one first, and return the names of those that were running."""
     return [service.title for service in reversed(services) if _stop(trial.pid_file(service))]
 
@@ -269,11 +269,19 @@ def _stop(pid_file: Path) -> bool:
     pid = int(pid_file.read_text())
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT)
-        if not _becomes_true(lambda: not is_running(pid_file), STOP_SECONDS):
+        if not _ends(pid_file):
             os.killpg(pid, signal.SIGKILL)
-            _becomes_true(lambda: not is_running(pid_file), STOP_SECONDS)
+            _ends(pid_file)
     pid_file.unlink(missing_ok=True)
     return True
+
+
+def _ends(pid_file: Path) -> bool:
+    """Whether the process of a pid file ends within `STOP_SECONDS`."""
+    ends_at = time.monotonic() + STOP_SECONDS
+    while (alive := is_running(pid_file)) and time.monotonic() < ends_at:
+        time.sleep(0.1)
+    return not alive
 
 
 def _wait(trial: Trial, service: Service, url: str) -> None:
@@ -282,15 +290,11 @@ def _wait(trial: Trial, service: Service, url: str) -> None:
     Raises:
         TrialError: It ended, or took too long; contains the end of its log.
     """
-    ended = False
-
-    def settled() -> bool:
-        nonlocal ended
-        ended = not is_running(trial.pid_file(service))
-        return ended or _answers(url)
-
-    if _becomes_true(settled, START_SECONDS) and not ended:
-        return
+    ends_at = time.monotonic() + START_SECONDS
+    while is_running(trial.pid_file(service)) and time.monotonic() < ends_at:
+        if _answers(url):
+            return
+        time.sleep(0.1)
     log = trial.log(service)
     last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     raise TrialError(f"{service.title.capitalize()} did not start. The end of {log}:\n{last}")
@@ -301,14 +305,6 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=5).is_success
     except httpx.TransportError:
         return False
-
-
-def _becomes_true(holds: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition becomes true within this many seconds."""
-    ends_at = time.monotonic() + seconds
-    while not (held := holds()) and time.monotonic() < ends_at:
-        time.sleep(0.1)
-    return held
 
 
 def _welcome(trial: Trial, issued_at: datetime) -> str:
