@@ -1,10 +1,7 @@
 """The forms in which the simulator refuses a call."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
-from xml.etree import ElementTree as ET
 
 import pytest
 import requests
@@ -52,43 +49,38 @@ def test_every_form_has_its_test() -> None:
     assert {*EXPECTED, "header", "as-seen"} == set(PROBLEM_FORMS)
 
 
-def test_by_default_a_rejected_token_is_an_older_tomcat_page(simulator: Simulator, renew: Call) -> None:
-    """As seen at E*TRADE: an older Tomcat page with the problem as its heading."""
-    token = simulator.sign_in("live")
-    simulator.revoke(token)
-    assert "<h1>HTTP Status 401 - oauth_problem=token_rejected</h1>" in renew(token).text
+LIST = "/v1/accounts/list"
+ERROR = '{"Error": {"message": "oauth_problem=token_rejected"}}'
 
 
-def test_a_data_call_for_json_is_refused_in_json(simulator: Simulator, list_accounts: Call) -> None:
-    """As seen at E*TRADE: an Error object with nothing but the message."""
-    answer = list_accounts(simulator.sign_in("live", issued_at=simulator.now() - timedelta(days=1)))
-    expected = (401, {"Error": {"message": "oauth_problem=token_expired"}})
-    assert expected == (answer.status_code, json.loads(answer.text))
-
-
-def test_a_data_call_for_xml_is_refused_in_xml(simulator: Simulator, sign: Call) -> None:
-    """Without .json the same refusal comes as XML."""
-    token = simulator.sign_in("live", issued_at=simulator.now() - timedelta(days=1))
-    answer = sign(token, simulator.api_url("live") + "/v1/accounts/list")
-    message = ET.fromstring(answer.content).findtext("message")  # noqa: S314  # the simulator's own text
-    assert "oauth_problem=token_expired" == message
-
-
-@pytest.mark.parametrize("suffix", ["", ".json"])
-def test_a_data_call_with_a_rejected_key_gets_the_page(simulator: Simulator, sign: Call, suffix: str) -> None:
-    """As seen at E*TRADE for any signed call: a refused key gets a Tomcat page, with .json or without."""
-    url = f"{simulator.api_url('sandbox')}/v1/accounts/list{suffix}"
-    answer = sign(simulator.sign_in("live"), url)
-    assert "text/html;charset=utf-8" == answer.headers["Content-Type"]
-    assert "<b>Message</b> oauth_problem=consumer_key_rejected</p>" in answer.text
-
-
-def test_a_data_call_with_a_bad_signature_gets_html(simulator: Simulator, list_accounts: Call) -> None:
-    """As seen at E*TRADE for any signed call: a mistyped secret gets the bare problem as HTML."""
-    token = replace(simulator.sign_in("live"), token_secret="fake-other-secret")
-    answer = list_accounts(token)
-    expected = ("text/html;charset=utf-8", "oauth_problem=signature_invalid")
-    assert expected == (answer.headers["Content-Type"], answer.text)
+@pytest.mark.parametrize(
+    ("path", "wrong", "kind", "excerpt"),
+    [
+        (
+            "/oauth/renew_access_token",
+            "token",
+            "text/html",
+            "<h1>HTTP Status 401 - oauth_problem=token_rejected<",
+        ),
+        (f"{LIST}.json", "token", "application/json", ERROR),
+        (LIST, "token", "application/xml", "<Error><message>oauth_problem=token_rejected</message></Error>"),
+        (
+            f"{LIST}.json",
+            "consumer_key",
+            "text/html",
+            "<b>Message</b> oauth_problem=consumer_key_rejected</p>",
+        ),
+        (LIST, "consumer_key", "text/html", "<b>Message</b> oauth_problem=consumer_key_rejected</p>"),
+        (f"{LIST}.json", "token_secret", "text/html", "oauth_problem=signature_invalid"),
+    ],
+)
+def test_by_default_a_refusal_has_the_form_seen_at_etrade(
+    *, simulator: Simulator, sign: Call, path: str, wrong: str, kind: str, excerpt: str
+) -> None:
+    """A data call about a bad token is refused in its own format, and all else in a form of its problem."""
+    answer = sign(replace(simulator.sign_in("live"), **{wrong: "fake"}), simulator.url + path)
+    assert (401, f"{kind};charset=utf-8") == (answer.status_code, answer.headers["Content-Type"])
+    assert excerpt in answer.text
 
 
 def test_a_data_call_with_a_stale_timestamp_gets_text(simulator: Simulator, list_accounts: Call) -> None:

@@ -112,13 +112,6 @@ def test_any_other_timestamp_is_refused(timestamp: str) -> None:
         check_timestamp(timestamp, datetime(2025, 1, 15, 15, tzinfo=UTC))
 
 
-def test_a_refused_timestamp_names_the_acceptable_range(simulator: Simulator, renew: Call) -> None:
-    """The refusal gives the acceptable range in seconds since 1970, joined by a comma as E*TRADE does."""
-    answer = renew(simulator.sign_in("live"), timestamp="1000000000")
-    expected = "oauth_problem=timestamp_refused,oauth_acceptable_timestamps=1736952900-1736953500"
-    assert (401, expected) == (answer.status_code, answer.text)
-
-
 def test_a_wider_tolerance_lets_a_client_live_by_another_clock(simulator: Simulator, renew: Call) -> None:
     """With a tolerance of a day, a timestamp that is three hours off is accepted."""
     assert timedelta(minutes=5) == simulator.timestamp_tolerance
