@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import ssl
@@ -19,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -288,30 +289,44 @@ def registered() -> Callable[[str], tuple[UUID, UUID]]:
 
 
 @pytest.fixture
-def block(prefect_server: None, credentials: ETradeCredentials, registered: Any, tmp_path: Path) -> str:
-    """The name of a saved credentials block whose token was just issued.
+def post_block(prefect_server: None, registered: Any) -> Callable[..., UUID]:
+    """Posts credentials to the server as a new block; returns its id.
 
-    This posts the block to the server directly, because `save` registers the block's type each time. It also
-    asks Prefect where results are kept: on a busy machine that can take longer than a renewal waits, and the
-    renewal would then keep no record.
+    `save` would register the block's type each time.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import BlockDocumentCreate
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.settings import get_current_settings
 
+    def create(name: str, credentials: ETradeCredentials, **changes: object) -> UUID:
+        kind, schema = registered(get_current_settings().api.url)
+        data = credentials.model_dump(
+            mode="json", context={"include_secrets": True}, exclude={"block_type_slug"}
+        )
+        document = BlockDocumentCreate(
+            name=name, data=data | changes, block_type_id=kind, block_schema_id=schema
+        )
+        with get_client(sync_client=True) as client:
+            try:
+                return client.create_block_document(document).id
+            except ObjectAlreadyExists:  # the client has sent it again, because the answer was lost
+                return client.read_block_document_by_name(name, credentials.get_block_type_slug()).id
+
+    return create
+
+
+@pytest.fixture
+def block(credentials: ETradeCredentials, post_block: Callable[..., UUID], tmp_path: Path) -> str:
+    """The name of a saved credentials block whose token was just issued.
+
+    This also asks Prefect where results are kept: on a busy machine that can take longer than a renewal
+    waits, and the renewal would then keep no record.
+    """
     from etrade_tasks.sharing.record import open_storage
 
     name = f"test-{tmp_path.name.replace('_', '-')}".lower()[:60]
-    kind, schema = registered(get_current_settings().api.url)
-    data = credentials.model_dump(mode="json", context={"include_secrets": True}, exclude={"block_type_slug"})
-    document = BlockDocumentCreate(name=name, data=data, block_type_id=kind, block_schema_id=schema)
-    with get_client(sync_client=True) as client:
-        try:
-            made = client.create_block_document(document)
-        except ObjectAlreadyExists:  # the client has sent it again, because the answer was lost
-            made = client.read_block_document_by_name(name, credentials.get_block_type_slug())
-    credentials._block_document_id = made.id
+    credentials._block_document_id = post_block(name, credentials)
     credentials._block_document_name, credentials._is_anonymous = name, False
     open_storage()
     return name
@@ -544,6 +559,100 @@ def _scheduled_run(what: Flow[..., Any], parameters: dict[str, Any], every: time
 def _answers(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., str]:
+    """Runs Python with these arguments in a process of its own; returns what it prints.
+
+    A variable that is empty is not set there.
+    """
+
+    def run(*arguments: object, cwd: Path | None = None, **variables: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env=_without_empty(os.environ | variables),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_process(prefect_server: None) -> Callable[..., AbstractContextManager[Path]]:
+    """Runs Python in a process of its own in this folder during a `with` block, and returns its log.
+
+    It uses the test's server, and looks for runs every second. A variable that is empty is not set there.
+    """
+
+    @contextmanager
+    def running(*arguments: str, cwd: Path, **variables: str) -> Iterator[Path]:
+        from prefect.settings import get_current_settings
+
+        own = {"PREFECT_API_URL": get_current_settings().api.url}
+        own |= dict.fromkeys(("PREFECT_WORKER_QUERY_SECONDS", "PREFECT_RUNNER_POLL_FREQUENCY"), "1")
+        environment = _without_empty(os.environ | own | variables)
+        command, log = [sys.executable, *arguments], cwd / "log"
+        # A child process inherits an ignored SIGINT, but a worker stops on no other signal.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        with log.open("w") as output:
+            process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=output)
+        signal.signal(signal.SIGINT, before)
+        try:
+            yield log
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=60)
+            finally:
+                process.kill()
+                process.wait()
+
+    return running
+
+
+def _without_empty(variables: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if value}
+
+
+@pytest.fixture(scope="session")
+def processes_with() -> Callable[[str], list[Path]]:
+    """Finds the processes whose environment contains this text."""
+
+    def find(text: str) -> list[Path]:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if text.encode() in (process / "environ").read_bytes():
+                    found.append(process)
+        return found
+
+    return find
+
+
+EMPTY_DATABASE = """
+import shutil, tempfile
+from prefect.testing import utilities
+
+def folder():
+    made = tempfile.mkdtemp()
+    shutil.copy({migrated!r}, made + "/prefect-test.db")
+    return made
+
+utilities.mkdtemp = folder
+"""
+
+
+@pytest.fixture
+def users_conftest(migrated: Path, tmp_path: Path) -> None:
+    """Gives Prefect's harness in a user's test run an empty database, which it would take long to create."""
+    (tmp_path / "conftest.py").write_text(EMPTY_DATABASE.format(migrated=str(migrated)))
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,9 @@ from __future__ import annotations
 import __future__
 
 import importlib
-import os
 import pkgutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,21 +86,13 @@ def examples_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(PIPELINES)
 
 
-def run_elsewhere(*arguments: object, **variables: str) -> str:
-    """What a fresh Python process prints."""
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(PIPELINES)} | variables,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stderr
-    return done.stdout
+@pytest.fixture
+def run_elsewhere(run_python: Callable[..., str]) -> Callable[..., str]:
+    """Runs Python in another process that can import the examples."""
+    return partial(run_python, PYTHONPATH=str(PIPELINES))
 
 
-def send_scripts(folder: Path) -> None:
+def send_scripts(folder: Path, run_elsewhere: Callable[..., str]) -> None:
     """Pickle the flow of each example that runs as a script, as `serve` would send it."""
     for script in SCRIPTS:
         source = (PIPELINES / f"{script}.py").read_text()
@@ -120,13 +110,15 @@ def test_annotations_are_objects_where_flows_and_tasks_are_defined() -> None:
     assert (True, []) == (len(defining) >= 10, text)
 
 
-def test_they_run_where_they_were_sent(simulator: Simulator, block: str, person: Any, tmp_path: Path) -> None:
+def test_they_run_where_they_were_sent(
+    simulator: Simulator, block: str, person: Any, tmp_path: Path, run_elsewhere: Callable[..., str]
+) -> None:
     """Each flow and task, and each example sent from its own script, runs in another process."""
     for module in modules():
         if module.__name__ not in SCRIPTS:
             sent = cloudpickle.dumps(defined_in(module))
             (tmp_path / f"{module.__name__}.pickle").write_bytes(sent)
-    send_scripts(tmp_path)
+    send_scripts(tmp_path, run_elsewhere)
     person.answers()
     api = get_current_settings().api.url
     said = run_elsewhere("-c", VALIDATE + RUN, tmp_path, block, PREFECT_API_URL=api)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import getpass
-import os
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from math import inf
 
 import pytest
@@ -46,18 +45,9 @@ for package in ("etrade_tasks", "etrade_flows", "etrade_simulator"):
 """
 
 
-def test_every_module_can_be_imported() -> None:
+def test_every_module_can_be_imported(run_python: Callable[..., str]) -> None:
     """No module needs a Unix module when it is imported."""
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL],
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stderr
-    assert "etrade_flows.cli.login" in done.stdout.split()
+    assert "etrade_flows.cli.login" in run_python("-c", IMPORT_ALL).split()
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points, requires, version
 from pathlib import Path
 
@@ -51,15 +49,12 @@ def test_server_knows_the_block_without_a_register_call(prefect_server: None) ->
     assert block_type.logo_url is not None
 
 
-def test_block_can_be_registered_by_module(prefect_server: None) -> None:
+def test_block_can_be_registered_by_module(prefect_server: None, run_python: Callable[..., str]) -> None:
     """`prefect block register -m etrade_tasks` works, for a server that does not have the package."""
     from prefect.settings import get_current_settings
 
-    command = [sys.executable, "-m", "prefect", "block", "register", "-m", "etrade_tasks"]
-    environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert 0 == done.returncode, done.stderr
-    assert "E*TRADE Credentials" in done.stdout
+    command = ("-m", "prefect", "block", "register", "-m", "etrade_tasks")
+    assert "E*TRADE Credentials" in run_python(*command, PREFECT_API_URL=get_current_settings().api.url)
 
 
 def test_version_is_written_once() -> None:

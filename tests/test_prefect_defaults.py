@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import pkgutil
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from prefect import Flow, Task
@@ -70,18 +68,9 @@ def test_the_settings_are_those_known_to_matter() -> None:
     } <= set(user_defaults())
 
 
-def test_no_default_changes_a_flow_or_a_task() -> None:
+def test_no_default_changes_a_flow_or_a_task(run_python: Callable[..., str]) -> None:
     """Each flow and task keeps its own retries, storage and caching, whatever the defaults say."""
-    done = subprocess.run(
-        [sys.executable, __file__],
-        env=os.environ | user_defaults(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stderr
-    assert described() == json.loads(done.stdout)
+    assert described() == json.loads(run_python(__file__, **user_defaults()))
     assert 8 <= len(described())
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -64,33 +63,10 @@ def read_variables() -> set[str]:
     return supported(Settings.model_json_schema()) | own | redis | {*ENVIRONMENT_VARIABLES, unlisted}
 
 
-def environment() -> dict[str, str]:
-    """The variables with which another process uses the test's server and looks for runs every second."""
-    return os.environ | {
-        "PREFECT_API_URL": get_current_settings().api.url,
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-    }
-
-
 @pytest.fixture(scope="session")
-def prefect(prefect_server: None) -> Callable[..., str]:
-    """Runs a Prefect command in the checkout, against the test's server, and returns what it printed."""
-
-    def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert 0 == done.returncode, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    return run
+def prefect(prefect_server: None, run_python: Callable[..., str]) -> Callable[..., str]:
+    """Runs a Prefect command in the checkout, against the test's server."""
+    return partial(run_python, "-m", "prefect", cwd=ROOT, PREFECT_API_URL=get_current_settings().api.url)
 
 
 @pytest.fixture(scope="session")
@@ -102,9 +78,8 @@ def make_deploy() -> list[str]:
 @pytest.fixture(scope="session")
 def deployed(prefect_server: None, make_deploy: list[str]) -> str:
     """What `make deploy` printed on a server that had nothing."""
-    done = subprocess.run(
-        make_deploy, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-    )
+    variables = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
+    done = subprocess.run(make_deploy, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -142,36 +117,9 @@ def end_state(client: SyncPrefectClient, wait_until: Callable[..., None]) -> Cal
     return wait
 
 
-@contextmanager
-def running(*arguments: str, log: Path, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process that uses the test's server, interrupted at the end."""
-    command, variables = [sys.executable, *arguments], environment()
-    # A child process inherits an ignored SIGINT, but a worker stops on no other signal.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=cwd, env=variables, stdout=output, stderr=output)
-    signal.signal(signal.SIGINT, before)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=60)
-        finally:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture(scope="session")
-def run_process() -> Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]:
-    """Runs a Python process that uses the test's server, during a `with` block."""
-    return running
-
-
-@pytest.fixture(scope="session")
-def worker(deployed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def worker(deployed: str, run_process: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The log of a process worker that was started outside the checkout."""
-    folder = tmp_path_factory.mktemp("worker")
-    log, command = folder / "log", ("worker", "start", "--pool", "etrade", "--type", "process")
-    with running("-m", "prefect", *command, log=log, cwd=folder):
+    command = ("-m", "prefect", "worker", "start", "--pool", "etrade", "--type", "process")
+    with run_process(*command, cwd=tmp_path_factory.mktemp("worker")) as log:
         yield log

@@ -71,19 +71,6 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
-def processes_of(state: Path) -> list[str]:
-    """The processes that were started with a trial's folder as their Prefect home."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if f"PREFECT_HOME={state}/".encode() in variables:
-            found.append((folder / "cmdline").read_text().replace("\0", " "))
-    return found
-
-
 @pytest.fixture(scope="module")
 def stage(prefect_server: None, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A running trial, whose server found an empty database and did not need to create it."""
@@ -152,12 +139,15 @@ def test_scheduled_runs_appear_by_themselves(stage: Stage, wait_until: Callable[
     assert {200} == {call["status"] for call in stage.simulated(CALLS)}
 
 
-def test_down_ends_everything(stage: Stage, wait_until: Callable[..., None]) -> None:
+def test_down_ends_everything(
+    stage: Stage, wait_until: Callable[..., None], processes_with: Callable[[str], list[Path]]
+) -> None:
     """`down` ends every process of the trial, including those of a run, and frees both ports."""
-    assert processes_of(stage.state)
+    home = f"PREFECT_HOME={stage.state}/"
+    assert processes_with(home)
     done = stage.command("down")
     assert 0 == done.returncode, done.stderr
-    wait_until(lambda: [] == processes_of(stage.state), seconds=60)
+    wait_until(lambda: [] == processes_with(home), seconds=60)
     assert {} == stage.pids()
     for port in (stage.port, stage.simulator_port):
         with socket.socket() as probe:

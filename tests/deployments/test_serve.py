@@ -46,7 +46,10 @@ def test_it_serves_what_the_file_says(configured: dict[str, Any]) -> None:
             (each["slug"], each["cron"], each["timezone"], each.get("day_or", True))
             for each in wanted.get("schedules", [])
         ] == [(e.slug, e.schedule.cron, e.schedule.timezone, e.schedule.day_or) for e in found.schedules]
-        assert wanted.get("concurrency_limit", {}).get("limit") == found.concurrency_limit
+        limit, options = wanted.get("concurrency_limit", {}), found.concurrency_options
+        assert limit.get("limit") == found.concurrency_limit
+        assert limit.get("collision_strategy") == (options and options.collision_strategy)
+        assert limit.get("grace_period_seconds") == (options and options.grace_period_seconds)
 
 
 def test_other_credentials_have_deployments_of_their_own() -> None:
@@ -59,13 +62,6 @@ def test_other_credentials_have_deployments_of_their_own() -> None:
     assert 'run_deployment("renew-access-token/on-demand-second", parameters={"credentials": "second"})' in (
         second[1].description
     )
-
-
-def test_a_strategy_goes_along_with_its_limit() -> None:
-    """The served renewal cancels a second run as the deployed one does."""
-    hourly = package_deployments()[0]
-    options = hourly.concurrency_options
-    assert ("CANCEL_NEW", 300) == (options.collision_strategy, options.grace_period_seconds)
 
 
 def delete(client: SyncPrefectClient, *accounts: str) -> None:
@@ -87,18 +83,17 @@ Start = Callable[..., AbstractContextManager[Path]]
 
 
 @pytest.fixture(scope="module")
-def started(prefect_server: None, run_process: Any, wait_until: Any, tmp_path_factory: Any) -> Start:
+def started(run_process: Any, wait_until: Any, tmp_path_factory: Any) -> Start:
     """Runs `etrade-session serve` and returns its log, once it has registered the accounts' deployments."""
 
     @contextmanager
     def start(*accounts: str) -> Iterator[Path]:
-        folder = tmp_path_factory.mktemp("serve")
         command = ("-m", "etrade_flows.cli.app", "serve", *accounts)
         with get_client(sync_client=True) as client:
             before = last_registered(client, *accounts)
-            with run_process(*command, log=folder / "log", cwd=folder):
+            with run_process(*command, cwd=tmp_path_factory.mktemp("serve")) as log:
                 wait_until(lambda: last_registered(client, *accounts) != before, seconds=60)
-                yield folder / "log"
+                yield log
 
     return start
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -26,53 +25,27 @@ class Shell:
 
     Attributes:
         folder: Its working directory.
-        environment: Its environment variables.
+        python: Runs Python with these arguments, and returns what it prints.
+        running: Runs Python with these arguments during a `with` block; its output is in the file `log`.
     """
 
     folder: Path
-    environment: dict[str, str]
+    python: Callable[..., str]
+    running: Callable[..., AbstractContextManager[Path]]
 
     def run(self, code: str) -> str:
         """Run the code as a program of its own, and return what it prints."""
         (self.folder / "pipeline.py").write_text(code)
         return self.python("pipeline.py")
 
-    def python(self, *arguments: str) -> str:
-        """Run Python with these arguments, and return what it prints."""
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert 0 == done.returncode, done.stdout + done.stderr
-        return done.stdout
-
-    @contextmanager
-    def running(self, *arguments: str) -> Iterator[None]:
-        """Run Python with these arguments during the `with` block; its output is in the file `log`."""
-        command = [sys.executable, *arguments]
-        with (
-            (self.folder / "log").open("w") as log,
-            subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
-            ) as process,
-        ):
-            try:
-                yield
-            finally:
-                process.terminate()
-
 
 @pytest.fixture
-def shell(prefect_server: None, credentials: ETradeCredentials, tmp_path: Path) -> Shell:
+def shell(credentials: ETradeCredentials, tmp_path: Path, run_python: Any, run_process: Any) -> Shell:
     """A shell in which `serve` finds a run within a second."""
     credentials.save("etrade", overwrite=True)
-    own = {"PREFECT_API_URL": get_current_settings().api.url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    return Shell(tmp_path, os.environ | own)
+    server = get_current_settings().api.url
+    python = partial(run_python, cwd=tmp_path, PREFECT_API_URL=server)
+    return Shell(tmp_path, python, partial(run_process, cwd=tmp_path))
 
 
 @pytest.fixture

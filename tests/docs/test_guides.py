@@ -8,7 +8,6 @@ import shutil
 import socket
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -54,19 +53,6 @@ if __name__ == "__main__":  # what `serve` does for one flow, for several
     asyncio.run(runner.start())
 """
 
-WITH_A_DATABASE = """
-import shutil, tempfile
-from prefect.testing import utilities
-
-def folder():
-    made = tempfile.mkdtemp()
-    shutil.copy({migrated!r}, made + "/prefect-test.db")
-    return made
-
-utilities.mkdtemp = folder
-"""
-"""Gives Prefect's test harness an empty database, which it would take long to create."""
-
 IN_A_POOL = """
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner
@@ -111,19 +97,20 @@ def is_healthy(address: str) -> bool:
         return False
 
 
-def test_server_that_readme_starts_stays(shell: Any, migrated: Path, wait_until: Callable[..., None]) -> None:
+def test_server_that_readme_starts_stays(
+    *, tmp_path: Path, migrated: Path, run_python: Any, run_process: Any, wait_until: Callable[..., None]
+) -> None:
     """README's lines start a server that logs and answers; with `--background` its first log would end it."""
     setting, start = re.findall(r"^prefect (.+)$", README, re.MULTILINE)
-    shutil.copy(migrated, shell.folder / "prefect.db")
+    shutil.copy(migrated, tmp_path / "prefect.db")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}/api"
-    kept = {name: value for name, value in shell.environment.items() if name != "PREFECT_API_URL"}
-    own = {"HOME": str(shell.folder), "SERVER_API_PORT": str(port), "SERVER_LOGGING_LEVEL": "DEBUG"}
-    newcomer = replace(shell, environment=kept | {f"PREFECT_{name}": value for name, value in own.items()})
-    newcomer.python("-m", "prefect", *setting.replace("http://127.0.0.1:4200/api", address).split())
-    with newcomer.running("-m", "prefect", *shlex.split(start, comments=True)):
+    own = {"HOME": str(tmp_path), "SERVER_API_PORT": str(port), "SERVER_LOGGING_LEVEL": "DEBUG"}
+    newcomer = {"cwd": tmp_path, "PREFECT_API_URL": ""} | {f"PREFECT_{name}": own[name] for name in own}
+    run_python("-m", "prefect", *setting.replace("http://127.0.0.1:4200/api", address).split(), **newcomer)
+    with run_process("-m", "prefect", *shlex.split(start, comments=True), **newcomer):
         wait_until(lambda: is_healthy(address), seconds=60)
 
 
@@ -166,11 +153,11 @@ def test_renewal_in_a_process_pool(shell: Any) -> None:
     assert "AccountListResponse" in shell.run(IN_A_POOL)
 
 
-def test_testing_guide_passes_as_written(shell: Any, migrated: Path) -> None:
+@pytest.mark.usefixtures("users_conftest")
+def test_testing_guide_passes_as_written(shell: Any) -> None:
     """The test that the guide shows passes in a user's own test run."""
     (code,) = snippets((ROOT / "docs" / "testing.md").read_text())
     (shell.folder / "test_pipeline.py").write_text(code)
-    (shell.folder / "conftest.py").write_text(WITH_A_DATABASE.format(migrated=str(migrated)))
     assert "1 passed" in shell.python("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
 
 

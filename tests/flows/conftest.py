@@ -38,21 +38,11 @@ def run() -> Run:
 
 
 @pytest.fixture
-def save(block: str, credentials_for: Any, simulator: Simulator, registered: Any) -> Callable[..., str]:
+def save(block: str, credentials_for: Any, simulator: Simulator, post_block: Any) -> Callable[..., str]:
     """Saves a block whose name starts with the name of this test's block; returns its name."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import BlockDocumentCreate
-    from prefect.settings import get_current_settings
 
     def make(name: str, token: AccessToken | None = None, **changes: object) -> str:
-        made = credentials_for(token or simulator.sign_in("live"))
-        data = made.model_dump(mode="json", context={"include_secrets": True}, exclude={"block_type_slug"})
-        kind, schema = registered(get_current_settings().api.url)
-        document = BlockDocumentCreate(
-            name=f"{block}-{name}", data=data | changes, block_type_id=kind, block_schema_id=schema
-        )
-        with get_client(sync_client=True) as client:
-            client.create_block_document(document)
+        post_block(f"{block}-{name}", credentials_for(token or simulator.sign_in("live")), **changes)
         return f"{block}-{name}"
 
     return make

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import httpx
 import pytest
+from prefect import Flow
 from prefect.cache_policies import NO_CACHE
+from prefect.utilities.callables import parameter_schema
 
 import market_quotes
 import nightly_positions
@@ -100,7 +101,21 @@ def test_attempts_are_spaced_and_nothing_is_stored() -> None:
         assert (False, NO_CACHE) == (call.persist_result, call.cache_policy)
 
 
-def test_prefect_loads_the_pipelines_by_their_paths() -> None:
+@pytest.mark.parametrize(
+    ("pipeline", "names"),
+    [
+        (market_quotes.market_quotes, ["credentials", "symbols", "folder", "only_in_market_hours"]),
+        (nightly_positions.nightly_positions, ["credentials", "database"]),
+    ],
+)
+def test_run_form_explains_each_parameter(pipeline: Flow, names: list[str]) -> None:
+    """Each parameter has a default and a description, which the run form of the Prefect UI shows."""
+    properties = parameter_schema(pipeline).model_dump()["properties"]
+    assert names == list(properties)
+    assert [] == [name for name, each in properties.items() if not (each["description"] and each["default"])]
+
+
+def test_prefect_loads_the_pipelines_by_their_paths(run_python: Callable[..., str]) -> None:
     """A process that knows only the path, as a worker does, loads a flow and the modules beside it."""
     program = (
         "import json, sys; from prefect.flows import load_flow_from_entrypoint; "
@@ -108,7 +123,5 @@ def test_prefect_loads_the_pipelines_by_their_paths() -> None:
     )
     names = ["market_quotes", "nightly_positions"]
     entrypoints = [f"{PIPELINES / name}.py:{name}" for name in names]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *entrypoints], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert [name.replace("_", "-") for name in names] == json.loads(done.stdout.splitlines()[-1])
+    printed = run_python("-c", program, *entrypoints).splitlines()
+    assert [name.replace("_", "-") for name in names] == json.loads(printed[-1])

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.utilities.callables import parameter_schema
 from pyarrow import parquet
 
 import market_quotes as pipeline
@@ -159,15 +158,17 @@ def test_symbols_are_asked_for_in_batches(
     assert SIXTY == [row["symbol"] for row in rows(folder)]
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (25, [25]), (26, [25, 1])])
-def test_batch_is_as_large_as_etrade_allows(count: int, sizes: list[int]) -> None:
-    """Each call names 25 symbols, and the last one the rest."""
-    assert sizes == [len(batch) for batch in batches(SIXTY[:count])]
-
-
-def test_symbol_is_asked_for_once() -> None:
-    """The same symbol in another case or with blanks is the same symbol."""
-    assert [["AAPL", "MSFT"]] == list(batches(["aapl", "MSFT ", "AAPL"]))
+@pytest.mark.parametrize(
+    ("symbols", "asked"),
+    [
+        (SIXTY[:25], [SIXTY[:25]]),
+        (SIXTY[:26], [SIXTY[:25], SIXTY[25:26]]),
+        (["aapl", "MSFT ", "AAPL"], [["AAPL", "MSFT"]]),
+    ],
+)
+def test_call_names_as_many_symbols_as_etrade_allows(symbols: list[str], asked: list[list[str]]) -> None:
+    """Each call names 25 symbols, the last one the rest; another case or blanks make no other symbol."""
+    assert asked == list(batches(symbols))
 
 
 def test_unknown_symbol_is_reported_and_stops_nothing(
@@ -190,19 +191,13 @@ def test_unknown_symbol_is_reported_and_stops_nothing(
         ("2027-06-18T12:00:00", True),
         ("2027-06-19T12:00:00", False),
         ("2027-06-20T12:00:00", False),
+        ("2027-12-15T09:29:59", False),  # in winter, an hour later in UTC
+        ("2027-12-15T09:30:00", True),
     ],
 )
 def test_market_hours(at: str, is_open: bool) -> None:
     """The market is open from 09:30 to the minute of 16:00 US Eastern, Monday to Friday."""
     assert is_open == market_is_open(datetime.fromisoformat(at).replace(tzinfo=EASTERN).astimezone(UTC))
-
-
-@pytest.mark.parametrize("utc_hour", [13, 14])
-def test_market_hours_follow_daylight_saving(utc_hour: int) -> None:
-    """13:30 UTC is within market hours only in summer, and 14:30 UTC in summer and winter."""
-    summer = market_is_open(datetime(2027, 6, 15, utc_hour, 30, tzinfo=UTC))
-    winter = market_is_open(datetime(2027, 12, 15, utc_hour, 30, tzinfo=UTC))
-    assert (True, utc_hour == 14) == (summer, winter)
 
 
 def test_closed_market_ends_the_run_without_a_call(simulator: Simulator, block: str, folder: Path) -> None:
@@ -262,13 +257,6 @@ def test_nothing_left_behind_holds_a_secret(
     state = market_quotes(block, ["AAPL"], folder, return_state=True)
     (file,) = files(folder)
     assert [] == leaks([state], file)
-
-
-def test_run_form_explains_each_parameter() -> None:
-    """Each parameter has a default and a description, which the run form of the Prefect UI shows."""
-    properties = parameter_schema(market_quotes).model_dump()["properties"]
-    assert ["credentials", "symbols", "folder", "only_in_market_hours"] == list(properties)
-    assert [] == [name for name, each in properties.items() if not (each["description"] and each["default"])]
 
 
 def test_empty_list_of_symbols_is_refused(simulator: Simulator, block: str, folder: Path) -> None:

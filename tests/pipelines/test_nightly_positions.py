@@ -16,7 +16,6 @@ from uuid import UUID
 import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun
-from prefect.utilities.callables import parameter_schema
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
@@ -292,10 +291,3 @@ def test_nothing_left_behind_holds_a_secret(
     states = [nightly_positions(block, f"sqlite:///{file}", return_state=True) for _ in range(2)]
     assert ["Failed", "Completed"] == [state.name for state in states]
     assert [] == leaks(states, file)
-
-
-def test_run_form_explains_each_parameter() -> None:
-    """Each parameter has a default and a description, which the run form of the Prefect UI shows."""
-    properties = parameter_schema(nightly_positions).model_dump()["properties"]
-    assert ["credentials", "database"] == list(properties)
-    assert [] == [name for name, each in properties.items() if not (each["description"] and each["default"])]

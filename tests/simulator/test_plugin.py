@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,24 +39,6 @@ def test_the_variables_lead_to_both(etrade_simulator, etrade_session, etrade_env
 def test_each_test_has_a_simulator_of_its_own(etrade_simulator):
     assert etrade_simulator.calls() == []
 """
-
-
-EMPTY_DATABASE = """
-import shutil, tempfile
-from pathlib import Path
-
-from prefect.testing import utilities
-
-
-def folder():
-    made = tempfile.mkdtemp()
-    shutil.copy({migrated!r}, Path(made) / "prefect-test.db")
-    return made
-
-
-utilities.mkdtemp = folder
-"""
-"""Gives Prefect's harness an empty database, which it would make in a quarter of a minute."""
 
 
 TESTS_OF_ONE_NAME = """
@@ -101,26 +80,13 @@ def test_by_the_variables_again_and_in_a_thread(etrade_environment, etrade_simul
 """
 
 
-def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in its own directory."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-
-
-def test_a_run_without_a_simulator_does_not_pay_for_one(tmp_path: Path) -> None:
+def test_a_run_without_a_simulator_does_not_pay_for_one(run_python: Callable[..., str]) -> None:
     """Importing the plug-in imports neither the server's libraries nor Prefect."""
     program = (
         "import sys, etrade_simulator.testing;"
         "print(sorted({'starlette', 'uvicorn', 'oauthlib', 'prefect', 'etrade_flows'} & set(sys.modules)))"
     )
-    assert "[]" == run("-c", program, cwd=tmp_path).stdout.strip()
+    assert "[]" == run_python("-c", program).strip()
 
 
 def test_the_package_lists_what_it_offers() -> None:
@@ -158,17 +124,19 @@ def developer_s_prefect(
     ETradeCredentials.delete("etrade")
 
 
+@pytest.mark.usefixtures("users_conftest")
 def test_users_tests_see_no_other_session_and_no_real_block(
-    tmp_path: Path, developer_s_prefect: dict[str, str], database: Callable[[], str], migrated: Path
+    tmp_path: Path,
+    developer_s_prefect: dict[str, str],
+    database: Callable[[], str],
+    run_python: Callable[..., str],
 ) -> None:
     """With the plug-in, tests pass without a warning, share no session and touch no real server or block."""
-    (tmp_path / "conftest.py").write_text(EMPTY_DATABASE.format(migrated=str(migrated)))
     (tmp_path / "test_fixtures.py").write_text(USERS_TESTS)
     (tmp_path / "test_one_name.py").write_text(TESTS_OF_ONE_NAME)
     before = kept(database())
     command = ("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
-    done = run(*command, cwd=tmp_path, **developer_s_prefect)
-    assert (0, True) == (done.returncode, "7 passed" in done.stdout), done.stdout + done.stderr
+    assert "7 passed" in run_python(*command, cwd=tmp_path, **developer_s_prefect)
     assert before == kept(database())
     home = Path(developer_s_prefect["PREFECT_HOME"])
     assert [] == [path for path in home.rglob("*") if "etrade" in path.name]

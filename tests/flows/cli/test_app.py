@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -183,7 +182,9 @@ def test_taken_port_says_so(simulator: Simulator, capsys: pytest.CaptureFixture[
     assert f"Port {port} cannot be used" in capsys.readouterr().err
 
 
-def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+def test_interrupted_demo_leaves_nothing(
+    tmp_path: Path, wait_until: Callable[..., None], processes_with: Callable[[str], list[Path]]
+) -> None:
     """Ctrl+C while the demo starts its server ends every process silently, and leaves no file behind."""
     # A shell's background jobs ignore Ctrl+C, and so do the processes that they start.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -199,22 +200,12 @@ def test_interrupted_demo_leaves_nothing(tmp_path: Path, wait_until: Callable[..
     ) as process:
         while "A person signs in" not in process.stdout.readline():
             assert process.poll() is None
-        wait_until(lambda: 3 <= len(processes_with(tmp_path)), seconds=60)
+        wait_until(lambda: 3 <= len(processes_with(str(tmp_path))), seconds=60)
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert (130, "") == (process.returncode, errors)
-    wait_until(lambda: [] == processes_with(tmp_path), seconds=60)
+    wait_until(lambda: [] == processes_with(str(tmp_path)), seconds=60)
     assert [] == list(tmp_path.iterdir())
-
-
-def processes_with(folder: Path) -> list[Path]:
-    """The processes whose environment contains the folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if str(folder).encode() in (process / "environ").read_bytes():
-                found.append(process)
-    return found
 
 
 def test_demo_lives_through_the_day_and_leaves_nothing(
