@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
 from io import StringIO
-from types import SimpleNamespace
 from typing import TextIO
 from urllib.parse import parse_qs, urlsplit
 
@@ -175,13 +174,6 @@ class TestLoginAtATerminal:
         assert re.search(r"Verifier \(stays hidden\), (5:00|4:5\d) left: ", said.err)
         assert (True, False) == (person.echo(), "Going on" in said.err)
 
-    def test_name_that_is_nearly_a_blocks_is_asked_about(
-        self, block: str, no_input: None, login: Login
-    ) -> None:
-        """Before it creates a new block, the command suggests an existing one with a similar name."""
-        code, told = login(name=f"{block}x")
-        assert (1, True) == (code, f"Did you mean '{block}'" in told)
-
     def test_midnight_that_is_near_is_reported_first(
         self, simulator: Simulator, person: Person, login: Login
     ) -> None:
@@ -283,38 +275,16 @@ class TestLoginRefused:
         assert (1, False) == (code, "canary" in told)
 
     def test_missing_keys_in_a_script_exit_1(self, block: str, no_input: None, login: Login) -> None:
-        """If nobody can be asked for the keys, the error names the variables that are needed."""
-        code, told = login(name=f"{block}-new")
-        assert (1, True) == (code, "ETRADE_CONSUMER_SECRET" in told)
+        """Without a block, a similar name is suggested; without input, the error names the variables."""
+        code, told = login(name=f"{block}x")
+        assert (1, True) == (code, f"Did you mean '{block}'" in told)
+        assert "ETRADE_CONSUMER_SECRET" in told
 
     def test_missing_verifier_in_a_script_exits_4(
         self, simulator: Simulator, no_input: None, login: Login
     ) -> None:
         """If a script's input ends without a verifier, the command exits with 4 after a single sign-in."""
         assert (4, 1) == (login()[0], len(simulator.calls(REQUEST)))
-
-
-def test_script_may_give_the_keys_on_standard_input(
-    *,
-    simulator: Simulator,
-    block: str,
-    consumer: Consumer,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    run: Run,
-) -> None:
-    """Keys that are not in the environment are read from the first two lines, the verifier from the third."""
-
-    def lines() -> Iterator[str]:
-        yield consumer.key
-        yield consumer.secret
-        yield simulator.approve(request_token_in(capsys.readouterr().out.strip()))
-
-    given = lines()
-    script = SimpleNamespace(isatty=lambda: False, readline=lambda: f"{next(given)}\n")
-    monkeypatch.setattr("sys.stdin", script)
-    assert 0 == run("login", "--credentials", f"{block}-new", "--environment", "sandbox")
-    assert consumer.key == stored_credentials(f"{block}-new").signing_keys.consumer_key
 
 
 COMMAND = """
@@ -361,15 +331,15 @@ def start(simulator: Simulator, block: str) -> Iterator[Callable[..., subprocess
 def test_script_signs_in_by_pipes(
     simulator: Simulator, block: str, consumer: Consumer, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """A script can describe a new block in variables, read the address, and answer on standard input."""
+    """A script describes a new block in variables, reads the address, and gives each answer as a line."""
     process = start(
         *("login", "--credentials", f"{block}-new"),
         stdin=subprocess.PIPE,
-        ETRADE_CONSUMER_KEY=consumer.key,
-        ETRADE_CONSUMER_SECRET=consumer.secret,
         ETRADE_ENVIRONMENT="sandbox",
         ETRADE_CONSUMER_KEY_ISSUED_ON="2025-07-15",
     )
+    process.stdin.write(f"{consumer.key}\n{consumer.secret}\n")
+    process.stdin.flush()
     verifier = simulator.approve(request_token_in(process.stdout.readline().strip()))
     _, errors = process.communicate(f"{verifier}\n", timeout=60)
     assert (0, False) == (process.returncode, "Warning" in errors), errors
@@ -439,7 +409,3 @@ class TestLogout:
         assert 1 == run("logout", "--credentials", block)
         assert before == token_of(block)
         assert "The token stays in the block" in " ".join(capsys.readouterr().err.split())
-
-    def test_unknown_credentials_exit_1(self, prefect_server: None, run: Run) -> None:
-        """A name without a block exits with 1."""
-        assert 1 == run("logout", "--credentials", "nobody")
