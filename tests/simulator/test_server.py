@@ -2,14 +2,16 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from requests_oauthlib import OAuth1Session
 
 from etrade_simulator import Fault, Simulator
+
+Call = Callable[..., requests.Response]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "8.8.8.8"])  # noqa: S104  # to be refused
@@ -63,44 +65,25 @@ def test_stopping_does_not_wait_for_a_call_under_way() -> None:
         assert (b"HTTP/1.1 200 OK", b"") == (head.splitlines()[0], connection.recv(1))
 
 
-def test_many_calls_at_once_are_all_counted() -> None:
+def test_many_calls_at_once_are_all_counted(simulator: Simulator, renew: Call) -> None:
     """Forty renewals from eight threads are all answered and listed."""
-    with Simulator() as simulator:
-        token = simulator.sign_in("live")
-
-        def renew(_: int) -> int:
-            with OAuth1Session(
-                token.consumer_key, token.consumer_secret, token.token, token.token_secret
-            ) as session:
-                return session.get(simulator.oauth_url + "/renew_access_token").status_code
-
-        with ThreadPoolExecutor(8) as pool:
-            statuses = list(pool.map(renew, range(40)))
-        assert ([200] * 40, 40) == (statuses, len(simulator.calls("/oauth/renew_access_token")))
+    token = simulator.sign_in("live")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: renew(token), range(40)))
+    assert [200] * 40 == [answer.status_code for answer in answers]
+    assert 40 == len(simulator.calls("/oauth/renew_access_token"))
 
 
-def test_one_of_many_equal_calls_gets_through() -> None:
+def test_one_of_many_equal_calls_gets_through(simulator: Simulator, renew: Call) -> None:
     """Of sixteen copies of one signed call, racing, one is accepted and fifteen are replays."""
-    with Simulator() as simulator:
-        token = simulator.sign_in("live")
-        with OAuth1Session(
-            token.consumer_key, token.consumer_secret, token.token, token.token_secret
-        ) as session:
-            prepared = session.prepare_request(
-                requests.Request("GET", simulator.oauth_url + "/renew_access_token", auth=session.auth)
-            )
-
-        def send(_: int) -> int:
-            with requests.Session() as plain:
-                return plain.send(prepared.copy()).status_code
-
-        with ThreadPoolExecutor(8) as pool:
-            assert [200] + [401] * 15 == sorted(pool.map(send, range(16)))
+    token = simulator.sign_in("live")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: renew(token, nonce="n" * 32), range(16)))
+    assert [200] + [401] * 15 == sorted(answer.status_code for answer in answers)
 
 
-def test_the_list_of_calls_is_a_copy() -> None:
+def test_the_list_of_calls_is_a_copy(simulator: Simulator, renew: Call) -> None:
     """Changing the returned list does not change the simulator's."""
-    with Simulator() as simulator:
-        requests.get(simulator.oauth_url + "/renew_access_token", timeout=5).close()
-        simulator.calls().clear()
-        assert 1 == len(simulator.calls())
+    renew(simulator.sign_in("live"))
+    simulator.calls().clear()
+    assert 1 == len(simulator.calls())

@@ -1,6 +1,7 @@
 """The life of an access token over HTTP: renewal, idleness, midnight, revocation."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import requests
@@ -43,8 +44,7 @@ def test_a_refused_call_is_no_use_of_the_token(simulator: Simulator, sign: Call,
     """A call with a wrong signature does not reset the two hours."""
     token = simulator.sign_in("live")
     simulator.advance(timedelta(minutes=90))
-    forged = type(token)(**{**vars(token), "token_secret": "wrong"})
-    list_accounts(forged)
+    list_accounts(replace(token, token_secret="wrong"))
     simulator.advance(timedelta(minutes=31))
     assert 401 == list_accounts(token).status_code
 
@@ -71,7 +71,7 @@ def test_a_revoked_token_is_over(simulator: Simulator, sign: Call, renew: Call) 
 def test_another_consumers_token_is_rejected(simulator: Simulator, renew: Call) -> None:
     """A token works with its own consumer key only."""
     token, other = simulator.sign_in("live"), simulator.add_consumer("live")
-    borrowed = type(token)(**{**vars(token), "consumer_key": other.key, "consumer_secret": other.secret})
+    borrowed = replace(token, consumer_key=other.key, consumer_secret=other.secret)
     assert "oauth_problem=token_rejected" in renew(borrowed).text
 
 

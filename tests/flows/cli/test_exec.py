@@ -99,8 +99,8 @@ def test_name_before_the_dashes_is_the_credentials(given: list[str], taken: list
 
 
 @pytest.mark.starts_programs
-@pytest.mark.usefixtures("prefect_server")
-def test_signals_reach_the_program(tmp_path: Path, wait_until: Callable[..., None]) -> None:
+@pytest.mark.real_time
+def test_signals_reach_the_program(block: str, tmp_path: Path, wait_until: Callable[..., None]) -> None:
     """A signal to the command ends the program, and the command exits with the program's exit code."""
     program = (
         "import signal, sys, time, pathlib\n"
@@ -108,16 +108,13 @@ def test_signals_reach_the_program(tmp_path: Path, wait_until: Callable[..., Non
         "pathlib.Path(sys.argv[1]).touch()\n"
         "time.sleep(60)\n"
     )
-    with Simulator() as simulator:
-        block = ETradeCredentials.model_validate(simulator.credentials(simulator.sign_in("live")))
-        block.save("exec-signals", overwrite=True)
-        with subprocess.Popen(
-            [
-                *(sys.executable, "-m", "etrade_flows.cli.app", "exec", "exec-signals", "--"),
-                *(sys.executable, "-c", program, str(tmp_path / "ready")),
-            ],
-            env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url},
-        ) as process:
-            wait_until((tmp_path / "ready").exists, seconds=90)
-            process.send_signal(signal.SIGTERM)
-            assert 9 == process.wait(timeout=60)
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "etrade_flows.cli.app", "exec", block, "--"),
+            *(sys.executable, "-c", program, str(tmp_path / "ready")),
+        ],
+        env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url},
+    ) as process:
+        wait_until((tmp_path / "ready").exists, seconds=90)
+        process.send_signal(signal.SIGTERM)
+        assert 9 == process.wait(timeout=60)
