@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.up = threading.Event()
         self._ending = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     async def main_loop(self) -> None:
         """Serve until ``end`` is called."""
@@ -87,9 +87,8 @@ class _Server(uvicorn.Server):
             await asyncio.wait(self.server_state.tasks, timeout=_STOP_SECONDS)
 
     def end(self) -> None:
-        """End the server, from another thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._ending.set)
+        """End a server that is up, from another thread."""
+        self._loop.call_soon_threadsafe(self._ending.set)
 
 
 class LoopbackServer:
@@ -124,8 +123,7 @@ class LoopbackServer:
     def stop(self) -> None:
         """Stop serving; running calls are cut off."""
         self._server.end()
-        if self._thread.is_alive():
-            self._thread.join(_START_SECONDS)
+        self._thread.join(_START_SECONDS)
         self._listener.close()
 
     def _run(self) -> None:

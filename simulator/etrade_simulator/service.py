@@ -89,7 +89,11 @@ class Service:
                 planted.times -= 1
                 if planted.times == 0:
                     self.planted.remove(planted)
-            self._record(call, answer, fault, now)
+            dropped = fault is not None and fault.drop == "before-answer"
+            status = None if dropped else int(answer.status)
+            self.recorded.append(
+                RecordedCall(call.method, call.path, status, now, answer.problem, faulted=fault is not None)
+            )
             return answer, fault
 
     def _attempt(
@@ -106,7 +110,9 @@ class Service:
                 return fault.answer
             answer = operation.perform(caller)
         except Refusal as refused:
-            answer = answers.refusal(refused, self.problem_form, data_as=_data_form(operation, call))
+            asked_for: Literal["json", "xml"] = "json" if wants_json(call) else "xml"
+            data_as = asked_for if operation.module else None  # OAuth calls know neither
+            answer = answers.refusal(refused, self.problem_form, data_as=data_as)
         if fault and fault.when == "after" and fault.answer:
             return replace(fault.answer, problem=answer.problem)
         return answer
@@ -129,22 +135,3 @@ class Service:
         if operation.module is not None:
             self._rates.count(consumer.key, operation.module, now)
         return Caller(call, consumer, token, now, self.registry)
-
-    def _record(self, call: SignedCall, answer: Answer, fault: Fault | None, now: datetime) -> None:
-        dropped = fault is not None and fault.drop == "before-answer"
-        self.recorded.append(
-            RecordedCall(
-                method=call.method,
-                path=call.path,
-                status=None if dropped else int(answer.status),
-                at=now,
-                problem=answer.problem,
-                faulted=fault is not None,
-            )
-        )
-
-
-def _data_form(operation: Operation[Any], call: SignedCall) -> Literal["json", "xml"] | None:
-    if operation.module is None:
-        return None
-    return "json" if wants_json(call) else "xml"
