@@ -15,7 +15,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, State
+from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
@@ -73,8 +73,9 @@ def test_the_server_holds_what_the_file_says(
         assert wanted[key] == getattr(found, key)
     assert sorted(wanted["tags"]) == sorted(found.tags)
     assert ("etrade", False) == (found.work_pool_name, found.paused)
-    limit = found.global_concurrency_limit
-    assert wanted.get("concurrency_limit", {}).get("limit") == (limit and limit.limit)
+    limit, options = found.global_concurrency_limit, found.concurrency_options
+    kept = limit and {"limit": limit.limit} | options.model_dump(exclude_none=True)
+    assert wanted.get("concurrency_limit") == kept
     assert {
         (each["slug"], each["cron"], each["timezone"], each.get("day_or", True))
         for each in wanted.get("schedules", [])
@@ -83,14 +84,6 @@ def test_the_server_holds_what_the_file_says(
         for each in found.schedules
         if each.active
     }
-
-
-def test_the_server_limits_scheduled_renewals_alone(deployed: str, client: SyncPrefectClient) -> None:
-    """The server cancels a second hourly renewal, and lets any number of renewals on demand run at once."""
-    hourly, on_demand = (client.read_deployment_by_name(name) for name in NAMES[:2])
-    assert (1, None) == (hourly.global_concurrency_limit.limit, on_demand.global_concurrency_limit)
-    assert ConcurrencyLimitStrategy.CANCEL_NEW == hourly.concurrency_options.collision_strategy
-    assert 300 == hourly.concurrency_options.grace_period_seconds
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
