@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -46,3 +49,33 @@ def save(block: str, credentials_for: Any, simulator: Simulator, post_block: Any
         return f"{block}-{name}"
 
     return make
+
+
+@pytest.fixture
+def start_python(prefect_server: None) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts Python in a process of its own, which uses the test's server and is killed at the end."""
+    from prefect.settings import get_current_settings
+
+    started: list[subprocess.Popen[str]] = []
+    pipe = subprocess.PIPE
+
+    def start(*arguments: str, stdin: int = pipe, **variables: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url} | variables
+        command = [sys.executable, *arguments]
+        started.append(
+            subprocess.Popen(
+                command,
+                env=environment,
+                stdin=stdin,
+                stdout=pipe,
+                stderr=pipe,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,7 +16,6 @@ from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import pause_flow_run
-from prefect.settings import get_current_settings
 from prefect.states import Cancelling, Failed, Paused, Running, State
 
 from etrade_flows.person import form
@@ -300,23 +297,17 @@ class TestLeftBehind:
         block: str,
         credentials: ETradeCredentials,
         person: Any,
+        start_python: Any,
         wait_until: Any,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """A killed process leaves the old token, and the next sign-in deletes its form and even an answer."""
         simulator.timestamp_tolerance = timedelta(days=10_000)  # that process uses the machine's clock
-        process = subprocess.Popen(
-            [sys.executable, "-c", WAITING, block],
-            env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wait_until(lambda: person.waits() is not None, seconds=60)
-            run_id, _ = person.waits()
-        finally:
-            process.kill()
-            process.wait()
+        process = start_python("-c", WAITING, block)
+        wait_until(lambda: person.waits() is not None, seconds=60)
+        run_id, _ = person.waits()
+        process.kill()
+        process.wait()
         assert credentials == stored_credentials(block)
         with stored_credentials(block).get_client() as client:
             assert 200 == client.get("/v1/accounts/list.json").status_code

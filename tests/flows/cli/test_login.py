@@ -7,17 +7,16 @@ import pty
 import re
 import select
 import subprocess
-import sys
 import termios
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
+from functools import partial
 from io import StringIO
 from typing import TextIO
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from prefect.settings import get_current_settings
 
 from etrade_flows.person.login import ROUNDS, stored_credentials
 from etrade_simulator import Consumer, Fault, Simulator
@@ -299,33 +298,12 @@ cli.main()
 
 
 @pytest.fixture
-def start(simulator: Simulator, block: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the command in its own process and terminal session."""
+def start(
+    simulator: Simulator, block: str, start_python: Callable[..., subprocess.Popen[str]]
+) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the command in its own process and terminal session, as users have it."""
     simulator.timestamp_tolerance = timedelta(days=10_000)  # that process uses the machine's clock
-    started: list[subprocess.Popen[str]] = []
-    as_users_have_it = {
-        "PREFECT_API_URL": get_current_settings().api.url,
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "warn",
-    }
-
-    def popen(*arguments: str, stdin: int, **variables: str) -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", COMMAND, *arguments],
-                env=os.environ | as_users_have_it | variables,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-        )
-        return started[-1]
-
-    yield popen
-    for process in started:
-        process.kill()
-        process.communicate()
+    return partial(start_python, "-c", COMMAND, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="warn")
 
 
 def test_script_signs_in_by_pipes(
@@ -334,7 +312,6 @@ def test_script_signs_in_by_pipes(
     """A script describes a new block in variables, reads the address, and gives each answer as a line."""
     process = start(
         *("login", "--credentials", f"{block}-new"),
-        stdin=subprocess.PIPE,
         ETRADE_ENVIRONMENT="sandbox",
         ETRADE_CONSUMER_KEY_ISSUED_ON="2025-07-15",
     )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from prefect.settings import get_current_settings
 from pydantic import SecretStr
 
 from etrade_flows import renew_access_token
@@ -205,46 +202,19 @@ complete_sign_in(sign_in, sys.stdin.readline())
 """
 
 
-@pytest.fixture
-def login(simulator: Simulator, block: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Starts a sign-in in its own process, which can hang just before or just after it stores the block."""
-    # That process uses the machine's clock.
-    simulator.timestamp_tolerance = timedelta(days=10_000)
-    started: list[subprocess.Popen[str]] = []
-
-    def start(step: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", LOGIN, block, step]
-        environment = os.environ | {"PREFECT_API_URL": get_current_settings().api.url}
-        started.append(
-            subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-        )
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
 @pytest.mark.parametrize(("step", "renewed"), [("saving", False), ("saved", True)])
 def test_death_around_the_save_leaves_one_token_whole(
     *,
     simulator: Simulator,
     block: str,
     credentials: ETradeCredentials,
-    login: Callable[[str], subprocess.Popen[str]],
+    start_python: Callable[..., subprocess.Popen[str]],
     step: str,
     renewed: bool,
 ) -> None:
     """A process killed before it saves leaves the old token, after it the new one, and either one works."""
-    process = login(step)
+    simulator.timestamp_tolerance = timedelta(days=10_000)  # that process uses the machine's clock
+    process = start_python("-c", LOGIN, block, step)
     process.stdin.write(simulator.approve(process.stdout.readline().strip()) + "\n")
     process.stdin.flush()
     assert "save\n" == process.stdout.readline()
