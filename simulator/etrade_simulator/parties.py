@@ -59,11 +59,6 @@ def _years_after(moment: datetime, years: int) -> datetime:
         return moment.replace(year=moment.year + years, month=3, day=1)
 
 
-def new_consumer(environment: Environment, issued_at: datetime | None = None) -> Consumer:
-    """Return a consumer with a random key and secret in E*TRADE's form: hexadecimal, 32 and 64 digits."""
-    return Consumer(environment, secrets.token_hex(16), secrets.token_hex(32), issued_at)
-
-
 def new_token() -> str:
     """Return a random token or token secret in E*TRADE's form: base64 of 32 bytes, 44 characters.
 

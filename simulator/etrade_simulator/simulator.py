@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -14,7 +15,7 @@ from etrade_simulator.answers import PROBLEM_FORMS, ProblemForm
 from etrade_simulator.app import AUTHORIZE_PATH, create_app
 from etrade_simulator.clock import SimulatorClock, aware
 from etrade_simulator.faults import Fault, Planted
-from etrade_simulator.parties import ENVIRONMENTS, AccessToken, Consumer, Environment, new_consumer
+from etrade_simulator.parties import ENVIRONMENTS, AccessToken, Consumer, Environment
 from etrade_simulator.rates import ETRADE_LIMITS, Module, RateLimit
 from etrade_simulator.server import LoopbackServer
 from etrade_simulator.service import RecordedCall, Service
@@ -91,7 +92,9 @@ class Simulator:
 
     def add_consumer(self, environment: Environment, issued_at: datetime | None = None) -> Consumer:
         """Return a new consumer, whose key lapses two years after ``issued_at`` if that is given."""
-        consumer = new_consumer(environment, aware(issued_at) if issued_at else None)
+        issued = aware(issued_at) if issued_at else None
+        # E*TRADE's keys and secrets are hexadecimal, with 32 and 64 digits.
+        consumer = Consumer(environment, secrets.token_hex(16), secrets.token_hex(32), issued)
         with self._service.lock:
             return self._service.registry.add_consumer(consumer)
 

@@ -134,7 +134,8 @@ def in_rounds(name: str, credentials: ETradeCredentials, ask: Ask) -> TokenSessi
     refused: VerifierRefused | None = None
     for _ in range(ROUNDS):
         sign_in = begin(name, credentials)
-        _keep_new_keys(name, credentials)
+        if credentials.access_token is None and load_block(name) is None:
+            store(name, credentials)  # so that nobody has to type keys again that E*TRADE has accepted
         try:
             return complete_sign_in(sign_in, ask(sign_in, refused))
         except VerifierRefused as error:
@@ -158,12 +159,6 @@ def _require_writable(credentials: ETradeCredentials) -> None:
         # Without data: with empty data, the server would write back what it has just read, and could undo
         # what somebody stores at that moment.
         client.update_block_document(block_id, BlockDocumentUpdate())
-
-
-def _keep_new_keys(name: str, credentials: ETradeCredentials) -> None:
-    """Create the block if it does not exist, so that nobody has to type keys again that E*TRADE accepted."""
-    if credentials.access_token is None and load_block(name) is None:
-        store(name, credentials)
 
 
 def stored_credentials(name: str) -> ETradeCredentials:
