@@ -125,7 +125,7 @@ class Service:
         oauth = call.oauth
         consumer = self.registry.consumer(oauth["oauth_consumer_key"], environment, now)
         timestamp = check_timestamp(oauth["oauth_timestamp"], now, self.timestamp_tolerance)
-        token = None
+        token: Any = None
         if operation.signed_by is not None:
             require(call, ["oauth_token"])
             token = self.registry.token(operation.signed_by, oauth["oauth_token"], consumer.key)
