@@ -86,17 +86,6 @@ def data_calls(simulator: Simulator) -> Callable[..., list[int | None]]:
 
 
 @pytest.fixture
-def own_log(caplog: pytest.LogCaptureFixture) -> Callable[[State], list[str]]:
-    """Returns the lines that a run has logged itself, without those of its linked runs."""
-
-    def lines(state: State) -> list[str]:
-        run = str(state.state_details.flow_run_id)
-        return [each.getMessage() for each in caplog.records if getattr(each, "flow_run_id", None) == run]
-
-    return lines
-
-
-@pytest.fixture
 def secrets(credentials: ETradeCredentials) -> list[str]:
     """The four secrets of the credentials."""
     keys = credentials.signing_keys

@@ -251,14 +251,16 @@ def test_closed_account_is_left_alone_and_an_empty_one_is_no_failure(
 
 
 def test_failed_renewal_fails_the_pipeline_before_its_first_data_call(
-    simulator: Simulator, block: str, database: str, data_calls: Statuses, own_log: Callable[..., list[str]]
+    simulator: Simulator, block: str, database: str, data_calls: Statuses, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Past midnight the pipeline fails, and its own log, not just the renewal's, says what to do next."""
     simulator.advance(timedelta(hours=12))
     state = nightly_positions(block, database, return_state=True)
     with pytest.raises(SignInRequired):
         state.result()
-    assert [] != [line for line in own_log(state) if "Next: sign in " in line]
+    run = str(state.state_details.flow_run_id)
+    own_log = [each.getMessage() for each in caplog.records if getattr(each, "flow_run_id", None) == run]
+    assert [] != [line for line in own_log if "Next: sign in " in line]
     assert [] == data_calls()
 
 
