@@ -72,8 +72,7 @@ def tell_next(advice: str) -> None:
 
 def waiting(words: str, as_json: bool = False) -> AbstractContextManager[object]:
     """A spinner with these words inside the `with` block, if standard error is a terminal."""
-    console = plain_console(stderr=True)
-    return nullcontext() if as_json or not console.is_terminal else console.status(words)
+    return nullcontext() if as_json else plain_console(stderr=True).status(words)
 
 
 def report_session(credentials: str, session: TokenSession, *, as_json: bool = False) -> None:
