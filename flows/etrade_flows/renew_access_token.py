@@ -8,7 +8,7 @@ from prefect import flow
 from etrade_flows.access.renewal import Wanted, renew_latest
 from etrade_flows.news.telling import tell, tell_failure
 from etrade_flows.runs.attempts import Ending
-from etrade_flows.runs.calling import NAMED, callable_everywhere, take_name
+from etrade_flows.runs.calling import NAMED, RenewalFlow, take_name
 from etrade_flows.runs.endings import describe, end_unwell, end_well
 from etrade_flows.runs.names import RENEWAL, titled
 from etrade_flows.runs.second_try import try_again_soon
@@ -21,7 +21,7 @@ from etrade_tasks.prefect_context import untagged
 from etrade_tasks.session import TokenSession
 
 
-@callable_everywhere
+@RenewalFlow.of
 # Not stored: Prefect would give the old session to a parent that is retried hours later.
 @flow(name=RENEWAL, flow_run_name=NAMED, retries=0, persist_result=False)
 def renew_access_token(

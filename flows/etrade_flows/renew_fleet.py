@@ -32,7 +32,7 @@ from etrade_flows.runs.endings import describe
 from etrade_flows.runs.names import FLEET, FLEET_RUN, ended_run, renewal_run, titled
 from etrade_flows.runs.once_a_day import as_message, is_scheduled
 from etrade_flows.runs.second_try import try_again_soon
-from etrade_flows.runs.sure_ends import keep_end, sure
+from etrade_flows.runs.sure_ends import SureFlow, keep_end
 from etrade_flows.runs.tags import current_run, tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, TokensNotRenewed, must_sign_in
@@ -85,7 +85,7 @@ def renew_token(credentials: str, patient: bool = True) -> TokenSession:
 
 
 # Not stored, for the same reason as in `renew-access-token`.
-@sure
+@SureFlow.of
 @flow(
     name=FLEET,
     flow_run_name=FLEET_RUN,

@@ -31,7 +31,7 @@ from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.endings import describe
 from etrade_flows.runs.names import SIGN_IN, sign_in_run, titled
 from etrade_flows.runs.once_a_day import as_message
-from etrade_flows.runs.sure_ends import keep_end, sure
+from etrade_flows.runs.sure_ends import SureFlow, keep_end
 from etrade_flows.runs.tags import tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
@@ -53,7 +53,7 @@ def artifact_key(credentials: str) -> str:
 
 
 # Not stored: a retried parent asks the person again.
-@sure
+@SureFlow.of
 @flow(name=SIGN_IN, flow_run_name=sign_in_run("{credentials}"), retries=0, persist_result=False)
 def sign_in(
     credentials: Annotated[str, titled("E*TRADE Credentials block")] = DEFAULT_NAME,

@@ -12,14 +12,12 @@ the end if an earlier renewal is reused, and before the first call if the sessio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from prefect import Flow, State
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.settings import get_current_settings
 
 from etrade_flows.runs.names import renewal_run
 from etrade_flows.runs.sure_ends import SureFlow
@@ -60,15 +58,10 @@ class RenewalFlow(SureFlow[P, R]):
         def call() -> object:
             if FlowRunContext.get() is None:
                 return super(RenewalFlow, self).__call__(*args, **kwargs)
-            with _no_heartbeats():
+            with changed_setting("flows.heartbeat_frequency", None):
                 return super(RenewalFlow, _named_late(self)).__call__(*args, **kwargs)
 
         return asyncio.to_thread(call) if _in_async_code() else call()
-
-
-def callable_everywhere(flow: Flow[P, R]) -> RenewalFlow[P, R]:
-    """The same flow, callable from sync and async code."""
-    return RenewalFlow[P, R].of(flow)
 
 
 def _in_async_code() -> bool:
@@ -112,12 +105,3 @@ def _named_late(flow: RenewalFlow[P, R]) -> RenewalFlow[P, R]:
 
 def _is_named_late(flow: Flow[Any, Any] | None) -> bool:
     return isinstance(flow, RenewalFlow) and flow.flow_run_name is None
-
-
-@contextmanager
-def _no_heartbeats() -> Iterator[None]:
-    if get_current_settings().flows.heartbeat_frequency is None:
-        yield
-        return
-    with changed_setting("flows.heartbeat_frequency", None):
-        yield

@@ -9,7 +9,6 @@ result outside of the state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
 from copy import copy
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
@@ -39,7 +38,22 @@ class SureFlow(Flow[P, R]):
 
         def __call__(self, *args: object, **kwargs: object) -> object:
             """As `Flow.__call__`."""
-            return _surely(lambda: super(SureFlow, self).__call__(*args, **kwargs))
+            ends: list[object] = []
+            token = _ends.set(ends)
+            try:
+                result = super().__call__(*args, **kwargs)
+            except (MissingResult, FailedRun):
+                if not ends:
+                    raise
+            else:
+                if isinstance(result, State) and result.data is None and ends:
+                    result.data = ends[-1]
+                return result
+            finally:
+                _ends.reset(token)
+            if isinstance(ends[-1], Exception):
+                raise ends[-1]
+            return ends[-1]
 
     def with_options(self, *args: Any, **options: Any) -> Self:  # noqa: ANN401
         """The same as `Flow.with_options`, which would return a plain flow."""
@@ -51,32 +65,3 @@ class SureFlow(Flow[P, R]):
         made = copy(flow)
         made.__class__ = cls
         return cast("Self", made)
-
-
-def sure(flow: Flow[P, R]) -> SureFlow[P, R]:
-    """The same flow as a `SureFlow`."""
-    return SureFlow[P, R].of(flow)
-
-
-def _surely(call: Callable[[], object]) -> object:
-    """The result of a call of a flow; if Prefect has lost that, what the run has kept.
-
-    Raises:
-        Exception: As the call raises, or the error that the run has kept.
-    """
-    ends: list[object] = []
-    token = _ends.set(ends)
-    try:
-        result = call()
-    except (MissingResult, FailedRun):
-        if not ends:
-            raise
-    else:
-        if isinstance(result, State) and result.data is None and ends:
-            result.data = ends[-1]
-        return result
-    finally:
-        _ends.reset(token)
-    if isinstance(ends[-1], Exception):
-        raise ends[-1]
-    return ends[-1]
