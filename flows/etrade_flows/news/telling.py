@@ -25,10 +25,15 @@ def tell(ending: Ending) -> None:
     Args:
         ending: How the run ended.
     """
-    _tag_and_name(ending)
+    run, outcome, loaded = current_run(), ending.outcome, ending.loaded
+    if run is None or outcome is None:
+        return
+    came_to = attempt_outcome(outcome)
+    until = f" until {holds_until(outcome)}" if isinstance(outcome, TokenSession) else ""
+    name = ended_run(run.name, ending.credentials, f"{came_to}{until}")
+    tag_run(ending.credentials, *([loaded.environment] if loaded else []), outcome=came_to, name=name)
     report(ending)
-    if ending.outcome is not None:
-        emit_outcome(ending.credentials, ending.outcome, ending.loaded)
+    emit_outcome(ending.credentials, outcome, loaded)
 
 
 def tell_signed(what: str, ending: Ending) -> None:
@@ -42,16 +47,6 @@ def tell_signed(what: str, ending: Ending) -> None:
     if run is not None:
         tag_run(name=ended_run(run.name, ending.credentials, what))
     report(ending)
-
-
-def _tag_and_name(ending: Ending) -> None:
-    run, outcome, loaded = current_run(), ending.outcome, ending.loaded
-    if run is None or outcome is None:
-        return
-    came_to = attempt_outcome(outcome)
-    until = f" until {holds_until(outcome)}" if isinstance(outcome, TokenSession) else ""
-    name = ended_run(run.name, ending.credentials, f"{came_to}{until}")
-    tag_run(ending.credentials, *([loaded.environment] if loaded else []), outcome=came_to, name=name)
 
 
 def tell_failure(
