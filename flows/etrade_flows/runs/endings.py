@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast
 
@@ -40,11 +41,9 @@ def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
     Raises:
         ETradeError: `error` itself, outside a run.
     """
-    try:
-        if isinstance(error, SignInRequired):
+    if isinstance(error, SignInRequired):
+        with suppress(SignInRequired):  # the caller gets it, as any other error
             return end_without_sign_in(error, signed_in_at)
-    except SignInRequired:
-        pass  # the caller gets it, as any other error
     if current_run() is None:
         raise error
     return Failed(message=as_message(error), data=keep_end(error))
