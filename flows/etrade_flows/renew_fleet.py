@@ -200,7 +200,7 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     told = {name: why for name, why in board.alerted.items() if why.startswith(today)}
     kept = {name: why for name, why in told.items() if name not in sessions}
     due = {name: why for name, why in alerts.items() if kept.get(name) != why}
-    board.end(kept | due)
+    board.update(kept | due)
     outcome = None
     if errors:
         outcome = AttemptOutcome.SIGN_IN_REQUIRED if sign_ins else AttemptOutcome.FAILED

@@ -67,15 +67,7 @@ class Board:
     def look(self) -> None:
         """Update the artifacts, if it is time to."""
         if self._tally.progress >= self._shown + STEP and self._monotonic() >= self._next:
-            self._update(self.alerted)
-
-    def end(self, alerted: Mapping[str, str]) -> None:
-        """Update the artifacts for the last time.
-
-        Args:
-            alerted: The alerts that have been sent.
-        """
-        self._update(alerted)
+            self.update(self.alerted)
 
     def _create(self, client: SyncPrefectClient, key: str, kind: str) -> UUID:
         run = current_run()
@@ -83,7 +75,8 @@ class Board:
         # Until the run has ended, the alerts of earlier runs count.
         return client.create_artifact(made.model_copy(update={"metadata_": self.alerted})).id
 
-    def _update(self, alerted: Mapping[str, str]) -> None:
+    def update(self, alerted: Mapping[str, str]) -> None:
+        """Update the artifacts now, and keep these alerts in the table's metadata."""
         if self._ids is not None:
             with best_effort(_LOSS), get_client(sync_client=True) as client:
                 table, progress = self._ids

@@ -97,16 +97,7 @@ def _rank(outcome: Outcome | None) -> int:
             return _FAILED
 
 
-def reasons(errors: Mapping[str, ETradeError]) -> dict[str, list[str]]:
-    """The names that failed, grouped by cause, without those that need a sign-in."""
-    found: dict[str, list[str]] = {}
-    for name, error in errors.items():
-        if not isinstance(error, SignInRequired):
-            found.setdefault(cause(error), []).append(name)
-    return found
-
-
-def cause(error: ETradeError) -> str:
+def _cause(error: ETradeError) -> str:
     """Why a renewal failed, in a few words, such as `RenewalFailed (status 503)`."""
     fact = error.problem or (f"status {error.status}" if error.status else None)
     return f"{type(error).__name__} ({fact})" if fact else type(error).__name__
@@ -114,6 +105,10 @@ def cause(error: ETradeError) -> str:
 
 def troubles(errors: Mapping[str, ETradeError]) -> str:
     """Who must sign in, and who failed and why, in one sentence each, with every name."""
-    said = [f"Sign in: {', '.join(due)}."] if (due := must_sign_in(errors)) else []
-    said += [f"{why}: {', '.join(names)}." for why, names in reasons(errors).items()]
-    return " ".join(said)
+    found: dict[str, list[str]] = {}
+    if due := must_sign_in(errors):
+        found["Sign in"] = list(due)
+    for name, error in errors.items():
+        if not isinstance(error, SignInRequired):
+            found.setdefault(_cause(error), []).append(name)
+    return " ".join(f"{why}: {', '.join(names)}." for why, names in found.items())

@@ -52,7 +52,7 @@ def test_the_table_fills_while_the_run_goes_on(
         assert (25.0, "… 0 of 4 sessions are good, 3 to go", 1) == shown()
         for name in "bcd":
             tally.settle(name, SignInRequired("Over."), noon)
-        seen.end({"a": "told"})
+        seen.update({"a": "told"})
         assert (100.0, "⚠️ 0 of 4 sessions are good", 4) == shown()
         assert {"a": "told"} == board.Board(tally).alerted
 
@@ -72,7 +72,7 @@ def test_many_tokens_make_no_more_updates(
             seconds[0] += 1
             tally.settle(name, SignInRequired("Over."), noon)
             seen.look()
-        seen.end({})
+        seen.update({})
         assert 21 == seen.updates
 
     in_a_flow(fill)
@@ -84,5 +84,5 @@ def test_a_server_that_takes_no_artifact_stops_nothing(noon: datetime) -> None:
     with temporary_settings(nowhere):
         seen = board.Board(Tally(("a",)))
         seen.look()
-        seen.end({})
+        seen.update({})
     assert ({}, 0) == (seen.alerted, seen.updates)
