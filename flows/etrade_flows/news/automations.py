@@ -6,7 +6,7 @@ never doubled, and those that somebody has paused stay paused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
@@ -90,9 +90,6 @@ FLEET_BODY = (
 FLEET_CLEAR_SUBJECT = "E*TRADE: all is well again, {{ event.payload.summary }}"
 FLEET_CLEAR_BODY = "{{ event.payload.message }}\n\nNext: nothing, all is well.\n\n" + SOURCE
 
-BODIES = {SessionEvent.SIGN_IN_REQUIRED: SIGN_IN_BODY}
-"""The texts of the alerts that differ from `BODY`."""
-
 ONCE_AFTER = "Once after each alert."
 
 SAMPLE_SUBJECT = "E*TRADE: this is a test"
@@ -130,10 +127,17 @@ def notifications(block: UUID, name: str) -> list[AutomationCore]:
             NAMES[event],
             f"Once for each credentials name, {'week' if event in WEEKLY else 'Eastern day'} and cause.",
             {event},
-            send(subject, BODIES.get(event, BODY)),
+            send(subject, SIGN_IN_BODY if event is SessionEvent.SIGN_IN_REQUIRED else BODY),
         )
         for event, subject in SUBJECTS.items()
     ]
+    good = _automation(
+        ALL_CLEAR,
+        ONCE_AFTER,
+        {SessionEvent.RENEWED, SessionEvent.SIGNED_IN},
+        send(ALL_CLEAR_SUBJECT, ALL_CLEAR_BODY),
+        after={SessionEvent.SIGN_IN_REQUIRED, SessionEvent.FAILING},
+    )
     fleet = _automation(
         FLEET_ALERT,
         "Once for each change in who needs somebody.",
@@ -141,25 +145,15 @@ def notifications(block: UUID, name: str) -> list[AutomationCore]:
         send(FLEET_SUBJECT, FLEET_BODY),
         about=RESOURCE,
     )
-    good = _automation(
-        ALL_CLEAR,
-        ONCE_AFTER,
-        {SessionEvent.RENEWED, SessionEvent.SIGNED_IN},
-        send(ALL_CLEAR_SUBJECT, ALL_CLEAR_BODY),
-    )
-    all_good = _automation(
+    fleet_good = _automation(
         FLEET_CLEAR,
         ONCE_AFTER,
         {FleetEvent.RENEWED},
         send(FLEET_CLEAR_SUBJECT, FLEET_CLEAR_BODY),
         about=RESOURCE,
+        after={FleetEvent.NOT_RENEWED},
     )
-    return [
-        *alerts,
-        _all_clear(good, {SessionEvent.SIGN_IN_REQUIRED, SessionEvent.FAILING}),
-        fleet,
-        _all_clear(all_good, {FleetEvent.NOT_RENEWED}),
-    ]
+    return [*alerts, good, fleet, fleet_good]
 
 
 def fitted(text: str, name: str) -> str:
@@ -173,22 +167,6 @@ def fitted(text: str, name: str) -> str:
         name: The block as `type/name`.
     """
     return text.replace("\n", "<br>\n") if "mail" in name.partition("/")[0] else text
-
-
-def _all_clear(tells: AutomationCore, after: set[SessionEvent] | set[FleetEvent]) -> AutomationCore:
-    """The same automation, made to notify once after each alert.
-
-    A trigger with `after` reacts only after such an event has come. When it has fired, it waits for the next
-    one (Prefect 3.8). So the hourly renewals that follow notify nobody.
-    """
-    trigger = tells.trigger.model_copy(
-        update={
-            "after": {event.value for event in after},
-            "for_each": {"prefect.resource.id"},
-            "within": QUIET_WEEK,
-        }
-    )
-    return tells.model_copy(update={"trigger": trigger})
 
 
 def sign_in_starter(deployment: UUID, keep_open_for: timedelta, *, rerun: bool) -> AutomationCore:
@@ -221,8 +199,15 @@ def _automation(
     description: str,
     events: set[SessionEvent] | set[FleetEvent],
     action: ActionTypes,
+    *,
     about: str = "etrade.session.*",
+    after: Collection[SessionEvent | FleetEvent] = (),
 ) -> AutomationCore:
+    """An automation that acts once on events with the same `etrade.once`, or once after each alert.
+
+    A trigger with `after` reacts only after such an event has come. When it has fired, it waits for the next
+    one (Prefect 3.8). So the hourly renewals that follow an all-clear notify nobody.
+    """
     return AutomationCore(
         name=name,
         description=description,
@@ -230,11 +215,12 @@ def _automation(
         tags=[TAG],
         trigger=EventTrigger(
             expect={event.value for event in events},
+            after={event.value for event in after},
             match=ResourceSpecification({"prefect.resource.id": about}),
-            for_each={ONCE_LABEL},
+            for_each={"prefect.resource.id" if after else ONCE_LABEL},
             posture=Posture.Reactive,
             threshold=1,
-            within=QUIET_WEEK if events <= WEEKLY else QUIET,
+            within=QUIET_WEEK if after or events <= WEEKLY else QUIET,
         ),
         actions=[action],
     )
