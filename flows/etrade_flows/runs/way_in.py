@@ -20,7 +20,6 @@ from urllib.parse import quote
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.utilities.urls import url_for
 
@@ -98,7 +97,8 @@ def find_way_in(
         call: As in `led_to_sign_in`.
     """
     run = _waiting_run(client, credentials)
-    if run is None and _starts_by_itself(client) and call():
+    automations = client.read_automations_by_name(START_SIGN_IN) if run is None else []
+    if any(each.enabled for each in automations) and call():
         ends_at = time.monotonic() + STARTS_WITHIN
         while run is None and time.monotonic() < ends_at:
             time.sleep(_LOOK_EVERY)
@@ -139,14 +139,10 @@ def _waiting_run(client: SyncPrefectClient, credentials: str) -> FlowRun | None:
     return min(theirs, key=lambda run: run.state is None or not run.state.is_paused(), default=None)
 
 
-def _starts_by_itself(client: SyncPrefectClient) -> bool:
-    """Whether an automation starts the sign-in."""
-    return any(each.enabled for each in client.read_automations_by_name(START_SIGN_IN))
-
-
 def _form(client: SyncPrefectClient, credentials: str) -> WayIn | None:
     """The form of the deployment that signs in to these credentials, or of one that takes their name."""
-    deployments = sorted(client.read_deployments(flow_filter=_sign_in_flow()), key=_age)
+    found = client.read_deployments(flow_filter=_sign_in_flow())
+    deployments = sorted(found, key=lambda each: each.created or datetime.max.replace(tzinfo=UTC))
     if not deployments:
         return None
     own = (each for each in deployments if meant(each.parameters) == credentials)
@@ -159,10 +155,6 @@ def _form(client: SyncPrefectClient, credentials: str) -> WayIn | None:
         given = deployment.parameters | {"credentials": credentials}
         filled_in = "?parameters=" + quote(json.dumps(given, separators=(",", ":")), safe="")
     return WayIn(f"{page}/run{filled_in}", waits=False)
-
-
-def _age(deployment: DeploymentResponse) -> datetime:
-    return deployment.created or datetime.max.replace(tzinfo=UTC)
 
 
 def _sign_in_flow() -> FlowFilter:
