@@ -8,7 +8,8 @@ from prefect.states import Completed
 
 from etrade_flows.access.memory import forget_sessions
 from etrade_flows.access.renewal import require_signed_in
-from etrade_flows.news.events import emit_signed_out
+from etrade_flows.news.events import emit_sign
+from etrade_flows.news.session_news import SessionEvent
 from etrade_flows.news.telling import tell_failure, tell_signed
 from etrade_flows.person.login import store, stored_credentials, without_token
 from etrade_flows.runs.attempts import Ending
@@ -84,7 +85,7 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
         return f"{said} Somebody has signed in meanwhile: that token stays."
     if block:
         store(name, without_token(block))
-    emit_signed_out(name, credentials)
+    emit_sign(SessionEvent.SIGNED_OUT, name, credentials)
     return said
 
 

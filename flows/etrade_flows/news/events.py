@@ -94,24 +94,16 @@ def may_call(run: FlowRun, at: datetime) -> bool:
     return not is_scheduled(run) or _settings().alerts_at(at)
 
 
-def emit_signed_in(credentials: str, loaded: ETradeCredentials) -> None:
-    """Emit that a person has signed in.
+def emit_sign(event: SessionEvent, credentials: str, loaded: ETradeCredentials) -> None:
+    """Emit that a person has signed in or out.
 
     Args:
+        event: `SIGNED_IN` or `SIGNED_OUT`.
         credentials: The credentials' name.
-        loaded: The credentials with the new token.
+        loaded: The credentials with the new token, or with the one that was revoked.
     """
-    _emit_sign(SessionEvent.SIGNED_IN, credentials, loaded, "A person signed in at E*TRADE.")
-
-
-def emit_signed_out(credentials: str, loaded: ETradeCredentials) -> None:
-    """Emit that a person has ended the session.
-
-    Args:
-        credentials: The credentials' name.
-        loaded: The credentials whose token was revoked.
-    """
-    _emit_sign(SessionEvent.SIGNED_OUT, credentials, loaded, "A person ended the session at E*TRADE.")
+    with best_effort(_LOSS):
+        _emit(sign_news(event, credentials, loaded, now()), loaded)
 
 
 def _settings() -> RenewalSettings:
@@ -119,11 +111,6 @@ def _settings() -> RenewalSettings:
         return renewal_settings()
     except CredentialsInvalid:  # the error that is being reported
         return RenewalSettings.model_construct()
-
-
-def _emit_sign(event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str) -> None:
-    with best_effort(_LOSS):
-        _emit(sign_news(event, credentials, loaded, message, now()), loaded)
 
 
 def _emit(news: SessionNews, loaded: ETradeCredentials | None) -> None:

@@ -108,12 +108,13 @@ def outcome_news(
         yield _news(event, credentials, loaded, at, cause=cause, expires_at=None, **said)
 
 
-def sign_news(
-    event: SessionEvent, credentials: str, loaded: ETradeCredentials, message: str, at: datetime
-) -> SessionNews:
+def sign_news(event: SessionEvent, credentials: str, loaded: ETradeCredentials, at: datetime) -> SessionNews:
     """The notification about a person's sign-in or sign-out at `at`."""
     expires_at = loaded.expires_at(at)
-    session = _until(expires_at) if event is SessionEvent.SIGNED_IN else "ended, signed out"
+    if event is SessionEvent.SIGNED_IN:
+        message, session = "A person signed in at E*TRADE.", _until(expires_at)
+    else:
+        message, session = "A person ended the session at E*TRADE.", "ended, signed out"
     return _news(event, credentials, loaded, at, expires_at=expires_at, message=message, session=session)
 
 

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from etrade_flows.access.memory import forget_sessions, remember
 from etrade_flows.access.renewal import Wanted, renew_loaded
-from etrade_flows.news.events import emit_signed_in
+from etrade_flows.news.events import emit_sign
+from etrade_flows.news.session_news import SessionEvent
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
 from etrade_tasks.errors import (
     ConfigurationRefused,
@@ -113,7 +114,7 @@ def complete_sign_in(sign_in: SignIn, verifier: str) -> TokenSession:
     session = renew_loaded(sign_in.name, proven, Wanted(force=True, clock_offset=bought.clock_offset))
     signed_in = _with_token(_as_edited(sign_in), bought)
     store(sign_in.name, signed_in)
-    emit_signed_in(sign_in.name, signed_in)
+    emit_sign(SessionEvent.SIGNED_IN, sign_in.name, signed_in)
     forget_sessions()
     return remember(sign_in.name, session, signed_in)
 

@@ -24,8 +24,9 @@ from prefect.settings import get_current_settings
 
 from etrade_flows import renew_fleet
 from etrade_flows.news.automations import ALL_CLEAR, FLEET_ALERT, FLEET_CLEAR, TAG
-from etrade_flows.news.events import emit_outcome, emit_signed_in
+from etrade_flows.news.events import emit_outcome, emit_sign
 from etrade_flows.news.fleet_news import FleetEvent, FleetNews, emit_fleet, not_renewed_news, renewed_news
+from etrade_flows.news.session_news import SessionEvent
 from etrade_flows.news.telling import tell_failure
 from etrade_flows.runs.names import START_SIGN_IN
 from etrade_simulator import Simulator
@@ -200,7 +201,7 @@ def test_all_clear_follows_an_alert(
         tell("clear", session(noon + timedelta(hours=hours)), at=noon + timedelta(hours=hours))
     tell("clear", SignInRequired("It is over."), at=noon + timedelta(hours=12))
     with use_clock(lambda: noon + timedelta(hours=20)):
-        emit_signed_in("clear", keys)
+        emit_sign(SessionEvent.SIGNED_IN, "clear", keys)
     tell("clear", session(noon + timedelta(hours=21)), at=noon + timedelta(hours=21))
     tell("clear", ConfigurationRefused("a marker, told after all that went before"))
     good = "E*TRADE: the session of clear is good again"

@@ -20,7 +20,7 @@ from prefect.states import Scheduled
 from pydantic import ValidationError
 
 from etrade_flows.news import session_news
-from etrade_flows.news.events import emit_outcome, emit_signed_in, emit_signed_out
+from etrade_flows.news.events import emit_outcome, emit_sign
 from etrade_flows.news.session_news import SessionEvent, SessionNews
 from etrade_tasks import (
     ConfigurationRefused,
@@ -216,8 +216,8 @@ def tells(credentials: str) -> None:
     at = loaded.signed_in_at
     emit_outcome(credentials, renewed(at), loaded)
     emit_outcome(credentials, SignInRequired("It is over."), loaded)
-    emit_signed_in(credentials, loaded)
-    emit_signed_out(credentials, loaded)
+    emit_sign(SessionEvent.SIGNED_IN, credentials, loaded)
+    emit_sign(SessionEvent.SIGNED_OUT, credentials, loaded)
 
 
 def run_of_a_deployment(credentials: str) -> FlowRun:
@@ -297,8 +297,8 @@ class TestTellingStopsNothing:
         @flow
         def renews() -> str:
             emit_outcome("main", renewed(noon), None)
-            emit_signed_in("main", keys)
-            emit_signed_out("main", keys)
+            emit_sign(SessionEvent.SIGNED_IN, "main", keys)
+            emit_sign(SessionEvent.SIGNED_OUT, "main", keys)
             return "done"
 
         assert "done" == renews()
