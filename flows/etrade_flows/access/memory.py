@@ -80,22 +80,22 @@ def remember(name: str, session: TokenSession, loaded: ETradeCredentials) -> Tok
     return session
 
 
-def recall(name: str, at: datetime) -> TokenSession | None:
-    """The session in memory, if its renewal is still valid at `at`; None if there is none."""
+def recall(name: str, at: datetime, *, since: float | None = None) -> TokenSession | None:
+    """The session in memory, if its renewal is still valid; None if there is none.
+
+    Args:
+        name: The credentials' name.
+        at: The current time.
+        since: Only a session remembered after this moment of the monotonic clock.
+    """
     known = _known.get(name)
-    if known is None:
+    if known is None or (since is not None and known.known_at <= since):
         return None
     answers = known.scope == storage_scope() and known.record.is_within(known.window, at)
     if answers and _stamp(known.file) == known.stamp and _token_is_the_same(name, known):
         return known.answer
     _known.pop(name, None)
     return None
-
-
-def recall_since(name: str, moment: float, at: datetime) -> TokenSession | None:
-    """The same as `recall`, but only for a session remembered after `moment` of the monotonic clock."""
-    known = _known.get(name)
-    return recall(name, at) if known is not None and known.known_at > moment else None
 
 
 def forget(name: str) -> None:

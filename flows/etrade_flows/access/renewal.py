@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from etrade_flows.access.memory import forget, recall, recall_since, remember
+from etrade_flows.access.memory import forget, recall, remember
 from etrade_flows.access.together import together
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
@@ -91,7 +91,7 @@ def revived_session(credentials: str, sent_at: float) -> TokenSession:
     """
 
     def remembered() -> TokenSession | None:
-        return recall_since(credentials, sent_at, now())
+        return recall(credentials, now(), since=sent_at)
 
     return remembered() or renew(credentials, remembered, since=sent_at)
 
