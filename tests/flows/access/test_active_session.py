@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import timedelta
@@ -28,6 +28,12 @@ from etrade_tasks.load_credentials import current_credentials
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
 
 RENEW = "/oauth/renew_access_token"
+
+
+def eight_at_once(ask: Callable[..., TokenSession], *each: object) -> list[Future[TokenSession]]:
+    """Calls `ask` in eight threads at the same time, with these arguments in turn; returns the results."""
+    with ThreadPoolExecutor(8) as pool:
+        return [pool.submit(copy_context().run, ask, each[nth % len(each)]) for nth in range(8)]
 
 
 @pytest.mark.essential
@@ -85,9 +91,7 @@ def test_memory_heeds_what_is_required(simulator: Simulator, block: str) -> None
 @pytest.mark.essential
 def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
     """Eight threads that ask at the same time make one call."""
-    with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(copy_context().run, active_session, block) for _ in range(8)]
-        sessions = [future.result(timeout=60) for future in futures]
+    sessions = [future.result() for future in eight_at_once(active_session, block)]
     assert 1 == len({session.renewed_at for session in sessions})
     assert 1 == len(simulator.calls(RENEW))
 
@@ -95,23 +99,16 @@ def test_threads_share_one_renewal(simulator: Simulator, block: str) -> None:
 def test_threads_share_a_failure(simulator: Simulator, block: str) -> None:
     """Eight threads that ask at the same time make one call, and each gets an error if it is refused."""
     simulator.plant(Fault(status=401, body="oauth_problem=token_rejected", delay=1), path=RENEW, times=8)
-    with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(copy_context().run, active_session, block) for _ in range(8)]
-        told = [future.exception(timeout=60) for future in futures]
+    told = [future.exception() for future in eight_at_once(active_session, block)]
     assert [SignInRequired] * 8 == [type(error) for error in told]
     assert (8, 1) == (len({id(error) for error in told}), len(simulator.calls(RENEW)))
 
 
 def test_need_of_one_thread_fails_no_other(simulator: Simulator, block: str) -> None:
     """A thread that needs the session for too long fails alone, even if others ask at the same time."""
-    spans = [timedelta(hours=13), timedelta(0)] * 4
-    with ThreadPoolExecutor(8) as pool:
-        futures = [
-            pool.submit(copy_context().run, lambda span=span: active_session(block, required_for=span))
-            for span in spans
-        ]
-        failed = [future.exception(timeout=60) is not None for future in futures]
-    assert [True, False] * 4 == failed
+    ask = lambda span: active_session(block, required_for=span)  # noqa: E731
+    told = eight_at_once(ask, timedelta(hours=13), timedelta(0))
+    assert [True, False] * 4 == [future.exception() is not None for future in told]
 
 
 def test_who_asks_after_a_failure_tries_anew(simulator: Simulator, block: str) -> None:
