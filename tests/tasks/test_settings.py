@@ -51,6 +51,7 @@ def test_people_are_alerted_on_the_days_that_need_a_session(
         ("ETRADE_FIRST_BACKOFF", "-1"),
         ("ETRADE_SIGN_IN_BY", "07:00+01:00"),
         ("ETRADE_EXPIRING_BEFORE", "canary"),
+        ("ETRADE_EXPIRING_BEFORE", "-PT1H"),
         ("ETRADE_SIGN_IN_DAYS", "mon-canary"),
     ],
 )

@@ -17,7 +17,6 @@ from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNam
 from prefect.events.schemas.events import ReceivedEvent
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
-from pydantic import ValidationError
 
 from etrade_flows.news import session_news
 from etrade_flows.news.events import emit_outcome, emit_sign
@@ -136,11 +135,6 @@ class TestWhatThereIsToTell:
         assert "main/2027-W24/key-lapsing" == news[-1].once
         assert "in 16 days" in news[-1].message
 
-    def test_young_consumer_key_is_no_news(self, keys: ETradeCredentials, noon: datetime) -> None:
-        """A consumer key is not reported earlier than thirty days before it lapses."""
-        young = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 16)})
-        assert [("renewed", None)] == told(list(outcome_news("main", renewed(noon), young, noon)))
-
     def test_nobody_signed_in_is_a_cause_of_its_own(self, keys: ETradeCredentials, noon: datetime) -> None:
         """Credentials without a token are reported as signed out, without a fingerprint."""
         out = keys.model_copy(
@@ -152,12 +146,6 @@ class TestWhatThereIsToTell:
             news.session,
             news.fingerprint,
         )
-
-    def test_negative_span_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A negative duration is refused when the setting is read."""
-        monkeypatch.setenv("ETRADE_EXPIRING_BEFORE", "-PT1H")
-        with pytest.raises(ValidationError, match="expiring_before"):
-            RenewalSettings()
 
     def test_one_alert_is_one_day_and_one_cause(self, noon: datetime, keys: ETradeCredentials) -> None:
         """The key by which alerts are deduplicated changes at midnight US Eastern, not at midnight UTC."""
