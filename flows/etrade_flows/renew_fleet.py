@@ -19,13 +19,7 @@ from etrade_flows.fleet.board import Board
 from etrade_flows.fleet.members import Member, members
 from etrade_flows.fleet.pace import Pace
 from etrade_flows.fleet.tally import Outcome, Tally, troubles
-from etrade_flows.news.fleet_news import (
-    FleetEvent,
-    alerts_for,
-    emit_fleet,
-    not_renewed_news,
-    renewed_news,
-)
+from etrade_flows.news.fleet_news import alerts_for, emit_fleet, not_renewed_news, renewed_news
 from etrade_flows.news.telling import unexpected
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.endings import describe
@@ -207,13 +201,13 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     summary, run = tally.summary, current_run()
     tag_run(outcome=outcome, name=ended_run(run.name, "", summary) if run else None)
     if not errors:
-        emit_fleet(FleetEvent.RENEWED, renewed_news(summary, at))
+        emit_fleet(renewed_news(summary, at))
         return _completed(f"{summary}.", sessions)
     error = TokensNotRenewed(f"{summary}. {troubles(errors)}", good=len(sessions), errors=errors)
     # While nothing changes, each run sends the same alert again, because a busy server may lose one. People
     # get it once.
     if due or (alerts and alerts == {name: told[name] for name in tally.names if name in told}):
-        emit_fleet(FleetEvent.NOT_RENEWED, not_renewed_news(error, summary, alerts, at))
+        emit_fleet(not_renewed_news(error, summary, alerts, at))
     for each in errors.values():
         if each.retryable:
             try_again_soon(each)

@@ -196,7 +196,7 @@ def test_same_alert_is_sent_by_each_run_until_something_changes(
     """Each run sends the same alert again, because a server may lose an event, until somebody signs in."""
     sent: list[str] = []
     fleet_flow = sys.modules["etrade_flows.renew_fleet"]
-    monkeypatch.setattr(fleet_flow, "emit_fleet", lambda event, news: sent.append(news.once))
+    monkeypatch.setattr(fleet_flow, "emit_fleet", lambda news: sent.append(news.once))
     out = {"access_token": None, "access_token_secret": None}
     names = [save("a", **out), save("b", **out)]
     for _ in range(2):

@@ -32,6 +32,7 @@ class FleetNews(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    event: FleetEvent = Field(exclude=True, description="The event's name; not part of the payload.")
     summary: str = Field(description="How many sessions are good, and how many there are.")
     message: str = Field(description="Who must sign in, and who failed and why.")
     advice: str | None = Field(default=None, description="What a person does next; null if nothing.")
@@ -71,6 +72,7 @@ def not_renewed_news(
     which = hashlib.sha256("\n".join(sorted(f"{name} {why}" for name, why in alerts.items())).encode())
     day, sign_in = eastern_date(at).isoformat(), dict.fromkeys(must_sign_in(error.errors))
     return FleetNews(
+        event=FleetEvent.NOT_RENEWED,
         summary=summary,
         message=error.message,
         advice=error.advice,
@@ -84,16 +86,22 @@ def not_renewed_news(
 def renewed_news(summary: str, at: datetime) -> FleetNews:
     """The notification that every session of a fleet is good."""
     day = eastern_date(at).isoformat()
-    return FleetNews(summary=summary, message=f"{summary}.", eastern_date=day, once=f"fleet/{day}/renewed")
+    return FleetNews(
+        event=FleetEvent.RENEWED,
+        summary=summary,
+        message=f"{summary}.",
+        eastern_date=day,
+        once=f"fleet/{day}/renewed",
+    )
 
 
-def emit_fleet(event: FleetEvent, news: FleetNews) -> None:
+def emit_fleet(news: FleetNews) -> None:
     """Emit a notification. Does nothing outside a run, or if the server accepts no event."""
     if current_run() is None:
         return
     with best_effort("The event could not be emitted"):
         emit_event(
-            event.value,
+            news.event.value,
             resource={
                 "prefect.resource.id": RESOURCE,
                 "prefect.resource.name": "fleet",

@@ -25,7 +25,7 @@ from prefect.settings import get_current_settings
 from etrade_flows import renew_fleet
 from etrade_flows.news.automations import ALL_CLEAR, FLEET_ALERT, FLEET_CLEAR, TAG
 from etrade_flows.news.events import emit_outcome, emit_sign
-from etrade_flows.news.fleet_news import FleetEvent, FleetNews, emit_fleet, not_renewed_news, renewed_news
+from etrade_flows.news.fleet_news import FleetNews, emit_fleet, not_renewed_news, renewed_news
 from etrade_flows.news.session_news import SessionEvent
 from etrade_flows.news.telling import tell_failure
 from etrade_flows.runs.names import START_SIGN_IN
@@ -404,9 +404,9 @@ def until_heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[..., No
 
 
 @flow
-def tells_of_a_fleet(event: FleetEvent, news: FleetNews) -> None:
+def tells_of_a_fleet(news: FleetNews) -> None:
     """Reports the news of a fleet, as a run of `renew-fleet` would."""
-    emit_fleet(event, news)
+    emit_fleet(news)
 
 
 def test_all_clear_follows_the_alert_about_a_fleet(
@@ -416,11 +416,11 @@ def test_all_clear_follows_the_alert_about_a_fleet(
     out = TokensNotRenewed("It is over.", errors={"any": SignInRequired("It is over.")})
     good, bad = "2 of 2 sessions are good", ("1 of 2 sessions are good", "0 of 2 sessions are good")
     all_clear = renewed_news(good, noon)
-    tells_of_a_fleet(FleetEvent.RENEWED, all_clear)
+    tells_of_a_fleet(all_clear)
     for number, summary in enumerate(bad):
         alert = not_renewed_news(out, summary, {"any": summary}, noon)
-        until_heard(2 * number + 1, partial(tells_of_a_fleet, FleetEvent.NOT_RENEWED, alert))
-        until_heard(2 * number + 2, partial(tells_of_a_fleet, FleetEvent.RENEWED, all_clear))
+        until_heard(2 * number + 1, partial(tells_of_a_fleet, alert))
+        until_heard(2 * number + 2, partial(tells_of_a_fleet, all_clear))
     well = f"E*TRADE: all is well again, {good}"
     expected = [f"E*TRADE: {bad[0]}", well, f"E*TRADE: {bad[1]}", well]
     assert expected == [sent["subject"] for sent in about_fleets(inbox)]
