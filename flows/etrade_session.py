@@ -14,8 +14,8 @@ DEFAULTS = {
     # command's end, and in a fresh home it fails with a traceback ("database is locked").
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # The default is 20 seconds, but in a fresh home a temporary server has taken 40.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
+    # The default is 20 seconds, but in a fresh home, on a busy machine, a server has taken 80.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
 }
 """The environment of the command and of everything it starts, unless the user has set it."""
 
