@@ -102,6 +102,26 @@ def heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[[str, int], l
     return wait
 
 
+@pytest.fixture
+def until_heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[..., None]:
+    """Repeats an action until this many notifications about the credentials, or about fleets, have come.
+
+    While SQLite is busy, the server (3.8) sometimes drops an event; the next run reports the same again.
+    """
+    inbox.received.clear()
+
+    def act(count: int, action: Callable[[], object], credentials: str | None = None) -> None:
+        for _ in range(6):
+            action()
+            with suppress(AssertionError):
+                wait_until(
+                    lambda: count <= len(inbox.about(credentials) if credentials else about_fleets(inbox)), 10
+                )
+                return
+
+    return act
+
+
 def installed_automations() -> list[Automation]:
     """The automations that the command has installed, sorted by name."""
     with get_client(sync_client=True) as client:
@@ -192,21 +212,30 @@ def test_one_cause_alerts_once_a_day(tell: Tell, heard: Any, noon: datetime) -> 
 
 
 def test_all_clear_follows_an_alert(
-    tell: Tell, heard: Any, inbox: Any, keys: ETradeCredentials, noon: datetime
+    tell: Tell, until_heard: Any, inbox: Any, keys: ETradeCredentials, noon: datetime
 ) -> None:
     """When a session is good again, people get one all-clear after each alert, and none without an alert."""
+
+    def tell_later(outcome: TokenSession | ETradeError, hours: int) -> None:
+        tell("clear", outcome, at=noon + timedelta(hours=hours))
+
+    def sign_in() -> None:
+        with use_clock(lambda: noon + timedelta(hours=20)):
+            emit_sign(SessionEvent.SIGNED_IN, "clear", keys)
+
     tell("clear", session(noon))
-    tell("clear", RenewalFailed(OUTAGE))
-    for hours in (1, 2):
-        tell("clear", session(noon + timedelta(hours=hours)), at=noon + timedelta(hours=hours))
-    tell("clear", SignInRequired("It is over."), at=noon + timedelta(hours=12))
-    with use_clock(lambda: noon + timedelta(hours=20)):
-        emit_sign(SessionEvent.SIGNED_IN, "clear", keys)
-    tell("clear", session(noon + timedelta(hours=21)), at=noon + timedelta(hours=21))
-    tell("clear", ConfigurationRefused("a marker, told after all that went before"))
+    until_heard(1, lambda: tell_later(RenewalFailed(OUTAGE), 0), "clear")
+    until_heard(2, lambda: tell_later(session(noon + timedelta(hours=1)), 1), "clear")
+    tell_later(session(noon + timedelta(hours=2)), 2)
+    until_heard(3, lambda: tell_later(SignInRequired("It is over."), 12), "clear")
+    until_heard(4, sign_in, "clear")
+    tell_later(session(noon + timedelta(hours=21)), 21)
+    until_heard(
+        5, lambda: tell_later(ConfigurationRefused("a marker, told after all the others"), 0), "clear"
+    )
     good = "E*TRADE: the session of clear is good again"
     failing = "E*TRADE: the session of clear cannot be renewed"
-    assert [failing, good, "E*TRADE: sign in for clear", good, failing] == heard("clear", 5)
+    assert [failing, good, "E*TRADE: sign in for clear", good, failing] == inbox.about("clear")
     [first, _] = [sent["body"] for sent in inbox.received if sent["subject"] == good]
     assert [
         "Renewed in 1 call; idle from 15:00, expires at 00:00 US Eastern.",
@@ -383,24 +412,6 @@ def save(server: None, simulator: Simulator, credentials_for: Any) -> Callable[.
         return token
 
     return make
-
-
-@pytest.fixture
-def until_heard(inbox: Any, wait_until: Callable[..., None]) -> Callable[..., None]:
-    """Repeats an action until this many notifications have come since the test began.
-
-    While SQLite is busy, the server (3.8) sometimes drops an event; the next run reports the same again.
-    """
-    inbox.received.clear()
-
-    def act(count: int, action: Callable[[], object]) -> None:
-        for _ in range(6):
-            action()
-            with suppress(AssertionError):
-                wait_until(lambda: len(about_fleets(inbox)) >= count, 10)
-                return
-
-    return act
 
 
 @flow
