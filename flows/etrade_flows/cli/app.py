@@ -19,10 +19,11 @@ from cyclopts import App, CycloptsError, Parameter, validators
 from etrade_flows.cli.doctor import doctor
 from etrade_flows.cli.login import login, logout
 from etrade_flows.cli.operate import alerts, serve
-from etrade_flows.cli.output import ExitCode, plain_console, report_error, tell, tell_next
+from etrade_flows.cli.output import ExitCode, plain_console, report_error, show_any_text, tell, tell_next
 from etrade_flows.cli.renew import renew, run_with_session, with_name_as_option
 from etrade_flows.cli.status import status
 from etrade_flows.runs.server import spare_this_machine_the_proxy
+from etrade_session import DEFAULTS
 from etrade_tasks.errors import ETradeError
 
 SIMULATOR_PORT = 8765
@@ -44,6 +45,7 @@ app.register_install_completion_command(help="Install completion of commands and
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code."""
+    show_any_text()
     spare_this_machine_the_proxy()
     try:
         given = with_name_as_option(sys.argv[1:] if arguments is None else arguments)
@@ -129,15 +131,12 @@ def _isolated_environment(home: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "ETRADE_")) and not name.lower().endswith("_proxy")
     }
-    return own | {
+    isolated = {
         "PREFECT_HOME": home,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        # The default is 20 seconds, but a busy machine has taken 60.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "DO_NOT_TRACK": "1",
     }
+    return own | DEFAULTS | isolated
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from etrade_flows.cli.output import show_any_text
 from etrade_flows.renew_access_token import renew_access_token
 from etrade_simulator import Simulator, SimulatorClock
 from etrade_tasks.clock import use_clock
@@ -126,6 +127,7 @@ def _require(holds: bool, otherwise: str) -> None:  # reads as an assertion
 
 def main() -> int:
     """Run the demo; 0 if the day went as it should."""
+    show_any_text()
     console = Console(highlight=False)
     try:
         run(console)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from enum import IntEnum
+from io import TextIOWrapper
 from typing import Any
 
 from prefect.logging.handlers import PrefectConsoleHandler
@@ -36,6 +38,13 @@ def plain_console(*, stderr: bool = False) -> Console:
     The text may come from a user or a stranger. To give it a style, pass a `Text`.
     """
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def show_any_text() -> None:
+    """Print a `?` for each character that the output's encoding lacks; Python would end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def quiet_console_logs() -> None:
