@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
@@ -24,8 +24,8 @@ from etrade_flows.health.forecast import ScheduledRun
 from etrade_flows.health.model import Source
 from etrade_flows.health.place import Place, Server, find_server
 from etrade_flows.runs.attempts import Attempt
-from etrade_flows.runs.history import days_attempts, renewal_flow
-from etrade_flows.runs.names import SIGN_IN, meant
+from etrade_flows.runs.history import days_attempts
+from etrade_flows.runs.names import RENEWAL, SIGN_IN, flow_called, meant
 from etrade_flows.runs.way_in import WayIn, find_way_in
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import ETradeCredentials
@@ -96,15 +96,14 @@ class Facts:
     def deployments(self) -> list[DeploymentResponse]:
         """The deployments of the flow `renew-access-token`."""
         with self.client() as client:
-            return client.read_deployments(flow_filter=renewal_flow())
+            return client.read_deployments(flow_filter=flow_called(RENEWAL))
 
     @cached_property
     def sign_ins(self) -> list[DeploymentResponse]:
         """The deployments of the flow `sign-in`, on a server that is not temporary."""
         self.require_lasting_server()
-        wanted = FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
         with self.client() as client:
-            return client.read_deployments(flow_filter=wanted)
+            return client.read_deployments(flow_filter=flow_called(SIGN_IN))
 
     @cached_property
     def scheduled(self) -> tuple[ScheduledRun, ...]:
@@ -112,7 +111,7 @@ class Facts:
         waiting = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.SCHEDULED]}}})
         with self.client() as client:
             runs = client.read_flow_runs(
-                flow_filter=renewal_flow(),
+                flow_filter=flow_called(RENEWAL),
                 flow_run_filter=waiting,
                 sort=FlowRunSort.EXPECTED_START_TIME_ASC,
                 limit=MOST_RUNS,

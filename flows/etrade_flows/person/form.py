@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import FlowPauseTimeout
@@ -24,7 +24,7 @@ from prefect.input import RunInput
 from prefect.states import Crashed, Running
 from pydantic import Field
 
-from etrade_flows.runs.names import SIGN_IN, is_called, sign_in_run
+from etrade_flows.runs.names import SIGN_IN, flow_called, is_called, sign_in_run
 from etrade_flows.runs.tags import current_run
 from etrade_flows.runs.way_in import may_live
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
@@ -114,13 +114,15 @@ def clear_leftovers(credentials: str) -> None:
     Args:
         credentials: The credentials' name.
     """
-    ours = FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
     left = FlowRunFilter.model_validate(
         {"name": {"like_": sign_in_run(credentials)}, "state": {"type": {"any_": _MAY_HAVE_LEFT}}}
     )
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(
-            flow_filter=ours, flow_run_filter=left, sort=FlowRunSort.START_TIME_DESC, limit=LOOKED_AT
+            flow_filter=flow_called(SIGN_IN),
+            flow_run_filter=left,
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=LOOKED_AT,
         ):
             theirs = is_called(run.name, sign_in_run(credentials))
             if not theirs or run.state is None or may_live(run.state):

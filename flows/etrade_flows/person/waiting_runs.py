@@ -18,7 +18,7 @@ from prefect.states import Scheduled
 
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_flows.runs.best_effort import best_effort
-from etrade_flows.runs.history import renewal_flow
+from etrade_flows.runs.names import RENEWAL, flow_called
 from etrade_flows.runs.tags import outcome_tag
 from etrade_tasks.clock import now
 from etrade_tasks.logs import run_logger
@@ -72,7 +72,7 @@ def _failed(client: SyncPrefectClient, credentials: str) -> Iterator[FlowRun]:
             "end_time": {"after_": day_begins(now())},
         }
     )
-    renewals = {flow.id for flow in client.read_flows(flow_filter=renewal_flow())}
+    renewals = {flow.id for flow in client.read_flows(flow_filter=flow_called(RENEWAL))}
     seen = set()
     for found in client.read_flow_runs(flow_run_filter=held_up, limit=LIMIT):
         run = _outermost(client, found)

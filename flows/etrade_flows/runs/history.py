@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
-from etrade_flows.runs.names import RENEWAL, is_called, renewal_run
+from etrade_flows.runs.names import RENEWAL, flow_called, is_called, renewal_run
 from etrade_flows.runs.tags import outcome_of
 from etrade_tasks.session import day_begins
 
@@ -39,7 +39,7 @@ def days_attempts(
         }
     )
     runs = client.read_flow_runs(
-        flow_filter=renewal_flow(), flow_run_filter=ended, sort=FlowRunSort.END_TIME_DESC, limit=HISTORY
+        flow_filter=flow_called(RENEWAL), flow_run_filter=ended, sort=FlowRunSort.END_TIME_DESC, limit=HISTORY
     )
     for run in runs:
         theirs = is_called(run.name, renewal_run(credentials))  # no filter tells `etrade` from `etrade-2`
@@ -48,11 +48,6 @@ def days_attempts(
             ended_at = datetime.fromtimestamp(run.end_time.timestamp(), UTC)
             took = timedelta(seconds=run.total_run_time.total_seconds())
             yield Attempt(ended_at, _outcome(run), _detail(run), took)
-
-
-def renewal_flow() -> FlowFilter:
-    """A filter for the flow `renew-access-token`."""
-    return FlowFilter.model_validate({"name": {"any_": [RENEWAL]}})
 
 
 def _outcome(run: FlowRun) -> AttemptOutcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from prefect.client.schemas.filters import FlowFilter
 from pydantic import Field
 
 from etrade_tasks.credentials import DEFAULT_NAME
@@ -28,6 +29,11 @@ FLEET_RUN = "renew fleet"
 """The name of a run of `renew-fleet` when it begins."""
 
 _ENDED = ": "
+
+
+def flow_called(name: str) -> FlowFilter:
+    """A filter for the flow of that name, for a question to the Prefect server."""
+    return FlowFilter.model_validate({"name": {"any_": [name]}})
 
 
 def titled(title: str) -> Any:  # noqa: ANN401  # as pydantic's own `Field`

@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.utilities.urls import url_for
 
 from etrade_flows.runs.best_effort import best_effort
-from etrade_flows.runs.names import SIGN_IN, START_SIGN_IN, meant
+from etrade_flows.runs.names import SIGN_IN, START_SIGN_IN, flow_called, meant
 from etrade_tasks.credentials import ETradeCredentials
 from etrade_tasks.errors import SessionTooShort, SignInRequired
 
@@ -128,7 +128,7 @@ def _waiting_run(client: SyncPrefectClient, credentials: str) -> FlowRun | None:
         }
     )
     runs = client.read_flow_runs(
-        flow_filter=_sign_in_flow(),
+        flow_filter=flow_called(SIGN_IN),
         flow_run_filter=due,
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=_LOOKED_AT,
@@ -141,7 +141,7 @@ def _waiting_run(client: SyncPrefectClient, credentials: str) -> FlowRun | None:
 
 def _form(client: SyncPrefectClient, credentials: str) -> WayIn | None:
     """The form of the deployment that signs in to these credentials, or of one that takes their name."""
-    found = client.read_deployments(flow_filter=_sign_in_flow())
+    found = client.read_deployments(flow_filter=flow_called(SIGN_IN))
     deployments = sorted(found, key=lambda each: each.created or datetime.max.replace(tzinfo=UTC))
     if not deployments:
         return None
@@ -155,7 +155,3 @@ def _form(client: SyncPrefectClient, credentials: str) -> WayIn | None:
         given = deployment.parameters | {"credentials": credentials}
         filled_in = "?parameters=" + quote(json.dumps(given, separators=(",", ":")), safe="")
     return WayIn(f"{page}/run{filled_in}", waits=False)
-
-
-def _sign_in_flow() -> FlowFilter:
-    return FlowFilter.model_validate({"name": {"any_": [SIGN_IN]}})
