@@ -209,8 +209,7 @@ def require_unexpired(name: str, expires_at: datetime, at: datetime) -> None:
 
 def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeError:
     """The error for a verdict other than RENEWED."""
-    named, why = verdict.problem or f"status {reply.status_code}", verdict.advice
-    doubted = effort.doubts(verdict)
+    named = verdict.problem or f"status {reply.status_code}"
     facts: dict[str, Any] = {
         "credentials": effort.name,
         "outcome": verdict.outcome,
@@ -218,9 +217,19 @@ def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeE
         "status": reply.status_code,
         "attempts": effort.calls,
     }
-    if doubted:
-        why = f"E*TRADE refused it without a reason ({named})."
-    if verdict.outcome is Outcome.SIGN_IN_REQUIRED and not doubted:
+
+    def failed(why: str) -> RenewalFailed:
+        told = [f"Attempt {effort.calls} to renew the session of {effort.name!r} failed.", why]
+        return RenewalFailed(
+            " ".join(filter(None, [*told, reply.described(), *effort.delays])),
+            advice=RenewalFailed.default_advice,  # the message may quote a stranger
+            retry_after=effort.wait_for(verdict),
+            **facts,
+        )
+
+    if effort.doubts(verdict):
+        return failed(f"E*TRADE refused it without a reason ({named}).")
+    if verdict.outcome is Outcome.SIGN_IN_REQUIRED:
         return SignInRequired(
             f"E*TRADE does not accept the access token of {effort.name!r} ({named}).",
             advice=sign_in_advice(effort.name),
@@ -228,19 +237,15 @@ def _error_for(verdict: Verdict, reply: RenewalReply, effort: Effort) -> ETradeE
         )
     if verdict.remedy is not None:
         return ConfigurationRefused(
-            f"E*TRADE cannot be called to renew {effort.name!r}. {why}", advice=verdict.remedy, **facts
+            f"E*TRADE cannot be called to renew {effort.name!r}. {verdict.advice}",
+            advice=verdict.remedy,
+            **facts,
         )
-    if verdict.outcome is Outcome.MISCONFIGURED and not doubted:
+    if verdict.outcome is Outcome.MISCONFIGURED:
         return ConfigurationRefused(
-            f"E*TRADE refused the renewal of {effort.name!r} ({named}). {why}",
+            f"E*TRADE refused the renewal of {effort.name!r} ({named}). {verdict.advice}",
             advice="correct the credentials or the OAuth address "
             f"(Prefect UI > Blocks > {effort.name} > Edit), or the ETRADE_* variables.",
             **facts,
         )
-    told = [f"Attempt {effort.calls} to renew the session of {effort.name!r} failed.", why]
-    return RenewalFailed(
-        " ".join(filter(None, [*told, reply.described(), *effort.delays])),
-        advice=RenewalFailed.default_advice,  # the message may quote a stranger
-        retry_after=effort.wait_for(verdict),
-        **facts,
-    )
+    return failed(verdict.advice)
