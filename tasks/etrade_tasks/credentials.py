@@ -32,7 +32,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
 from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, named_variables, refuse_quotes, variable
-from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, safe_address
+from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, safe_address, without_version
 from etrade_tasks.oauth.clients import SignedAsyncClient, SignedClient, client_options
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
 from etrade_tasks.session import midnight_after
@@ -198,7 +198,7 @@ class ETradeCredentials(CredentialsBlock):
         title="OAuth address",
         description=f"Leave empty for {OAUTH_URL}. Set it for a simulator or a sandbox key served elsewhere.",
     )
-    api_url: Address = Field(
+    api_url: Annotated[Address, AfterValidator(without_version)] = Field(
         default="",
         title="API address",
         description=f"Leave empty for {API_URLS['live']} or, in the sandbox, {API_URLS['sandbox']}.",

@@ -148,6 +148,13 @@ def test_addresses_default_to_those_of_the_environment(environment: str, api: st
     assert ("https://api.etrade.com/oauth", api) == (credentials.oauth_base_url, credentials.api_base_url)
 
 
+def test_version_is_left_off_the_api_address_alone() -> None:
+    """An API address loses a `/v1` at its end, because the paths begin with it; an OAuth address does not."""
+    credentials = make(api_url="https://example.com/sandbox/v1/", oauth_url="https://example.com/oauth/v1/")
+    expected = ("https://example.com/sandbox", "https://example.com/oauth/v1")
+    assert expected == (credentials.api_base_url, credentials.oauth_base_url)
+
+
 def test_naive_time_of_sign_in_is_refused() -> None:
     """A time of sign-in without a time zone is refused, because its midnight is unknown."""
     with pytest.raises(ValidationError, match="signed_in_at"):

@@ -47,7 +47,7 @@ from etrade_tasks.errors import (
 )
 from etrade_tasks.inputs import named_problems, variable
 from etrade_tasks.load_credentials import load_block, near_names
-from etrade_tasks.oauth.addresses import Environment, trimmed
+from etrade_tasks.oauth.addresses import Environment, without_version
 from etrade_tasks.oauth.authorization import REQUEST_TOKEN_LIFETIME
 from etrade_tasks.session import eastern_date
 from etrade_tasks.words import eastern_words
@@ -105,7 +105,11 @@ def login(
     tell_of_temporary_server()
     with prefect_reached():
         require_result_storage()  # before the person's work, which would be lost if the renewal failed
-        given = {"environment": environment, "oauth_url": oauth_url, "api_url": api_url}
+        given = {
+            "environment": environment,
+            "oauth_url": oauth_url and oauth_url.rstrip("/"),
+            "api_url": api_url and without_version(api_url),
+        }
         existing = stored = _existing(credentials, given)
         if stored is None:
             if near := near_names(credentials):
@@ -157,7 +161,7 @@ def _existing(name: str, given: Mapping[str, str | None]) -> ETradeCredentials |
         "api_url": stored.api_base_url,
     }
     for field, value in given.items():
-        if value is not None and trimmed(value) != held[field]:
+        if value is not None and value != held[field]:
             raise CredentialsInvalid(
                 f"The block {name!r} has another {field}: {held[field]}.",
                 advice="choose another name with --credentials, or correct the block "

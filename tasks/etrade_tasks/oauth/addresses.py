@@ -34,7 +34,7 @@ _PORTS = {"https": 443, "http": 80}
 
 
 def safe_address(address: str) -> str:
-    """The address as `trimmed` leaves it, if signed requests may safely go to it.
+    """The address without a trailing slash, if signed requests may safely go to it.
 
     Raises:
         ValueError: It is not absolute, has a user, a query or a fragment, or is plain http to a host other
@@ -46,12 +46,12 @@ def safe_address(address: str) -> str:
     scheme, host, _ = origin
     if scheme != "https" and not (scheme == "http" and is_loopback(host)):
         raise ValueError("must start with https:// (plain http is accepted for a loopback host only)")
-    return trimmed(address)
+    return address.rstrip("/")
 
 
-def trimmed(address: str) -> str:
-    """The address without a trailing slash or `/v1`, with which the path of every data call begins."""
-    return address.rstrip("/").removesuffix("/v1")
+def without_version(api_url: str) -> str:
+    """The address of data calls without a trailing slash or `/v1`, with which the path of each begins."""
+    return api_url.rstrip("/").removesuffix("/v1")
 
 
 def may_be_signed(address: str, api_url: str) -> bool:
