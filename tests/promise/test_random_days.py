@@ -187,7 +187,7 @@ class RandomDay(RuleBasedStateMachine):
        if the token is dead, or if E*TRADE refused a call of this door: once by name, or twice without a
        reason. A failure is right if every attempt got a bad answer, and there were `RETRIES` + 1 attempts or
        the deadline has passed, as it may on a busy machine. A clock that is ahead ends a session early near
-       midnight, unless the last renewal has shown how far ahead it is.
+       midnight, unless the record of the last renewal shows how far ahead it is and can be read.
     3. **No nonce is sent twice**, whatever happened to its call.
     4. **No call after midnight**: if the clock is right, no token that is known to have expired is renewed.
        E*TRADE is asked if the clock is wrong, if it was wrong when the last renewal was recorded, or if
@@ -409,8 +409,9 @@ class RandomDay(RuleBasedStateMachine):
         return self._clock_ends_it_early()
 
     def _clock_ends_it_early(self) -> bool:
-        """Whether this machine's clock is ahead and past midnight, and no renewal has shown that."""
-        taught = self.taught.get(self.held or "", timedelta(0))
+        """Whether this machine's clock is ahead and past midnight, and no record shows that."""
+        readable = self.taught if self.storage_away is None else {}
+        taught = readable.get(self.held or "", timedelta(0))
         offset = taught if abs(taught) >= SKEW_WARNED else timedelta(0)
         by_both = min(self.machine_now(), self.machine_now() - offset)
         return self.skew > timedelta(0) and by_both >= self._midnight(self.held)
