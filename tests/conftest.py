@@ -76,6 +76,8 @@ def _context_of_a_client(*args: Any, **kwargs: Any) -> ssl.SSLContext:
 
 ssl.create_default_context = _context_of_a_client
 
+ROOT = Path(__file__).resolve().parents[1]
+
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun, State
@@ -87,7 +89,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def migrated() -> Path:
     """The file that keeps an empty database of the installed Prefect, for all processes and later runs."""
-    folder = Path(__file__).resolve().parents[1] / "build"
+    folder = ROOT / "build"
     folder.mkdir(exist_ok=True)
     return folder / f"prefect-{version('prefect')}.db"
 
@@ -111,13 +113,16 @@ def _harness(migrated: Path) -> Iterator[None]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         # While SQLite is busy, the server answers 503; Prefect's client would ask again after 2, 4, 8 s.
         patch.setattr("prefect.client.base.clamped_poisson_interval", lambda seconds, _: seconds / 10)
-        with FileLock(f"{migrated}.lock"):
-            if first := not migrated.exists():
+        with pytest.MonkeyPatch.context() as starting:
+            # Else a busy server stands still for up to a minute now and then.
+            starting.setenv("PYTHONPATH", str(ROOT / "deployments" / "collector"), prepend=os.pathsep)
+            with FileLock(f"{migrated}.lock"):
+                if first := not migrated.exists():
+                    stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
+                    _keep_empty_database(migrated)
+            if not first:
+                patch.setattr(utilities, "mkdtemp", folder)
                 stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
-                _keep_empty_database(migrated)
-        if not first:
-            patch.setattr(utilities, "mkdtemp", folder)
-            stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=120))
         yield
 
 
