@@ -140,7 +140,7 @@ class RevivingAuth(httpx.Auth):
         if self._keys != keys:  # somebody has signed in meanwhile
             return True
         names_the_token = verdict.problem is not None or says_token_is_dead(answer.text)
-        if not names_the_token and recall(self._name, now()) is not None:
+        if not names_the_token and recall(self._name) is not None:
             return False  # the token is good, so a bare 401 means something else
         revived_session(self._name, sent_at)
         self._keys = load_credentials.fn(self._name).signing_keys

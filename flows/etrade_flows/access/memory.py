@@ -10,7 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from etrade_tasks.clock import now
@@ -80,18 +80,17 @@ def remember(name: str, session: TokenSession, loaded: ETradeCredentials) -> Tok
     return session
 
 
-def recall(name: str, at: datetime, *, since: float | None = None) -> TokenSession | None:
+def recall(name: str, since: float | None = None) -> TokenSession | None:
     """The session in memory, if its renewal is still valid; None if there is none.
 
     Args:
         name: The credentials' name.
-        at: The current time.
         since: Only a session remembered after this moment of the monotonic clock.
     """
     known = _known.get(name)
     if known is None or (since is not None and known.known_at <= since):
         return None
-    answers = known.scope == storage_scope() and known.record.is_within(known.window, at)
+    answers = known.scope == storage_scope() and known.record.is_within(known.window, now())
     if answers and _stamp(known.file) == known.stamp and _token_is_the_same(name, known):
         return known.answer
     _known.pop(name, None)

@@ -3,9 +3,9 @@
 `active_session` is the quick way to ask again in loops, tasks and threads.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from etrade_flows.access.memory import forget, recall, remember
 from etrade_flows.access.together import together
@@ -70,9 +70,7 @@ def active_session(
     Raises:
         ETradeError: As `renew_access_token` raises.
     """
-    session = recall(credentials, now())
-    if session is None:
-        session = renew(credentials, lambda: recall(credentials, now()), required_for=required_for)
+    session = recall(credentials) or renew(credentials, required_for=required_for)
     require_lasting(credentials, session.expires_at, now(), required_for)
     return session
 
@@ -89,26 +87,17 @@ def revived_session(credentials: str, sent_at: float) -> TokenSession:
     Raises:
         ETradeError: As `renew_access_token` raises.
     """
-
-    def remembered() -> TokenSession | None:
-        return recall(credentials, now(), since=sent_at)
-
-    return remembered() or renew(credentials, remembered, since=sent_at)
+    return recall(credentials, sent_at) or renew(credentials, since=sent_at)
 
 
 @unlogged_outside_flows()
 def renew(
-    credentials: str,
-    remembered: Callable[[], TokenSession | None],
-    *,
-    required_for: timedelta = timedelta(0),
-    since: float | None = None,
+    credentials: str, *, required_for: timedelta = timedelta(0), since: float | None = None
 ) -> TokenSession:
     """The session of these credentials, renewed now or by an earlier renewal that is still valid.
 
     Args:
         credentials: The name of the credentials block.
-        remembered: Looks in memory for a session that another thread has renewed meanwhile.
         required_for: How much longer the session must last.
         since: Accept no renewal that was made before this moment of the monotonic clock.
 
@@ -128,7 +117,9 @@ def renew(
             raise led_to_sign_in(error, credentials, loaded) from None
 
     try:
-        session = together(credentials, remembered, load_and_renew, forced=since is not None)
+        session = together(
+            credentials, partial(recall, credentials, since), load_and_renew, forced=since is not None
+        )
     except SessionTooShort:
         raise
     except SignInRequired:
