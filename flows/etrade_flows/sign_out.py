@@ -7,7 +7,6 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from etrade_flows.access.memory import forget_sessions
-from etrade_flows.access.renewal import require_signed_in
 from etrade_flows.news.events import emit_sign
 from etrade_flows.news.session_news import SessionEvent
 from etrade_flows.news.telling import tell_failure, tell_signed
@@ -73,11 +72,19 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
         ConfigurationRefused: A key, a secret or an address is wrong. The block is unchanged.
         AuthorizationFailed: E*TRADE did not confirm that the token is dead. The block is unchanged.
     """
+    if credentials.access_token is None:
+        return f"Nobody is signed in to {name!r}."
+    moment = now()
     try:
-        require_signed_in(name, credentials)
-    except SignInRequired as nobody:
-        return nobody.message
-    said = _end_token(name, credentials)
+        # E*TRADE sometimes refuses yesterday's token without a reason.
+        require_unexpired(name, credentials.expires_at(moment), moment)
+        revoke(credentials.signing_keys, credentials.oauth_base_url)
+        said = f"The access token of {name!r} is revoked and removed."
+    except SignInRequired as over:
+        said = f"{over.message} The token is removed."
+    except (AuthorizationFailed, ConfigurationRefused) as error:
+        message = f"{error.message} The token stays in the block."
+        raise type(error)(message, advice=error.advice, **error.facts) from error
     Records().end(credentials)
     forget_sessions()
     block = load_block(name)
@@ -87,17 +94,3 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
         store(name, without_token(block))
     emit_sign(SessionEvent.SIGNED_OUT, name, credentials)
     return said
-
-
-def _end_token(name: str, credentials: ETradeCredentials) -> str:
-    moment = now()
-    try:
-        # E*TRADE sometimes refuses yesterday's token without a reason.
-        require_unexpired(name, credentials.expires_at(moment), moment)
-        revoke(credentials.signing_keys, credentials.oauth_base_url)
-    except SignInRequired as over:
-        return f"{over.message} The token is removed."
-    except (AuthorizationFailed, ConfigurationRefused) as error:
-        message = f"{error.message} The token stays in the block."
-        raise type(error)(message, advice=error.advice, **error.facts) from error
-    return f"The access token of {name!r} is revoked and removed."

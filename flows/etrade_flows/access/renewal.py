@@ -132,7 +132,6 @@ def renew(
     return session
 
 
-@unlogged_outside_flows()
 def renew_latest(
     name: str, loaded: ETradeCredentials, wanted: Wanted
 ) -> tuple[TokenSession, ETradeCredentials]:
@@ -149,8 +148,10 @@ def renew_latest(
     except SessionTooShort:
         raise
     except SignInRequired:
-        newer = _newer(name, loaded)
-        if newer is None:
+        newer = None
+        with best_effort("The credentials could not be read once more"):
+            newer = current_credentials(name)
+        if newer is None or newer.access_token in (None, loaded.access_token):
             forget(name)
             raise
         return renew_latest(name, newer, replace(wanted, since=None, began_at=None))
@@ -168,7 +169,10 @@ def renew_loaded(name: str, credentials: ETradeCredentials, wanted: Wanted) -> T
     effort = Effort(name) if wanted.began_at is None else Effort(name, started_at=wanted.began_at)
     if wanted.clock_offset is not None:
         effort.clock_offset, effort.offset_is_learned = wanted.clock_offset, True
-    require_signed_in(name, credentials)
+    if credentials.access_token is None:
+        raise SignInRequired(
+            f"Nobody is signed in to {name!r}.", advice=sign_in_advice(name), credentials=name
+        )
     shared = Shared(credentials, effort, wanted.force, wanted.since, wanted.reports)
     expires_at = credentials.expires_at(effort.now())
     require_unexpired(name, expires_at, effort.least_now())
@@ -183,28 +187,6 @@ def renew_loaded(name: str, credentials: ETradeCredentials, wanted: Wanted) -> T
     if said := key_warning(credentials.consumer_key_issued_on, now()):
         run_logger().warning("%s Next: %s", said, KEY_ADVICE)
     return session
-
-
-def _newer(name: str, loaded: ETradeCredentials) -> ETradeCredentials | None:
-    """The credentials of that name, if they now hold another token."""
-    current = None
-    with best_effort("The credentials could not be read once more"):
-        current = current_credentials(name)
-    if current is None or current.access_token in (None, loaded.access_token):
-        return None
-    return current
-
-
-def require_signed_in(name: str, credentials: ETradeCredentials) -> None:
-    """Raise if the credentials hold no token.
-
-    Raises:
-        SignInRequired: Nobody is signed in.
-    """
-    if credentials.access_token is None:
-        raise SignInRequired(
-            f"Nobody is signed in to {name!r}.", advice=sign_in_advice(name), credentials=name
-        )
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:
