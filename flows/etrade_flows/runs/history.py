@@ -8,7 +8,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from etrade_flows.runs.attempts import Attempt, AttemptOutcome
@@ -44,18 +44,10 @@ def days_attempts(
     for run in runs:
         theirs = is_called(run.name, renewal_run(credentials))  # no filter tells `etrade` from `etrade-2`
         if theirs and run.end_time and run.state and run.id != but:
+            # A run without a tag made no known use of the token.
+            untagged = AttemptOutcome.REUSED if run.state.is_completed() else AttemptOutcome.FAILED
+            said = (run.state.message or "").partition("\n")[0]  # what happened, without the advice
             # Prefect's times are pendulum's, which cannot be divided by the standard library's.
             ended_at = datetime.fromtimestamp(run.end_time.timestamp(), UTC)
             took = timedelta(seconds=run.total_run_time.total_seconds())
-            yield Attempt(ended_at, _outcome(run), _detail(run), took)
-
-
-def _outcome(run: FlowRun) -> AttemptOutcome:
-    """The outcome in the run's tag. A run without one made no known use of the token."""
-    well = run.state is not None and run.state.is_completed()
-    return outcome_of(run) or (AttemptOutcome.REUSED if well else AttemptOutcome.FAILED)
-
-
-def _detail(run: FlowRun) -> str:
-    """The first line of what the run said: what happened, without the advice."""
-    return ((run.state.message if run.state else None) or "").partition("\n")[0]
+            yield Attempt(ended_at, outcome_of(run) or untagged, said, took)
