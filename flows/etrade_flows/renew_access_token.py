@@ -71,5 +71,6 @@ def renew_access_token(
         signed_in_at = loaded.signed_in_at if loaded else None
         return cast("TokenSession", end_unwell(told, signed_in_at))
     tell(Ending(credentials, began_at, session, loaded))
-    run_logger().info("The E*TRADE session of %r is active. %s", credentials, describe(session))
-    return end_well(session)
+    said = describe(session)
+    run_logger().info("The E*TRADE session of %r is active. %s", credentials, said)
+    return end_well(said, session)

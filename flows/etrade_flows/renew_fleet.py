@@ -22,11 +22,11 @@ from etrade_flows.fleet.tally import Outcome, Tally, troubles
 from etrade_flows.news.fleet_news import alerts_for, emit_fleet, not_renewed_news, renewed_news
 from etrade_flows.news.telling import unexpected
 from etrade_flows.runs.attempts import AttemptOutcome
-from etrade_flows.runs.endings import describe
+from etrade_flows.runs.endings import describe, end_unwell, end_well
 from etrade_flows.runs.names import FLEET, FLEET_RUN, ended_run, renewal_run, titled
 from etrade_flows.runs.once_a_day import as_message, is_scheduled
 from etrade_flows.runs.second_try import try_again_soon
-from etrade_flows.runs.sure_ends import SureFlow, keep_end
+from etrade_flows.runs.sure_ends import SureFlow
 from etrade_flows.runs.tags import current_run, tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.errors import ETradeError, TokensNotRenewed, must_sign_in
@@ -202,7 +202,7 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
     tag_run(outcome=outcome, name=ended_run(run.name, "", summary) if run else None)
     if not errors:
         emit_fleet(renewed_news(summary, at))
-        return _completed(f"{summary}.", sessions)
+        return end_well(f"{summary}.", sessions)
     error = TokensNotRenewed(f"{summary}. {troubles(errors)}", good=len(sessions), errors=errors)
     # While nothing changes, each run sends the same alert again, because a busy server may lose one. People
     # get it once.
@@ -213,12 +213,7 @@ def _end(tally: Tally, board: Board) -> State[Any] | dict[str, TokenSession]:
             try_again_soon(each)
             break
     if is_scheduled(run) and len(sign_ins) == len(errors) and not due:
-        return _completed(as_message(error), sessions)
-    if run is None:
-        raise error
+        return end_well(as_message(error), sessions)
+    failed = end_unwell(error)
     run_logger().error("%s", error)
-    return Failed(message=as_message(error), data=keep_end(error))
-
-
-def _completed(message: str, sessions: dict[str, TokenSession]) -> State[Any] | dict[str, TokenSession]:
-    return Completed(message=message, data=keep_end(sessions)) if current_run() else sessions
+    return failed

@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import FlowPauseTimeout
-from prefect.states import Completed, Failed
+from prefect.states import Failed
 from prefect.utilities.urls import url_for
 
 from etrade_flows.access.memory import remember
@@ -28,10 +28,10 @@ from etrade_flows.person.waiting_runs import let_go_on
 from etrade_flows.report.day import short_session
 from etrade_flows.runs.attempts import Ending
 from etrade_flows.runs.best_effort import best_effort
-from etrade_flows.runs.endings import describe
+from etrade_flows.runs.endings import describe, end_well
 from etrade_flows.runs.names import SIGN_IN, sign_in_run, titled
 from etrade_flows.runs.once_a_day import as_message
-from etrade_flows.runs.sure_ends import SureFlow, keep_end
+from etrade_flows.runs.sure_ends import SureFlow
 from etrade_flows.runs.tags import tag_run
 from etrade_tasks.clock import now
 from etrade_tasks.credentials import DEFAULT_NAME, ETradeCredentials
@@ -106,7 +106,7 @@ def sign_in(
     if rerun:
         with best_effort("The waiting runs could not be looked up"):
             run_logger().info("Going on: %s.", ", ".join(let_go_on(credentials)) or "nothing waited")
-    return cast("TokenSession", Completed(message=said, data=keep_end(session)))
+    return end_well(said, session)
 
 
 def _signed_in(name: str, stored: ETradeCredentials, keep_open_for: timedelta) -> tuple[TokenSession, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
@@ -16,19 +16,20 @@ from etrade_tasks.errors import ETradeError, SignInRequired
 from etrade_tasks.session import TokenSession
 from etrade_tasks.words import clock
 
+R = TypeVar("R")
 
-def end_well(session: TokenSession) -> TokenSession:
-    """The flow's return value for a session: a completed state that says what was done.
 
-    A calling flow gets the state's data, which is the session. Outside a run, this returns the session
-    itself.
+def end_well(message: str, result: R) -> R:
+    """The flow's return value for a result: a completed state that says what was done.
+
+    A calling flow gets the state's data, which is the result. Outside a run, this returns the result itself.
     """
     if current_run() is None:
-        return session
-    return cast("TokenSession", Completed(message=describe(session), data=keep_end(session)))
+        return result
+    return cast("R", Completed(message=message, data=keep_end(result)))
 
 
-def end_unwell(error: ETradeError, signed_in_at: datetime | None) -> State[Any]:
+def end_unwell(error: ETradeError, signed_in_at: datetime | None = None) -> State[Any]:
     """The flow's return value for a failure: a failed state, which raises the error in the caller.
 
     If a flow raises an exception, Prefect writes it as a pickle into the result storage, even if the flow
