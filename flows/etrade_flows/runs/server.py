@@ -118,34 +118,21 @@ def require_lasting_server() -> None:
 
 @contextmanager
 def prefect_reached() -> Iterator[None]:
-    """Enter the `with` block after the Prefect server has answered.
+    """Enter the `with` block after the Prefect server has answered. Starts a temporary one if Prefect would.
 
     Raises:
         PrefectUnavailable: It does not answer correctly, now or later in the block.
     """
-    _ask_once()
     with _told_as_unavailable():
+        with changed_setting("client.max_retries", RETRIES), changed_setting("api.request_timeout", SECONDS):
+            try:
+                with get_client(sync_client=True) as client:
+                    client.read_flows(limit=1)
+            # Only Prefect's client has run, so no server can be started, or a file, address or answer is
+            # unreadable.
+            except (OSError, RuntimeError, ValueError, httpx.InvalidURL) as error:
+                raise _no_answer(error) from None
         yield
-
-
-def _ask_once() -> None:
-    """Check that there is a Prefect server at PREFECT_API_URL. Starts a temporary one if Prefect would.
-
-    Raises:
-        PrefectUnavailable: There is no Prefect server, or it does not answer.
-    """
-    with (
-        changed_setting("client.max_retries", RETRIES),
-        changed_setting("api.request_timeout", SECONDS),
-        _told_as_unavailable(),
-    ):
-        try:
-            with get_client(sync_client=True) as client:
-                client.read_flows(limit=1)
-        # Only Prefect's client has run, so no server can be started, or a file, address or answer is
-        # unreadable.
-        except (OSError, RuntimeError, ValueError, httpx.InvalidURL) as error:
-            raise _no_answer(error) from None
 
 
 def require_result_storage() -> None:
