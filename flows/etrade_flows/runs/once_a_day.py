@@ -93,26 +93,25 @@ def _alerts(run: FlowRun, signed_in_at: datetime | None) -> bool:
     at = now()
     if not renewal_settings().alerts_at(at):
         return False
-    alerted_at = _last_end(run, day_begins(at), StateType.FAILED, held_up=True)
-    well_at = _last_end(run, alerted_at or day_begins(at), StateType.COMPLETED, held_up=False)
+    alerted_at = _last_end(run, day_begins(at), alerted=True)
+    well_at = _last_end(run, alerted_at or day_begins(at), alerted=False)
     return alert_is_due(at, alerted_at=alerted_at, well_at=(signed_in_at, well_at))
 
 
-def _last_end(run: FlowRun, after: datetime, kind: StateType, *, held_up: bool) -> datetime | None:
-    """When the last run of the same deployment and parameters ended this way since `after`; None if none did.
+def _last_end(run: FlowRun, after: datetime, *, alerted: bool) -> datetime | None:
+    """When a run of the same deployment and parameters last alerted, or else had a session; None if none did.
 
     Args:
         run: The current run.
         after: The earliest end to look at.
-        kind: How it ended.
-        held_up: Whether it found nobody signed in.
+        alerted: Whether it failed because nobody was signed in; else it completed with a session.
     """
     wanted = FlowRunFilter.model_validate(
         {
             "deployment_id": {"any_": [run.deployment_id]},
-            "state": {"type": {"any_": [kind]}},
+            "state": {"type": {"any_": [StateType.FAILED if alerted else StateType.COMPLETED]}},
             "end_time": {"after_": after},
-            "tags": {"all_": [outcome_tag(AttemptOutcome.SIGN_IN_REQUIRED)]} if held_up else None,
+            "tags": {"all_": [outcome_tag(AttemptOutcome.SIGN_IN_REQUIRED)]} if alerted else None,
         }
     )
     with get_client(sync_client=True) as client:
@@ -122,7 +121,7 @@ def _last_end(run: FlowRun, after: datetime, kind: StateType, *, held_up: bool) 
             each.end_time
             for each in found
             if each.parameters == run.parameters
-            and (outcome_of(each) is AttemptOutcome.SIGN_IN_REQUIRED) == held_up
+            and (outcome_of(each) is AttemptOutcome.SIGN_IN_REQUIRED) == alerted
         ),
         None,
     )
