@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etrade_flows.cli.login import BlockName
-from etrade_flows.cli.output import ExitCode, plain_console, quiet_console_logs
+from etrade_flows.cli.output import ExitCode, plain_console, print_json, quiet_console_logs
 from etrade_flows.health.examination import examine
 from etrade_flows.health.findings import Finding, Health, as_object, gathered, has_problem, summary
 from etrade_tasks.credentials import DEFAULT_NAME
@@ -45,7 +44,7 @@ def doctor(
     with plain_console(stderr=True).status("Checking what a renewal needs"):
         findings = examine(credentials)
     if as_json:
-        print(json.dumps(as_object(credentials, findings), indent=2))
+        print_json(as_object(credentials, findings))
     else:
         _show(findings)
     return ExitCode.FAILED if has_problem(findings) else ExitCode.ACTIVE

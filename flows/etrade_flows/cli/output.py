@@ -89,7 +89,7 @@ def report_session(credentials: str, session: TokenSession, *, as_json: bool = F
     moment = now()
     state = session.state(moment)
     if as_json:
-        _print_json({"state": state, "credentials": credentials, **session.model_dump(mode="json")})
+        print_json({"state": state, "credentials": credentials, **session.model_dump(mode="json")})
         return
     table = Table.grid(padding=(0, 2))
     table.add_row("session", visible(f"{credentials} ({session.environment})"))
@@ -113,12 +113,13 @@ def report_error(error: ETradeError, *, as_json: bool = False) -> ExitCode:
         shown = {"message": error.message, "advice": error.advice, **error.facts}
         if error.expires_at is not None:
             shown["expires_at"] = in_utc(error.expires_at).isoformat()
-        _print_json({"state": state, "error": type(error).__name__, **shown})
+        print_json({"state": state, "error": type(error).__name__, **shown})
     else:
         tell(error.message, Text.assemble((type(error).__name__, "bold red"), ": "))
         tell_next(error.advice)
     return ExitCode.SIGN_IN_REQUIRED if needed else ExitCode.FAILED
 
 
-def _print_json(value: dict[str, Any]) -> None:
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object on standard output."""
     print(json.dumps(value, indent=2))
