@@ -51,14 +51,12 @@ class Board:
 
     Attributes:
         alerted: The alerts that earlier runs have sent, from the last table.
-        updates: How often the artifacts were updated.
     """
 
     def __init__(self, tally: Tally, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._tally, self._monotonic = tally, monotonic
         self._ids: tuple[UUID, UUID] | None = None
         self.alerted: dict[str, str] = {}
-        self.updates = 0
         with best_effort(_LOSS), get_client(sync_client=True) as client:
             self.alerted = _alerted(client)
             self._ids = self._create(client, TABLE, "table"), self._create(client, PROGRESS, "progress")
@@ -83,7 +81,6 @@ class Board:
                 shows = ArtifactUpdate(metadata_=dict(alerted), **self._shows("table"))
                 client.update_artifact(table, shows)
                 client.update_artifact(progress, ArtifactUpdate(**self._shows("progress")))
-                self.updates += 1
         self._shown, self._next = self._tally.progress, self._monotonic() + SECONDS
 
     def _shows(self, kind: str) -> dict[str, Any]:
