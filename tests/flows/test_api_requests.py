@@ -5,54 +5,40 @@ The tests count requests and measure no time, which would depend on the machine 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 
-import httpx
 import pytest
 from prefect import flow, task
 
-from etrade_flows import renew_access_token
+from etrade_flows import renew_access_token, renew_fleet
+from etrade_flows.fleet import board
 from etrade_simulator import Simulator
 from etrade_tasks import TokenSession
+from etrade_tasks.sharing import record
 
 pytestmark = pytest.mark.usefixtures("quick_flows")
+
+ANSWERED = re.compile(r'HTTP Request: (\w+ )http://[^/]+(/api/[^ ?]*)\S* "HTTP/\S+ [1-4]')
+"""A line of httpx's log about a request to Prefect's API that did not get a 5xx."""
 
 OF_PREFECT_ALONE = re.compile(r"/api/(csrf-token|admin/version|logs/|flows/[0-9a-f-]{36})$")
 """Requests that Prefect's clients, logs and events send now and then, whatever runs."""
 
+Counted = Callable[[Callable[[], object]], list[str]]
+
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], list[str]]:
-    """Lists the requests that an action makes to Prefect's API, without those that got a 5xx."""
-    made: list[str] = []
-
-    def note(response: httpx.Response) -> None:
-        path = response.url.path
-        if path.startswith("/api/") and response.status_code < 500 and not OF_PREFECT_ALONE.match(path):
-            made.append(f"{response.request.method} {path}")
-
-    send, send_async = httpx.Client.send, httpx.AsyncClient.send
-
-    def sent(client: httpx.Client, request: httpx.Request, **options: object) -> httpx.Response:
-        response = send(client, request, **options)
-        note(response)
-        return response
-
-    async def sent_async(
-        client: httpx.AsyncClient, request: httpx.Request, **options: object
-    ) -> httpx.Response:
-        response = await send_async(client, request, **options)
-        note(response)
-        return response
-
-    monkeypatch.setattr(httpx.Client, "send", sent)
-    monkeypatch.setattr(httpx.AsyncClient, "send", sent_async)
+def counted(caplog: pytest.LogCaptureFixture) -> Counted:
+    """Lists the requests that an action makes to Prefect's API."""
+    caplog.set_level(logging.INFO, logger="httpx")
 
     def count(action: Callable[[], object]) -> list[str]:
-        made.clear()
+        caplog.clear()
         action()
-        return list(made)
+        answered = [found.groups() for found in map(ANSWERED.match, caplog.messages) if found]
+        return [method + path for method, path in answered if not OF_PREFECT_ALONE.match(path)]
 
     return count
 
@@ -83,7 +69,7 @@ def five_empty_tasks() -> None:
 
 @pytest.mark.essential
 def test_reused_renewal_makes_two_requests_more_than_an_empty_flow(
-    simulator: Simulator, block: str, counted: Callable[..., list[str]]
+    simulator: Simulator, block: str, counted: Counted
 ) -> None:
     """A reused renewal adds two requests: one reads the credentials, one sets its name and tags."""
 
@@ -101,7 +87,7 @@ def test_reused_renewal_makes_two_requests_more_than_an_empty_flow(
 
 @pytest.mark.essential
 def test_renewal_makes_seven_requests_more_than_five_empty_tasks(
-    simulator: Simulator, block: str, counted: Callable[..., list[str]]
+    simulator: Simulator, block: str, counted: Counted
 ) -> None:
     """A renewal adds seven at most: it also sets its name early, and reads and writes both reports."""
 
@@ -111,3 +97,19 @@ def test_renewal_makes_seven_requests_more_than_five_empty_tasks(
 
     ours, others = pipeline()
     assert len(ours) <= len(others) + 7, (ours, others)
+
+
+def test_a_token_of_a_fleet_makes_one_request(
+    simulator: Simulator, save: Callable[..., str], counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each token of a fleet adds one request to Prefect's API, which loads its block."""
+    # However slow the machine is, the table is not updated meanwhile, and the storage is not looked up again.
+    monkeypatch.setattr(board, "SECONDS", 600.0)
+    monkeypatch.setattr(record, "_OPENED_FOR", 600.0)
+
+    def cost(*names: str) -> int:
+        tokens = [save(name) for name in names]
+        return len(counted(lambda: renew_fleet(tokens, per_second=1_000.0, concurrency=1)))
+
+    cost("first")  # which also asks where results are kept, and for the server's version
+    assert 2 == cost("a", "b", "c") - cost("d")

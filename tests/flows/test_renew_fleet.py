@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.client.base import PrefectHttpxSyncClient
 from prefect.client.schemas.objects import State
 
 from etrade_flows import renew_access_token, renew_fleet
@@ -28,7 +27,6 @@ from etrade_tasks import (
     TokensNotRenewed,
 )
 from etrade_tasks.renew_session import RETRIES
-from etrade_tasks.sharing import record
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries", "empty_memory")
 
@@ -71,7 +69,7 @@ def test_a_renewal_of_a_fleet_is_the_same_as_a_single_one(simulator: Simulator, 
 
 @pytest.mark.essential
 def test_one_bad_token_never_stops_the_others(simulator: Simulator, save: Save) -> None:
-    """Whatever is wrong with some tokens, the others are renewed, and the message names those that failed."""
+    """Whatever is wrong with some tokens, the others are renewed; the error, even if pickled, names each."""
     good, gone = [save("a"), save("z")], simulator.sign_in("live")
     refused, wrong = save("refused", gone), save("wrong", consumer_key="fake-unknown-key")
     simulator.revoke(gone)
@@ -81,7 +79,7 @@ def test_one_bad_token_never_stops_the_others(simulator: Simulator, save: Save) 
         f"{good[0]}-missing",
     )
     state = renew_fleet([*good, refused, wrong, out, bad, missing], per_second=FAST, return_state=True)
-    error = state.result(raise_on_failure=False)
+    error = pickle.loads(pickle.dumps(state.result(raise_on_failure=False)))  # noqa: S301  # it is our own
     assert (True, TokensNotRenewed, 2) == (state.is_failed(), type(error), error.good)
     assert {
         refused: SignInRequired,
@@ -131,12 +129,11 @@ def test_an_exception_that_nobody_expected_fails_its_token_alone(
 ) -> None:
     """An unexpected exception fails its own token only, and its type is shown but never its text."""
     good, broken = save("a"), save("broken")
-    renew = renewal.renew_latest
 
-    def breaks(name: str, loaded: ETradeCredentials, wanted: object) -> object:
+    def breaks(name: str, *loaded_and_wanted: Any) -> object:
         if name == broken:
             raise ValueError("canary-secret-9d2e")
-        return renew(name, loaded, wanted)
+        return renewal.renew_latest(name, *loaded_and_wanted)
 
     monkeypatch.setattr(sys.modules["etrade_flows.renew_fleet"], "renew_latest", breaks)
     state = renew_fleet([good, broken], per_second=FAST, return_state=True)
@@ -150,23 +147,18 @@ def test_no_more_at_once_than_asked(
     simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a `concurrency` of two, at most two renewals run at the same time."""
-    lock, now_at_work, most = threading.Lock(), [0], [0]
-    renew = renewal.renew_latest
+    places, pair = threading.Semaphore(2), threading.Barrier(2, timeout=60)
 
-    def counted(name: str, loaded: ETradeCredentials, wanted: object) -> object:
-        with lock:
-            now_at_work[0] += 1
-            most[0] = max(most[0], now_at_work[0])
+    def by_twos(*asked: Any) -> object:
+        assert places.acquire(blocking=False)
         try:
-            return renew(name, loaded, wanted)
+            pair.wait()
+            return renewal.renew_latest(*asked)
         finally:
-            with lock:
-                now_at_work[0] -= 1
+            places.release()
 
-    monkeypatch.setattr(sys.modules["etrade_flows.renew_fleet"], "renew_latest", counted)
-    simulator.plant(Fault(delay=0.2), path=RENEW, times=4)
-    renew_fleet([save(name) for name in "abcd"], concurrency=2, per_second=FAST)
-    assert 2 == most[0]
+    monkeypatch.setattr(sys.modules["etrade_flows.renew_fleet"], "renew_latest", by_twos)
+    assert 4 == len(renew_fleet([save(name) for name in "abcd"], concurrency=2, per_second=FAST))
 
 
 def test_outage_costs_each_further_token_one_call(simulator: Simulator, save: Save) -> None:
@@ -207,37 +199,3 @@ def test_same_alert_is_sent_by_each_run_until_something_changes(
     )
     renew_fleet(names, per_second=FAST, return_state=True)
     assert 2 == len(sent)
-
-
-def test_a_call_outside_of_any_flow_run_raises_what_names_all(simulator: Simulator, save: Save) -> None:
-    """The caller of the flow gets one error with the error of each token, and it can be pickled."""
-    out = save("out", access_token=None, access_token_secret=None)
-    with pytest.raises(TokensNotRenewed) as raised:
-        renew_fleet([save("a"), out], per_second=FAST)
-    again = pickle.loads(pickle.dumps(raised.value))  # noqa: S301  # it is our own
-    assert (1, {out: SignInRequired}) == (again.good, {name: type(e) for name, e in again.errors.items()})
-
-
-def test_a_token_costs_one_request_to_the_prefect_api(
-    simulator: Simulator, save: Save, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each token of a fleet adds one request to Prefect's API, which loads its block."""
-    seen, send = [0], PrefectHttpxSyncClient.send
-
-    def counted(self: PrefectHttpxSyncClient, *args: Any, **kwargs: Any) -> Any:
-        seen[0] += 1
-        return send(self, *args, **kwargs)
-
-    monkeypatch.setattr(PrefectHttpxSyncClient, "send", counted)
-    # However slow the machine is, the table is not updated meanwhile, and the storage is not looked up again.
-    monkeypatch.setattr(board, "SECONDS", 600.0)
-    monkeypatch.setattr(record, "_OPENED_FOR", 600.0)
-
-    def cost(names: list[str]) -> int:
-        before = seen[0]
-        renew_fleet(names, per_second=FAST, concurrency=1)
-        return seen[0] - before
-
-    one, three = [save("a")], [save(name) for name in "bcd"]
-    cost([save("first")])  # which also asks where results are kept, and for the server's version
-    assert 2 == cost(three) - cost(one)
