@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import re
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from prefect import State, flow, task
@@ -27,6 +27,7 @@ from etrade_tasks import (
     CredentialsInvalid,
     CredentialsNotFound,
     ETradeCredentials,
+    ETradeError,
     RenewalFailed,
     SessionState,
     SessionTooShort,
@@ -61,19 +62,12 @@ def test_idle_token_is_revived(simulator: Simulator, block: str, credentials: ET
 
 @pytest.mark.essential
 def test_second_renewal_is_reused_without_a_call(simulator: Simulator, block: str) -> None:
-    """Within the reuse window a second run reuses the renewal, without a call to E*TRADE."""
-    first, second = renew_access_token(block), renew_access_token(block)
-    assert (False, 1) == (first.reused, first.attempts)
-    assert first.model_copy(update={"reused": True, "attempts": 0}) == second
-    assert 1 == renewals(simulator)
-
-
-def test_force_renews_although_the_cache_vouches(simulator: Simulator, block: str) -> None:
-    """With `force` the run calls E*TRADE again, and later runs reuse the new renewal."""
-    renew_access_token(block)
-    forced = renew_access_token(block, force=True)
-    assert (False, 2) == (forced.reused, renewals(simulator))
-    assert forced.renewed_at == renew_access_token(block).renewed_at
+    """Within the reuse window a second run reuses the renewal without a call, unless it has `force`."""
+    for calls in (1, 2):
+        renewed, again = renew_access_token(block, force=calls == 2), renew_access_token(block)
+        assert (False, 1) == (renewed.reused, renewed.attempts)
+        assert renewed.model_copy(update={"reused": True, "attempts": 0}) == again
+        assert calls == renewals(simulator)
 
 
 def test_reuse_ends_with_its_window(
@@ -128,22 +122,22 @@ def test_required_for_is_checked_before_any_call(simulator: Simulator, block: st
     assert 1 == renewals(simulator)
 
 
+@pytest.mark.parametrize(
+    ("problem", "error", "said", "advice"),
+    [
+        ("token_rejected", SignInRequired, "token_rejected", "etrade-session login"),
+        ("consumer_key_rejected", ConfigurationRefused, "two years", "correct the credentials"),
+    ],
+)
 @pytest.mark.essential
-def test_revoked_token_asks_for_a_sign_in_at_once(simulator: Simulator, block: str) -> None:
-    """A token that E*TRADE refuses is not tried again, and the advice says how to sign in."""
-    simulator.plant(Fault(status=401, body="oauth_problem=token_rejected"), path=RENEW)
-    with pytest.raises(SignInRequired, match="token_rejected") as told:
+def test_refusal_is_not_tried_again(
+    *, simulator: Simulator, block: str, problem: str, error: type[ETradeError], said: str, advice: str
+) -> None:
+    """A refused token or key ends the run at once, with its likely causes and what to do about the block."""
+    simulator.plant(Fault(status=401, body=f"<b>oauth_problem={problem}</b>"), path=RENEW)
+    with pytest.raises(error, match=said) as told:
         renew_access_token(block)
-    assert (1, True) == (renewals(simulator), "etrade-session login" in told.value.advice)
-
-
-def test_wrong_key_is_not_tried_again(simulator: Simulator, block: str) -> None:
-    """A refused key stops the run at once, with its likely causes and the block to correct."""
-    simulator.plant(Fault(status=401, body="<b>oauth_problem=consumer_key_rejected</b>"), path=RENEW)
-    with pytest.raises(ConfigurationRefused, match="two years") as told:
-        renew_access_token(block)
-    assert 1 == renewals(simulator)
-    assert block in told.value.advice
+    assert (1, True, True) == (renewals(simulator), advice in told.value.advice, block in told.value.advice)
 
 
 def test_passing_faults_are_overcome(simulator: Simulator, block: str) -> None:
@@ -171,24 +165,18 @@ def test_wrong_clock_is_healed_in_the_same_run(
 
 
 @pytest.mark.essential
-def test_retry_after_is_honoured(simulator: Simulator, block: str) -> None:
-    """The next attempt waits as long as E*TRADE asked."""
-    simulator.plant(Fault(status=503, headers={"Retry-After": "1"}), path=RENEW)
-    renew_access_token(block)
-    first, second = simulator.calls(RENEW)
-    assert second.at - first.at >= timedelta(seconds=1)
-
-
 def test_others_wait_while_one_tries_again(
     simulator: Simulator, block: str, wait_until: Callable[..., None]
 ) -> None:
-    """A run that starts while another waits for its second attempt shares that attempt's result."""
+    """While a run waits as long as E*TRADE asked, another that starts shares its second attempt's result."""
     simulator.plant(Fault(status=503, headers={"Retry-After": "1"}), path=RENEW)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(copy_context().run, renew_access_token, block)
         wait_until(lambda: 1 == renewals(simulator), seconds=30)
         assert (True, False) == (renew_access_token(block).reused, first.result().reused)
-    assert (2, 2) == (first.result().attempts, renewals(simulator))
+    calls = simulator.calls(RENEW)
+    assert (2, 2) == (first.result().attempts, len(calls))
+    assert calls[1].at - calls[0].at >= timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("wait", [{"Retry-After": "600"}, {}], ids=["asked for", "our own"])
@@ -254,22 +242,17 @@ def test_block_that_is_gone_is_reported_on(block: str) -> None:
     assert r"No E\*TRADE credentials named" in Artifact.get(f"etrade-session-{block}").data
 
 
-def record_of(credentials: ETradeCredentials) -> Path:
-    return Path(get_current_settings().results.local_storage_path) / record_key(credentials)
-
-
 @pytest.mark.essential
 def test_record_holds_no_secret_and_is_no_pickle(
     simulator: Simulator, block: str, credentials: ETradeCredentials
 ) -> None:
     """The record is JSON with the session's fingerprint, and holds no secret."""
     renew_access_token(block)
-    text = record_of(credentials).read_text()
-    keys = credentials.signing_keys
+    text = (get_current_settings().results.local_storage_path / record_key(credentials)).read_text()
     assert credentials.fingerprint == json.loads(text)["session"]["fingerprint"]
-    assert [] == [
-        s for s in (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret) if s in text
-    ]
+    keys = credentials.signing_keys
+    secrets = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+    assert [] == [secret for secret in secrets if secret in text]
 
 
 @pytest.mark.events
@@ -292,77 +275,56 @@ def test_names_in_prefect_are_as_documented(
         assert documented == names()
 
 
-@flow
-def sync_pipeline(name: str) -> TokenSession:
-    """A sync parent."""
+def calls_it(name: str) -> TokenSession:
+    """Sync code."""
     return renew_access_token(name)
 
 
-@flow
-async def async_pipeline(name: str) -> TokenSession:
-    """An async parent that awaits the renewal."""
+sync_pipeline, sync_step = flow(calls_it), task(calls_it)
+
+
+async def awaits_it(name: str) -> TokenSession:
+    """Async code."""
     return await renew_access_token(name)
 
 
-@flow
-async def pipeline_with_a_thread(name: str) -> TokenSession:
-    """An async parent that runs the renewal in a thread."""
+async def waits_for_a_thread(name: str) -> TokenSession:
+    """Async code that runs the renewal in a thread."""
     return await asyncio.to_thread(renew_access_token, name)
 
 
-@task
-def sync_step(name: str) -> TokenSession:
-    """A sync task, which Prefect runs in the event loop's thread if async code calls it."""
-    return renew_access_token(name)
-
-
-@flow
-async def pipeline_of_sync_steps(name: str) -> TokenSession:
-    """An async parent that calls a sync task."""
+async def runs_a_sync_task(name: str) -> TokenSession:
+    """Async code that calls a sync task, which Prefect runs in the event loop's thread."""
     return sync_step(name)
 
 
-@task
-async def async_step(name: str) -> TokenSession:
-    """An async task that calls a sync flow."""
-    return sync_pipeline(name)
-
-
-@flow
-async def pipeline_of_async_steps(name: str) -> TokenSession:
-    """An async parent of an async task."""
-    return await async_step(name)
-
-
-@pytest.mark.parametrize(
-    "pipeline",
-    [
-        sync_pipeline,
-        lambda name, **o: asyncio.run(async_pipeline(name, **o)),
-        lambda name, **o: asyncio.run(pipeline_with_a_thread(name, **o)),
-        lambda name, **o: asyncio.run(pipeline_of_sync_steps(name, **o)),
-    ],
-    ids=["sync", "async", "async-thread", "async-sync-task"],
-)
+@pytest.mark.parametrize("parent", [calls_it, awaits_it, waits_for_a_thread, runs_a_sync_task])
 @pytest.mark.essential
 def test_parent_flow_gets_the_session_and_the_link(
-    simulator: Simulator, block: str, pipeline: object
+    simulator: Simulator, block: str, parent: Callable[..., object]
 ) -> None:
     """A sync or async parent gets the session, and the renewal's run is linked to the parent's."""
-    state = pipeline(block, return_state=True)
+    ended = flow(parent)(block, return_state=True)
+    state = asyncio.run(ended) if inspect.isawaitable(ended) else ended
     assert isinstance(state.result(), TokenSession)
+    of_parent = {"parent_flow_run_id": {"any_": [state.state_details.flow_run_id]}}
     with get_client(sync_client=True) as client:
-        children = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate(
-                {"parent_flow_run_id": {"any_": [state.state_details.flow_run_id]}}
-            )
-        )
+        children = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(of_parent))
     assert [f"renew {block}: renewed until 14:00"] == [child.name for child in children]
 
 
 def test_sync_flow_below_an_async_task_gets_the_session(simulator: Simulator, block: str) -> None:
     """A sync flow gets the session itself, even if an async task called that flow."""
-    assert isinstance(asyncio.run(pipeline_of_async_steps(block)), TokenSession)
+
+    @task
+    async def step() -> TokenSession:
+        return sync_pipeline(block)
+
+    @flow
+    async def pipeline() -> TokenSession:
+        return await step()
+
+    assert isinstance(asyncio.run(pipeline()), TokenSession)
 
 
 def test_code_without_a_flow_awaits_it_as_in_a_notebook(simulator: Simulator, block: str) -> None:
