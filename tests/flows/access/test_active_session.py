@@ -64,23 +64,6 @@ def test_who_wants_an_error_outside_of_a_flow_gets_it(simulator: Simulator, bloc
         active_session(block)
 
 
-def test_memory_vouches_no_longer_than_the_reuse_window(simulator: Simulator, block: str) -> None:
-    """After the reuse window, `active_session` renews as the flow would."""
-    active_session(block)
-    simulator.advance(timedelta(minutes=51))
-    assert active_session(block).reused is False
-    assert 2 == len(simulator.calls(RENEW))
-
-
-def test_memory_ends_at_midnight(simulator: Simulator, block: str) -> None:
-    """A remembered session is refused once its midnight has passed."""
-    simulator.advance(timedelta(hours=11, minutes=50))
-    active_session(block)
-    simulator.advance(timedelta(minutes=10))
-    with pytest.raises(SignInRequired):
-        active_session(block)
-
-
 def test_memory_heeds_what_is_required(simulator: Simulator, block: str) -> None:
     """A remembered session that ends before the caller is done with it is refused."""
     active_session(block)
@@ -159,9 +142,7 @@ def test_one_thread_looks_while_the_others_trust_memory(
 
     monkeypatch.setattr(memory, "current_credentials", look)
     memory._known[block] = replace(memory._known[block], looked_at=0.0)
-    with ThreadPoolExecutor(20) as pool:
-        answers = [pool.submit(copy_context().run, active_session, block) for _ in range(20)]
-        assert all(answer.result(timeout=60).reused for answer in answers)
+    assert all(future.result().reused for future in eight_at_once(active_session, block))
     assert [block] == looks
 
 
@@ -187,11 +168,14 @@ def test_tag_with_a_limit_does_not_hang(
     assert [False, True] == [session.reused for session in pipeline()]
 
 
+OUT = {"access_token": None, "access_token_secret": None}
+
+
 def test_one_account_keeps_the_tag_of_another(
     simulator: Simulator, block: str, save: Callable[..., str]
 ) -> None:
     """A run that needs a sign-in for one account keeps the tag for it when it renews another."""
-    out = save("out", access_token=None, access_token_secret=None)
+    out = save("out", **OUT)
 
     @flow
     def pipeline() -> list[str]:
@@ -203,35 +187,28 @@ def test_one_account_keeps_the_tag_of_another(
     assert {out, "outcome:sign-in-required"} <= set(pipeline())
 
 
-def test_mapped_accounts_keep_each_other_s_tags(simulator: Simulator, save: Callable[..., str]) -> None:
-    """If several accounts of a run need a sign-in at the same time, the run is tagged for each."""
-    names = [save(name, access_token=None, access_token_secret=None) for name in ("a", "b", "c")]
-
-    @task
-    def asks(name: str) -> None:
-        active_session(name)
-
-    @flow
-    def pipeline() -> list[str]:
-        asks.map(names).wait()
-        with get_client(sync_client=True) as client:
-            return client.read_flow_run(current_run().id).tags
-
-    assert set(names) <= set(pipeline())
+def at_the_same_time(names: list[str]) -> None:
+    """Ask for each in a task of its own."""
+    task(active_session).map(names).wait()
 
 
-def test_accounts_on_other_machines_keep_each_other_s_tags(
-    simulator: Simulator, save: Callable[..., str]
+def on_other_machines(names: list[str]) -> None:
+    """Ask for each with a copy of the run as it is now, as the tasks of a cluster have it."""
+    for name, context in [(name, serialize_context()) for name in names]:
+        with hydrated_context(context), pytest.raises(SignInRequired):
+            active_session(name)
+
+
+@pytest.mark.parametrize("ask_for", [at_the_same_time, on_other_machines])
+def test_accounts_keep_each_other_s_tags(
+    simulator: Simulator, save: Callable[..., str], ask_for: Callable[[list[str]], None]
 ) -> None:
-    """On a cluster, each task has its own copy of the run, and the run is still tagged for each account."""
-    names = [save(name, access_token=None, access_token_secret=None) for name in ("here", "there")]
+    """If several accounts of a run need a sign-in, the run is tagged for each."""
+    names = [save(name, **OUT) for name in "abc"]
 
     @flow
     def pipeline() -> list[str]:
-        sent = [serialize_context() for _ in names]
-        for name, context in zip(names, sent, strict=True):
-            with hydrated_context(context), pytest.raises(SignInRequired):
-                active_session(name)
+        ask_for(names)
         with get_client(sync_client=True) as client:
             return client.read_flow_run(current_run().id).tags
 

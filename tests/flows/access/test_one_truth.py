@@ -1,8 +1,6 @@
 """What one way to get a session learns about a token, every other way knows too."""
 
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,10 +59,7 @@ def _refused_by_a_client(simulator: Simulator, block: str) -> None:
     ("refused_at", "door"), [(_refused_by_force, active_session), (_refused_by_a_client, renew_access_token)]
 )
 def test_refusal_ends_what_every_door_knows(
-    simulator: Simulator,
-    block: str,
-    refused_at: Callable[..., object],
-    door: Callable[..., TokenSession],
+    simulator: Simulator, block: str, refused_at: Callable[..., object], door: Callable[..., TokenSession]
 ) -> None:
     """Once E*TRADE has refused the token, no way to get a session returns the earlier renewal."""
     active_session(block)
@@ -76,23 +71,16 @@ def test_refusal_ends_what_every_door_knows(
         door(block)
 
 
-def test_refusal_ends_what_another_process_knows(simulator: Simulator, block: str) -> None:
+def test_refusal_ends_what_another_process_knows(
+    simulator: Simulator, block: str, start_python: Callable[..., subprocess.Popen[str]]
+) -> None:
     """A refusal in another process, with the same home and server, clears this one's memory at once."""
     active_session(block)
     simulator.timestamp_tolerance = timedelta(days=3650)  # that process uses the machine's clock
     simulator.plant(REJECTED, path=RENEW)
-    settings = get_current_settings()
-    own = {
-        "PREFECT_API_URL": settings.api.url,
-        "PREFECT_HOME": str(settings.home),
-        "PREFECT_LOCAL_STORAGE_PATH": str(settings.results.local_storage_path),
-    }
     asks = "import sys, etrade_flows; etrade_flows.renew_access_token(sys.argv[1], force=True)"
-    command = [sys.executable, "-c", asks, block]
-    done = subprocess.run(
-        command, env=os.environ | own, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert "SignInRequired" in done.stderr
+    _, errors = start_python("-c", asks, block).communicate(timeout=120)
+    assert "SignInRequired" in errors
     simulator.plant(REJECTED, path=RENEW)
     with pytest.raises(SignInRequired):
         active_session(block)
@@ -145,21 +133,14 @@ def test_edit_in_the_ui_is_seen_soon(
 ) -> None:
     """A block that somebody edits elsewhere is looked at again within a second."""
     active_session(block)
-    other = credentials_for(simulator.sign_in("live"))
-    _edit_as_the_ui_does(block, other)
-    wait_until(lambda: other.fingerprint == active_session(block).fingerprint, seconds=LOOK_SECONDS + 20)
-
-
-def _edit_as_the_ui_does(block: str, other: ETradeCredentials) -> None:
-    shown = {
-        "access_token": other.signing_keys.token,
-        "access_token_secret": other.signing_keys.token_secret,
-    }
+    token = simulator.sign_in("live")
+    form = {"access_token": token.token, "access_token_secret": token.token_secret}
     with get_client(sync_client=True) as client:
         document = client.read_block_document_by_name(block, ETradeCredentials.get_block_type_slug())
-        client._client.patch(
-            f"/block_documents/{document.id}", json={"data": shown, "merge_existing_data": True}
-        ).raise_for_status()
+        edit = {"data": form, "merge_existing_data": True}
+        client._client.patch(f"/block_documents/{document.id}", json=edit).raise_for_status()
+    new = credentials_for(token).fingerprint
+    wait_until(lambda: new == active_session(block).fingerprint, seconds=LOOK_SECONDS + 20)
 
 
 def test_memory_is_of_the_storage_in_use(simulator: Simulator, block: str, tmp_path: Path) -> None:
@@ -343,10 +324,7 @@ def test_who_tells_prefect_not_to_use_its_caches_renews(
 
 
 def test_call_is_made_though_waiting_used_up_the_time(
-    simulator: Simulator,
-    block: str,
-    credentials: ETradeCredentials,
-    monkeypatch: pytest.MonkeyPatch,
+    simulator: Simulator, block: str, credentials: ETradeCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A storage that hangs and a lock that stays held leave time for one call, which renews."""
     monkeypatch.setattr(record, "open_storage", lambda: threading.Event().wait(60))
