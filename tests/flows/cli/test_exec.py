@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from prefect.settings import get_current_settings
 
 from etrade_flows.cli.renew import with_name_as_option
 from etrade_simulator import Simulator
@@ -100,7 +99,12 @@ def test_name_before_the_dashes_is_the_credentials(given: list[str], taken: list
 
 @pytest.mark.starts_programs
 @pytest.mark.real_time
-def test_signals_reach_the_program(block: str, tmp_path: Path, wait_until: Callable[..., None]) -> None:
+def test_signals_reach_the_program(
+    block: str,
+    tmp_path: Path,
+    start_python: Callable[..., subprocess.Popen[str]],
+    wait_until: Callable[..., None],
+) -> None:
     """A signal to the command ends the program, and the command exits with the program's exit code."""
     program = (
         "import signal, sys, time, pathlib\n"
@@ -108,13 +112,8 @@ def test_signals_reach_the_program(block: str, tmp_path: Path, wait_until: Calla
         "pathlib.Path(sys.argv[1]).touch()\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "etrade_flows.cli.app", "exec", block, "--"),
-            *(sys.executable, "-c", program, str(tmp_path / "ready")),
-        ],
-        env=os.environ | {"PREFECT_API_URL": get_current_settings().api.url},
-    ) as process:
-        wait_until((tmp_path / "ready").exists, seconds=90)
-        process.send_signal(signal.SIGTERM)
-        assert 9 == process.wait(timeout=60)
+    command = (sys.executable, "-c", program, str(tmp_path / "ready"))
+    process = start_python("-m", "etrade_flows.cli.app", "exec", block, "--", *command)
+    wait_until((tmp_path / "ready").exists, seconds=90)
+    process.send_signal(signal.SIGTERM)
+    assert 9 == process.wait(timeout=60)

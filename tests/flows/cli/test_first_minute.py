@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from etrade_flows.cli.output import tell_of_temporary_server
-
 pytestmark = pytest.mark.starts_programs
 
 COMMAND = Path(sys.executable).with_name("etrade-session")
@@ -68,11 +66,3 @@ def test_serving_needs_a_server_that_stays(run: Run, capsys: pytest.CaptureFixtu
     said = " ".join(capsys.readouterr().err.split())
     assert "PrefectUnavailable: No Prefect server is set" in said
     assert [] == [words for words in START if words not in said]
-
-
-def test_server_that_is_set_is_not_mentioned(
-    prefect_server: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """If a server is set, the command says nothing about it."""
-    tell_of_temporary_server()
-    assert ("", "") == capsys.readouterr()

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from etrade_flows.person.login import ROUNDS, stored_credentials
-from etrade_simulator import Consumer, Fault, Simulator
+from etrade_simulator import Consumer, Simulator
 from etrade_tasks.load_credentials import load_block
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "quick_retries")
@@ -365,24 +365,11 @@ def test_keys_of_a_new_block_are_typed_once(
     os.close(terminal)
 
 
-class TestLogout:
-    """`etrade-session logout`."""
-
-    def test_token_is_revoked_and_forgotten(
-        self, simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
-        """`logout` revokes the token, the next renewal asks for a sign-in, and that needs only a verifier."""
-        assert 0 == run("logout", "--credentials", block)
-        assert "revoked and removed" in " ".join(capsys.readouterr().err.split())
-        assert [200] == [call.status for call in simulator.calls(REVOKE)]
-        assert [4, 0] == [run("renew", "--credentials", block), run("login", "--credentials", block)]
-
-    def test_failed_revocation_keeps_the_token(
-        self, simulator: Simulator, block: str, capsys: pytest.CaptureFixture[str], run: Run
-    ) -> None:
-        """If E*TRADE does not confirm the revocation, the command exits with 1 and keeps the token."""
-        before = token_of(block)
-        simulator.plant(Fault(status=500), path=REVOKE, times=9)
-        assert 1 == run("logout", "--credentials", block)
-        assert before == token_of(block)
-        assert "The token stays in the block" in " ".join(capsys.readouterr().err.split())
+def test_logout_revokes_and_removes_the_token(
+    simulator: Simulator, block: str, person: Person, capsys: pytest.CaptureFixture[str], run: Run
+) -> None:
+    """`logout` revokes the token, the next renewal asks for a sign-in, and that needs only a verifier."""
+    assert 0 == run("logout", "--credentials", block)
+    assert "revoked and removed" in " ".join(capsys.readouterr().err.split())
+    assert [200] == [call.status for call in simulator.calls(REVOKE)]
+    assert [4, 0] == [run("renew", "--credentials", block), run("login", "--credentials", block)]

@@ -13,7 +13,7 @@ from rich.console import Console
 from etrade_flows.cli import demo
 from etrade_flows.cli.output import report_error, waiting
 from etrade_simulator import Simulator, SimulatorClock
-from etrade_tasks.errors import ERRORS, SignInRequired, sign_in_advice
+from etrade_tasks.errors import ERRORS, ETradeError, SignInRequired, VerifierRefused, sign_in_advice
 from etrade_tasks.session import EASTERN
 
 Seen = Callable[[], list[str]]
@@ -54,6 +54,12 @@ def test_errors_are_wrapped_between_words(width: int, terminal: Callable[[int], 
     assert [] == [line for line in lines if len(line) > width]
     told = [f"{type(error).__name__}: {SAYS} Next: {error.advice}" for error in errors]
     assert words(told) == words(lines)
+
+
+@pytest.mark.parametrize("kind", ERRORS.values())
+def test_exit_code_says_whether_to_sign_in(kind: type[ETradeError]) -> None:
+    """An error exits with 4 if a person must sign in, and else with 1."""
+    assert (4 if issubclass(kind, (SignInRequired, VerifierRefused)) else 1) == report_error(kind(SAYS))
 
 
 def test_error_in_a_file_is_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
