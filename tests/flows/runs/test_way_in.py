@@ -85,9 +85,7 @@ def test_what_is_planned_hides_no_run_that_waits(
     monkeypatch.setattr("etrade_flows.runs.way_in._LOOKED_AT", 1)
     waiting = wait(block, Paused(timeout_seconds=300))
     wait(block, Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=3)))
-    way = found(block)
-    assert way is not None
-    assert way.address.endswith(str(waiting))
+    assert found(block).address.endswith(str(waiting))
 
 
 def test_run_that_waits_for_this_person_is_found(wait: Wait, block: str) -> None:
