@@ -20,7 +20,8 @@ from etrade_flows.news.automations import (
     sign_in_starter,
 )
 from etrade_flows.runs.names import START_SIGN_IN
-from etrade_flows.runs.server import prefect_reached, require_lasting_server
+from etrade_flows.runs.server import START_SERVER, prefect_reached, server_is_temporary
+from etrade_tasks.errors import PrefectUnavailable
 
 
 def serve(credentials: tuple[BlockName, ...] = ()) -> int:
@@ -35,7 +36,11 @@ def serve(credentials: tuple[BlockName, ...] = ()) -> int:
     credentials
         The names of the E*TRADE Credentials blocks to serve; `etrade` by default.
     """
-    require_lasting_server()
+    if server_is_temporary():
+        raise PrefectUnavailable(
+            "No Prefect server is set (PREFECT_API_URL), and a temporary one runs nothing on a schedule.",
+            advice=START_SERVER,
+        )
     with prefect_reached():
         serve_flows(credentials)
     return ExitCode.ACTIVE

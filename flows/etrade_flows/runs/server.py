@@ -103,19 +103,6 @@ def server_is_temporary() -> bool:
     return determine_server_type() is ServerType.EPHEMERAL
 
 
-def require_lasting_server() -> None:
-    """Raise if no server is set.
-
-    Raises:
-        PrefectUnavailable: No server is set.
-    """
-    if server_is_temporary():
-        raise PrefectUnavailable(
-            "No Prefect server is set (PREFECT_API_URL), and a temporary one runs nothing on a schedule.",
-            advice=START_SERVER,
-        )
-
-
 @contextmanager
 def prefect_reached() -> Iterator[None]:
     """Enter the `with` block after the Prefect server has answered. Starts a temporary one if Prefect would.
