@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
@@ -32,9 +32,7 @@ from etrade_tasks.credentials import DEFAULT_NAME, ENVIRONMENT_VARIABLES, enviro
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.load_credentials import credentials_not_found, current_credentials, require_known
 
-# Windows has only the first.
-_NAMES = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
-_PASSED_ON = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_PASSED_ON = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")  # Windows has only the first
 
 
 def renew(
@@ -140,13 +138,11 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
         def pass_on(number: int, _: FrameType | None) -> None:
             process.send_signal(number)
 
-        def leave_to_the_terminal(_: int, __: FrameType | None) -> None:
-            """Ctrl+C reaches the program from the terminal itself."""
-
-        handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]]
-        handlers = dict.fromkeys(_PASSED_ON, pass_on)
-        handlers[signal.SIGINT] = leave_to_the_terminal if sys.stdin.isatty() else pass_on
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        numbers = [getattr(signal, name) for name in _PASSED_ON if hasattr(signal, name)]
+        before = {number: signal.signal(number, pass_on) for number in numbers}
+        # Ctrl+C reaches the program from the terminal itself.
+        on_interrupt = signal.SIG_IGN if sys.stdin.isatty() else pass_on
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, on_interrupt)
         code = process.wait()
         for number, handler in before.items():
             signal.signal(number, handler)
