@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -15,7 +14,7 @@ from etrade_flows.cli.output import (
     tell_of_temporary_server,
 )
 from etrade_flows.health.judgement import judge
-from etrade_flows.health.model import SessionStatus, StatusReport
+from etrade_flows.health.model import StatusReport
 from etrade_flows.health.screen import show
 from etrade_flows.health.sources import session_facts
 from etrade_tasks.clock import now
@@ -56,21 +55,12 @@ def status(
     if as_json:
         print(StatusReport(sessions=sessions).model_dump_json(indent=2))
     else:
-        _show(sessions)
-    return _exit_code(one.state for one in sessions)
-
-
-def _show(sessions: tuple[SessionStatus, ...]) -> None:
-    console = plain_console()
-    for number, one in enumerate(sessions):
-        if number:
-            console.print()
-        show(one, console)
-
-
-def _exit_code(states: Iterable[SessionState]) -> ExitCode:
-    """The most serious exit code among the sessions."""
-    found = set(states)
-    if any(state.needs_sign_in for state in found):
+        console = plain_console()
+        for number, one in enumerate(sessions):
+            if number:
+                console.print()
+            show(one, console)
+    states = {one.state for one in sessions}
+    if any(state.needs_sign_in for state in states):
         return ExitCode.SIGN_IN_REQUIRED
-    return ExitCode.ACTIVE if found == {SessionState.ACTIVE} else ExitCode.FAILED
+    return ExitCode.ACTIVE if states == {SessionState.ACTIVE} else ExitCode.FAILED
