@@ -257,7 +257,7 @@ def _read_line(label: str, ends_at: float) -> str:
     try:
         termios.tcsetattr(terminal, termios.TCSAFLUSH, [*before[:3], before[3] & ~termios.ECHO, *before[4:]])
         while (left := ends_at - time.monotonic()) > 0:
-            _show(f"\r{label}{_countdown(left)}: ")
+            print(f"\r{label}{_countdown(left)}: ", end="", file=sys.stderr, flush=True)
             if not select.select([terminal], [], [], min(1.0, left))[0]:
                 continue
             line = os.read(terminal, 4096).decode(errors="replace")
@@ -268,7 +268,7 @@ def _read_line(label: str, ends_at: float) -> str:
     finally:
         # What was typed too late must not land in the shell.
         termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
-        _show("\n")
+        print(file=sys.stderr, flush=True)
     raise _too_late()
 
 
@@ -301,8 +301,3 @@ def _input_ended() -> SignInRequired:
     return SignInRequired(
         "The input ended, so nobody is signed in.", advice="run the command again, and enter the verifier."
     )
-
-
-def _show(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
