@@ -31,7 +31,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from etrade_tasks.errors import CredentialsInvalid, SignInRequired
-from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, named_variables, refuse_quotes, variable
+from etrade_tasks.inputs import STILL_ENCODED, is_percent_encoded, named_problems, refuse_quotes, variable
 from etrade_tasks.oauth.addresses import API_URLS, OAUTH_URL, Environment, safe_address, without_version
 from etrade_tasks.oauth.clients import SignedAsyncClient, SignedClient, client_options
 from etrade_tasks.oauth.signature import ETradeAuth, SigningKeys
@@ -354,7 +354,7 @@ def credentials_from_environment() -> ETradeCredentials | None:
     try:
         return ETradeCredentials(**found)
     except ValidationError as error:
-        problems = named_variables(error)
+        problems = named_problems(error, variable)
     raise CredentialsInvalid(f"The environment's credentials are not usable: {problems}.")
 
 

@@ -101,7 +101,7 @@ def read_variables(kind: type[Settings], *defaults: Hashable) -> Settings:
     try:
         return cast("Settings", _read_once(kind, said, defaults))
     except ValidationError as error:
-        problems = named_variables(error)
+        problems = named_problems(error, variable)
     raise CredentialsInvalid(
         f"A setting cannot be used: {problems}.", advice="correct the variable, or unset it."
     )
@@ -118,20 +118,15 @@ def variable(field: str) -> str:
     return f"ETRADE_{field.upper()}"
 
 
-def named_variables(error: ValidationError) -> str:
-    """All problems of `ETRADE_*` variables as one text, each as `the variable: what is wrong`."""
-    return "; ".join(named_problems(error, variable))
-
-
-def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> list[str]:
-    """Each problem as `field: what is wrong`, never with the value.
+def named_problems(error: ValidationError, spell: Callable[[str], str] = str) -> str:
+    """All problems as one text, each as `field: what is wrong`, never with the value.
 
     Args:
         error: What pydantic found.
         spell: How to write a field's name.
     """
-    return [
+    return "; ".join(
         f"{spell(str(problem['loc'][0])) if problem['loc'] else 'the whole'}: "
         f"{problem['msg'].removeprefix('Value error, ')}"
         for problem in error.errors(include_input=False, include_url=False, include_context=False)
-    ]
+    )

@@ -128,9 +128,9 @@ def require_known(name: str) -> None:
 
 def unusable_block(name: str, error: ValidationError) -> CredentialsInvalid:
     """The error for a block that does not fit the fields: it names them and never their values."""
-    problems = "; ".join(named_problems(error))
+    slug = ETradeCredentials.get_block_type_slug()
     return CredentialsInvalid(
-        f"The block {ETradeCredentials.get_block_type_slug()}/{name} is not usable: {problems}.",
+        f"The block {slug}/{name} is not usable: {named_problems(error)}.",
         advice=f"correct it in the Prefect UI (Blocks > {name} > Edit).",
         credentials=name,
     )

@@ -188,7 +188,7 @@ def _new(name: str, given: Mapping[str, str | None]) -> ETradeCredentials:
     try:
         return ETradeCredentials(**keys, **set_fields)
     except ValidationError as error:
-        problems = "; ".join(named_problems(error, spell))
+        problems = named_problems(error, spell)
     raise CredentialsInvalid(f"These values are wrong: {problems}.", advice="correct them and try again.")
 
 
