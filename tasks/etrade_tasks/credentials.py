@@ -211,10 +211,7 @@ class ETradeCredentials(CredentialsBlock):
         _saved[0] += 1
         return done
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _unquoted(cls, value: object) -> object:
-        return refuse_quotes(value)
+    _unquoted = field_validator("*", mode="before")(refuse_quotes)
 
     @model_validator(mode="after")
     def _decoded_token(self) -> Self:

@@ -33,10 +33,8 @@ class TlsSettings(BaseSettings):
         description="Whether to connect to a host without secure renegotiation (RFC 5746).",
     )
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _unquoted(cls, value: object) -> object:
-        return refuse_quotes(value)  # a path with a quotation mark would be created silently
+    # A path with a quotation mark would be created silently.
+    _unquoted = field_validator("*", mode="before")(refuse_quotes)
 
 
 class CallSettings(TlsSettings):
