@@ -61,12 +61,6 @@ class Failure(BaseModel):
     expires_at: Instant | None = Field(default=None, description="The midnight that ended the session.")
     attempts: int = Field(default=0, description="Calls made to E*TRADE.")
 
-    @classmethod
-    def of(cls, error: ETradeError, next_in: float | None) -> "Failure":
-        """The failure for an error."""
-        told = {"message": error.message, "advice": error.advice, **error.facts}
-        return cls(kind=type(error).__name__, next_in=next_in, **told)
-
     def error(self) -> ETradeError:
         """The error for another caller to raise."""
         facts = {name: getattr(self, name) for name in FACTS}
@@ -94,8 +88,10 @@ class Record(BaseModel):
         """The record of a renewal that was just made, with the name that it is reported under."""
         return cls(session=session, recorded_at=now(), renewal=secrets.token_hex(8), reported=reported)
 
-    def failed(self, failure: Failure) -> "Record":
-        """The same record, with the failure of an attempt since then."""
+    def failed(self, error: ETradeError, next_in: float | None) -> "Record":
+        """The same record, with why an attempt since then failed and the seconds until the next, if any."""
+        told = {"message": error.message, "advice": error.advice, **error.facts}
+        failure = Failure(kind=type(error).__name__, next_in=next_in, **told)
         return Record(
             session=self.session, recorded_at=self.recorded_at, renewal=self.renewal, failure=failure
         )

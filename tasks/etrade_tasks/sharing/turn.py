@@ -122,7 +122,7 @@ class Shared:
             self._records.trouble, kept = None, Record()
         else:
             kept = self._records.read(self.credentials)
-        self._records.write(self.credentials, kept.failed(Failure.of(error, next_in)))
+        self._records.write(self.credentials, kept.failed(error, next_in))
 
     def _wait(self, held: ExitStack) -> None:
         key, reserve = record_key(self.credentials), self.effort.reserve

@@ -17,7 +17,7 @@ from etrade_tasks import ETradeCredentials, TokenSession
 from etrade_tasks.errors import ERRORS, ConfigurationRefused, RenewalFailed
 from etrade_tasks.sharing import record as record_module
 from etrade_tasks.sharing.old_files import KEPT
-from etrade_tasks.sharing.record import NOTHING, Block, Failure, Folder, Record, Records, record_key
+from etrade_tasks.sharing.record import NOTHING, Block, Folder, Record, Records, record_key
 
 NOON = datetime(2027, 6, 15, 16, tzinfo=UTC)
 WINDOW = timedelta(minutes=50)
@@ -221,19 +221,19 @@ def test_storage_that_cannot_be_opened_costs_the_record_alone(
 def test_failure_comes_back_as_the_error_it_was(kind: str) -> None:
     """A caller that waited gets the same error as the one that renewed, with message and advice."""
     failed = ERRORS[kind]("It failed.", advice="do something")
-    again = Failure.model_validate_json(Failure.of(failed, None).model_dump_json()).error()
+    again = Record.model_validate_json(NOTHING.failed(failed, None).model_dump_json()).failure.error()
     assert (type(failed), failed.message, failed.advice) == (type(again), again.message, again.advice)
 
 
 def test_failure_leaves_the_last_renewal(session: TokenSession) -> None:
     """A failed attempt leaves the last renewal in the record."""
     record = Record(session=session, recorded_at=NOON, renewal="one")
-    failed = record.failed(Failure.of(RenewalFailed("E*TRADE is down."), 2.0))
+    failed = record.failed(RenewalFailed("E*TRADE is down."), 2.0)
     assert (session, "one", NOON) == (failed.session, failed.renewal, failed.recorded_at)
     assert record.mark != failed.mark
 
 
 def test_failure_of_an_unknown_kind_is_still_one_of_ours() -> None:
     """An error that a later version adds is raised as one of ours, with its message."""
-    failure = Failure.of(ConfigurationRefused("It failed."), None).model_copy(update={"kind": "AddedLater"})
-    assert "It failed." == failure.error().message
+    failure = NOTHING.failed(ConfigurationRefused("It failed."), None).failure
+    assert "It failed." == failure.model_copy(update={"kind": "AddedLater"}).error().message

@@ -15,7 +15,7 @@ from etrade_tasks.settings import RenewalSettings
 from etrade_tasks.sharing import turn as turn_module
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.locks import FileLocks
-from etrade_tasks.sharing.record import Failure, Record, Records, record_key
+from etrade_tasks.sharing.record import Record, Records, record_key
 from etrade_tasks.sharing.turn import POLL_SECONDS, Shared
 
 pytestmark = pytest.mark.usefixtures("folder", "watch")
@@ -44,7 +44,7 @@ def failed(credentials: ETradeCredentials) -> Act:
 
     def note(next_in: float | None) -> None:
         found = Records().read(credentials)
-        Records().write(credentials, found.failed(Failure.of(FAILED, next_in)))
+        Records().write(credentials, found.failed(FAILED, next_in))
 
     return note
 
