@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etrade_simulator import Simulator
-from etrade_tasks import ETradeCredentials, RenewalFailed, SignInRequired, time_limit
+from etrade_tasks import ETradeCredentials, ETradeError, RenewalFailed, SignInRequired, time_limit
 from etrade_tasks.settings import RenewalSettings
 from etrade_tasks.sharing import turn as turn_module
 from etrade_tasks.sharing.effort import Effort
@@ -25,6 +25,7 @@ Act = Callable[..., None]
 
 DEADLINE = timedelta(seconds=60)
 FAILED = RenewalFailed("E*TRADE is down.", advice="wait")
+REFUSED = SignInRequired("It is over.")
 
 
 @pytest.fixture
@@ -62,19 +63,15 @@ def hold(credentials: ETradeCredentials, tmp_path: Path) -> Iterator[Act]:
         yield take
 
 
-def test_forced_renewal_takes_none_of_before(asks: Asks, renewed: Act, failed: Act) -> None:
-    """A failure noted beside an earlier renewal does not make a forced caller reuse that renewal."""
+def test_forced_renewal_takes_one_made_since_and_none_of_before(
+    asks: Asks, renewed: Act, failed: Act
+) -> None:
+    """A forced caller reuses what is renewed after it has asked, but no older renewal beside a failure."""
     renewed()
     shared = asks(force=True)
     failed(1.0)
     shared.look()
     assert shared.answer is None
-
-
-def test_forced_renewal_takes_one_made_since(asks: Asks, renewed: Act) -> None:
-    """A forced caller reuses what another renews after it has asked."""
-    renewed()
-    shared = asks(force=True)
     renewed()
     shared.look()
     assert shared.answer is not None
@@ -87,61 +84,42 @@ def test_failure_of_before_is_nobody_s(asks: Asks, failed: Act) -> None:
         pass
 
 
-def test_failure_that_ended_is_shared(asks: Asks, failed: Act) -> None:
-    """A caller that asked before another gave up gets the same error."""
+def test_failure_is_shared_once_it_ends(asks: Asks, failed: Act) -> None:
+    """A caller that asked before another failed gets the same error, but only once that one gives up."""
     shared = asks()
+    failed(1.0)
+    shared.look()
     failed(None)
     with pytest.raises(RenewalFailed, match="is down"), shared.turn():
         pass
 
 
-def test_failure_that_goes_on_is_not_shared_yet(asks: Asks, failed: Act) -> None:
-    """A failed attempt raises nothing in other callers while its caller still tries."""
-    shared = asks()
-    failed(1.0)
-    shared.look()
-
-
-def test_failure_leaves_an_earlier_renewal_in_force(asks: Asks, renewed: Act) -> None:
-    """If a forced renewal fails, others still reuse the last one."""
-    renewed()
-    asks(force=True).note(FAILED)
-    assert asks().answer is not None
-
-
-def test_refusal_leaves_nothing_in_force(asks: Asks, renewed: Act) -> None:
-    """A refusal ends the last renewal for every caller."""
-    renewed()
-    asks(force=True).note(SignInRequired("It is over."))
-    assert asks().answer is None
-
-
-def test_refusal_is_recorded_although_the_storage_was_slow(
-    asks: Asks, renewed: Act, credentials: ETradeCredentials
+@pytest.mark.parametrize(
+    ("error", "trouble", "in_force"),
+    [(FAILED, None, True), (REFUSED, None, False), (REFUSED, "The record could not be read.", False)],
+)
+def test_only_a_refusal_ends_an_earlier_renewal(
+    *, asks: Asks, renewed: Act, error: ETradeError, trouble: str | None, in_force: bool
 ) -> None:
-    """A refusal ends the record for others even if the storage did not answer this caller before."""
+    """A failure leaves the last renewal to others; a refusal ends it, even if the storage was slow before."""
     renewed()
     shared = asks(force=True)
-    shared._records.trouble = "The record could not be read."
-    shared.note(SignInRequired("It is over."))
-    assert Records().read(credentials).session is None
+    shared._records.trouble = trouble
+    shared.note(error)
+    assert in_force == (asks().answer is not None)
 
 
-def test_holder_without_a_sign_of_life_leaves_time_for_a_call(asks: Asks, hold: Act) -> None:
-    """A caller that waits for a stopped holder goes ahead by the second lock, with two calls' time left."""
-    hold()
+@pytest.mark.parametrize(("held", "calls"), [([""], 2), (["", " next in line"], 1)])
+def test_holder_without_a_sign_of_life_leaves_time_for_a_call(
+    asks: Asks, hold: Act, held: list[str], calls: int
+) -> None:
+    """Behind a stopped holder, a caller keeps two calls' time if it gets the second lock, or else one's."""
+    for suffix in held:
+        hold(suffix)
     shared = asks()
     with shared.turn():
-        assert shared.effort.remaining() == pytest.approx(2 * shared.effort.reserve, abs=2 * POLL_SECONDS)
-
-
-def test_who_is_not_next_in_line_keeps_time_for_its_own_call(asks: Asks, hold: Act) -> None:
-    """A caller that gets neither lock still has time for one call."""
-    hold()
-    hold(" next in line")
-    shared = asks()
-    with shared.turn():
-        assert shared.effort.remaining() == pytest.approx(shared.effort.reserve, abs=2 * POLL_SECONDS)
+        left = pytest.approx(calls * shared.effort.reserve, abs=2 * POLL_SECONDS)
+        assert shared.effort.remaining() == left
 
 
 def test_holder_that_lives_is_waited_for_to_the_end(asks: Asks, hold: Act, failed: Act) -> None:
