@@ -153,15 +153,8 @@ class RenewalFailed(ETradeError):
     default_advice = "run the renewal again in a few minutes; if it keeps failing, check E*TRADE's status."
     retryable = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        advice: str | None = None,
-        retry_after: timedelta | None = None,
-        **facts: Any,  # noqa: ANN401  # as the base names them
-    ) -> None:
-        super().__init__(message, advice=advice, **facts)
+    def __init__(self, message: str, *, retry_after: timedelta | None = None, **others: Any) -> None:  # noqa: ANN401  # as the base names them
+        super().__init__(message, **others)
         self.retry_after = retry_after
 
 
@@ -193,12 +186,11 @@ class TokensNotRenewed(ETradeError):
         self,
         message: str,
         *,
-        advice: str | None = None,
         good: int = 0,
         errors: Mapping[str, ETradeError] | None = None,
-        **facts: Any,  # noqa: ANN401  # as the base names them
+        **others: Any,  # noqa: ANN401  # as the base names them
     ) -> None:
-        super().__init__(message, advice=advice, **facts)
+        super().__init__(message, **others)
         self.good = good
         self.errors = dict(errors or {})
 
