@@ -61,12 +61,9 @@ def _spellings(secret: str) -> set[str]:
     percent |= {re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), spelling) for spelling in percent}
     percent |= {quote(spelling, safe="") for spelling in percent & once}
     escapes = ("&#x{:X};", "&#x{:x};", "&#{};", "\\u{:04x}", "\\u{:04X}")
-    markup = {_escape_symbols(secret, escape) for escape in escapes}
+    symbols = {ord(each) for each in secret if not (each.isascii() and each.isalnum())}
+    markup = {secret.translate({each: escape.format(each) for each in symbols}) for escape in escapes}
     return percent | markup | {html.escape(secret), secret.replace("/", "\\/")}
-
-
-def _escape_symbols(secret: str, escape: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]", lambda match: escape.format(ord(match[0])), secret)
 
 
 def excerpt(text: str) -> str:
