@@ -24,8 +24,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from urllib.parse import unquote
 
-from etrade_tasks.oauth.redaction import describe_answer, undo_html_escapes, undo_json_escapes
-from etrade_tasks.oauth.redaction import excerpt as redacted_excerpt
+from etrade_tasks.oauth.redaction import describe_answer, excerpt, undo_html_escapes, undo_json_escapes
 
 SKEW_WARNED = timedelta(seconds=60)
 """How far off a clock may be before a warning."""
@@ -216,7 +215,7 @@ def classify(reply: RenewalReply) -> Verdict:
         advice=advice,
         retry_after=None if outcome is Outcome.RENEWED else _retry_after(reply),
         clock_offset=offset,
-        excerpt=redacted_excerpt(reply.body),
+        excerpt=excerpt(reply.body),
         bare=outcome in _FINAL and problem is None and reply.remedy is None and _judge_text(text) is None,
         remedy=reply.remedy,
     )
