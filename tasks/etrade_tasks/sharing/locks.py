@@ -113,18 +113,13 @@ class RedisLocks:
 
     def try_lock(self, key: str) -> Held | None:
         """Take the lock as `Locks.try_lock` says, with a key on the Redis server."""
-        lock = self._server().lock(f"etrade:{_file_name(key)}", timeout=self._lease, thread_local=False)
-        if not lock.acquire(blocking=False):
-            return None
-        return _Extended(lock, self._lease / 3)
-
-    def _server(self) -> "redis.Redis":
         if self._client is None:
             import redis  # noqa: PLC0415  # an extra: imported only when needed
 
             # A server that does not answer must not use up the time for the renewal.
             self._client = redis.Redis.from_url(self._url, socket_connect_timeout=2, socket_timeout=2)
-        return self._client
+        lock = self._client.lock(f"etrade:{_file_name(key)}", timeout=self._lease, thread_local=False)
+        return _Extended(lock, self._lease / 3) if lock.acquire(blocking=False) else None
 
 
 class _Extended:
@@ -142,7 +137,7 @@ class _Extended:
         self.thread.start()
 
     def _keep(self) -> None:
-        from redis.exceptions import LockError  # noqa: PLC0415  # as in `_server`
+        from redis.exceptions import LockError  # noqa: PLC0415  # as in `try_lock`
 
         while not self._released.wait(self._interval):
             try:
