@@ -57,16 +57,6 @@ def credentials(pairs: Mapping[str, str]) -> Answer:
     return Answer(HTTPStatus.OK, urlencode(pairs, quote_via=quote, safe=""), FORM)
 
 
-def renewed() -> Answer:
-    """Return E*TRADE's sentence for a renewal, with its white space."""
-    return Answer(HTTPStatus.OK, "\n\n   Access Token has been renewed   \n\n", TEXT)
-
-
-def revoked() -> Answer:
-    """Return E*TRADE's sentence for a revocation."""
-    return Answer(HTTPStatus.OK, "Revoked Access Token", TEXT)
-
-
 def data(document: Mapping[str, object], *, as_json: bool) -> Answer:
     """Return the document of a data call, as JSON or XML."""
     if as_json:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Generic
 
 from etrade_simulator import answers, sample_data, sample_quotes
@@ -75,12 +76,12 @@ def _access_token(caller: Caller[RequestToken]) -> Answer:
 
 def _renew(caller: Caller[GrantedToken]) -> Answer:
     caller.token.renew(caller.now)
-    return answers.renewed()
+    return Answer(HTTPStatus.OK, "\n\n   Access Token has been renewed   \n\n")
 
 
 def _revoke(caller: Caller[GrantedToken]) -> Answer:
     caller.token.revoke(caller.now)
-    return answers.revoked()
+    return Answer(HTTPStatus.OK, "Revoked Access Token")
 
 
 OAUTH_OPERATIONS: dict[str, Operation[Any]] = {
