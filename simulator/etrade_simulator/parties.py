@@ -15,8 +15,6 @@ ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 KEY_YEARS = 2
 """About how many calendar years a consumer key works after its issue, as users of E*TRADE report."""
 
-_SECRET_BYTES = 32
-
 
 @dataclass(frozen=True)
 class Consumer:
@@ -32,7 +30,7 @@ class Consumer:
 
     def lapsed(self, now: datetime) -> bool:
         """Return whether the key no longer works at ``now``."""
-        return self.issued_at is not None and now >= _years_after(self.issued_at, KEY_YEARS)
+        return self.issued_at is not None and now >= _lapses_at(self.issued_at)
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,13 @@ class AccessToken:
     issued_at: datetime
 
 
-def _years_after(moment: datetime, years: int) -> datetime:
+def _lapses_at(issued_at: datetime) -> datetime:
     """The same day and hour of a later year; 1 March instead of a 29 February that does not exist."""
+    year = issued_at.year + KEY_YEARS
     try:
-        return moment.replace(year=moment.year + years)
+        return issued_at.replace(year=year)
     except ValueError:
-        return moment.replace(year=moment.year + years, month=3, day=1)
+        return issued_at.replace(year=year, month=3, day=1)
 
 
 def new_token() -> str:
@@ -66,6 +65,6 @@ def new_token() -> str:
     that forgets fails here every time, not only sometimes.
     """
     while True:
-        token = base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode("ascii")
+        token = base64.b64encode(secrets.token_bytes(32)).decode("ascii")
         if "/" in token and "+" in token:
             return token
