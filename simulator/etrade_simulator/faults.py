@@ -72,12 +72,3 @@ class Planted:
     fault: Fault
     path: str
     times: int
-
-    def __post_init__(self) -> None:
-        """Check the number.
-
-        Raises:
-            ValueError: ``times`` is not positive.
-        """
-        if self.times < 1:
-            raise ValueError(f"a fault strikes at least once, not {self.times} times")

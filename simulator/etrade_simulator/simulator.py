@@ -191,6 +191,8 @@ class Simulator:
         Raises:
             ValueError: ``times`` is not positive.
         """
+        if times < 1:
+            raise ValueError(f"a fault strikes at least once, not {times} times")
         with self._service.lock:
             self._service.planted.append(Planted(fault, path, times))
 
