@@ -13,8 +13,6 @@ from etrade_simulator.faults import Fault
 HANG_UP = "etrade_simulator.hang_up"
 """The ASGI extension with which an answer can close its own connection."""
 
-_CHUNK = 64 * 1024
-
 
 class Delivery(Response):
     """An answer that is sent whole and at once, unless a fault says otherwise."""
@@ -39,18 +37,15 @@ class Delivery(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         body = bytes(self.body) if scope["method"] != "HEAD" else b""
         if fault.drop == "mid-body":
-            await _send_part(send, body[: len(body) // 2], more=True)
-            await _hang_up(scope, receive)
-            return
-        step = 1 if fault.drip else _CHUNK
+            body = body[: len(body) // 2]
+        step = 1 if fault.drip else len(body) or 1
         for start in range(0, len(body) or 1, step):
             if fault.drip and await _left_within(fault.drip, receive):
                 return
-            await _send_part(send, body[start : start + step], more=start + step < len(body))
-
-
-async def _send_part(send: Send, part: bytes, *, more: bool) -> None:
-    await send({"type": "http.response.body", "body": part, "more_body": more})
+            more = fault.drop is not None or start + step < len(body)
+            await send({"type": "http.response.body", "body": body[start : start + step], "more_body": more})
+        if fault.drop is not None:
+            await _hang_up(scope, receive)
 
 
 async def _left(receive: Receive) -> None:
