@@ -49,17 +49,6 @@ def test_a_refused_call_is_no_use_of_the_token(simulator: Simulator, sign: Call,
     assert 401 == list_accounts(token).status_code
 
 
-def test_midnight_ends_a_token_renewed_a_second_before(simulator: Simulator, renew: Call) -> None:
-    """A token can be renewed up to midnight, and never after it."""
-    token = simulator.sign_in("live")
-    simulator.set_time(MIDNIGHT - timedelta(seconds=1))
-    before = renew(token).status_code
-    simulator.set_time(MIDNIGHT)
-    after = renew(token)
-    assert (200, 401) == (before, after.status_code)
-    assert "oauth_problem=token_expired" in after.text
-
-
 def test_a_revoked_token_is_over(simulator: Simulator, sign: Call, renew: Call) -> None:
     """The answer says that the token is revoked, and every later call is refused."""
     token = simulator.sign_in("live")

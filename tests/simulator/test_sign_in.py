@@ -1,7 +1,6 @@
 """Signing in over HTTP, by requests-oauthlib."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from urllib.parse import parse_qs, unquote
 
 import pytest
@@ -86,16 +85,6 @@ def test_a_verifier_buys_one_token(simulator: Simulator, sign: Sign) -> None:
     refusals = [(answer.status_code, answer.text.partition("=")[2]) for answer in (early, wrong, second)]
     assert [(401, "permission_unknown"), (401, "verifier_invalid"), (401, "token_used")] == refusals
     assert 200 == right.status_code
-
-
-def test_a_verifier_that_comes_too_late_is_refused(simulator: Simulator, sign: Sign) -> None:
-    """Five minutes after the request token was issued, the right verifier is refused with status 401."""
-    simulator.problem_form = "text"
-    request_token = ask(simulator, sign, simulator.consumer("live"))
-    verifier = simulator.approve(request_token.token)
-    simulator.advance(timedelta(minutes=5))
-    answer = exchange(simulator, sign, request_token, verifier)
-    assert (401, "oauth_problem=token_expired") == (answer.status_code, answer.text)
 
 
 def test_an_exchange_without_a_verifier_is_refused(simulator: Simulator, sign: Sign) -> None:

@@ -60,10 +60,12 @@ def test_an_idle_token_can_be_revoked() -> None:
 
 
 def test_a_request_token_lives_five_minutes() -> None:
-    """A person may accept until just before five minutes have passed, and not later."""
+    """Accepting and the exchange work until just before five minutes have passed, and not later."""
     late = ISSUED + timedelta(minutes=5)
-    in_time = RequestToken("key", ISSUED).accept(late - SECOND)
-    assert (5, "token_expired") == (len(in_time), problem_of(RequestToken("key", ISSUED).accept, late))
+    token = RequestToken("key", ISSUED)
+    verifier = token.accept(late - SECOND)
+    assert (5, "token_expired") == (len(verifier), problem_of(token.accept, late))
+    assert "token_expired" == problem_of(token.exchange, verifier, late)
 
 
 def test_declining_takes_an_earlier_yes_back() -> None:
