@@ -88,29 +88,23 @@ def test_declining_ends_the_sign_in(address: str) -> None:
     assert ("permission_denied", 400) == (text_of(again, "problem"), again.status_code)
 
 
-def test_an_old_link_says_so(simulator: Simulator, address: str) -> None:
-    """After five minutes the link has expired."""
-    simulator.advance(timedelta(minutes=5))
-    page = visit(address)
-    assert (400, "token_expired") == (page.status_code, text_of(page, "problem"))
-
-
 @pytest.mark.parametrize(
-    ("key", "token", "problem"),
-    [(None, "unknown", "token_rejected"), ("unknown", None, "consumer_key_rejected"), ("", "", None)],
+    ("changes", "minutes", "problem"),
+    [
+        ({}, 5, "token_expired"),
+        ({"request_token": "<b>unknown</b>"}, 0, "token_rejected"),
+        ({"consumer_key": "<b>unknown</b>"}, 0, "consumer_key_rejected"),
+        ({"consumer_key": "", "request_token": ""}, 0, "consumer_key_rejected"),
+    ],
 )
 def test_a_wrong_link_says_what_is_wrong(
-    simulator: Simulator, request_token: str, key: str | None, token: str | None, problem: str | None
+    *, simulator: Simulator, request_token: str, changes: dict[str, str], minutes: int, problem: str
 ) -> None:
-    """An unknown key and an unknown token give different problems."""
-    key = simulator.consumer("live").key if key is None else key
-    page = visit(simulator.authorize_url(key, request_token if token is None else token))
-    assert (400, problem or "consumer_key_rejected") == (page.status_code, text_of(page, "problem"))
-
-
-def test_what_is_in_the_link_is_not_put_into_the_page(simulator: Simulator) -> None:
-    """Markup in a link is not copied into the page."""
-    page = visit(simulator.authorize_url("<b>key</b>", "<b>token</b>"))
+    """An old link, an unknown key and an unknown token give different problems, and none copies markup."""
+    right = {"consumer_key": simulator.consumer("live").key, "request_token": request_token}
+    simulator.advance(timedelta(minutes=minutes))
+    page = visit(simulator.authorize_url(**right | changes))
+    assert (400, problem) == (page.status_code, text_of(page, "problem"))
     assert "<b>" not in page.text
 
 
