@@ -40,10 +40,12 @@ def test_a_fault_answers_in_the_services_place(struck: Call) -> None:
 
 
 def test_faults_strike_in_the_order_planted(simulator: Simulator, renew: Call, token: AccessToken) -> None:
-    """Faults are used in the order planted, each as many times as asked for."""
+    """Faults are used in the order planted, each as many times as asked for, and are marked in the list."""
     simulator.plant(Fault(status=500), path=RENEW, times=2)
     simulator.plant(Fault(status=429), path=RENEW)
     assert [500, 500, 429, 200] == [renew(token).status_code for _ in range(4)]
+    listed = [(call.status, call.faulted) for call in simulator.calls()]
+    assert [(500, True), (500, True), (429, True), (200, False)] == listed
 
 
 def test_a_fault_strikes_the_calls_of_its_path(simulator: Simulator, list_accounts: Call) -> None:
@@ -79,9 +81,10 @@ def test_a_slow_answer_outlasts_a_short_patience(struck: Call, fault: Fault) -> 
         struck(fault, timeout=0.05)
 
 
-def test_a_short_delay_still_brings_the_calls_own_answer(struck: Call) -> None:
-    """A fault without a status delays the answer and does not change it."""
-    assert "Access Token has been renewed" == struck(Fault(delay=0.01)).text.strip()
+@pytest.mark.parametrize("fault", [Fault(delay=0.01), Fault(drip=0.001)], ids=["delayed", "dripping"])
+def test_a_short_delay_still_brings_the_calls_own_answer(struck: Call, fault: Fault) -> None:
+    """A fault without a status delays the answer or each of its bytes, and does not change it."""
+    assert "Access Token has been renewed" == struck(fault).text.strip()
 
 
 @pytest.mark.parametrize(("when", "status"), [("before", 401), ("after", 200)])
@@ -102,11 +105,6 @@ def test_a_connection_can_be_dropped_in_the_middle_of_the_body(simulator: Simula
         httpx.get(simulator.url + RENEW)
 
 
-def test_a_dripped_body_is_whole_in_the_end(struck: Call) -> None:
-    """A body that arrives byte by byte is complete."""
-    assert "drip drop" == struck(Fault(status=200, body="drip drop", drip=0.001)).text
-
-
 def test_an_oversize_body_is_padded_and_does_not_say_its_length(struck: Call) -> None:
     """The body has the size asked for, and no Content-Length."""
     answer = struck(Fault(size=3_000_000))
@@ -121,12 +119,3 @@ def test_a_fault_that_cannot_be_is_an_error(wrong: dict[str, object]) -> None:
     """Unknown words and negative amounts are refused when the fault is made."""
     with pytest.raises(ValueError, match=r"is one of|never negative"):
         Fault(**wrong)
-
-
-def test_the_list_of_calls_tells_the_struck_ones(
-    simulator: Simulator, struck: Call, renew: Call, token: AccessToken
-) -> None:
-    """The list marks the calls that a fault changed, with the status that was sent."""
-    struck(Fault(status=503))
-    renew(token)
-    assert [(503, True), (200, False)] == [(call.status, call.faulted) for call in simulator.calls()]

@@ -16,15 +16,10 @@ def secrets_of(token: AccessToken) -> list[str]:
     return [token.consumer_key, token.consumer_secret, token.token, token.token_secret]
 
 
-def test_an_access_token_shows_its_environment_and_issue_alone(simulator: Simulator) -> None:
-    """An access token's representation holds no key, token or secret."""
-    token = simulator.sign_in("live")
+def test_what_is_printed_holds_no_secret(simulator: Simulator) -> None:
+    """An access token shows only its environment and time of issue, and a consumer hides its secret."""
+    token, consumer = simulator.sign_in("live"), simulator.consumer("live")
     assert f"AccessToken(environment='live', issued_at={token.issued_at!r})" == repr(token)
-
-
-def test_a_consumer_hides_its_secret(simulator: Simulator) -> None:
-    """A consumer's representation does not show its secret."""
-    consumer = simulator.consumer("live")
     assert consumer.secret not in repr(consumer)
 
 
