@@ -10,8 +10,8 @@ from etrade_tasks.oauth.addresses import may_be_signed, safe_address
 
 MARK = "fake-secret-in-the-address"
 
-NOT_PLAIN = "only a scheme, a host and a path"
-NOT_SAFE = "must start with https://"
+NOT_PLAIN = "must be an absolute address with only a scheme, a host and a path"
+NOT_SAFE = "must start with https:// (plain http is accepted for a loopback host only)"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,9 @@ def test_a_safe_address_loses_its_trailing_slash_and_nothing_else(address: str, 
         pytest.param("https://example.com?key=fake", NOT_PLAIN, id="query"),
         pytest.param("https://example.com#top", NOT_PLAIN, id="fragment"),
         pytest.param("https://example.com\\.etrade.com", NOT_PLAIN, id="backslash"),
+        pytest.param("http://[::1/", NOT_PLAIN, id="bracket left open"),
+        pytest.param("https://[fake]/oauth", NOT_PLAIN, id="no number between brackets"),
+        pytest.param("https://exa\N{ACCOUNT OF}mple.com", NOT_PLAIN, id="letter that unfolds to a slash"),
         pytest.param("http://example.com", NOT_SAFE, id="plain http elsewhere"),
         pytest.param("http://[2001:db8::1]", NOT_SAFE, id="plain http to an IPv6 number elsewhere"),
         pytest.param("http://0.0.0.0", NOT_SAFE, id="plain http to any address"),
@@ -50,29 +53,10 @@ def test_a_safe_address_loses_its_trailing_slash_and_nothing_else(address: str, 
     ],
 )
 def test_any_other_address_is_refused(address: str, reason: str) -> None:
-    """An unsafe address is refused with the reason."""
-    with pytest.raises(ValueError, match=reason):
+    """An unsafe address is refused with the reason alone, because the error is stored and shown."""
+    with pytest.raises(ValueError, match="must") as refusal:
         safe_address(address)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        pytest.param(f"https://someone:{MARK}@example.com", id="password"),
-        pytest.param(f"https://example.com/?token={MARK}", id="query"),
-        pytest.param(f"http://{MARK}.example.com", id="host"),
-        pytest.param(f"http://[::1/{MARK}", id="bracket left open"),
-        pytest.param(f"https://[{MARK}]/oauth", id="no number between brackets"),
-        pytest.param(
-            f"https://someone:{MARK}@exa\N{ACCOUNT OF}mple.com", id="letter that unfolds to a slash"
-        ),
-    ],
-)
-def test_a_refusal_does_not_repeat_the_address(address: str) -> None:
-    """The error does not repeat any of the address, because it is stored and shown."""
-    with pytest.raises(ValueError, match=r"\w") as refusal:
-        safe_address(address)
-    assert MARK not in str(refusal.value)
+    assert reason == str(refusal.value)
 
 
 @given(before=st.text(max_size=20), after=st.text(max_size=20))
