@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etrade_tasks.oauth.redaction import (
@@ -17,7 +16,6 @@ from etrade_tasks.oauth.redaction import (
     describe_answer,
     excerpt,
     scrub,
-    undo_json_escapes,
 )
 
 # Made of the same characters as a token, and clearly fake.
@@ -46,23 +44,18 @@ SPELLINGS: dict[str, Spelling] = {
     "HTML": html.escape,
     "JSON slashes": lambda secret: secret.replace("/", "\\/"),
 }
-every_spelling = pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
 
 
 # Known secrets -----------------------------------------------------------------------------------------
 
 
-@every_spelling
-def test_a_known_secret_is_removed_in_each_spelling(spell: Spelling) -> None:
-    """A secret is replaced wherever an answer echoes it, in each spelling."""
-    echoed = spell(SECRET)
-    assert f"a {REDACTED} b{REDACTED}c" == scrub(f"a {echoed} b{echoed}c", [SECRET])
-
-
-@given(secret=st.text("ABCxyz019/+=%~&<> é", min_size=4), spell=st.sampled_from(list(SPELLINGS.values())))
-def test_no_spelling_of_any_secret_stays(secret: str, spell: Spelling) -> None:
-    """Whatever a secret is made of, each of its spellings is removed."""
-    assert spell(secret) not in scrub(f"before {spell(secret)} after", [secret])
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+@given(secret=st.text("ABCxyz019/+=%~&<> é", min_size=4))
+@example(secret=SECRET)
+def test_a_known_secret_is_removed_in_each_spelling(secret: str, spell: Spelling) -> None:
+    """Whatever a secret is made of, it is replaced wherever an answer echoes it, in each spelling."""
+    echoed = spell(secret)
+    assert f"a:{REDACTED}:b:{REDACTED}:c" == scrub(f"a:{echoed}:b:{echoed}:c", [secret])
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["short first", "long first"])
@@ -95,7 +88,7 @@ def test_text_without_a_secret_stays_as_it_is(secrets: list[str]) -> None:
         pytest.param("a<style>b c d", "a", id="style sheet without an end"),
         pytest.param("a<stylish>b</stylish>c", "a b c", id="only like a style sheet"),
         pytest.param("caf&eacute; &#38; more", "café & more", id="HTML entities"),
-        pytest.param('{"Error":"not \\u0041 chance"}', '{"Error":"not A chance"}', id="JSON escapes"),
+        pytest.param(r'{"a":"\u0041\u004A\u004a\u00c9 \u00e\n"}', r'{"a":"AJJÉ \u00e\n"}', id="JSON escapes"),
         pytest.param(
             "oauth_parameters_absent=a", "oauth_parameters_absent=a", id="plain words, however long"
         ),
@@ -153,21 +146,6 @@ def test_the_value_of_a_secret_s_name_is_hidden(text: str, expected: str) -> Non
 def test_what_looks_like_a_token_is_hidden(text: str, expected: str) -> None:
     """An unbroken run of 16 or more characters is hidden, unless it consists of plain words."""
     assert expected.replace("@", REDACTED) == excerpt(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param(r"a\u003db", "a=b", id="one"),
-        pytest.param(r"\u0041\u004A\u004a", "AJJ", id="either case"),
-        pytest.param(r"\u00e", r"\u00e", id="too short"),
-        pytest.param(r"\n\"", r"\n\"", id="other escapes stay"),
-        pytest.param(json.dumps("é漢"), '"é漢"', id="as JSON writes them"),
-    ],
-)
-def test_json_escapes_are_undone(text: str, expected: str) -> None:
-    """An escape of four hexadecimal digits becomes its character."""
-    assert expected == undo_json_escapes(text)
 
 
 # What a reader's program would act on ------------------------------------------------------------------
