@@ -400,13 +400,6 @@ def test_a_clock_that_was_not_refused_is_left_alone() -> None:
 # The reply itself --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["Content-Type", "content-type", "CONTENT-TYPE"])
-def test_a_header_is_found_in_any_case(name: str) -> None:
-    """Headers are found in any case, however they are written."""
-    reply = RenewalReply(200, {"Date": "today", "cOnTent-tYpe": "text/html"}, "", NOW)
-    assert ("text/html", "") == (reply.header(name), reply.header("Content"))
-
-
 def test_a_reply_does_not_show_what_came_in_it() -> None:
     """Printing a reply leaves out headers and body, because they may echo secrets."""
     shown = repr(RenewalReply(401, {"X-Echo": "fake-secret-1"}, "fake-secret-2", NOW))
