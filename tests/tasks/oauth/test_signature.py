@@ -227,42 +227,28 @@ def test_nothing_secret_is_shown(holder: object) -> None:
 # The httpx authentication ------------------------------------------------------------------------------
 
 
-class Server:
-    """Answers any request, and keeps all of them."""
-
-    def __init__(self) -> None:
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Note the request and answer it."""
-        self.requests.append(request)
-        return httpx.Response(200)
-
-    def sent(self) -> list[dict[str, str]]:
-        """The parts of each header that came."""
-        return [parts_of(request.headers["Authorization"]) for request in self.requests]
+answering = httpx.MockTransport(lambda _: httpx.Response(200))
 
 
-def call(auth: ETradeAuth, *requests: tuple[str, str, dict[str, object]]) -> Server:
-    """Send some requests over one sync client."""
-    server = Server()
-    with httpx.Client(auth=auth, transport=httpx.MockTransport(server)) as client:
-        for method, url, options in requests:
-            client.request(method, url, **options)
-    return server
+def call(auth: ETradeAuth, method: str = "GET", url: str = URL, **options: object) -> httpx.Request:
+    """What a sync client sends."""
+    with httpx.Client(auth=auth, transport=answering) as client:
+        return client.request(method, url, **options).request
 
 
-def call_async(auth: ETradeAuth, *requests: tuple[str, str, dict[str, object]]) -> Server:
-    """Send some requests over one async client."""
-    server = Server()
+def call_async(auth: ETradeAuth, method: str, url: str, **options: object) -> httpx.Request:
+    """What an async client sends."""
 
-    async def send() -> None:
-        async with httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(server)) as client:
-            for method, url, options in requests:
-                await client.request(method, url, **options)
+    async def send() -> httpx.Request:
+        async with httpx.AsyncClient(auth=auth, transport=answering) as client:
+            return (await client.request(method, url, **options)).request
 
-    asyncio.run(send())
-    return server
+    return asyncio.run(send())
+
+
+def sent(auth: ETradeAuth) -> dict[str, str]:
+    """The parts of the header that a sync client sends."""
+    return parts_of(call(auth).headers["Authorization"])
 
 
 @pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
@@ -291,16 +277,16 @@ def test_a_client_sends_what_oauthlib_would_sign(
     call, method: str, url: str, options: dict[str, object], form: list[tuple[str, str]]
 ) -> None:
     """Requests of a sync and of an async client carry a signature that oauthlib computes too."""
-    server = call(ETradeAuth(KEYS), (method, url, options))
-    request, sent = server.requests[0], server.sent()[0]
+    request = call(ETradeAuth(KEYS), method, url, **options)
     header = request.headers["Authorization"]
-    assert oauthlib_signs(method, str(request.url), header, KEYS, form) == sent["oauth_signature"]
+    signature = parts_of(header)["oauth_signature"]
+    assert oauthlib_signs(method, str(request.url), header, KEYS, form) == signature
 
 
-@pytest.mark.parametrize("call", [call, call_async], ids=["sync", "async"])
-def test_each_request_of_a_client_has_a_nonce_of_its_own(call) -> None:
-    """Three requests of one client have three nonces of 32 hexadecimal digits."""
-    nonces = {parts["oauth_nonce"] for parts in call(ETradeAuth(KEYS), *[("GET", URL, {})] * 3).sent()}
+def test_each_request_has_a_nonce_of_its_own() -> None:
+    """Three requests signed by one object have three nonces of 32 hexadecimal digits."""
+    auth = ETradeAuth(KEYS)
+    nonces = {sent(auth)["oauth_nonce"] for _ in range(3)}
     assert (3, {32}) == (len(nonces), {len(nonce) for nonce in nonces})
     assert set("".join(nonces)) <= set("0123456789abcdef")
 
@@ -310,8 +296,8 @@ def test_a_client_corrects_its_clock_by_the_offset() -> None:
     offset, own = timedelta(seconds=-7200), {"clock": lambda: MOMENT + timedelta(days=1)}
     with use_clock(lambda: MOMENT):
         auths = [ETradeAuth(KEYS, clock_offset=offset), ETradeAuth(KEYS, clock_offset=offset, **own)]
-        sent = [int(call(auth, ("GET", URL, {})).sent()[0]["oauth_timestamp"]) for auth in auths]
-    assert [int(MOMENT.timestamp()) + seconds for seconds in (-7200, 86_400 - 7200)] == sent
+        timestamps = [int(sent(auth)["oauth_timestamp"]) for auth in auths]
+    assert [int(MOMENT.timestamp()) + seconds for seconds in (-7200, 86_400 - 7200)] == timestamps
 
 
 # The other httpx ---------------------------------------------------------------------------------------
