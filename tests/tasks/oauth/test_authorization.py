@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -31,6 +32,8 @@ pytestmark = pytest.mark.usefixtures("quick_retries")
 REQUEST, ACCESS, REVOKE = "/request_token", "/access_token", "/revoke_access_token"
 FORM = "application/x-www-form-urlencoded"
 MINUTE = timedelta(minutes=1)
+
+Act = Callable[[], None]
 
 
 @dataclass
@@ -288,32 +291,29 @@ class TestAccessToken:
             app.exchange(app.begin(), "ABC12")
 
 
+@pytest.fixture
+def revoking(credentials: ETradeCredentials) -> Act:
+    """Revokes the token of the credentials."""
+    return lambda: revoke(credentials.signing_keys, credentials.oauth_base_url)
+
+
 class TestRevoke:
     """`revoke`."""
 
-    @pytest.fixture(autouse=True)
-    def whose(self, simulator: Simulator, credentials: ETradeCredentials) -> None:
-        """Revokes the token of these credentials."""
-        self.simulator, self.credentials = simulator, credentials
-
-    def revoke(self) -> None:
-        """Revoke the token."""
-        revoke(self.credentials.signing_keys, self.credentials.oauth_base_url)
-
-    def test_revoked_token_is_dead(self) -> None:
+    def test_revoked_token_is_dead(self, revoking: Act, credentials: ETradeCredentials) -> None:
         """After a revocation E*TRADE no longer accepts the token, and a second one raises its own error."""
-        self.revoke()
-        with self.credentials.get_client() as client:
+        revoking()
+        with credentials.get_client() as client:
             assert 401 == client.get("/v1/accounts/list.json").status_code
         with pytest.raises(SignInRequired, match="token_rejected"):
-            self.revoke()
+            revoking()
 
     @pytest.mark.parametrize("body", ["Revoked\nAccess Token ", "oauth_token=a&oauth_token_secret=b"])
-    def test_either_answer_counts(self, body: str) -> None:
+    def test_either_answer_counts(self, simulator: Simulator, revoking: Act, body: str) -> None:
         """Both E*TRADE's newer sentence and its older token pair count as success."""
-        self.simulator.plant(Fault(status=200, body=body), path=REVOKE)
-        self.revoke()
-        assert 1 == len(self.simulator.calls(REVOKE))
+        simulator.plant(Fault(status=200, body=body), path=REVOKE)
+        revoking()
+        assert 1 == len(simulator.calls(REVOKE))
 
     @pytest.mark.parametrize(
         ("fault", "error"),
@@ -324,19 +324,21 @@ class TestRevoke:
             (Fault(status=404), ConfigurationRefused),
         ],
     )
-    def test_doubt_is_a_failure(self, fault: Fault, error: type[ETradeError]) -> None:
+    def test_doubt_is_a_failure(
+        self, simulator: Simulator, revoking: Act, fault: Fault, error: type[ETradeError]
+    ) -> None:
         """An answer that does not confirm that the token is dead is a failure, or a wrong address."""
-        self.simulator.plant(fault, path=REVOKE, times=ATTEMPTS)
+        simulator.plant(fault, path=REVOKE, times=ATTEMPTS)
         with pytest.raises(error):
-            self.revoke()
+            revoking()
 
 
-def test_bare_status_is_asked_once_more(app: Application, credentials: ETradeCredentials) -> None:
+def test_bare_status_is_asked_once_more(app: Application, revoking: Act) -> None:
     """A page that says nothing but its status ends no step: each call is made once more."""
     for path in (REQUEST, ACCESS, REVOKE):
         app.simulator.plant(Fault(status=404), path=path)
     app.sign_in()
-    revoke(credentials.signing_keys, credentials.oauth_base_url)
+    revoking()
     assert [[404, 200]] * 3 == [app.statuses(path) for path in (REQUEST, ACCESS, REVOKE)]
 
 
