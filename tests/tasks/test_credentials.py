@@ -74,10 +74,11 @@ def test_unusable_secret_is_refused_without_being_shown(field: str, value: str) 
 
 
 @pytest.mark.parametrize("nothing", [None, "", SecretStr("")])
-def test_token_may_be_missing_as_a_whole(nothing: object) -> None:
-    """While nobody is signed in there is no token, however the form or the code leaves it out."""
-    signed_out = make(access_token=nothing, access_token_secret=nothing)
-    assert (None, None) == (signed_out.access_token, signed_out.access_token_secret)
+def test_token_and_dates_may_be_missing(nothing: object) -> None:
+    """A token or a date may be missing, however the form or the code leaves it out."""
+    fields = {"access_token", "access_token_secret", "signed_in_at", "consumer_key_issued_on"}
+    made = make(**dict.fromkeys(fields, nothing))
+    assert dict.fromkeys(fields) == {field: getattr(made, field) for field in fields}
 
 
 @pytest.mark.parametrize("field", ["access_token", "access_token_secret"])
@@ -132,11 +133,14 @@ def test_pasted_blanks_are_trimmed() -> None:
     assert "abc=" == make(access_token=" abc=\n").access_token.get_secret_value()
 
 
-@pytest.mark.parametrize("field", ["oauth_url", "api_url"])
-def test_unsafe_address_is_refused(field: str) -> None:
-    """An address must be safe to sign for."""
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [*product(["oauth_url", "api_url"], ["http://api.etrade.com"]), ("signed_in_at", "2027-06-15T09:00:00")],
+)
+def test_unsafe_address_and_naive_time_are_refused(field: str, value: str) -> None:
+    """An address must be safe to sign for, and a time must have a zone, or its midnight is unknown."""
     with pytest.raises(ValidationError, match=field):
-        make(**{field: "http://api.etrade.com"})
+        make(**{field: value})
 
 
 @pytest.mark.parametrize(
@@ -153,17 +157,6 @@ def test_version_is_left_off_the_api_address_alone() -> None:
     credentials = make(api_url="https://example.com/sandbox/v1/", oauth_url="https://example.com/oauth/v1/")
     expected = ("https://example.com/sandbox", "https://example.com/oauth/v1")
     assert expected == (credentials.api_base_url, credentials.oauth_base_url)
-
-
-def test_naive_time_of_sign_in_is_refused() -> None:
-    """A time of sign-in without a time zone is refused, because its midnight is unknown."""
-    with pytest.raises(ValidationError, match="signed_in_at"):
-        make(signed_in_at="2027-06-15T09:00:00")
-
-
-def test_cleared_time_of_sign_in_is_unknown() -> None:
-    """An empty date field in the form means that the time is unknown."""
-    assert make(signed_in_at="").signed_in_at is None
 
 
 @pytest.mark.parametrize(
@@ -236,22 +229,17 @@ def sends_nothing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("stranger", [STRANGER, "https://someone:canary@api.etrade.com/v1/accounts"])
-def test_client_refuses_a_stranger_s_address(stranger: str, sends_nothing: list[str]) -> None:
-    """A call to a stranger's absolute address raises before anything is sent, without quoting it."""
-    with make().get_client() as client, refused(AddressRefused, "Nothing was sent"):
-        client.get(stranger, params={"q": "canary"})
-    assert [] == sends_nothing
-
-
-def test_async_client_refuses_a_stranger_s_address(sends_nothing: list[str]) -> None:
-    """The async client refuses it too."""
+def test_clients_refuse_a_stranger_s_address(stranger: str, sends_nothing: list[str]) -> None:
+    """A sync or async call to a stranger's address raises before anything is sent, without quoting it."""
 
     async def ask() -> None:
         async with make().get_async_client() as client:
-            await client.post(STRANGER)
+            await client.post(stranger, params={"q": "canary"})
 
-    with pytest.raises(AddressRefused):
+    with refused(AddressRefused, "Nothing was sent"):
         asyncio.run(ask())
+    with make().get_client() as client, refused(AddressRefused, "Nothing was sent"):
+        client.get(stranger, params={"q": "canary"})
     assert [] == sends_nothing
 
 
@@ -327,28 +315,20 @@ def test_half_set_environment_names_what_is_missing(monkeypatch: pytest.MonkeyPa
         credentials_from_environment()
 
 
-def test_malformed_variable_is_named_without_its_value(variables: Callable[..., None]) -> None:
-    """A malformed variable is named, and no variable's value is shown."""
-    variables(ETRADE_ENVIRONMENT="canary")
-    with refused(CredentialsInvalid, "ETRADE_ENVIRONMENT") as error:
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("ETRADE_ENVIRONMENT", "canary", ": Input should be 'live' or 'sandbox'"),
+        *product(ENVIRONMENT_VARIABLES, ['"canary"'], [": is in quotes: remove them"]),
+        *product(ENVIRONMENT, ["canary%2F", "canary%2f", "canary%2B", "canary%3D"], [":? is still percent"]),
+    ],
+)
+def test_unusable_variable_is_named(variables: Callable[..., None], name: str, value: str, told: str) -> None:
+    """A malformed, quoted or encoded variable is refused for that, by its name and without its value."""
+    variables(**{"ETRADE_SIGNED_IN_AT": "2027-06-15T13:00:00Z", name: value})
+    with refused(CredentialsInvalid, name + told) as error:
         credentials_from_environment()
     assert error.value.__cause__ is None
-
-
-@pytest.mark.parametrize("name", ENVIRONMENT_VARIABLES)
-def test_variable_in_quotes_is_told_of(variables: Callable[..., None], name: str) -> None:
-    """A variable that is still in quotes is refused for that, by its name and without its value."""
-    variables(**{name: '"canary"'})
-    with refused(CredentialsInvalid, f"{name}: is in quotes: remove them"):
-        credentials_from_environment()
-
-
-@pytest.mark.parametrize(("name", "escape"), [*zip(ENVIRONMENT, ["%2F", "%2f", "%2B", "%3D"], strict=True)])
-def test_encoded_variable_is_told_of(variables: Callable[..., None], name: str, escape: str) -> None:
-    """A key or token that is still percent-encoded is refused for that, even with a time of sign-in."""
-    variables(**{name: f"canary{escape}", "ETRADE_SIGNED_IN_AT": "2027-06-15T13:00:00Z"})
-    with refused(CredentialsInvalid, f"{name}:? is still percent-encoded"):
-        credentials_from_environment()
 
 
 @pytest.mark.parametrize(("spoiled", "told"), [("'canary'", "in quotes"), ("canary%3D", "percent-encoded")])
