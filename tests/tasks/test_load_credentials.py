@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -43,24 +45,15 @@ def test_mistyped_name_is_answered_with_those_that_are_near(block: str) -> None:
     assert missing.value.advice.startswith(f"give the right name ('{block}'")
 
 
-def test_block_that_does_not_fit_is_named_by_field(block: str) -> None:
+def test_block_that_does_not_fit_is_named_by_field(
+    post_block: Callable[..., UUID], credentials: ETradeCredentials
+) -> None:
     """The error for a stored block with a broken field names the field, without its value."""
-    with get_client(sync_client=True) as client:
-        document = client.read_block_document_by_name(block, "etrade-credentials")
-        data = {**document.data, "consumer_key": "canary with blanks"}
-        client._client.patch(
-            f"/block_documents/{document.id}",
-            json={
-                "data": data,
-                "block_schema_id": str(document.block_schema_id),
-                "merge_existing_data": False,
-            },
-        ).raise_for_status()
-    with pytest.raises(CredentialsInvalid) as refused:
-        load_credentials.fn(block)
-    assert "consumer_key" in str(refused.value)
+    post_block("test-does-not-fit", credentials, consumer_key="canary with blanks")
+    with pytest.raises(CredentialsInvalid, match="consumer_key") as refused:
+        load_credentials.fn("test-does-not-fit")
     assert "canary" not in str(refused.value)
-    assert block in refused.value.advice
+    assert "test-does-not-fit" in refused.value.advice
 
 
 def test_answer_that_is_none_of_prefect_s_is_not_taken_for_no_block(
