@@ -29,16 +29,26 @@ from etrade_tasks.errors import PrefectUnavailable
 pytestmark = [pytest.mark.starts_programs, pytest.mark.usefixtures("quick_connections")]
 
 
-def test_a_certificate_that_nobody_signed_is_told(certificate: Any, serve: Any) -> None:
-    """The error and the doctor give OpenSSL's reason and name the setting for the CA's file."""
-    server = serve(context=certificate().context)
-    with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
+@pytest.mark.parametrize(
+    ("encrypts", "reason", "setting"),
+    [
+        (True, "TLS: self-signed certificate", "PREFECT_API_SSL_CERT_FILE"),
+        (False, "TLS: ", "PREFECT_API_URL"),
+    ],
+    ids=["signed by nobody", "plain HTTP"],
+)
+def test_a_server_whose_tls_fails_is_told(
+    certificate: Any, serve: Any, encrypts: bool, reason: str, setting: str
+) -> None:
+    """The error and the doctor give OpenSSL's reason, and name the setting that a person corrects."""
+    server = serve(context=certificate().context if encrypts else None)
+    with temporary_settings({PREFECT_API_URL: f"{server.url.replace('http:', 'https:')}/api"}):
         with pytest.raises(PrefectUnavailable) as refused, prefect_reached():
             pass
         finding = check_server(Facts("main"))
     for said, remedy in ((refused.value.message, refused.value.advice), (finding.says, finding.remedy)):
-        assert "TLS: self-signed certificate" in said
-        assert "PREFECT_API_SSL_CERT_FILE" in remedy
+        assert reason in said
+        assert setting in remedy
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
@@ -59,19 +69,6 @@ def test_a_wrong_file_of_certificates_is_told(
     assert "TLS: its file of certificates cannot be used" in finding.says
     assert f"Next: {finding.remedy}" in said
     assert "PREFECT_API_SSL_CERT_FILE" in finding.remedy
-
-
-def test_a_server_without_tls_is_told(serve: Any) -> None:
-    """If plain HTTP answers at an https address, the remedy names the address."""
-    address = serve().url.replace("http:", "https:") + "/api"
-    with (
-        temporary_settings({PREFECT_API_URL: address}),
-        pytest.raises(PrefectUnavailable) as refused,
-        prefect_reached(),
-    ):
-        pass
-    assert "TLS: " in refused.value.message
-    assert "PREFECT_API_URL" in refused.value.advice
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from etrade_flows.cli.output import report_error, report_session
 from etrade_tasks import AuthorizationFailed, ETradeCredentials, RenewalFailed, TokenSession
 from etrade_tasks.errors import ETradeError
 from etrade_tasks.oauth.authorization import request_token
-from etrade_tasks.oauth.signature import SigningKeys
 from etrade_tasks.renew_session import renew_shared
 from etrade_tasks.sharing.effort import Effort
 from etrade_tasks.sharing.turn import Shared
@@ -32,22 +31,25 @@ def stranger(serve: Callable[..., Any]) -> str:
     return serve(status=403, body=EVIL.encode(), headers=dict.fromkeys(HEADERS, evil)).url
 
 
+def renewal(credentials: ETradeCredentials) -> None:
+    renew_shared(Shared(credentials, Effort("main")))
+
+
+def sign_in(credentials: ETradeCredentials) -> None:
+    request_token(credentials.consumer_keys, credentials.oauth_base_url)
+
+
 @pytest.mark.usefixtures("quick_flows")
-def test_a_renewal_quotes_it_without_effect(
-    stranger: str, keys_for: Callable[[str], ETradeCredentials]
+@pytest.mark.parametrize(("fail", "error"), [(renewal, RenewalFailed), (sign_in, AuthorizationFailed)])
+def test_a_failure_quotes_it_without_effect(
+    stranger: str,
+    keys_for: Callable[[str], ETradeCredentials],
+    fail: Callable[[ETradeCredentials], None],
+    error: type[ETradeError],
 ) -> None:
-    """The error of a renewal, which goes to logs, states, events and notifications, is short and inert."""
-    with pytest.raises(RenewalFailed) as failed:
-        renew_shared(Shared(keys_for(stranger), Effort("main")))
-    assert "status 403" in failed.value.message
-    assert None is ACTS.search(str(failed.value))
-    assert len(str(failed.value)) < 900
-
-
-def test_a_sign_in_quotes_it_without_effect(stranger: str) -> None:
-    """The error of a sign-in is short and harmless too."""
-    with pytest.raises(AuthorizationFailed) as failed:
-        request_token(SigningKeys("fake-key", "fake-secret"), stranger)
+    """The error of a renewal or a sign-in, which logs, states, events and chats show, is short and inert."""
+    with pytest.raises(error) as failed:
+        fail(keys_for(stranger))
     assert "status 403" in failed.value.message
     assert None is ACTS.search(str(failed.value))
     assert len(str(failed.value)) < 900

@@ -49,28 +49,33 @@ def trusting(serve: Any, keys_for: KeysFor, monkeypatch: pytest.MonkeyPatch) -> 
     return make
 
 
-def test_a_certificate_that_nobody_signed_is_told(certificate: Any, serve: Any, keys_for: KeysFor) -> None:
-    """If no trusted CA signed the certificate, the reply says so with a remedy, and no attempt follows."""
-    reply = call(keys_for(serve(context=certificate().context).url))
-    assert "ConnectError (TLS: self-signed certificate)" == reply.transport_error
-    assert "ETRADE_CA_FILE" in reply.remedy
-    assert "SSL_CERT_FILE" in reply.remedy
+@pytest.mark.parametrize(
+    ("changes", "trusted", "reason", "remedy"),
+    [
+        pytest.param({}, False, "self-signed certificate", "ETRADE_CA_FILE", id="signed by nobody"),
+        pytest.param({"ends_in": timedelta(days=-1)}, True, "has expired", "machine's clock", id="expired"),
+        pytest.param({"address": "127.0.0.2"}, True, "'127.0.0.1'", "correct the address", id="another's"),
+    ],
+)
+def test_a_wrong_certificate_is_told(
+    *,
+    certificate: Any,
+    trusting: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    trusted: bool,
+    reason: str,
+    remedy: str,
+) -> None:
+    """The reply says what is wrong with a certificate and what to do about it, and no attempt follows."""
+    credentials = trusting(certificate(**changes))
+    if not trusted:
+        monkeypatch.delenv("ETRADE_CA_FILE")
+    reply = call(credentials)
     verdict = classify(reply)
+    assert reply.transport_error.startswith("ConnectError (TLS: ")
+    assert (True, True) == (reason in reply.transport_error, remedy in reply.remedy)
     assert (Outcome.MISCONFIGURED, reply.remedy) == (verdict.outcome, verdict.remedy)
-
-
-def test_an_expired_certificate_is_told(certificate: Any, trusting: Any) -> None:
-    """If the certificate has expired, the reply says so, and the remedy mentions this machine's clock."""
-    reply = call(trusting(certificate(ends_in=timedelta(days=-1))))
-    assert "ConnectError (TLS: certificate has expired)" == reply.transport_error
-    assert "clock" in reply.remedy
-
-
-def test_the_certificate_of_another_host_is_told(certificate: Any, trusting: Any) -> None:
-    """If the certificate is for another address, the reply says so, and the remedy corrects the address."""
-    reply = call(trusting(certificate(address="127.0.0.2")))
-    assert "not valid for '127.0.0.1'" in reply.transport_error
-    assert reply.remedy.startswith("correct the address")
 
 
 def test_a_server_without_tls_is_told(serve: Any, keys_for: KeysFor) -> None:
