@@ -187,7 +187,7 @@ class Records:
         try:
             return within(self._limit, action)
         except Exception as error:  # noqa: BLE001  # every kind of storage fails in its own way
-            why = f"no answer within {self._limit:.0f} s" if isinstance(error, TimeoutError) else None
+            why = f"no answer within {self._limit:g} s" if isinstance(error, TimeoutError) else None
             self.trouble = f"The record of renewals could not be {done} ({why or type(error).__name__})."
             run_logger().warning("%s The renewal goes on without it.", self.trouble)
             return None

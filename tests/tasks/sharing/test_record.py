@@ -184,7 +184,7 @@ def test_storage_that_never_answers_is_given_up(
     monkeypatch.setattr(record_module, "open_storage", lambda: Block(_Hanging()))
     records = Records(limit=0.2)
     assert NOTHING == records.read(credentials)
-    assert "no answer within" in records.trouble
+    assert "no answer within 0.2 s" in records.trouble
     monkeypatch.setattr(record_module, "open_storage", lambda: pytest.fail("was asked again"))
     records.end(credentials)
 
