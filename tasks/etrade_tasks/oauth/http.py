@@ -122,7 +122,8 @@ def unpacked(body: bytes, codings: str) -> bytes:
     """The body without its content codings (RFC 9110, section 8.4), at most 64 KiB of it.
 
     It never unpacks more than that, however small the body is. A body that cannot be unpacked becomes a note
-    that says so, because its bytes would be unreadable.
+    that says so, because its bytes would be unreadable. httpx knows two more codings, but does not limit what
+    they unpack to.
 
     Args:
         body: The start of the body, as received.
@@ -130,24 +131,16 @@ def unpacked(body: bytes, codings: str) -> bytes:
     """
     applied = [coding.strip().lower() for coding in codings.split(",")]
     packed = [coding for coding in applied if coding not in ("", "identity")]
+    known = _WINDOWS if len(packed) <= _MOST_CODINGS else {}
     for coding in reversed(packed):
         try:
-            body = _unpack_once(body, coding if len(packed) <= _MOST_CODINGS else "")
+            window = known[coding]
+            if coding == "deflate" and body[:1] and body[0] & 0x0F != zlib.DEFLATED:
+                window = -window  # some omit zlib's wrapping
+            body = zlib.decompressobj(window).decompress(body, BODY_LIMIT)
         except (KeyError, zlib.error):
             return f"[packed as {coding}, cannot be unpacked]".encode()
     return body
-
-
-def _unpack_once(body: bytes, coding: str) -> bytes:
-    """One coding undone.
-
-    Raises:
-        KeyError: The coding is not known. httpx knows two more, but does not limit what they unpack to.
-        zlib.error: The body does not have this coding.
-    """
-    if coding == "deflate" and body[:1] and body[0] & 0x0F != zlib.DEFLATED:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, BODY_LIMIT)  # some omit zlib's wrapping
-    return zlib.decompressobj(_WINDOWS[coding]).decompress(body, BODY_LIMIT)
 
 
 def _known_secrets(request: SignedRequest) -> list[str]:
