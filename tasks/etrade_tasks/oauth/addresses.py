@@ -9,13 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
-
-def _by_our_word(value: object) -> object:
+Environment = Annotated[
+    Literal["live", "sandbox"],
     # The client `etrade-python` reads the same variable, and uses `production` for the live environment.
-    return "live" if value == "production" else value
-
-
-Environment = Annotated[Literal["live", "sandbox"], BeforeValidator(_by_our_word)]
+    BeforeValidator(lambda value: "live" if value == "production" else value),
+]
 """The E*TRADE environment that a consumer key belongs to. pydantic reads `production` as `live`."""
 
 OAUTH_URL = "https://api.etrade.com/oauth"
