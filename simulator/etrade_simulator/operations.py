@@ -92,10 +92,6 @@ OAUTH_OPERATIONS: dict[str, Operation[Any]] = {
 }
 
 
-def _account_list(caller: Caller[GrantedToken]) -> Document:  # noqa: ARG001  # the same for every caller
-    return sample_data.account_list()
-
-
 def _balance(caller: Caller[GrantedToken]) -> Document:
     if caller.call.query("instType") != "BROKERAGE":
         raise DataProblem(103, "Please enter valid Institution Type")
@@ -107,10 +103,6 @@ def _balance(caller: Caller[GrantedToken]) -> Document:
 def _portfolio(caller: Caller[GrantedToken]) -> Document:
     account = sample_data.find_account(caller.call.named["account"])
     return sample_data.portfolio(account, caller.call.uri.partition("/v1/")[0], caller.now)
-
-
-def _quotes(caller: Caller[GrantedToken]) -> Document:
-    return sample_quotes.quotes(caller.call.named["symbols"], caller.now)
 
 
 def _order(caller: Caller[GrantedToken]) -> Document:
@@ -131,10 +123,12 @@ def _data(module: Module, read: Callable[[Caller[GrantedToken]], Document]) -> O
 
 
 DATA_OPERATIONS: dict[str, Operation[GrantedToken]] = {
-    "/accounts/list": _data("accounts", _account_list),
+    "/accounts/list": _data("accounts", lambda _: sample_data.account_list()),
     "/accounts/{account}/balance": _data("accounts", _balance),
     "/accounts/{account}/portfolio": _data("accounts", _portfolio),
-    "/market/quote/{symbols}": _data("market", _quotes),
+    "/market/quote/{symbols}": _data(
+        "market", lambda caller: sample_quotes.quotes(caller.call.named["symbols"], caller.now)
+    ),
 }
 
 ORDER_OPERATIONS: dict[str, Operation[GrantedToken]] = {

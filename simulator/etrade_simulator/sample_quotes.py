@@ -51,17 +51,17 @@ def quotes(symbols: str, now: datetime) -> Document:
     """
     wanted = [symbol.strip().upper() for symbol in symbols.split(",")][:MOST_SYMBOLS]
     found = [_quote(symbol, now) for symbol in wanted if _SYMBOL.fullmatch(symbol)]
-    unknown = [_unknown(symbol) for symbol in wanted if not _SYMBOL.fullmatch(symbol)]
+    unknown = [
+        {"description": f"{symbol} is an invalid symbol", "code": 1019, "type": "WARNING"}
+        for symbol in wanted
+        if not _SYMBOL.fullmatch(symbol)
+    ]
     response: Document = {}
     if found:
         response["QuoteData"] = found
     if unknown:
         response["Messages"] = {"Message": unknown}
     return {"QuoteResponse": response}
-
-
-def _unknown(symbol: str) -> Document:
-    return {"description": f"{symbol} is an invalid symbol", "code": 1019, "type": "WARNING"}
 
 
 def _quote(symbol: str, now: datetime) -> Document:
