@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -43,34 +44,27 @@ def test_people_are_alerted_on_the_days_that_need_a_session(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("field", "value", "reason"),
     [
-        ("ETRADE_DEADLINE", "90s-canary"),
-        ("ETRADE_DEADLINE", "0"),
-        ("ETRADE_REUSE_WINDOW", "PT2H"),
-        ("ETRADE_FIRST_BACKOFF", "-1"),
-        ("ETRADE_SIGN_IN_BY", "07:00+01:00"),
-        ("ETRADE_EXPIRING_BEFORE", "canary"),
-        ("ETRADE_EXPIRING_BEFORE", "-PT1H"),
-        ("ETRADE_SIGN_IN_DAYS", "mon-canary"),
+        ("deadline", "90s-canary", ""),
+        ("deadline", "0", ""),
+        ("reuse_window", "PT2H", ""),
+        ("first_backoff", "-1", ""),
+        ("sign_in_by", "07:00+01:00", ""),
+        ("expiring_before", "canary", ""),
+        ("expiring_before", "-PT1H", ""),
+        ("sign_in_days", "mon-canary", ""),
+        *product(RenewalSettings.model_fields, ['"60"'], ["is in quotes"]),
     ],
 )
-def test_malformed_variable_is_named_without_its_value(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+def test_unusable_variable_is_named_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, field: str, value: str, reason: str
 ) -> None:
-    """A setting that cannot be used raises our own error, with the variable's name and not its value."""
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(CredentialsInvalid, match=f"{variable}: ") as told:
+    """A malformed or quoted setting raises our own error, with the variable's name and not its value."""
+    monkeypatch.setenv(f"ETRADE_{field.upper()}", value)
+    with pytest.raises(CredentialsInvalid, match=f"ETRADE_{field.upper()}: {reason}") as told:
         renewal_settings()
     assert value not in told.value.message or value == "0"
-
-
-@pytest.mark.parametrize("field", RenewalSettings.model_fields)
-def test_quotes_are_told_of(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
-    """A setting that is still in quotes is refused for that, by its name, even if it is a path."""
-    monkeypatch.setenv(f"ETRADE_{field.upper()}", '"60"')
-    with pytest.raises(CredentialsInvalid, match=f"ETRADE_{field.upper()}: is in quotes"):
-        renewal_settings()
 
 
 def test_settings_are_read_once_while_nothing_changes(
