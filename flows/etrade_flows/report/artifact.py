@@ -36,26 +36,17 @@ def artifact_key(credentials: str) -> str:
 
 
 def report(ending: Ending) -> None:
-    """Update the report on the credentials, unless it already says everything.
-
-    Args:
-        ending: How the current run ended.
-    """
+    """Update the report on the credentials, unless it already says everything."""
     run = current_run()
     if run is None:
         return
     with best_effort("The report could not be written"):
-        if not _is_told(ending):
-            with get_client(sync_client=True) as client:
-                _bring_up_to_date(client, run, ending)
-
-
-def _is_told(ending: Ending) -> bool:
-    """Whether another run has reported the reused renewal, and nothing has failed since."""
-    if ending.loaded is None or not ending.is_reused:
-        return False
-    record = Records().read(ending.loaded)
-    return record.reported == ending.credentials and record.failure is None
+        if ending.loaded is not None and ending.is_reused:
+            record = Records().read(ending.loaded)
+            if record.reported == ending.credentials and record.failure is None:
+                return  # another run has reported this renewal, and nothing has failed since
+        with get_client(sync_client=True) as client:
+            _bring_up_to_date(client, run, ending)
 
 
 def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -> None:
