@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import ArtifactCollection, FlowRun
 
 from etrade_flows.report.day import session_day
 from etrade_flows.report.markdown import render_report
-from etrade_flows.report.overview import Account, render_overview, summary
+from etrade_flows.report.overview import Account, render_overview
 from etrade_flows.runs.attempts import Attempt, Ending, attempt_outcome
 from etrade_flows.runs.best_effort import best_effort
 from etrade_flows.runs.endings import describe
@@ -77,8 +77,7 @@ def _bring_up_to_date(client: SyncPrefectClient, run: FlowRun, ending: Ending) -
 
     publish(artifact_key(name), account.line, text, account.metadata())
     accounts = {each: Account.read(report.metadata_) for each, report in reports.items()} | {name: account}
-    known = {each: found for each, found in accounts.items() if found}
-    publish(OVERVIEW, summary(known, moment), render_overview(known, moment))
+    publish(OVERVIEW, *render_overview({each: known for each, known in accounts.items() if known}, moment))
 
 
 def _reports(client: SyncPrefectClient) -> dict[str, ArtifactCollection]:

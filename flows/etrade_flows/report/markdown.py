@@ -83,9 +83,8 @@ def render_report(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def one_line(day: SessionDay, now: datetime) -> str:
+def one_line(stands: Standing, now: datetime) -> str:
     """How the session stands, as one line of a list. It stays the same until something changes."""
-    stands = standing(day, now)
     renewed_at = stands.session.renewed_at if stands.session and not stands.state.needs_sign_in else None
     return _headline(stands, now) + (f"; renewed {clock(renewed_at)}" if renewed_at else "")
 

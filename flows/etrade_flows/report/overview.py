@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from etrade_flows.report.day import SessionDay, day_bounds, standing
+from etrade_flows.report.day import KnownSession, SessionDay, day_bounds, standing
 from etrade_flows.report.drawing import (
     AMBER,
     EMPTY,
@@ -73,11 +73,11 @@ class Account(BaseModel):
         stands = standing(day, now)
         session = stands.session
         return cls(
-            line=one_line(day, now),
+            line=one_line(stands, now),
             active=stands.word == SessionState.ACTIVE,
             idle_at=session.idle_at if session and not session.ended_early else None,
             expires_at=session.expires_at if session else None,
-            days=kept | {today: _marks(day, now)},
+            days=kept | {today: _marks(day, session, now)},
         )
 
     @classmethod
@@ -116,11 +116,22 @@ class Account(BaseModel):
         return state_by_clocks(now, self.idle_at or expires_at, expires_at) if expires_at else None
 
 
-def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
-    """The markdown with a row for each account, and the picture of their last days."""
-    shown = {name: accounts[name] for name in sorted(accounts) if _is_current(accounts[name], now)}
+def render_overview(accounts: Mapping[str, Account], now: datetime) -> tuple[str, str]:
+    """The overview in one line, and the markdown with a row and a picture of the last days of each account.
+
+    An account without a report in those days is left out, since its credentials may be deleted.
+    """
+    today = eastern_date(now)
+    shown = {
+        name: account
+        for name, account in sorted(accounts.items())
+        if any(_is_shown(day, today) for day in account.days)
+    }
+    good = sum(account.is_good_at(now) for account in shown.values())
+    sign = "✅" if good == len(shown) else "⚠️"
+    line = f"{sign} {good} of {len(shown)} {'session is' if len(shown) == 1 else 'sessions are'} good"
     rows = ((escape(name), account.line_at(now)) for name, account in shown.items())
-    return (
+    text = (
         f"{table(('account', 'how the session stands'), rows)}\n\n"
         f"{image(*draw_strips(shown, now))}\n\n"
         f"The last {DAYS} days, each from midnight to midnight US Eastern. Green: active. Amber: idle. "
@@ -128,14 +139,7 @@ def render_overview(accounts: Mapping[str, Account], now: datetime) -> str:
         f"As of {date_words(now)}, {clock(now)} US Eastern. Each account has its own report, "
         "`etrade-session-...`.\n"
     )
-
-
-def summary(accounts: Mapping[str, Account], now: datetime) -> str:
-    """The overview in one line: how many sessions there are, and how many are good."""
-    shown = [account for account in accounts.values() if _is_current(account, now)]
-    good = sum(account.is_good_at(now) for account in shown)
-    sign = "✅" if good == len(shown) else "⚠️"
-    return f"{sign} {good} of {len(shown)} {'session is' if len(shown) == 1 else 'sessions are'} good"
+    return line, text
 
 
 def _describe(accounts: Mapping[str, Account], now: datetime) -> str:
@@ -191,13 +195,12 @@ def _cell(marks: DayMarks | None, x: float, y: float) -> Iterator[str]:
     yield from (box(round(x + at * width - 1.5, 1), y + height - 9, 4, 9, fill=RED) for at in marks.failed)
 
 
-def _marks(day: SessionDay, now: datetime) -> DayMarks:
+def _marks(day: SessionDay, session: KnownSession | None, now: datetime) -> DayMarks:
     start, end = day_bounds(now)
 
     def share(at: datetime) -> float:
         return round(min(max((at - start) / (end - start), 0.0), 1.0), 3)
 
-    session = standing(day, now).session
     lived = session.active if session else ()
     signed_in = day.signed_in_at if day.signed_in_at and day.signed_in_at >= start else None
     bad = [a.at for a in day.attempts if a.outcome in _BAD and start <= a.at < end]
@@ -210,8 +213,3 @@ def _marks(day: SessionDay, now: datetime) -> DayMarks:
 
 def _is_shown(day: date, today: date) -> bool:
     return today - timedelta(days=DAYS) < day <= today
-
-
-def _is_current(account: Account, now: datetime) -> bool:
-    """Whether anything is known about its last days; if not, its credentials may be deleted."""
-    return any(_is_shown(day, eastern_date(now)) for day in account.days)

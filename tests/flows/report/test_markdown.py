@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from etrade_flows.report.day import SessionDay
-from etrade_flows.report.markdown import DETAIL_LENGTH, escape, one_line, render_report
+from etrade_flows.report.markdown import DETAIL_LENGTH, escape, render_report
 from etrade_flows.report.picture import draw_timeline
 from etrade_flows.runs.attempts import AttemptOutcome
 from etrade_tasks.session import EASTERN, midnight_after
@@ -270,14 +270,6 @@ def test_reused_renewals_stand_with_the_one_they_reused() -> None:
     unseen = a_day(attempt("09:00", FAILED), attempt("09:10", REUSED), attempt("09:20", REUSED))
     rows = attempts_in(render_report("main", unseen, at("10:30")))
     assert ["• reused", "Done. Reused once since, last at 09:20."] == rows[0][1:3]
-
-
-def test_one_line_changes_when_the_session_does() -> None:
-    """The line for a list stays the same while a renewal is reused, and changes with the next renewal."""
-    before, reused = a_day("09:00"), a_day("09:00", attempt("09:20", REUSED))
-    assert "✅ active: good until midnight US Eastern; renewed 09:00" == one_line(before, at("09:01"))
-    assert one_line(before, at("09:01")) == one_line(reused, at("09:20"))
-    assert "renewed 10:00" in one_line(a_day("09:00", "10:00"), at("10:00"))
 
 
 # What to do next ----------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from etrade_flows.report.overview import DAYS, Account, DayMarks, draw_strips, render_overview, summary
+from etrade_flows.report.overview import DAYS, Account, DayMarks, draw_strips, render_overview
 from etrade_flows.runs.attempts import Attempt
 
-from .made_up import FAILED, SVG, a_day, at, attempt
+from .made_up import FAILED, REUSED, SVG, a_day, at, attempt
 
 GREEN, AMBER, INK, RED = "#0b7a55", "#f4b740", "#1b2430", "#c22f2f"
 TODAY = date(2027, 1, 15)
@@ -70,23 +70,31 @@ def test_a_row_stands_as_it_does_by_now(now: datetime, expected: str) -> None:
     assert expected == account("10:00", now="10:00").line_at(now)
 
 
+def test_row_changes_when_the_session_does() -> None:
+    """The row stays the same while a renewal is reused, and changes with the next renewal."""
+    known = {"09:01": ["09:00"], "09:20": ["09:00", attempt("09:20", REUSED)], "10:00": ["09:00", "10:00"]}
+    good = "✅ active: good until midnight US Eastern; renewed"
+    assert [f"{good} 09:00", f"{good} 09:00", f"{good} 10:00"] == [
+        account(*attempts, now=now).line for now, attempts in known.items()
+    ]
+
+
 def test_overview_has_a_row_for_each_account() -> None:
     """Accounts are listed by name, each with how it stands, and names are shown letter for letter."""
     known = {"b|*": account("11:00"), "a": account("09:00")}
-    rows = [line for line in render_overview(known, at("12:00")).splitlines() if line.startswith("|")][2:]
+    line, text = render_overview(known, at("12:00"))
+    rows = [row for row in text.splitlines() if row.startswith("|")][2:]
     assert rows == [
         "| a | ⚠️ idle: the next renewal revives it; renewed 09:00 |",
         r"| b\|\* | ✅ active: good until midnight US Eastern; renewed 11:00 |",
     ]
-    assert "⚠️ 1 of 2 sessions are good" == summary(known, at("12:00"))
+    assert "⚠️ 1 of 2 sessions are good" == line
 
 
 def test_an_account_that_nothing_is_heard_of_leaves_the_overview() -> None:
     """An account without a report for four weeks leaves the overview."""
-    known = {"gone": account("11:00")}
-    later = at("12:00") + timedelta(days=DAYS)
-    assert "gone" not in render_overview(known, later)
-    assert "✅ 0 of 0 sessions are good" == summary(known, later)
+    line, text = render_overview({"gone": account("11:00")}, at("12:00") + timedelta(days=DAYS))
+    assert ("✅ 0 of 0 sessions are good", False) == (line, "gone" in text)
 
 
 def test_strip_draws_each_day() -> None:
