@@ -108,6 +108,14 @@ def emit_sign(event: SessionEvent, credentials: str, loaded: ETradeCredentials) 
 
 def _settings() -> RenewalSettings:
     try:
+    related = []
+    if loaded and (block_id := loaded._block_document_id):  # noqa: SLF001  # Prefect has no public name
+        block = {
+            "prefect.resource.id": f"prefect.block-document.{block_id}",
+            "prefect.resource.role": "block",
+            "prefect.resource.name": loaded._block_document_name or "",  # noqa: SLF001  # as above
+        }
+        related.append(block)  # so that the UI links the event to it
         return renewal_settings()
     except CredentialsInvalid:  # the error that is being reported
         return RenewalSettings.model_construct()
@@ -122,20 +130,6 @@ def _emit(news: SessionNews, loaded: ETradeCredentials | None) -> None:
             ENVIRONMENT_LABEL: news.environment,
             ONCE_LABEL: news.once,
         },
-        related=_block_of(loaded),
+        related=related,
         payload=news.model_dump(mode="json"),
     )
-
-
-def _block_of(loaded: ETradeCredentials | None) -> list[dict[str, str]]:
-    """The saved block, so that the UI links the event to it; nothing for credentials of the environment."""
-    block_id = loaded._block_document_id if loaded else None  # noqa: SLF001  # Prefect has no public name
-    if loaded is None or block_id is None:
-        return []
-    return [
-        {
-            "prefect.resource.id": f"prefect.block-document.{block_id}",
-            "prefect.resource.role": "block",
-            "prefect.resource.name": loaded._block_document_name or "",  # noqa: SLF001  # as above
-        }
-    ]
