@@ -38,10 +38,14 @@ def _facts(name: str, *, check: bool) -> SessionFacts:
     loaded, source = facts.stored
     if isinstance(loaded, CredentialsNotFound):
         raise loaded
-    checked, session, failure = None, None, None
+    checked: TokenSession | ETradeError | None = None
+    session, failure = None, None
     if isinstance(loaded, ETradeCredentials):
         if check and loaded.access_token is not None:
-            checked = _check(name, loaded)
+            try:
+                checked = renew_loaded(name, loaded, Wanted(force=True))
+            except ETradeError as error:
+                checked = error
         record = facts.record
         session, failure = record.session, record.failure and record.failure.error()
     return SessionFacts(
@@ -55,11 +59,3 @@ def _facts(name: str, *, check: bool) -> SessionFacts:
         checked=checked,
         way_in=facts.way_in,
     )
-
-
-def _check(name: str, loaded: ETradeCredentials) -> TokenSession | ETradeError:
-    """E*TRADE's answer to a renewal now."""
-    try:
-        return renew_loaded(name, loaded, Wanted(force=True))
-    except ETradeError as error:
-        return error
