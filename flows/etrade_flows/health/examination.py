@@ -41,11 +41,7 @@ CHECKS: dict[str, Callable[[Facts], Finding]] = {
 
 
 def examine(name: str) -> list[Finding]:
-    """The findings of every check for the credentials of that name. Never raises.
-
-    Args:
-        name: The credentials' name.
-    """
+    """The findings of every check for the credentials of that name. Never raises."""
     facts = Facts(name)
     # Prefect's client would retry for minutes; the doctor says at once that nothing answers.
     with changed_setting("client.max_retries", 0), changed_setting("api.request_timeout", SERVER_SECONDS):

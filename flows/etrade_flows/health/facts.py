@@ -61,9 +61,6 @@ class Facts:
 
     If a fact cannot be looked up because another one is missing, such as the server or the credentials, it
     raises `SkipCheck`, which says what to fix first.
-
-    Args:
-        name: The credentials' name.
     """
 
     def __init__(self, name: str) -> None:

@@ -227,12 +227,7 @@ def _automation(
 
 
 def install(client: SyncPrefectClient, wanted: list[AutomationCore]) -> Iterator[tuple[str, str]]:
-    """Update the server's automations; yields each one's name and what was done.
-
-    Args:
-        client: The server's client.
-        wanted: The automations that should exist; they are found by name.
-    """
+    """Update the server's automations, which are found by name; yields each name and what was done."""
     for automation in wanted:
         found = client.read_automations_by_name(automation.name)
         if not found:
@@ -251,11 +246,7 @@ def install(client: SyncPrefectClient, wanted: list[AutomationCore]) -> Iterator
 
 
 def notification_block(client: SyncPrefectClient, name: str) -> UUID:
-    """The id of the block to notify through.
-
-    Args:
-        client: The server's client.
-        name: The block as `type/name`, such as `slack-webhook/operators`.
+    """The id of the block to notify through, given as `type/name`, such as `slack-webhook/operators`.
 
     Raises:
         NotificationBlockInvalid: There is no such block, or it cannot notify.
@@ -275,10 +266,7 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
 
 
 def send_sample(name: str) -> None:
-    """Send a sample alert through a block, from this machine.
-
-    Args:
-        name: The block as `type/name`.
+    """Send a sample alert from this machine through a block, given as `type/name`.
 
     Raises:
         NotificationFailed: It was not sent. The message has only the kind of error: its text may hold the

@@ -73,13 +73,7 @@ def emit_outcome(
 
 
 def call_for_sign_in(credentials: str, error: SignInRequired, loaded: ETradeCredentials) -> bool:
-    """Emit that a sign-in is wanted, before anybody is alerted; return whether the event was emitted.
-
-    Args:
-        credentials: The credentials' name.
-        error: Why a person must sign in.
-        loaded: The credentials themselves.
-    """
+    """Emit that a sign-in is wanted, before anybody is alerted; return whether the event was emitted."""
     run, at = current_run(), now()
     if run is None or not may_call(run, at):
         return False
@@ -108,6 +102,12 @@ def emit_sign(event: SessionEvent, credentials: str, loaded: ETradeCredentials) 
 
 def _settings() -> RenewalSettings:
     try:
+        return renewal_settings()
+    except CredentialsInvalid:  # the error that is being reported
+        return RenewalSettings.model_construct()
+
+
+def _emit(news: SessionNews, loaded: ETradeCredentials | None) -> None:
     related = []
     if loaded and (block_id := loaded._block_document_id):  # noqa: SLF001  # Prefect has no public name
         block = {
@@ -116,12 +116,6 @@ def _settings() -> RenewalSettings:
             "prefect.resource.name": loaded._block_document_name or "",  # noqa: SLF001  # as above
         }
         related.append(block)  # so that the UI links the event to it
-        return renewal_settings()
-    except CredentialsInvalid:  # the error that is being reported
-        return RenewalSettings.model_construct()
-
-
-def _emit(news: SessionNews, loaded: ETradeCredentials | None) -> None:
     emit_event(
         news.event.value,
         resource={

@@ -43,12 +43,7 @@ class FleetNews(BaseModel):
 
 
 def alerts_for(errors: Mapping[str, ETradeError], at: datetime) -> dict[str, str]:
-    """Each token that needs an alert, and its reason: the day and the kind of error.
-
-    Args:
-        errors: Why tokens are not renewed.
-        at: The current time.
-    """
+    """Each token that needs an alert, and its reason: the day and the kind of error."""
     run = current_run()
     may_sign_in = run is None or may_call(run, at)
     return {
@@ -61,14 +56,7 @@ def alerts_for(errors: Mapping[str, ETradeError], at: datetime) -> dict[str, str
 def not_renewed_news(
     error: TokensNotRenewed, summary: str, alerts: Mapping[str, str], at: datetime
 ) -> FleetNews:
-    """The alert that names all tokens that need somebody; `once` is the same for the same tokens and reasons.
-
-    Args:
-        error: The run's error.
-        summary: How many sessions are good.
-        alerts: The tokens that need an alert, and why.
-        at: The current time.
-    """
+    """The alert that names all tokens that need somebody; `once` is the same for the same `alerts`."""
     which = hashlib.sha256("\n".join(sorted(f"{name} {why}" for name, why in alerts.items())).encode())
     day, sign_in = eastern_date(at).isoformat(), dict.fromkeys(must_sign_in(error.errors))
     return FleetNews(

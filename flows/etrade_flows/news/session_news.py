@@ -169,18 +169,10 @@ def _news(
     expires_at: datetime | None = None,
     **said: str,
 ) -> SessionNews:
-    """A notification about these credentials.
+    """A notification about these credentials, with `said` as its other fields.
 
-    Args:
-        event: What happened.
-        credentials: The credentials' name.
-        loaded: The credentials themselves; None if they could not be loaded.
-        at: When it happened.
-        cause: The cause of the alert.
-        expires_at: When the session ends; None to use the time of the sign-in.
-        said: The other fields.
+    If the time of the sign-in is not known, the session ends at `expires_at`: its midnight would be a guess.
     """
-    # If the time of the sign-in is not known, the midnight would be a guess.
     if loaded and loaded.signed_in_at:
         expires_at = loaded.expires_at(at)
     over = event is SessionEvent.SIGN_IN_REQUIRED

@@ -20,11 +20,7 @@ from etrade_tasks.session import TokenSession
 
 
 def tell(ending: Ending) -> None:
-    """Report the current run's result; does nothing outside a run.
-
-    Args:
-        ending: How the run ended.
-    """
+    """Report the current run's result; does nothing outside a run."""
     run, outcome, loaded = current_run(), ending.outcome, ending.loaded
     if run is None or outcome is None:
         return

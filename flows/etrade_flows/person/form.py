@@ -109,11 +109,7 @@ def _pauses_unlogged() -> Iterator[None]:
 
 
 def clear_leftovers(credentials: str) -> None:
-    """Delete the forms and answers of sign-ins whose process has died, and end those runs.
-
-    Args:
-        credentials: The credentials' name.
-    """
+    """Delete the forms and answers of sign-ins to these credentials that have died, and end those runs."""
     left = FlowRunFilter.model_validate(
         {"name": {"like_": sign_in_run(credentials)}, "state": {"type": {"any_": _MAY_HAVE_LEFT}}}
     )

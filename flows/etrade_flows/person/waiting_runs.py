@@ -44,12 +44,9 @@ def pause_key(credentials: str) -> str:
 
 
 def let_go_on(credentials: str) -> list[str]:
-    """Run again or resume the runs that waited for these credentials, and return their names.
+    """Run again or resume the runs that waited for a sign-in to these credentials, and return their names.
 
     If Prefect does not let a run go on, a warning names it.
-
-    Args:
-        credentials: The name of the credentials that somebody has signed in to.
     """
     gone_on = []
     with get_client(sync_client=True) as client:
