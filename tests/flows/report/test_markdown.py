@@ -8,20 +8,19 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from etrade_flows.report.day import SessionDay
 from etrade_flows.report.markdown import DETAIL_LENGTH, escape, render_report
 from etrade_flows.report.picture import draw_timeline
-from etrade_flows.runs.attempts import AttemptOutcome
+from etrade_flows.runs.attempts import Attempt
 from etrade_tasks.session import EASTERN, midnight_after
 
 from .made_up import (
     BERLIN,
     FAILED,
-    RENEWED,
     REUSED,
     SIGN_IN_REQUIRED,
     TOO_SHORT,
@@ -34,15 +33,16 @@ from .made_up import (
 
 
 class Rendered:
-    """A report as a viewer shows it: its table rows, images, links and other text."""
+    """A report as a viewer shows it: its tables, images, links and other text."""
 
     def __init__(self, markdown: str) -> None:
         viewer = MarkdownIt("commonmark", {"html": True, "xhtmlOut": True}).enable(["table", "strikethrough"])
         # It shows an image with its data in the address, as Prefect does.
         viewer.validateLink = lambda _: True  # type: ignore[method-assign]
         page = ET.fromstring(f"<html>{viewer.render(markdown)}</html>")  # noqa: S314  # our own text
-        self.rows = [
-            ["".join(cell.itertext()).replace("\u00a0", " ") for cell in row] for row in page.iter("tr")
+        self.tables = [
+            [["".join(cell.itertext()).replace("\u00a0", " ") for cell in row] for row in table.iter("tr")]
+            for table in page.iter("table")
         ]
         self.images = [image.attrib for image in page.iter("img")]
         self.links = [link.get("href") for link in page.iter("a")]
@@ -52,9 +52,7 @@ class Rendered:
 
 def day_in(report: str) -> list[list[str]]:
     """The rows of the table of attempts, which includes the sign-in."""
-    rows = Rendered(report).rows
-    heads = [i for i, row in enumerate(rows) if row[:2] == ["Eastern", "outcome"]]
-    return rows[heads[0] + 1 :] if heads else []
+    return next((rows for head, *rows in Rendered(report).tables if "outcome" in head), [])
 
 
 def attempts_in(report: str) -> list[list[str]]:
@@ -64,11 +62,7 @@ def attempts_in(report: str) -> list[list[str]]:
 
 def limits_in(report: str) -> list[list[str]]:
     """The rows of the table of times, with its header."""
-    return [
-        row
-        for row in Rendered(report).rows
-        if row[0] in ("", "renewed", "goes idle", "expires", "refused", "ended by")
-    ]
+    return next((table for table in Rendered(report).tables if "how long" in table[0]), [])
 
 
 # The first line -----------------------------------------------------------------------------------------
@@ -220,34 +214,24 @@ def test_the_last_ten_attempts_are_listed_newest_first() -> None:
     assert "10 of 16" in report
 
 
+CUT = "x" * (DETAIL_LENGTH - 1) + "…"
+
+
 @pytest.mark.parametrize(
-    ("outcome", "took", "expected"),
+    ("listed", "expected"),
     [
-        (RENEWED, timedelta(seconds=0.84), ("✓ renewed", "0.8 s")),
-        (REUSED, timedelta(0), ("• reused", "0.0 s")),
-        (FAILED, timedelta(seconds=150), ("✕ failed", "2 min")),
-        (SIGN_IN_REQUIRED, None, ("◆ sign-in required", NONE)),
-        (TOO_SHORT, None, ("◇ too short", NONE)),
+        (attempt("09:00", took=timedelta(seconds=0.84)), ["09:00", "✓ renewed", "Done.", "0.8 s"]),
+        (attempt("09:00", REUSED, took=timedelta(0)), ["09:00", "• reused", "Done.", "0.0 s"]),
+        (attempt("09:00", FAILED, took=timedelta(seconds=150)), ["09:00", "✕ failed", "Done.", "2 min"]),
+        (attempt("09:00", SIGN_IN_REQUIRED), ["09:00", "◆ sign-in required", "Done.", NONE]),
+        (attempt("09:00", TOO_SHORT, ""), ["09:00", "◇ too short", NONE, NONE]),
+        (attempt(at("09:00", "2027-01-14")), ["09:00, Thu 14 Jan", "✓ renewed", "Done.", NONE]),
+        (attempt("09:00", detail="x" * 9999), ["09:00", "✓ renewed", CUT, NONE]),
     ],
 )
-def test_an_attempt_tells_its_outcome_and_length(
-    outcome: AttemptOutcome, took: timedelta | None, expected: tuple[str, str]
-) -> None:
-    """Each attempt has its time, its outcome with a mark, what it said and how long it took."""
-    day, (mark, length) = a_day(attempt("09:00", outcome, "So it was.", took)), expected
-    assert [["09:00", mark, "So it was.", length]] == attempts_in(render_report("main", day, at("10:00")))
-
-
-def test_an_attempt_of_another_day_carries_its_date() -> None:
-    """An attempt of an earlier day is listed with its date."""
-    (row,) = attempts_in(render_report("main", a_day("09:00"), at("00:20", "2027-01-16")))
-    assert "09:00, Fri 15 Jan" == row[0]
-
-
-def test_a_long_detail_is_cut() -> None:
-    """A very long detail is cut."""
-    (row,) = attempts_in(render_report("main", a_day(attempt("09:00", detail="x" * 9999)), at("10:00")))
-    assert "x" * (DETAIL_LENGTH - 1) + "…" == row[2]
+def test_an_attempt_tells_its_outcome_and_length(listed: Attempt, expected: list[str]) -> None:
+    """Each attempt has its time, its date if it was earlier, its mark, a text that is cut, and its length."""
+    assert [expected] == attempts_in(render_report("main", a_day(listed), at("10:00")))
 
 
 def test_the_sign_in_stands_among_the_attempts() -> None:
@@ -296,33 +280,27 @@ def test_advice_shows_commands_as_code_and_addresses_as_links() -> None:
 
 # Escaping -----------------------------------------------------------------------------------------------
 
-HOSTILE = [
-    "a | b",
-    "a \\| b \\",
-    "<img src=x onerror=alert(1)>",
-    "<script>alert(1)</script>",
-    "[text](javascript:alert(1)) ![x](y)",
-    "**bold** _thin_ ~~gone~~ `code` ``",
-    "&lt;b&gt; &amp; &#42; &copy;",
-    "# head",
-    "$x$ {y} !",
-]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_what_comes_from_outside_is_shown_letter_for_letter(text: str) -> None:
-    """Markup in a detail or a name is shown as text, and never breaks the table."""
-    rendered = Rendered(render_report(text, a_day(attempt("09:00", FAILED, text)), at("10:00")))
-    assert ["09:00", "✕ failed", text, NONE] == rendered.rows[-2]
-    assert f"{text} on Fri 15 Jan" in rendered.text
-    assert {"h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "img"} == rendered.tags
+VISIBLE = st.characters(categories=["L", "N", "P", "S"])
 
 
 @settings(max_examples=50)
-@given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=1))
-def test_any_visible_text_survives_escaping(text: str) -> None:
-    """A viewer shows any escaped text of visible characters as it was."""
-    assert text == Rendered(f"x {escape(text)}").text.strip()[2:].replace("\u2060", "")
+@given(st.text(VISIBLE, min_size=1, max_size=DETAIL_LENGTH))
+@example("a | b")
+@example("a \\| b \\")
+@example("<img src=x onerror=alert(1)>")
+@example("<script>alert(1)</script>")
+@example("[text](javascript:alert(1)) ![x](y)")
+@example("**bold** _thin_ ~~gone~~ `code` ``")
+@example("&lt;b&gt; &amp; &#42; &copy;")
+@example("# head")
+@example("$x$ {y} !")
+def test_what_comes_from_outside_is_shown_letter_for_letter(text: str) -> None:
+    """Any visible text in a detail or a name is shown as it is, and no markup in it breaks the table."""
+    rendered = Rendered(render_report(text, a_day(attempt("09:00", FAILED, text)), at("10:00")))
+    (_, row, _) = rendered.tables[-1]
+    assert ["09:00", "✕ failed", text, NONE] == [cell.replace("\u2060", "") for cell in row]
+    assert f"{text} on Fri 15 Jan" in rendered.text.replace("\u2060", "")
+    assert {"h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "img"} == rendered.tags
 
 
 def test_lines_become_one() -> None:
