@@ -85,11 +85,7 @@ OF_A_LONG_DAY = a_day(signed_in=at("00:30", "2027-11-07"))  # the clocks go back
     ("day", "now", "expected"),
     [
         (RENEWED_IN_TIME, "11:00", "08:00 active 11:00 (active) 12:30 (idle) 00:00"),
-        (
-            REVIVED,
-            "14:00",
-            "08:00 active 10:00 idle 13:40 active 14:00 (active) 15:40 (idle) 00:00",
-        ),
+        (REVIVED, "14:00", "08:00 active 10:00 idle 13:40 active 14:00 (active) 15:40 (idle) 00:00"),
         (RENEWED_AT_THE_LIMIT, "12:01", "08:00 active 12:00 idle 12:01 (active) 14:01 (idle) 00:00"),
         (RENEWED_BY_MIDNIGHT, "23:59", "08:00 active 10:00 idle 22:30 active 23:59 (active) 00:00"),
         (RENEWED_YESTERDAY_TOO, "10:00", "09:00 active 10:00 (active) 11:00 (idle) 00:00"),
@@ -223,28 +219,13 @@ def test_turning_points_are_named(day: SessionDay, now: str, expected: str) -> N
     assert expected == ", ".join(text for text in words if not text.startswith(headlines))
 
 
-@pytest.mark.parametrize(
-    ("day", "now", "expected"),
-    [
-        (a_day(), "09:00", "Active"),
-        (a_day(), "11:00", "Idle"),
-        (a_day(attempt("09:00", FAILED)), "09:30", "Failing"),
-        (REFUSED, "09:30", "Sign-in required"),
-        (SIGNED_OUT, "09:30", "Signed out"),
-        (a_day(signed_in=None), "09:30", "Unknown"),
-    ],
-)
-def test_the_standing_is_told_at_every_width(day: SessionDay, now: str, expected: str) -> None:
-    """Both a wide page and a phone show how the session stands."""
-    picture = draw_timeline(day, at(now))
-    for size in ("wide", "narrow"):
-        assert any(text.startswith(expected) for text in texts(picture, size))
-
-
 def test_a_narrow_place_names_what_matters_most() -> None:
-    """At a phone's width only now and the idle limit have labels."""
+    """A phone shows how the session stands, as a wide page does, but labels only now and the idle limit."""
     words = texts(draw_timeline(a_day("13:40"), at("14:00")), "narrow")
     assert ["Active", "00", "06", "12", "18", "24", "now 14:00", "idle from 15:40"] == words
+    dead = draw_timeline(REFUSED, at("09:30"))
+    assert "Sign-in required" == texts(dead, "narrow")[0]
+    assert "Sign-in requiredE*TRADE refused the token at 09:00" in texts(dead)
 
 
 def test_what_is_ahead_is_paler_than_what_was() -> None:
