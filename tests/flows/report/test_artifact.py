@@ -52,7 +52,7 @@ def outcomes_in(report: str) -> list[str]:
 
 @pytest.mark.essential
 def test_a_run_says_what_it_did(simulator: Simulator, block: str) -> None:
-    """A run says in its tags, its name and its message what it did, and how long the session is good."""
+    """A run says in its tags, message and name what it did; a name that a user gave it stays."""
     first, second = (renew_access_token(block, return_state=True) for _ in range(2))
     simulator.plant(REFUSAL, path=RENEW)
     third = renew_access_token(block, force=True, return_state=True)
@@ -66,12 +66,8 @@ def test_a_run_says_what_it_did(simulator: Simulator, block: str) -> None:
     holds = r"idle from \d\d:\d\d, expires at 00:00|good until midnight"
     assert re.fullmatch(rf"Renewed in 1 call; ({holds}) US Eastern\.", first.message)
     assert isinstance(second.result(), TokenSession)
-
-
-def test_a_name_that_a_user_gave_stays(simulator: Simulator, block: str) -> None:
-    """A run keeps the name that a user gave it, and still gets its tags."""
-    state = renew_access_token.with_options(flow_run_name="mine: first")(block, return_state=True)
-    assert ("mine: first", RENEWED) == (run_of(state).name, outcome_of(run_of(state)))
+    named = run_of(renew_access_token.with_options(flow_run_name="mine: first")(block, return_state=True))
+    assert ("mine: first", RENEWED) == (named.name, outcome_of(named))
 
 
 def reports(block: str) -> int:
