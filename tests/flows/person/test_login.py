@@ -11,21 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from etrade_flows import renew_access_token
-from etrade_flows.person.login import (
-    SignIn,
-    begin,
-    begin_sign_in,
-    complete_sign_in,
-    store,
-    stored_credentials,
-)
+from etrade_flows.person.login import SignIn, begin_sign_in, complete_sign_in, store, stored_credentials
 from etrade_simulator import Fault, Simulator
-from etrade_tasks import (
-    ConfigurationRefused,
-    CredentialsNotFound,
-    ETradeCredentials,
-    SessionState,
-)
+from etrade_tasks import ConfigurationRefused, CredentialsNotFound, ETradeCredentials, SessionState
 from etrade_tasks.clock import use_clock
 from etrade_tasks.errors import ETradeError, RenewalFailed, VerifierRefused
 from etrade_tasks.oauth.authorization import IssuedToken
@@ -47,7 +35,7 @@ def approved(simulator: Simulator, sign_in: SignIn) -> str:
 
 
 class TestComplete:
-    """`begin` and `complete`."""
+    """`begin_sign_in` and `complete_sign_in`."""
 
     @pytest.mark.essential
     def test_new_token_is_in_the_block_and_works(
@@ -158,27 +146,10 @@ class TestEditedMeanwhile:
         assert renew_access_token(block).reused
 
 
-class TestNobodySignedIn:
-    """Credentials without a token."""
-
-    def test_first_sign_in_creates_the_block(self, simulator: Simulator, block: str) -> None:
-        """The first sign-in stores credentials that no block had."""
-        consumer = simulator.consumer("sandbox")
-        fresh = ETradeCredentials(
-            environment="sandbox",
-            consumer_key=consumer.key,
-            consumer_secret=consumer.secret,
-            oauth_url=simulator.oauth_url,
-            api_url=simulator.api_url("sandbox"),
-        )
-        sign_in = begin(f"{block}-new", fresh)
-        complete_sign_in(sign_in, approved(simulator, sign_in))
-        assert "sandbox" == renew_access_token(f"{block}-new").environment
-
-    def test_missing_block_says_how_to_make_one(self, prefect_server: None) -> None:
-        """If there is no block, the error names the command that creates it."""
-        with pytest.raises(CredentialsNotFound, match="login --credentials nobody"):
-            stored_credentials("nobody")
+def test_missing_block_says_how_to_make_one(prefect_server: None) -> None:
+    """If there is no block, the error names the command that creates it."""
+    with pytest.raises(CredentialsNotFound, match="login --credentials nobody"):
+        stored_credentials("nobody")
 
 
 LOGIN = """
