@@ -17,7 +17,7 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.states import Paused
 
 from etrade_flows import renew_access_token
-from etrade_flows.person.login import store
+from etrade_flows.person.login import store, without_token
 from etrade_flows.person.waiting_runs import let_go_on, pause_key
 from etrade_simulator import Simulator
 from etrade_tasks import ETradeCredentials, RenewalFailed
@@ -79,8 +79,12 @@ def test_suspended_run_is_resumed(signed_out: str) -> None:
     assert run_as_a_worker(patient, run).state.is_completed()
 
 
-def test_other_runs_are_left_alone(signed_out: str) -> None:
-    """A run that failed otherwise, waits for something else, or is a renewal itself does not go on."""
+def test_other_runs_are_left_alone(block: str, credentials: ETradeCredentials) -> None:
+    """A run that failed otherwise, has too short a day, waits for something else or renews does not go on."""
+
+    @flow
+    def takes_too_long(credentials: str) -> None:
+        renew_access_token(credentials, required_for=timedelta(hours=30))
 
     @flow
     def fails(credentials: str) -> None:
@@ -90,20 +94,11 @@ def test_other_runs_are_left_alone(signed_out: str) -> None:
     def waits(credentials: str) -> None:
         suspend_flow_run(timeout=3600, key=f"another-{credentials}")
 
-    for what in (fails, waits, renew_access_token):
-        run_as_a_worker(what, deployed(what, signed_out))
-    assert [] == let_go_on(signed_out)
-
-
-def test_run_that_a_sign_in_cannot_mend_is_left_alone(block: str) -> None:
-    """A pipeline that needs more time than a day has does not go on, since no sign-in changes that."""
-
-    @flow
-    def long_pipeline(credentials: str) -> None:
-        renew_access_token(credentials, required_for=timedelta(hours=30))
-
-    run = run_as_a_worker(long_pipeline, deployed(long_pipeline, block))
+    run = run_as_a_worker(takes_too_long, deployed(takes_too_long, block))
     assert "SessionTooShort" in run.state.message
+    store(block, without_token(credentials))
+    for what in (fails, waits, renew_access_token):
+        run_as_a_worker(what, deployed(what, block))
     assert [] == let_go_on(block)
 
 
