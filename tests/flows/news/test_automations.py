@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,9 +17,19 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.settings import get_current_settings
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL,
+    PREFECT_UI_URL,
+    get_current_settings,
+    temporary_settings,
+)
+from prefect.utilities.callables import parameter_schema
 
-from etrade_flows import renew_fleet
+from etrade_flows import renew_fleet, sign_in
+from etrade_flows.cli import app as cli
 from etrade_flows.news.automations import ALL_CLEAR, FLEET_ALERT, FLEET_CLEAR, TAG
 from etrade_flows.news.events import emit_outcome, emit_sign
 from etrade_flows.news.fleet_news import FleetNews, emit_fleet, not_renewed_news, renewed_news
@@ -48,8 +55,51 @@ SECONDS = 30
 CANARY = "canary-7f3a"
 OUTAGE = "Every attempt failed."
 UI = "http://prefect.example/v2"
+"""The address that the server uses for its UI."""
+NOTIFY = "custom-webhook/inbox"
+ALL = ("--notify", NOTIFY, "--sign-in-deployment", "sign-in/on-demand")
+"""The options that install every automation."""
 
+Install = Callable[..., int]
 Tell = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def server(harness: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """A Prefect server for this module alone, whose links lead to `UI`."""
+    # A process has only one of each, which stays with the first server that it was used for.
+    EventsWorker.drain_all()
+    APILogWorker.drain_all()
+    changes: dict[Any, Any] = {PREFECT_UI_URL: UI, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    # These tests read no stored event, and while SQLite is busy, the server (3.8) sometimes drops one.
+    changes[PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL] = 5
+    with temporary_settings(changes), harness():
+        yield
+
+
+@pytest.fixture(scope="module")
+def installed(server: None, inbox: Any) -> Install:
+    """Installs all automations; returns the command `etrade-session alerts`, which by default does it again.
+
+    They notify the inbox. The sign-ins that they start stay scheduled, because no worker picks them up.
+    """
+    text = {"subject": "{{subject}}", "body": "{{body}}"}
+    CustomWebhookNotificationBlock(name="inbox", url=inbox.url, json_data=text).save("inbox")
+    with get_client(sync_client=True) as client:
+        client.create_deployment(
+            client.create_flow(sign_in),
+            name="on-demand",
+            parameter_openapi_schema=parameter_schema(sign_in).model_dump(),
+            enforce_parameter_schema=True,
+        )
+
+    def install(*options: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["alerts", *(options or ALL)])
+        return ended.value.code
+
+    assert 0 == install()
+    return install
 
 
 @pytest.fixture
@@ -73,11 +123,7 @@ def tell(keys: ETradeCredentials, noon: datetime, monkeypatch: pytest.MonkeyPatc
     """Runs a flow that reports the outcome of a renewal."""
     monkeypatch.setattr("etrade_flows.runs.way_in._LOOK_EVERY", 0.05)
 
-    def run(
-        credentials: str,
-        outcome: TokenSession | ETradeError,
-        at: datetime = noon,
-    ) -> None:
+    def run(credentials: str, outcome: TokenSession | ETradeError, at: datetime = noon) -> None:
         @flow(name="renews", flow_run_name=f"renew {credentials}")
         def renews() -> None:
             if isinstance(outcome, TokenSession):
@@ -153,9 +199,7 @@ def test_a_sign_in_that_is_due_is_reported(tell: Tell, heard: Any, inbox: Any) -
     assert CANARY not in str(inbox.received)
 
 
-def test_alert_leads_to_the_form_where_nothing_starts_a_sign_in(
-    installed: Callable[[], int], tell: Tell, heard: Any, inbox: Any
-) -> None:
+def test_alert_leads_to_the_form_where_nothing_starts_a_sign_in(tell: Tell, heard: Any, inbox: Any) -> None:
     """While the automation that starts sign-ins is paused, the alert links to the deployment's run form."""
     [starter] = [a for a in installed_automations() if a.name == START_SIGN_IN]
     with get_client(sync_client=True) as client:
@@ -219,7 +263,7 @@ def test_all_clear_follows_an_alert(
     def tell_later(outcome: TokenSession | ETradeError, hours: int) -> None:
         tell("clear", outcome, at=noon + timedelta(hours=hours))
 
-    def sign_in() -> None:
+    def signs_in() -> None:
         with use_clock(lambda: noon + timedelta(hours=20)):
             emit_sign(SessionEvent.SIGNED_IN, "clear", keys)
 
@@ -228,20 +272,15 @@ def test_all_clear_follows_an_alert(
     until_heard(2, lambda: tell_later(session(noon + timedelta(hours=1)), 1), "clear")
     tell_later(session(noon + timedelta(hours=2)), 2)
     until_heard(3, lambda: tell_later(SignInRequired("It is over."), 12), "clear")
-    until_heard(4, sign_in, "clear")
+    until_heard(4, signs_in, "clear")
     tell_later(session(noon + timedelta(hours=21)), 21)
-    until_heard(
-        5, lambda: tell_later(ConfigurationRefused("a marker, told after all the others"), 0), "clear"
-    )
+    until_heard(5, lambda: tell_later(ConfigurationRefused("a marker, told last"), 0), "clear")
     good = "E*TRADE: the session of clear is good again"
     failing = "E*TRADE: the session of clear cannot be renewed"
     assert [failing, good, "E*TRADE: sign in for clear", good, failing] == inbox.about("clear")
     [first, _] = [sent["body"] for sent in inbox.received if sent["subject"] == good]
-    assert [
-        "Renewed in 1 call; idle from 15:00, expires at 00:00 US Eastern.",
-        "",
-        "Next: nothing, all is well.",
-    ] == (first.splitlines()[:3])
+    said = "Renewed in 1 call; idle from 15:00, expires at 00:00 US Eastern."
+    assert [said, "", "Next: nothing, all is well."] == first.splitlines()[:3]
 
 
 def test_key_that_is_about_to_lapse_is_reported_once_a_week(
@@ -256,7 +295,9 @@ def test_key_that_is_about_to_lapse_is_reported_once_a_week(
     assert [told, told] == [subject for subject in heard("lapsing", 3) if "key" in subject]
 
 
-def test_once_a_day_holds_when_the_emitter_starts_again(heard: Any, tell: Tell) -> None:
+def test_once_a_day_holds_when_the_emitter_starts_again(
+    heard: Any, tell: Tell, run_python: Callable[..., str]
+) -> None:
     """Two separate processes that report the same failure cause only one alert."""
     program = (
         "from prefect import flow\n"
@@ -268,16 +309,13 @@ def test_once_a_day_holds_when_the_emitter_starts_again(heard: Any, tell: Tell) 
         "renews()\n"
     )
     tell("restarted", RenewalFailed(OUTAGE), at=datetime.now(UTC))
-    address = get_current_settings().api.url
-    subprocess.run([sys.executable, "-c", program], env=os.environ | {"PREFECT_API_URL": address}, check=True)
+    run_python("-c", program, PREFECT_API_URL=get_current_settings().api.url)
     tell("restarted", SignInRequired("a marker, told after all that went before"))
     restarted = "E*TRADE: the session of restarted cannot be renewed"
     assert [restarted, "E*TRADE: sign in for restarted"] == heard("restarted", 2)
 
 
-def test_installing_again_changes_nothing(
-    installed: Callable[[], int], tell: Tell, heard: Any, capsys: Any
-) -> None:
+def test_installing_again_changes_nothing(installed: Install, tell: Tell, heard: Any, capsys: Any) -> None:
     """Installing again changes no automation, and repeats no alert that was already sent."""
     before = installed_automations()
     tell("again", RenewalFailed(OUTAGE))
@@ -291,24 +329,24 @@ def test_installing_again_changes_nothing(
     assert [again, "E*TRADE: sign in for again"] == heard("again", 2)
 
 
-def test_a_sample_can_be_sent(install: Callable[..., int], notify: str, inbox: Any, capsys: Any) -> None:
+def test_a_sample_can_be_sent(installed: Install, inbox: Any, capsys: Any) -> None:
     """`alerts --test` sends a sample through the block, and installs nothing."""
     before = installed_automations()
-    assert 0 == install("--notify", notify, "--test")
+    assert 0 == installed("--notify", NOTIFY, "--test")
     assert "E*TRADE: this is a test" in [sent["subject"] for sent in inbox.received]
     assert ("sent", before) == (capsys.readouterr().out.split()[0], installed_automations())
 
 
-def test_a_sample_that_cannot_be_sent_says_so(install: Callable[..., int], capsys: Any) -> None:
+def test_a_sample_that_cannot_be_sent_says_so(installed: Install, capsys: Any) -> None:
     """If a block has a wrong address, the error names the block only: the address may contain a secret."""
     CustomWebhookNotificationBlock(name="void", url=f"http://127.0.0.1:9/{CANARY}").save("void")
-    assert 1 == install("--notify", "custom-webhook/void", "--test")
+    assert 1 == installed("--notify", "custom-webhook/void", "--test")
     said = " ".join(capsys.readouterr().err.split())
     assert "The sample could not be sent through 'custom-webhook/void' (ConnectError)." in said
     assert CANARY not in said
 
 
-def test_installing_again_restores_what_was_edited(installed: Callable[[], int], capsys: Any) -> None:
+def test_installing_again_restores_what_was_edited(installed: Install, capsys: Any) -> None:
     """Installing again restores an edited automation, but a paused one stays paused."""
     first, *others = before = installed_automations()
     with get_client(sync_client=True) as client:
@@ -346,13 +384,10 @@ def test_every_key_of_a_trigger_is_known_to_the_server() -> None:
     )
 
 
-def test_options_reach_the_sign_in(
-    install: Callable[..., int], notify: str, sign_in_deployment: str, installed: Callable[[], int]
-) -> None:
+def test_options_reach_the_sign_in(installed: Install) -> None:
     """`--keep-open-for` and `--rerun` become parameters of the sign-in."""
-    options = ["--notify", notify, "--sign-in-deployment", sign_in_deployment]
     try:
-        assert 0 == install(*options, "--keep-open-for", "90m", "--rerun")
+        assert 0 == installed(*ALL, "--keep-open-for", "90m", "--rerun")
         [starter] = [a for a in installed_automations() if a.name == START_SIGN_IN]
         given = starter.actions[0].parameters
         assert ("PT1H30M", True) == (given["keep_open_for"], given["rerun"])
@@ -360,30 +395,26 @@ def test_options_reach_the_sign_in(
         installed()
 
 
-def test_without_a_sign_in_deployment_the_rest_is_installed(
-    install: Callable[..., int], notify: str, capsys: Any
-) -> None:
+def test_without_a_sign_in_deployment_the_rest_is_installed(installed: Install, capsys: Any) -> None:
     """Without a deployment of `sign-in`, the command succeeds and says what it left out."""
-    assert 0 == install("--notify", notify)
+    assert 0 == installed("--notify", NOTIFY)
     *_, last = capsys.readouterr().out.splitlines()
     assert "left out   E*TRADE: start the sign-in (no deployment sign-in/sign-in)" == last
 
 
-@pytest.mark.parametrize("block", ["custom-webhook/nobody", "nothing"])
-def test_block_that_does_not_exist_is_named(install: Callable[..., int], block: str, capsys: Any) -> None:
-    """If a block does not exist, the error names it and says what to do next."""
-    assert 1 == install("--notify", block)
-    told = " ".join(capsys.readouterr().err.split())
-    assert f"There is no block {block!r}. Next: create it" in told
-
-
 def test_block_that_cannot_notify_is_refused(
-    install: Callable[..., int], keys: ETradeCredentials, capsys: Any
+    installed: Install, keys: ETradeCredentials, capsys: Any
 ) -> None:
-    """The command refuses a block that cannot notify, before an alert could get lost."""
+    """A block that does not exist or cannot notify is refused, before an alert could get lost."""
     keys.save("not-a-notifier")
-    assert 1 == install("--notify", "etrade-credentials/not-a-notifier")
-    assert "cannot notify. Next: use a notification block" in " ".join(capsys.readouterr().err.split())
+    refusals = {
+        "custom-webhook/nobody": "There is no block 'custom-webhook/nobody'. Next: create it",
+        "nothing": "There is no block 'nothing'. Next: create it",
+        "etrade-credentials/not-a-notifier": "cannot notify. Next: use a notification block",
+    }
+    for block, told in refusals.items():
+        assert 1 == installed("--notify", block)
+        assert told in " ".join(capsys.readouterr().err.split())
 
 
 def session(at: datetime) -> TokenSession:
@@ -456,8 +487,8 @@ def test_one_alert_names_all_who_need_somebody(
     first, second = about_fleets(inbox)
     assert [] == [name for name in names if inbox.about(name)]
     assert "E*TRADE: 1 of 4 sessions are good" == first["subject"]
-    sign_in, _, failed, _, advice, _, told_by, *_ = first["body"].splitlines()
-    assert "Sign in (2): fleet-out-1, fleet-out-2" == sign_in
+    who, _, failed, _, advice, _, told_by, *_ = first["body"].splitlines()
+    assert "Sign in (2): fleet-out-1, fleet-out-2" == who
     assert "fleet-wrong: ConfigurationRefused" == failed
     assert advice.startswith("Next: follow the advice for each in the table `etrade-fleet`")
     assert told_by.startswith("Reported by: renew fleet: 1 of 4 sessions are good http://prefect.example/")
