@@ -64,11 +64,6 @@ def renewed(at: datetime, **changes: Any) -> TokenSession:
     return session.model_copy(update=changes)
 
 
-def told(news: list[SessionNews]) -> list[tuple[str, str | None]]:
-    """The event and the cause of each piece of news."""
-    return [(each.event.removeprefix("etrade.session."), each.cause) for each in news]
-
-
 def reused(at: datetime) -> TokenSession:
     """A session that was renewed by an earlier run."""
     return renewed(at, reused=True)
@@ -79,34 +74,53 @@ def failed(kind: type[ETradeError]) -> Callable[[datetime], ETradeError]:
     return lambda _: kind("It is so.", advice="mend it.")
 
 
+over, unrenewed = failed(SignInRequired), failed(RenewalFailed)
+UNTIL = "until 2027-06-16 00:00 US Eastern"
+OVER = "expired at 2027-06-16 00:00 US Eastern"
+UNDATED: dict[str, object] = {"signed_in_at": None}
+OUT = UNDATED | {"access_token": None, "access_token_secret": None}
+LAPSING = {"consumer_key_issued_on": date(2025, 7, 1)}
+KEY_NEWS = ("key-lapsing", "key-age", UNTIL)
+
+
 class TestWhatThereIsToTell:
     """The news that a renewal's outcome makes, without Prefect."""
 
     @pytest.mark.parametrize(
-        ("outcome", "minutes", "expected"),
+        ("outcome", "minutes", "changes", "expected"),
         [
-            (renewed, 0, [("renewed", None)]),
-            (reused, 0, []),
-            (reused, 10 * 60, []),
-            (reused, 10 * 60 + 1, [("expiring", "midnight-near")]),
-            (failed(SessionTooShort), 0, [("expiring", "too-short")]),
-            (failed(SignInRequired), 0, [("sign-in-required", "refused")]),
-            (failed(SignInRequired), 12 * 60, [("sign-in-required", "midnight")]),
-            (failed(RenewalFailed), 0, [("failing", "RenewalFailed")]),
-            (failed(ConfigurationRefused), 0, [("failing", "ConfigurationRefused")]),
+            (renewed, 0, {}, [("renewed", None, UNTIL)]),
+            (reused, 0, {}, []),
+            (reused, 10 * 60, {}, []),
+            (reused, 10 * 60 + 1, {}, [("expiring", "midnight-near", UNTIL)]),
+            (failed(SessionTooShort), 0, {}, [("expiring", "too-short", UNTIL)]),
+            (over, 0, {}, [("sign-in-required", "refused", "ended, refused by E*TRADE")]),
+            (over, 12 * 60, {}, [("sign-in-required", "midnight", OVER)]),
+            (over, 0, OUT, [("sign-in-required", "signed-out", "none, nobody is signed in")]),
+            (unrenewed, 0, {}, [("failing", "RenewalFailed", UNTIL)]),
+            (unrenewed, 0, UNDATED, [("failing", "RenewalFailed", "not known")]),
+            (failed(ConfigurationRefused), 0, {}, [("failing", "ConfigurationRefused", UNTIL)]),
+            (renewed, 0, LAPSING, [("renewed", None, UNTIL), KEY_NEWS]),
+            (unrenewed, 0, LAPSING, [("failing", "RenewalFailed", UNTIL), KEY_NEWS]),
         ],
     )
     def test_each_outcome_has_its_news_and_cause(
         self,
         noon: datetime,
         keys: ETradeCredentials,
+        *,
         outcome: Callable[[datetime], Any],
         minutes: int,
-        expected: list[tuple[str, str | None]],
+        changes: dict[str, object],
+        expected: list[tuple[str, str | None, str]],
     ) -> None:
-        """A renewal is told once, a session two hours before its midnight, and a failure with its cause."""
-        at = noon + timedelta(minutes=minutes)
-        assert expected == told(list(outcome_news("main", outcome(at), keys, at)))
+        """Each outcome, and a key about to lapse, makes its news, with the cause and the session's end."""
+        at, loaded = noon + timedelta(minutes=minutes), keys.model_copy(update=changes)
+        news = list(outcome_news("main", outcome(at), loaded, at))
+        said = [(each.event.removeprefix("etrade.session."), each.cause, each.session) for each in news]
+        assert expected == said
+        assert (changes is OUT) == any(each.fingerprint is None for each in news)
+        assert all("in 16 days" in each.message for each in news if each.cause == "key-age")
 
     def test_failure_is_told_in_the_words_of_its_error(self, noon: datetime) -> None:
         """A failed renewal is told with its error's message and advice, even if nothing was loaded."""
@@ -124,54 +138,16 @@ class TestWhatThereIsToTell:
             counts.append(len(list(news)))
         assert [1, 1, 2] == counts
 
-    @pytest.mark.parametrize("outcome", [renewed, failed(RenewalFailed)])
-    def test_consumer_key_about_to_lapse_is_reported(
-        self, keys: ETradeCredentials, noon: datetime, outcome: Callable[[datetime], Any]
-    ) -> None:
-        """A consumer key that is nearly two years old is reported, whether the renewal succeeds or fails."""
-        aged = keys.model_copy(update={"consumer_key_issued_on": date(2025, 7, 1)})
-        news = list(outcome_news("main", outcome(noon), aged, noon))
-        assert ("key-lapsing", "key-age") == told(news)[-1]
-        assert "main/2027-W24/key-lapsing" == news[-1].once
-        assert "in 16 days" in news[-1].message
-
-    def test_nobody_signed_in_is_a_cause_of_its_own(self, keys: ETradeCredentials, noon: datetime) -> None:
-        """Credentials without a token are reported as signed out, without a fingerprint."""
-        out = keys.model_copy(
-            update={"access_token": None, "access_token_secret": None, "signed_in_at": None}
-        )
-        (news,) = outcome_news("main", SignInRequired("Nobody is."), out, noon)
-        assert ("signed-out", "none, nobody is signed in", None) == (
-            news.cause,
-            news.session,
-            news.fingerprint,
-        )
-
-    def test_one_alert_is_one_day_and_one_cause(self, noon: datetime, keys: ETradeCredentials) -> None:
-        """The key by which alerts are deduplicated changes at midnight US Eastern, not at midnight UTC."""
-        failure = RenewalFailed("It failed.")
-        hours = (0, 11.9, 12)
-        keyed = [next(outcome_news("main", failure, keys, noon + timedelta(hours=h))).once for h in hours]
-        today = "main/2027-06-15/failing/RenewalFailed"
-        assert [today, today, "main/2027-06-16/failing/RenewalFailed"] == keyed
-
-    def test_how_the_session_stands_in_words(self, noon: datetime, keys: ETradeCredentials) -> None:
-        """The news says until when the session lasts or why it is over, and does not guess."""
-        over, guess = SignInRequired("It is over."), keys.model_copy(update={"signed_in_at": None})
-        tomorrow = noon + timedelta(days=1)
-        read = [
-            next(outcome_news("main", renewed(noon), keys, noon)).session,
-            next(outcome_news("main", over, keys, noon)).session,
-            next(outcome_news("main", over, keys, tomorrow)).session,
-            next(outcome_news("main", RenewalFailed("It failed."), guess, noon)).session,
+    def test_one_alert_is_one_cause_of_a_day_or_week(self, noon: datetime, keys: ETradeCredentials) -> None:
+        """Failures of one cause and Eastern day share an alert, and so do a week's about the key's age."""
+        aged = keys.model_copy(update=LAPSING)
+        keyed = [
+            [news.once for news in outcome_news("main", unrenewed(noon), aged, noon + later)]
+            for later in (timedelta(0), timedelta(hours=11.9), timedelta(hours=12))
         ]
-        midnight = "2027-06-16 00:00 US Eastern"
-        assert [
-            f"until {midnight}",
-            "ended, refused by E*TRADE",
-            f"expired at {midnight}",
-            "not known",
-        ] == read
+        today, tomorrow = (f"main/2027-06-{day}/failing/RenewalFailed" for day in (15, 16))
+        week = "main/2027-W24/key-lapsing"
+        assert [[today, week], [today, week], [tomorrow, week]] == keyed
 
 
 def test_every_field_is_documented() -> None:
