@@ -7,14 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
-from email.message import EmailMessage
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import jinja2
 import pytest
 from prefect.blocks.notifications import AppriseNotificationBlock, SlackWebhook
-from prefect.events.actions import SendNotification
 from pydantic import SecretStr
 
 from etrade_flows.news.automations import notifications
@@ -75,7 +73,7 @@ def mail_server() -> Iterator[tuple[int, list[bytes]]]:
 
 def alert(block: str) -> tuple[str, str]:
     """Body and subject of the alert that a sign-in is due, as the server renders them for a block."""
-    action = cast("SendNotification", notifications(uuid4(), block)[0].actions[0])
+    action: Any = notifications(uuid4(), block)[0].actions[0]
     templates = jinja2.Environment()  # noqa: S701  # as the server's own, which escapes nothing
     templates.filters["ui_url"] = lambda _: RUN
     payload = {
@@ -85,13 +83,8 @@ def alert(block: str) -> tuple[str, str]:
         "advice": ADVICE,
         "session": "expired at 2027-06-15 00:00 US Eastern",
     }
-    facts: dict[str, Any] = {
-        "event": {"payload": payload},
-        "flow_run": {"name": "renew my_main_account"},
-        "deployment": {},
-    }
-    body, subject = (templates.from_string(text).render(facts) for text in (action.body, action.subject))
-    return body, subject
+    facts = {"event": {"payload": payload}, "flow_run": {"name": "renew my_main_account"}, "deployment": {}}
+    return tuple(templates.from_string(text).render(facts) for text in (action.body, action.subject))
 
 
 def lines_of(text: str) -> list[str]:
@@ -107,13 +100,11 @@ def test_mail_keeps_the_lines_of_an_alert() -> None:
         with block.raise_on_failure():
             block.notify(*alert("mail/operators"))
     (mail,) = received
-    message = cast("EmailMessage", message_from_bytes(mail, policy=policy.default))
+    message: Any = message_from_bytes(mail, policy=policy.default)
     assert "E*TRADE: sign in for my_main_account" == message["Subject"]
-    html, plain = message.get_body(("html",)), message.get_body(("plain",))
-    assert html is not None
-    assert plain is not None
-    assert LINES == lines_of(html.get_content().replace("\n", "").replace("<br>", "\n"))
-    assert LINES == lines_of(plain.get_content())
+    html, plain = (message.get_body((kind,)).get_content() for kind in ("html", "plain"))
+    assert LINES == lines_of(html.replace("\n", "").replace("<br>", "\n"))
+    assert LINES == lines_of(plain)
 
 
 def test_slack_shows_an_alert_line_by_line(inbox: Any) -> None:
