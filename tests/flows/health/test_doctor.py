@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +18,6 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from etrade_flows.cli import app as cli
 from etrade_flows.health import events, examination
 from etrade_flows.health.etrade import DATA_PATH
 from etrade_flows.health.examination import examine
@@ -32,15 +29,18 @@ from etrade_tasks import ETradeCredentials
 REQUEST = "/oauth/request_token"
 ACCOUNT = "fake0000-acc0-4000-8000-00000000cafe"
 
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["doctor", *arguments])
-    return ended.value.code
+Checks = dict[str, object]
+Doctor = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def doctor(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Doctor:
+    """Runs `doctor` with these options; returns its exit code and what it shows."""
+    return lambda *options: (run("doctor", *options), "".join(capsys.readouterr()))
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
     """One check of each verdict, which replace the real ones."""
 
     def skip(_: Facts) -> Finding:
@@ -56,12 +56,10 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return found
 
 
-def test_plain_text_is_one_line_and_one_remedy(
-    checks: dict[str, object], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plain_text_is_one_line_and_one_remedy(checks: Checks, doctor: Doctor) -> None:
     """In a pipe, each finding is one line, with its remedy below unless it is ok, and totals come last."""
-    assert 1 == run()
-    out, err = capsys.readouterr()
+    code, shown = doctor()
+    assert 1 == code
     assert [
         "ok       good            All is [bold]well[/].",
         "warning  odd             Something is odd.",
@@ -71,26 +69,22 @@ def test_plain_text_is_one_line_and_one_remedy(
         "skipped  open            Nobody knows.",
         "                         Next: fix `bad` first.",
         "1 ok, 1 warning, 1 problem, 1 skipped.",
-    ] == out.splitlines()
-    assert "" == err
+    ] == shown.splitlines()
 
 
-def test_terminal_gets_colour(
-    checks: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_terminal_gets_colour(checks: Checks, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a terminal the verdicts have colours, and markup in a finding is shown as text."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    assert 1 == run()
-    shown = capsys.readouterr().out
+    _, shown = doctor()
     assert "\x1b[1;31mproblem\x1b[0m" in shown
     assert "\x1b[1mNext: \x1b[0mmend it." in shown
     assert "All is [bold]well[/]." in shown
 
 
-def test_json_is_one_object(checks: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json, standard output is one object with the same keys for every finding."""
-    assert 1 == run("--credentials", "main", "--json")
+def test_json_is_one_object(checks: Checks, doctor: Doctor) -> None:
+    """With --json, the output is one object with the same keys for every finding."""
+    _, shown = doctor("--credentials", "main", "--json")
     assert {
         "credentials": "main",
         "healthy": False,
@@ -100,42 +94,36 @@ def test_json_is_one_object(checks: dict[str, object], capsys: pytest.CaptureFix
             {"check": "bad", "verdict": "problem", "says": "Something is bad.", "remedy": "mend it."},
             {"check": "open", "verdict": "skipped", "says": "Nobody knows.", "remedy": "fix `bad` first."},
         ],
-    } == json.loads(capsys.readouterr().out)
+    } == json.loads(shown)
 
 
-def test_checks_that_are_skipped_for_one_reason_are_one_line(
-    checks: dict[str, object], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_checks_that_are_skipped_for_one_reason_are_one_line(checks: Checks, doctor: Doctor) -> None:
     """Checks that wait for the same fix share one finding at the end, and the totals count each."""
     checks |= {"worse": checks["bad"], "closed": checks["open"]}
-    assert 1 == run()
     assert [
         "problem  worse           Something is bad.",
         "                         Next: mend it.",
         "skipped  2 checks        Not checked: open, closed.",
         "                         Next: fix `bad` first.",
         "1 ok, 1 warning, 2 problems, 2 skipped.",
-    ] == capsys.readouterr().out.splitlines()[-5:]
+    ] == doctor()[1].splitlines()[-5:]
 
 
-def test_warnings_alone_exit_0(checks: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_alone_exit_0(checks: Checks, doctor: Doctor) -> None:
     """Without a problem the command exits with 0, even with warnings and skipped checks."""
     del checks["bad"]
-    assert 0 == run("--json")
-    assert json.loads(capsys.readouterr().out)["healthy"] is True
+    code, shown = doctor("--json")
+    assert (0, True) == (code, json.loads(shown)["healthy"])
 
 
-def test_failure_of_a_check_stops_no_other(
-    checks: dict[str, object], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failure_of_a_check_stops_no_other(checks: Checks, doctor: Doctor) -> None:
     """If one check fails, its finding shows the error's class and not its text, and the others still run."""
 
     def fail(_: Facts) -> Finding:
         raise RuntimeError("fake-canary")
 
     checks["odd"] = fail
-    run("--json")
-    shown = capsys.readouterr().out
+    _, shown = doctor("--json")
     found = json.loads(shown)["findings"]
     assert ["ok", "problem", "problem", "skipped"] == [finding["verdict"] for finding in found]
     assert (True, False) == ("RuntimeError" in found[1]["says"], "fake-canary" in shown)
@@ -165,9 +153,7 @@ def test_session_is_left_alone(simulator: Simulator, block: str, quick_event: No
 
 
 @pytest.fixture
-def canaries(
-    credentials: ETradeCredentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[list[str]]:
+def canaries(credentials: ETradeCredentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Everything that must not be shown: secrets, passwords, an account, this machine's folders and user."""
     keys = credentials.signing_keys
     secrets = [keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret]
@@ -196,9 +182,9 @@ def test_report_is_safe_to_show(
     *,
     canaries: list[str],
     at: str,
+    doctor: Doctor,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No form of the report shows a secret, a host, an account or a folder, whatever the checks find."""
     echo = " ".join(canaries)
@@ -222,36 +208,25 @@ def test_report_is_safe_to_show(
     with temporary_settings({"cloud": elsewhere, "unwritable": unwritable}.get(at, {})):
         found = examine(block)
     monkeypatch.setattr("etrade_flows.cli.doctor.examine", lambda _: found)
-    run()
-    run("--json")
+    shown = doctor()[1] + doctor("--json")[1]
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "10000")
-    run()
-    shown = "".join(capsys.readouterr())
+    shown += doctor()[1]
     assert 3 <= shown.count("locks")
     assert [] == [canary for canary in canaries if canary in shown]
 
 
 def test_command_runs_in_a_process_of_its_own(
-    simulator: Simulator, block: str, tmp_path: Path, prefect_server: None
+    simulator: Simulator, block: str, tmp_path: Path, start_python: Callable[..., subprocess.Popen[str]]
 ) -> None:
     """The installed command checks a real server, prints only the object, and exits by its findings."""
-    environment = os.environ | {
-        "PREFECT_API_URL": get_current_settings().api.url,
-        "PREFECT_LOCAL_STORAGE_PATH": str(tmp_path / "results"),
-        "ETRADE_LOCK_DIRECTORY": str(tmp_path / "locks"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "etrade_flows.cli.app", "doctor", "--credentials", block, "--json"],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    report = json.loads(done.stdout)
-    found = {finding["check"]: finding["verdict"] for finding in report["findings"]}
-    assert (1, "") == (done.returncode, done.stderr)
+    places = {"PREFECT_LOCAL_STORAGE_PATH": str(tmp_path / "results")}
+    places["ETRADE_LOCK_DIRECTORY"] = str(tmp_path / "locks")
+    command = ("-m", "etrade_flows.cli.app", "doctor", "--credentials", block, "--json")
+    process = start_python(*command, **places)
+    shown, errors = process.communicate(timeout=120)
+    assert (1, "") == (process.returncode, errors)
+    found = {finding["check"]: finding["verdict"] for finding in json.loads(shown)["findings"]}
     assert "problem" == found["deployment"]
     # The simulator's clock is in another year than this process's.
     assert ("ok", "problem") == (found["etrade"], found["clock"])
