@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,7 +33,7 @@ RENEW = "/oauth/renew_access_token"
 REFUSAL = Fault(status=401, body="oauth_problem=token_rejected")
 
 Run = Callable[..., int]
-Told = tuple[int, dict[str, Any]]
+Told = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +46,10 @@ def no_blocks(prefect_server: None) -> None:
 
 
 @pytest.fixture
-def told(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+def told(run: Run, capsys: pytest.CaptureFixture[str]) -> Told:
     """Runs `status --json`; returns its exit code and the one session that it shows."""
 
-    def ask(*arguments: str) -> Told:
+    def ask(*arguments: str) -> tuple[int, dict[str, Any]]:
         capsys.readouterr()
         code = run("status", "--json", *arguments)
         (session,) = json.loads(capsys.readouterr().out)["sessions"]
@@ -64,7 +62,7 @@ class TestStates:
     """Each state, end to end."""
 
     @pytest.mark.essential
-    def test_renewed_by_the_flow(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
+    def test_renewed_by_the_flow(self, block: str, simulator: Simulator, told: Told) -> None:
         """After a run the session is active, after two hours idle, and after midnight expired."""
         session = renew_access_token(block)
         code, said = told()
@@ -79,22 +77,19 @@ class TestStates:
             assert (code, state) == (found, said["state"])
             assert f"etrade-session {command} --credentials {block}" in said["next"]
 
-    def test_renewed_outside_of_any_run(
-        self, block: str, simulator: Simulator, told: Callable[..., Told]
-    ) -> None:
+    def test_renewed_outside_of_any_run(self, block: str, simulator: Simulator, told: Told) -> None:
         """A renewal without a run is known from its record; if that is damaged, E*TRADE is not asked."""
         session = active_session(block)
         code, said = told()
         assert (0, "active") == (code, said["state"])
         assert session.renewed_at == datetime.fromisoformat(said["renewals"][0]["at"])
-        record_file(block).write_text('{"metadata": {}, "result": "gone"}')
+        storage = Path(get_current_settings().results.local_storage_path)
+        (storage / record_key(stored_credentials(block))).write_text('{"metadata": {}, "result": "gone"}')
         code, said = told()
         assert (1, "unknown", []) == (code, said["state"], said["renewals"])
         assert 1 == len(simulator.calls(RENEW))
 
-    def test_refused_outside_of_any_run(
-        self, block: str, simulator: Simulator, told: Callable[..., Told]
-    ) -> None:
+    def test_refused_outside_of_any_run(self, block: str, simulator: Simulator, told: Told) -> None:
         """After a refusal outside of any run, the earlier renewal no longer counts."""
         simulator.plant(REFUSAL, path=RENEW)
         with pytest.raises(SignInRequired) as refused:
@@ -102,7 +97,7 @@ class TestStates:
         code, said = told()
         assert (1, "unknown", refused.value.message) == (code, said["state"], said["message"])
 
-    def test_unusable_block(self, save: Callable[..., str], told: Callable[..., Told]) -> None:
+    def test_unusable_block(self, save: Callable[..., str], told: Told) -> None:
         """If a block does not fit its fields, its session has failed, and the message names the field."""
         code, said = told("--credentials", save("bad", environment="moon"))
         assert (1, "failed", "CredentialsInvalid") == (code, said["state"], said["error"]["error"])
@@ -113,7 +108,7 @@ class TestStates:
 class TestHistory:
     """What the server knows about today's runs, which it dates by real time."""
 
-    def test_refused(self, simulator: Simulator, block: str, told: Callable[..., Told]) -> None:
+    def test_refused(self, simulator: Simulator, block: str, told: Told) -> None:
         """If a run of today found the token dead, a person must sign in, whatever was renewed before."""
         renew_access_token(block)
         simulator.plant(REFUSAL, path=RENEW)
@@ -124,14 +119,6 @@ class TestHistory:
         assert [("sign-in required", "Prefect server"), ("renewed", "Prefect server")] == [
             (r["outcome"], r["store"]) for r in said["renewals"]
         ]
-
-    def test_without_the_record(self, simulator: Simulator, block: str, told: Callable[..., Told]) -> None:
-        """If result storage holds nothing, the runs show the renewal."""
-        renew_access_token(block)
-        record_file(block).unlink()
-        code, said = told()
-        assert (0, "active") == (code, said["state"])
-        assert ["Prefect server"] == [r["store"] for r in said["renewals"]]
 
     def test_others_runs_are_not_listed(
         self,
@@ -152,44 +139,30 @@ class TestHistory:
         ]
 
 
-def record_file(block: str) -> Path:
-    """The file in which Prefect keeps the record of the last renewal."""
-    key = record_key(stored_credentials(block))
-    return Path(get_current_settings().results.local_storage_path) / key
-
-
 class TestCheck:
     """`--check`, which asks E*TRADE."""
 
-    def test_renews(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """The check renews, even if an earlier renewal is still valid, and E*TRADE's answer counts."""
+    def test_answer_counts(
+        self, block: str, simulator: Simulator, told: Told, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The check renews, whatever was renewed before, and the time to idle ends only if it is refused."""
         active_session(block)
         code, said = told("--check")
         assert (0, "active", "E*TRADE") == (code, said["state"], said["renewals"][0]["store"])
         assert 2 == len(simulator.calls(RENEW))
-
-    def test_refused(self, block: str, simulator: Simulator, told: Callable[..., Told]) -> None:
-        """If E*TRADE refuses the token, a person must sign in, even if an earlier renewal was valid."""
-        active_session(block)
-        simulator.plant(REFUSAL, path=RENEW)
-        code, said = told("--check")
-        assert (4, "sign-in-required", "SignInRequired") == (code, said["state"], said["error"]["error"])
-
-    def test_no_answer(
-        self, block: str, simulator: Simulator, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """If E*TRADE fails, the check has failed, and the time to idle still counts."""
-        active_session(block)
         monkeypatch.setenv("ETRADE_DEADLINE", "0.2")
         simulator.plant(Fault(status=500), path=RENEW, times=10)
         code, said = told("--check")
         assert (1, "failed", "RenewalFailed") == (code, said["state"], said["error"]["error"])
         assert said["idle_in_seconds"] > 0
+        simulator.clear_faults()
+        simulator.plant(REFUSAL, path=RENEW)
+        code, said = told("--check")
+        assert (4, "sign-in-required", None) == (code, said["state"], said["idle_in_seconds"])
+        assert "SignInRequired" == said["error"]["error"]
 
     @pytest.mark.essential
-    def test_signed_out_is_not_asked_about(
-        self, block: str, simulator: Simulator, told: Callable[..., Told]
-    ) -> None:
+    def test_signed_out_is_not_asked_about(self, block: str, simulator: Simulator, told: Told) -> None:
         """After a sign-out a person must sign in, and the check does not ask E*TRADE."""
         renew_access_token(block)
         end_session(block, stored_credentials(block))
@@ -213,11 +186,9 @@ class TestSchedule:
                 parameters={"credentials": block},
                 schedules=[DeploymentScheduleCreate(schedule=every_hour)],
             )
-            window = {
-                "start_time": noon + timedelta(minutes=1),
-                "end_time": noon + timedelta(hours=13, minutes=1),
-            }
-            asked = {key: moment.isoformat() for key, moment in window.items()} | {"min_runs": 13}
+            start = noon + timedelta(minutes=1)
+            window = {"start_time": start.isoformat(), "end_time": (start + timedelta(hours=13)).isoformat()}
+            asked = window | {"min_runs": 13}
             client._client.post(f"/deployments/{deployment}/schedule", json=asked).raise_for_status()
             yield name
             client.delete_deployment(deployment)
@@ -229,7 +200,7 @@ class TestSchedule:
         hourly: str,
         simulator: Simulator,
         credentials: ETradeCredentials,
-        told: Callable[..., Told],
+        told: Told,
     ) -> None:
         """The next runs of these credentials are shown: when, by which deployment, and what each will do."""
         simulator.advance(timedelta(minutes=30))
@@ -243,7 +214,7 @@ class TestSchedule:
         credentials.save(f"other-{block[:50]}")
         assert [] == told("--credentials", f"other-{block[:50]}")[1]["next_runs"]
 
-    def test_late_run(self, block: str, hourly: str, noon: datetime, told: Callable[..., Told]) -> None:
+    def test_late_run(self, block: str, hourly: str, noon: datetime, told: Told) -> None:
         """A run that nothing has picked up is shown as late, with what to start."""
         active_session(block)
         with get_client(sync_client=True) as client:
@@ -265,9 +236,7 @@ class TestNames:
         for name, value in environment_of(credentials).items():
             monkeypatch.setenv(name, value)
 
-    def test_server_that_knows_no_block_type(
-        self, variables: None, told: Callable[..., Told], registered: Any
-    ) -> None:
+    def test_server_that_knows_no_block_type(self, variables: None, told: Told, registered: Any) -> None:
         """On a server that knows no credentials block, the variables count, under the name that flows use."""
         with get_client(sync_client=True) as client:
             slug = ETradeCredentials.get_block_type_slug()
@@ -280,7 +249,7 @@ class TestNames:
             ETradeCredentials.register_type_and_schema(_sync=True)
         assert (0, "etrade", "environment") == (code, said["credentials"], said["source"])
 
-    def test_blocks_come_first(self, variables: None, block: str, told: Callable[..., Told]) -> None:
+    def test_blocks_come_first(self, variables: None, block: str, told: Told) -> None:
         """If there is a block, the variables are shown only for a name without a block."""
         assert (block, "block") == (told()[1]["credentials"], told()[1]["source"])
         assert "environment" == told("--credentials", "another")[1]["source"]
@@ -301,7 +270,7 @@ def test_malformed_setting_is_named(
     assert "ETRADE_REUSE_WINDOW: must be" in capsys.readouterr().err
 
 
-def test_keys_of_the_json_are_stable(block: str, told: Callable[..., Told]) -> None:
+def test_keys_of_the_json_are_stable(block: str, told: Told) -> None:
     """The keys of the JSON stay the same, and each has a description."""
     active_session(block)
     said = told()[1]
@@ -318,24 +287,20 @@ def test_keys_of_the_json_are_stable(block: str, told: Callable[..., Told]) -> N
 
 
 @pytest.mark.real_time
-def test_pipe_gets_whole_plain_lines(block: str, simulator: Simulator) -> None:
+def test_pipe_gets_whole_plain_lines(
+    block: str, simulator: Simulator, start_python: Callable[..., subprocess.Popen[str]]
+) -> None:
     """A pipe gets one plain line for each thing: no colour, no box, no log, nothing wrapped or padded."""
-    done = subprocess.run(
-        [sys.executable, "-m", "etrade_flows.cli.app", "status", "--check", "--credentials", block],
-        env=os.environ
-        | {"PREFECT_API_URL": get_current_settings().api.url, "COLUMNS": "60"}
-        | {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "warn"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (0, "") == (done.returncode, done.stderr)
-    lines = done.stdout.splitlines()
+    logs = {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "warn"}
+    command = ("-m", "etrade_flows.cli.app", "status", "--check", "--credentials", block)
+    process = start_python(*command, COLUMNS="60", **logs)
+    shown, errors = process.communicate(timeout=60)
+    assert (0, "") == (process.returncode, errors)
+    lines = shown.splitlines()
     assert "session state idle expires renewals schedule" == " ".join(line.split()[0] for line in lines)
-    assert re.search(r"^state +active: good until midnight US Eastern$", done.stdout, re.MULTILINE)
+    assert re.search(r"^state +active: good until midnight US Eastern$", shown, re.MULTILINE)
     assert re.search(r"renewed  E\*TRADE +Renewed in 1 call; .*US Eastern\.$", lines[4])
-    assert "" == "".join(re.findall(r"[^ -~\n]| $", done.stdout, re.MULTILINE))
+    assert "" == "".join(re.findall(r"[^ -~\n]| $", shown, re.MULTILINE))
 
 
 def test_terminal_gets_colour_and_folds(
