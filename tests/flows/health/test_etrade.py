@@ -17,7 +17,7 @@ from etrade_flows.health.etrade import (
     check_key_age,
 )
 from etrade_flows.health.facts import Facts
-from etrade_flows.health.findings import Finding, Health, SkipCheck
+from etrade_flows.health.findings import Health, SkipCheck
 from etrade_flows.person.login import without_token
 from etrade_simulator import Fault, Simulator
 from etrade_tasks import ETradeCredentials
@@ -48,24 +48,15 @@ def test_key_that_etrade_takes_is_ok(simulator: Simulator, facts: Facts) -> None
     assert [REQUEST] == [call.path for call in simulator.calls()]
 
 
-def test_key_of_the_other_environment_is_named(simulator: Simulator, credentials_for: CredentialsFor) -> None:
-    """If a live key is used at the sandbox's address, the finding names that as a likely cause."""
+def test_refused_key_is_told_with_its_likely_causes(
+    simulator: Simulator, credentials_for: CredentialsFor
+) -> None:
+    """If E*TRADE refuses a key, here a live one at the sandbox's address, the likely causes are named."""
     sandbox = f"{simulator.api_url('sandbox')}/oauth"
     facts = with_credentials(credentials_for(simulator.sign_in("live"), oauth_url=sandbox))
-    finding = check_consumer_key(facts)
-    expect(finding, Health.PROBLEM, says="consumer_key_rejected")
-    assert "a sandbox key used as live or the reverse" in finding.says
-    assert "Prefect UI > Blocks > main > Edit" in finding.remedy
-
-
-def test_lapsed_key_is_told(simulator: Simulator, credentials_for: CredentialsFor) -> None:
-    """If a key is past its two years, the finding names that as a likely cause."""
-    token = simulator.sign_in(
-        "live", consumer=simulator.add_consumer("live", issued_at=simulator.now() - timedelta(days=729))
-    )
-    simulator.advance(timedelta(days=2))
-    facts = with_credentials(credentials_for(token))
-    expect(check_consumer_key(facts), Health.PROBLEM, says="past the two years")
+    causes = "Likely causes: a sandbox key used as live or the reverse; a key past the two years"
+    remedy = "Prefect UI > Blocks > main > Edit"
+    expect(check_consumer_key(facts), Health.PROBLEM, says=causes, remedy=remedy)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +80,8 @@ def test_age_of_the_key_is_judged(
 def test_wrong_secret_is_told_from_a_wrong_key(simulator: Simulator, credentials_for: CredentialsFor) -> None:
     """A wrong signature points to the consumer secret."""
     credentials = credentials_for(simulator.sign_in("live"), consumer_secret="fake-mistyped-secret")
-    finding = check_consumer_key(with_credentials(credentials))
-    expect(finding, Health.PROBLEM, says="signature_invalid")
-    assert "The consumer secret is mistyped" in finding.says
+    says = "(signature_invalid). The consumer secret is mistyped"
+    expect(check_consumer_key(with_credentials(credentials)), Health.PROBLEM, says=says)
 
 
 def test_refusal_without_a_reason_speaks_of_no_token(simulator: Simulator, facts: Facts) -> None:
@@ -171,86 +161,50 @@ def test_addresses_fit_the_environment(
     """The other environment's address is a problem; an address outside E*TRADE is a warning that hides it."""
     token = simulator.sign_in("live")
     credentials = credentials_for(token, environment=environment, oauth_url=oauth, api_url=api)
-    finding: Finding = check_addresses(with_credentials(credentials))
+    finding = check_addresses(with_credentials(credentials))
     assert verdict is finding.verdict
     assert "example" not in finding.says + finding.remedy
     assert [] == simulator.calls(REQUEST)
 
 
-Change = Callable[[Simulator, CredentialsFor], ETradeCredentials]
-
-
-def signed_by(real: str = "live", **changes: str) -> Change:
-    """Makes the credentials of a new token of this environment, with some fields changed."""
-
-    def change(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
-        said = changes.get("environment", real)
-        return credentials_for(simulator.sign_in(real), **{"api_url": simulator.api_url(said)} | changes)
-
-    return change
-
-
-def idle(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
-    """Credentials of a token that nobody has used for three hours."""
-    found = signed_by()(simulator, credentials_for)
-    simulator.advance(timedelta(hours=3))
-    return found
-
-
-def busy(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
-    """Makes E*TRADE fail, and returns credentials."""
-    simulator.plant(Fault(status=503), path=DATA_PATH)
-    return signed_by()(simulator, credentials_for)
-
-
-def nowhere(simulator: Simulator, credentials_for: CredentialsFor) -> ETradeCredentials:
-    """Credentials whose API address nobody listens at."""
-    return signed_by(api_url="http://127.0.0.1:9")(simulator, credentials_for)
+REFUSED = "E*TRADE's {} API refuses the consumer key"
+LOGIN, CORRECT = "etrade-session login --credentials main", "correct the environment"
 
 
 @pytest.mark.parametrize(
-    ("change", "verdict", "says", "remedy"),
+    ("key", "changes", "verdict", "says", "remedy"),
     [
-        pytest.param(signed_by(), Health.OK, "serves the key and the token", "", id="served"),
-        pytest.param(
-            signed_by("sandbox", environment="live"),
-            Health.PROBLEM,
-            "E*TRADE's live API refuses the consumer key",
-            "correct the environment",
-            id="sandbox key said to be live",
-        ),
-        pytest.param(
-            signed_by("live", environment="sandbox"),
-            Health.PROBLEM,
-            "E*TRADE's sandbox API refuses the consumer key",
-            "correct the environment",
-            id="live key said to be sandbox",
-        ),
-        pytest.param(
-            signed_by(access_token_secret="fake-other-secret"),
-            Health.PROBLEM,
-            "refuses the signature",
-            "etrade-session login --credentials main",
-            id="another token's secret",
-        ),
-        pytest.param(idle, Health.WARNING, "now", "etrade-session renew --credentials main", id="idle"),
-        pytest.param(busy, Health.WARNING, "status 503", "in a few minutes", id="busy"),
-        pytest.param(nowhere, Health.PROBLEM, "ConnectError", "network", id="no answer"),
+        ("live", {}, Health.OK, "serves the key and the token", ""),
+        ("sandbox", {"environment": "live"}, Health.PROBLEM, REFUSED.format("live"), CORRECT),
+        ("live", {"environment": "sandbox"}, Health.PROBLEM, REFUSED.format("sandbox"), CORRECT),
+        ("live", {"access_token_secret": "fake-other"}, Health.PROBLEM, "refuses the signature", LOGIN),
+        ("live", {"api_url": "http://127.0.0.1:9"}, Health.PROBLEM, "ConnectError", "network"),
     ],
 )
 def test_data_call_is_judged(
     simulator: Simulator,
     credentials_for: CredentialsFor,
     *,
-    change: Change,
+    key: str,
+    changes: dict[str, str],
     verdict: Health,
     says: str,
     remedy: str,
 ) -> None:
     """One data call shows whether key, token and secret fit the environment, and each refusal its remedy."""
-    finding = check_data_call(with_credentials(change(simulator, credentials_for)))
+    said = {"api_url": simulator.api_url(changes.get("environment", key))} | changes
+    finding = check_data_call(with_credentials(credentials_for(simulator.sign_in(key), **said)))
     expect(finding, verdict, says=says, remedy=remedy)
-    assert (change is not nowhere) == len(simulator.calls())
+    assert ("ConnectError" != says) == len(simulator.calls())
+
+
+def test_data_call_that_is_not_served_now_is_a_warning(simulator: Simulator, facts: Facts) -> None:
+    """A busy E*TRADE and an idle token are only warnings, since both may pass without a sign-in."""
+    simulator.plant(Fault(status=503), path=DATA_PATH)
+    expect(check_data_call(facts), Health.WARNING, says="status 503", remedy="in a few minutes")
+    simulator.advance(timedelta(hours=3))
+    renew = "etrade-session renew --credentials main"
+    expect(check_data_call(facts), Health.WARNING, says="does not serve the token now", remedy=renew)
 
 
 def test_without_a_token_no_data_call_is_made(simulator: Simulator, credentials: ETradeCredentials) -> None:
