@@ -198,62 +198,55 @@ class TestRenewals:
         assert [at(f"{hour}:00") for hour in (14, 13, 12, 11, 10)] == [one.at for one in shown]
 
 
-class TestSchedule:
-    """What the scheduled runs will do."""
+def hourly(*times: str, **changes: object) -> tuple[ScheduledRun, ...]:
+    """Runs of the deployment `hourly` at these times."""
+    return tuple(ScheduledRun(at(time), "hourly", **changes) for time in times)
 
-    def told(self, known: SessionFacts, now: str) -> list[tuple[str, str]]:
-        """The Eastern time of each run, and what it will do."""
-        runs = judged(known, at(now)).next_runs
-        return [(f"{run.at.astimezone(EASTERN):%H:%M}", run.message) for run in runs]
 
-    def hourly(self, *times: str, **changes: object) -> tuple[ScheduledRun, ...]:
-        """Runs of the deployment `hourly`."""
-        return tuple(ScheduledRun(at(time), "hourly", **changes) for time in times)
+ONE, LATE = hourly("13:00"), hourly("10:00", "11:00", "12:00", late=True)
+TOMORROW = (ScheduledRun(at("01:00", "2027-06-16"), "hourly"),)
+HALF_PAST, OVER = record(at("12:30")), "needs a sign-in first"
+BAD_FIELD, WRONG_KEY = CredentialsInvalid("Bad field."), ConfigurationRefused("Wrong key.")
+FAILS = "13:00 fails until the credentials are corrected"
 
-    def test_within_the_reuse_window_a_run_reuses(self) -> None:
-        """A run reuses a renewal that is still valid then, and renews otherwise."""
-        known = facts(record=record(at("12:30")), scheduled=self.hourly("15:00", "13:00", "13:20"))
-        assert [
-            ("13:00", "reuses the renewal of 12:30"),
-            ("13:20", "renews"),
-            ("15:00", "renews"),
-        ] == self.told(known, "12:40")
 
-    def test_a_run_reuses_what_the_one_before_will_renew(self) -> None:
-        """The forecast assumes that the earlier runs have renewed."""
-        known = facts(record=record(at("12:00")), scheduled=self.hourly("13:00", "13:30"))
-        assert [("13:00", "renews"), ("13:30", "reuses the renewal of 13:00")] == self.told(known, "12:40")
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        pytest.param(
+            facts(record=HALF_PAST, scheduled=hourly("15:00", "13:00", "13:20")),
+            ["13:00 reuses the renewal of 12:30", "13:20 renews", "15:00 renews"],
+            id="in the reuse window and after it",
+        ),
+        pytest.param(
+            facts(record=record(at("12:00")), scheduled=hourly("13:00", "13:30")),
+            ["13:00 renews", "13:30 reuses the renewal of 13:00"],
+            id="after a run that will renew",
+        ),
+        pytest.param(
+            facts(record=HALF_PAST, scheduled=hourly("13:00", force=True)), ["13:00 renews"], id="forced"
+        ),
+        pytest.param(facts(attempt("12:30"), scheduled=TOMORROW), [f"01:00 {OVER}"], id="after midnight"),
+        pytest.param(
+            facts(attempt("12:30"), loaded=UNDATED, scheduled=TOMORROW), [f"01:00 {OVER}"], id="undated"
+        ),
+        pytest.param(facts(attempt("12:30", REFUSED), scheduled=ONE), [f"13:00 {OVER}"], id="refused"),
+        pytest.param(facts(loaded=BAD_FIELD, scheduled=ONE), [FAILS], id="unusable credentials"),
+        pytest.param(facts(checked=WRONG_KEY, scheduled=ONE), [FAILS], id="wrong key"),
+        pytest.param(
+            facts(attempt("09:30"), scheduled=(*LATE, *hourly("13:00", "14:00", "15:00"))),
+            ["10:00 renews", "13:00 reuses the renewal of 12:40", "14:00 renews"],
+            id="the first late one for all",
+        ),
+    ],
+)
+def test_next_runs(known: SessionFacts, expected: list[str]) -> None:
+    """The forecast says of each run whether it will renew, reuse what was renewed by then, or fail."""
+    runs = judged(known, at("12:40")).next_runs
+    assert expected == [f"{run.at.astimezone(EASTERN):%H:%M} {run.message}" for run in runs]
 
-    def test_a_forced_run_renews(self) -> None:
-        """A forced run renews, however valid an earlier renewal is."""
-        known = facts(record=record(at("12:30")), scheduled=self.hourly("13:00", force=True))
-        assert [("13:00", "renews")] == self.told(known, "12:40")
 
-    def test_after_midnight_a_run_finds_the_session_over(self) -> None:
-        """A run after midnight needs a person to sign in first, even if the token's day is not known."""
-        tomorrow = ScheduledRun(at("01:00", "2027-06-16"), "hourly")
-        over = "needs a sign-in first"
-        for loaded in (keys(), UNDATED):
-            known = facts(attempt("12:30"), loaded=loaded, scheduled=(tomorrow,))
-            assert [("01:00", over)] == self.told(known, "12:40")
-
-    def test_a_refused_token_leaves_nothing_to_renew(self) -> None:
-        """Once a person must sign in, every run finds the session over."""
-        known = facts(attempt("12:30", REFUSED), scheduled=self.hourly("13:00"))
-        assert [("13:00", "needs a sign-in first")] == self.told(known, "12:40")
-
-    @pytest.mark.parametrize("error", [ConfigurationRefused("Wrong key."), CredentialsInvalid("Bad field.")])
-    def test_wrong_settings_fail_every_run(self, error: CredentialsInvalid) -> None:
-        """No run can renew with credentials that must be corrected first."""
-        wrong = {"loaded": error} if isinstance(error, CredentialsInvalid) else {"checked": error}
-        known = facts(scheduled=self.hourly("13:00"), **wrong)
-        assert [("13:00", "fails until the credentials are corrected")] == self.told(known, "12:40")
-
-    def test_of_late_runs_the_first_stands_for_all(self) -> None:
-        """Of several late runs only the first is listed, so the coming runs are seen too."""
-        late = self.hourly("10:00", "11:00", "12:00", late=True)
-        known = facts(attempt("09:30"), scheduled=(*late, *self.hourly("13:00", "14:00", "15:00")))
-        assert ["10:00", "13:00", "14:00"] == [time for time, _ in self.told(known, "12:40")]
+EARLY = keys(at("06:00"))
 
 
 @pytest.mark.parametrize(
@@ -270,6 +263,12 @@ class TestSchedule:
             facts(attempt("09:00"), attempt("09:10", FAILED)),
             "run `etrade-session renew --credentials main`, which says what is wrong.",
             id="failing",
+        ),
+        pytest.param(
+            facts(attempt("07:00"), loaded=EARLY), "`etrade-session renew --credentials main`.", id="idle"
+        ),
+        pytest.param(
+            facts(attempt("07:00"), loaded=EARLY, scheduled=ONE), "main`, or wait for the next run.", id="due"
         ),
         pytest.param(
             facts(checked=RenewalFailed("No answer.", advice="wait a little.")), "wait a little.", id="check"
@@ -295,13 +294,6 @@ def test_advice(known: SessionFacts, expected: str | None) -> None:
     """The advice names the one thing to do, or there is none."""
     advice = judged(known, at("09:20")).next
     assert expected == advice if expected is None else expected in advice
-
-
-def test_idle_advice_names_the_next_run_only_if_there_is_one() -> None:
-    """The advice to wait for the next run appears only if a run is scheduled."""
-    later = (ScheduledRun(at("13:00"), "hourly"),)
-    advices = [judged(facts(attempt("09:00"), scheduled=runs), at("12:00")).next for runs in ((), later)]
-    assert [False, True] == ["wait for the next run" in advice for advice in advices]
 
 
 def test_status_holds_no_secret() -> None:
