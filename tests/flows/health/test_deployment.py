@@ -90,31 +90,18 @@ def test_flow_that_is_not_deployed_is_a_problem(prefect_server: None, name: str)
             check(facts)
 
 
-def test_deployment_for_other_credentials_does_not_count(deploy: Deploy, name: str) -> None:
-    """A deployment that renews other credentials does not count, and the remedy leaves it unchanged."""
-    deploy(HOURLY, parameters={"credentials": "others"})
+@pytest.mark.essential
+def test_deployment_counts_for_the_credentials_that_it_renews(deploy: Deploy, name: str) -> None:
+    """A deployment is ok for the credentials of its schedule, else for its own, else for `etrade`."""
+    label = deploy(HOURLY, parameters={})
+    expect(check_deployment(Facts("etrade")), Health.OK, says=f"renew-access-token/{label}")
+    others = {"credentials": "others"}
+    deploy(HOURLY, label="-others", parameters=others)
     remedy = f"serve --credentials {name}`, which does not change other accounts"
     expect(check_deployment(Facts(name)), Health.PROBLEM, remedy=remedy)
-
-
-@pytest.mark.essential
-def test_scheduled_deployment_is_ok(deploy: Deploy, name: str) -> None:
-    """A deployment with an active schedule for these credentials is ok and is named."""
-    label = deploy(HOURLY)
-    expect(check_deployment(Facts(name)), Health.OK, says=f"renew-access-token/{label}")
-
-
-def test_parameters_of_a_schedule_come_first(client: SyncPrefectClient, deploy: Deploy, name: str) -> None:
-    """If a schedule and its deployment name different credentials, the schedule's are renewed."""
     own = DeploymentScheduleCreate(schedule=HOURLY, parameters={"credentials": name})
-    deploy(schedules=[own], parameters={"credentials": "others"})
-    expect(check_deployment(Facts(name)), Health.OK)
-
-
-def test_deployment_without_a_name_renews_the_default(deploy: Deploy) -> None:
-    """If neither schedule nor deployment names credentials, the flow renews `etrade`."""
-    label = deploy(HOURLY, parameters={})
-    assert f"renew-access-token/{label}" in check_deployment(Facts("etrade")).says
+    label = deploy(label="-own", schedules=[own], parameters=others)
+    expect(check_deployment(Facts(name)), Health.OK, says=f"schedule: renew-access-token/{label}.")
 
 
 @pytest.mark.parametrize("how", [{"paused": True}, {"active": False}], ids=["deployment", "schedule"])
@@ -163,69 +150,37 @@ def test_served_deployment_is_alive_while_its_process_asks(
     wait_until(lambda: check_worker(Facts(name)).verdict is Health.OK, seconds=30)
 
 
-def test_schedules_of_all_deployments_count(deploy: Deploy, name: str) -> None:
-    """The hourly cron is unsafe when clocks go back, and safe beside a deployment that adds the hour."""
+def test_all_schedules_and_the_reuse_window_count(
+    deploy: Deploy, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hourly cron is safe only with a run for the repeated hour, and a reuse window under an hour."""
     deploy(HOURLY)
     expect(check_schedule(Facts(name)), Health.PROBLEM, says="120 min")
     deploy(REPEATED_HOUR, label="-repeated")
     expect(check_schedule(Facts(name)), Health.OK)
-
-
-def test_longer_reuse_window_makes_the_schedule_unsafe(
-    deploy: Deploy, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a reuse window of an hour, an hourly schedule runs too rarely."""
-    deploy(HOURLY, REPEATED_HOUR)
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT60M")
     expect(check_schedule(Facts(name)), Health.PROBLEM, remedy="ETRADE_REUSE_WINDOW")
 
 
 # What people need to sign in ----------------------------------------------------------------------------
 
-POOL, LABEL = "doctor-people", "people"
 
-
-@pytest.fixture
-def installed(client: SyncPrefectClient, run: Callable[..., int]) -> Iterator[None]:
-    """Installs the automations as the command does, and deletes them afterwards."""
+def test_alerts_that_are_off_or_missing_are_named(client: SyncPrefectClient, run: Callable[..., int]) -> None:
+    """The doctor looks for the automations that the command installs, and names any that is off or gone."""
     CustomWebhookNotificationBlock(name="people", url="http://127.0.0.1:9/").save("people", overwrite=True)
     assert 0 == run("alerts", "--notify", "custom-webhook/people")
-    yield
-    delete_all(client)
-
-
-def delete_all(client: SyncPrefectClient) -> None:
-    for automation in client.read_automations():
-        client.delete_automation(automation.id)
-
-
-@pytest.fixture
-def sign_in_deployed(client: SyncPrefectClient) -> Iterator[None]:
-    """Deploys the flow `sign-in` to a work pool of the test's own."""
-    with work_pool(client, POOL):
-        made = client.create_deployment(client.create_flow_from_name("sign-in"), LABEL, work_pool_name=POOL)
-        yield
-        client.delete_deployment(made)
-
-
-def test_nobody_to_tell_is_a_warning(client: SyncPrefectClient) -> None:
-    """Without any of the automations, the remedy names the command that installs them."""
-    delete_all(client)
-    expect(check_alerts(Facts("main")), Health.WARNING, remedy="etrade-session alerts")
-
-
-@pytest.mark.usefixtures("installed")
-def test_alerts_that_are_off_or_missing_are_named(client: SyncPrefectClient) -> None:
-    """The doctor looks for the automations that the command installs, and names any that is off or gone."""
     expect(check_alerts(Facts("main")), Health.OK)
-    first, *others = NOTIFIERS
-    client.pause_automation(client.read_automations_by_name(first)[0].id)
-    off = f"Switched off: `{first}`."
+    ids = [client.read_automations_by_name(name)[0].id for name in NOTIFIERS]
+    client.pause_automation(ids[0])
+    off = f"Switched off: `{NOTIFIERS[0]}`."
     expect(check_alerts(Facts("main")), Health.WARNING, says=off, remedy="Prefect UI (Automations)")
-    for number, name in enumerate(reversed(others), 1):
-        client.delete_automation(client.read_automations_by_name(name)[0].id)
-        gone = ", ".join(f"`{each}`" for each in others[-number:])
+    for number, each in enumerate(ids[:-1], 1):
+        client.delete_automation(each)
+        gone = ", ".join(f"`{name}`" for name in NOTIFIERS[:number])
         expect(check_alerts(Facts("main")), Health.WARNING, says=f"missing: {gone}.")
+    client.delete_automation(ids[-1])
+    nobody = "Nobody is notified"
+    expect(check_alerts(Facts("main")), Health.WARNING, says=nobody, remedy="etrade-session alerts")
 
 
 def test_sign_in_that_is_not_deployed_is_a_warning(prefect_server: None) -> None:
@@ -236,16 +191,18 @@ def test_sign_in_that_is_not_deployed_is_a_warning(prefect_server: None) -> None
     expect(check_sign_in(facts), Health.WARNING, says="etrade-session login", remedy=remedy)
 
 
-@pytest.mark.usefixtures("sign_in_deployed")
-def test_sign_in_needs_a_worker(client: SyncPrefectClient) -> None:
+def test_sign_in_needs_a_worker(client: SyncPrefectClient, name: str) -> None:
     """A deployment that no worker runs is named with the command that starts one; with a worker it is ok."""
     facts = Facts("main")
-    facts.sign_ins = [each for each in facts.sign_ins if each.name == LABEL]
-    start, waits = f"prefect worker start --pool {POOL}", f"sign-in/{LABEL} does not run"
-    expect(check_sign_in(facts), Health.WARNING, says=waits, remedy=start)
-    client.send_worker_heartbeat(POOL, "fake-host-name", heartbeat_interval_seconds=30)
-    finding = check_sign_in(Facts("main"))
-    expect(finding, Health.OK, says=f"sign-in/{LABEL}")
+    with work_pool(client, name):
+        made = client.create_deployment(client.create_flow_from_name("sign-in"), name, work_pool_name=name)
+        facts.sign_ins = [client.read_deployment(made)]
+        start, waits = f"prefect worker start --pool {name}", f"sign-in/{name} does not run"
+        expect(check_sign_in(facts), Health.WARNING, says=waits, remedy=start)
+        client.send_worker_heartbeat(name, "fake-host-name", heartbeat_interval_seconds=30)
+        finding = check_sign_in(Facts("main"))
+        client.delete_deployment(made)
+    expect(finding, Health.OK, says=f"sign-in/{name}")
     assert "fake-host-name" not in finding.says
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -44,8 +43,9 @@ def facts(prefect_server: None) -> Facts:
 
 
 def test_server_on_this_machine_answers(facts: Facts) -> None:
-    """A server at a loopback address is on this machine."""
+    """A server at a loopback address is on this machine, and the doctor shows the server's own version."""
     expect(check_server(facts), Health.OK, says="The Prefect server on this machine answers.")
+    expect(check_server_version(facts), Health.OK, says=prefect.__version__)
 
 
 def test_server_elsewhere_is_not_named(facts: Facts) -> None:
@@ -69,11 +69,6 @@ def test_temporary_server_is_a_warning(facts: Facts) -> None:
     expect(check_server(facts), Health.WARNING)
 
 
-def test_server_of_this_version_is_ok(facts: Facts) -> None:
-    """The finding shows the server's own version."""
-    expect(check_server_version(facts), Health.OK, says=prefect.__version__)
-
-
 @pytest.mark.parametrize(
     ("server", "verdict"),
     [
@@ -89,26 +84,16 @@ def test_versions_are_judged_as_prefect_does(server: str, verdict: Health) -> No
     assert verdict is compare(server, "3.8.8").verdict
 
 
-def test_block_type_is_known(facts: Facts, block: str) -> None:
-    """Once a block was saved, its type and fields are registered."""
-    expect(check_block_type(facts), Health.OK)
-
-
-@pytest.mark.parametrize(
-    ("attribute", "value", "verdict"),
-    [
-        pytest.param("_block_type_slug", "etrade-never-registered", Health.PROBLEM, id="unknown"),
-        pytest.param(
-            "_calculate_schema_checksum", lambda: "sha256:" + "0" * 64, Health.WARNING, id="other fields"
-        ),
-    ],
-)
 def test_block_type_is_registered_by_a_command(
-    facts: Facts, block: str, *, attribute: str, value: Any, verdict: Health, monkeypatch: pytest.MonkeyPatch
+    facts: Facts, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the server does not know the block type, or knows other fields, a command registers it."""
-    monkeypatch.setattr(ETradeCredentials, attribute, value)
-    expect(check_block_type(facts), verdict, remedy="prefect block register -m etrade_tasks")
+    """If the server does not know a saved block's type, or knows other fields, a command registers it."""
+    expect(check_block_type(facts), Health.OK)
+    register = "prefect block register -m etrade_tasks"
+    monkeypatch.setattr(ETradeCredentials, "_calculate_schema_checksum", lambda: "sha256:" + "0" * 64)
+    expect(check_block_type(facts), Health.WARNING, remedy=register)
+    monkeypatch.setattr(ETradeCredentials, "_block_type_slug", "etrade-never-registered")
+    expect(check_block_type(facts), Health.PROBLEM, remedy=register)
 
 
 def test_block_is_found(block: str) -> None:
@@ -123,9 +108,8 @@ def test_environment_stands_in_for_a_block(
     """Without a block, complete ETRADE_* variables count as credentials."""
     for name, value in environment_of(credentials_for(simulator.sign_in("sandbox"))).items():
         monkeypatch.setenv(name, value)
-    finding = check_credentials(facts)
-    assert Health.OK is finding.verdict
-    assert re.match(r"The ETRADE_\* variables.* sandbox key", finding.says)
+    held = "The ETRADE_* variables, used instead of a block, hold a sandbox key"
+    expect(check_credentials(facts), Health.OK, says=held)
 
 
 def test_missing_credentials_are_made_by_a_command(facts: Facts) -> None:
@@ -147,8 +131,7 @@ def test_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ETRADE_SIGN_IN_BY")
     expect(check_settings(Facts("nobody")), Health.OK)
     monkeypatch.setenv("ETRADE_REUSE_WINDOW", "PT30M")
-    finding = check_settings(Facts("nobody"))
-    assert "Set here: ETRADE_REUSE_WINDOW." == finding.says
+    expect(check_settings(Facts("nobody")), Health.OK, says="Set here: ETRADE_REUSE_WINDOW.")
 
 
 def test_malformed_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +178,7 @@ def test_clash_is_a_problem_with_its_cause(
     """A version that this package does not accept is shown with what it breaks and what to install."""
     pretend(installed, name, number)
     finding = check_versions(Facts("nobody"))
-    assert (Health.PROBLEM, remedy) == (finding.verdict, finding.remedy)
-    assert f"{name} {number}" in finding.says
+    expect(finding, Health.PROBLEM, says=f"{name} {number} is not ", remedy=remedy)
     assert cause in finding.says
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,16 +36,11 @@ def unusable(tmp_path: Path) -> Path:
     return tmp_path / "file" / "folder"
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Path]:
-    """Prefect's result storage, in a folder of the test's own."""
-    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"}):
-        yield tmp_path / "results"
-
-
-def test_result_is_written_read_and_deleted(facts: Facts, storage: Path) -> None:
+def test_result_is_written_read_and_deleted(facts: Facts, tmp_path: Path) -> None:
     """A record is written to Prefect's result storage and read back, and no file is left behind."""
-    expect(check_result_storage(facts), Health.OK)
+    storage = tmp_path / "results"
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}):
+        expect(check_result_storage(facts), Health.OK)
     assert storage.exists()
     assert [] == [path for path in storage.rglob("*") if path.is_file()]
 
@@ -102,18 +96,14 @@ def test_missing_redis_package_is_named(facts: Facts, monkeypatch: pytest.Monkey
     assert "pip install 'prefect-etrade[redis]'" == check_locks(facts).remedy
 
 
-def test_one_home_shares_all(facts: Facts) -> None:
-    """If the server is on this machine, the finding says that one Prefect home shares everything."""
+def test_files_beside_a_distant_server_are_a_warning(facts: Facts) -> None:
+    """Local files are a warning with two remedies if other machines may use the server, and else are ok."""
     expect(check_sharing(facts), Health.OK, says="the same Prefect home")
-
-
-@pytest.mark.parametrize("place", [Place.CLOUD, Place.ELSEWHERE])
-def test_files_beside_a_distant_server_are_a_warning(facts: Facts, place: Place) -> None:
-    """If other machines may use the server, local files are a warning, and both remedies are named."""
-    facts.server = Server(place)
-    finding = check_sharing(facts)
-    expect(finding, Health.WARNING, remedy="PREFECT_DEFAULT_RESULT_STORAGE_BLOCK")
-    assert "ETRADE_LOCK_REDIS_URL" in finding.remedy
+    for place in (Place.CLOUD, Place.ELSEWHERE):
+        facts.server = Server(place)
+        finding = check_sharing(facts)
+        expect(finding, Health.WARNING, remedy="PREFECT_DEFAULT_RESULT_STORAGE_BLOCK")
+        assert "ETRADE_LOCK_REDIS_URL" in finding.remedy
 
 
 def test_shared_storage_and_locks_are_ok(
