@@ -8,10 +8,8 @@ from functools import partial
 from etrade_flows.health import deployment, etrade, events, server, storage
 from etrade_flows.health.facts import Facts
 from etrade_flows.health.findings import Finding, find
+from etrade_flows.runs.server import SECONDS
 from etrade_tasks.prefect_context import changed_setting
-
-SERVER_SECONDS = 10.0
-"""How long to wait for one answer of the Prefect server."""
 
 CHECKS: dict[str, Callable[[Facts], Finding]] = {
     "versions": server.check_versions,
@@ -44,5 +42,5 @@ def examine(name: str) -> list[Finding]:
     """The findings of every check for the credentials of that name. Never raises."""
     facts = Facts(name)
     # Prefect's client would retry for minutes; the doctor says at once that nothing answers.
-    with changed_setting("client.max_retries", 0), changed_setting("api.request_timeout", SERVER_SECONDS):
+    with changed_setting("client.max_retries", 0), changed_setting("api.request_timeout", SECONDS):
         return [find(check, partial(look, facts)) for check, look in CHECKS.items()]
