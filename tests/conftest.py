@@ -35,6 +35,9 @@ import certifi
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # A busy machine is slow. CI must not fail by chance; on a developer's machine, every run draws new examples.
 settings.register_profile(
@@ -80,6 +83,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 if TYPE_CHECKING:
     from prefect import Flow
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State
 
     from etrade_simulator import AccessToken, Simulator
@@ -357,14 +361,24 @@ def empty_memory() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Finds this many loopback ports that nothing listens on."""
+    return _free_ports
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A real Redis on a free loopback port."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = _free_ports(1)
     options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
     process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
     try:
@@ -373,6 +387,70 @@ def redis_url() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def configured() -> dict[str, Any]:
+    """The content of `prefect.yaml`."""
+    return YAML(typ="safe").load(ROOT / "prefect.yaml")
+
+
+@pytest.fixture(scope="session")
+def scheduled(configured: dict[str, Any]) -> Callable[[str, datetime, datetime], list[datetime]]:
+    """Computes when the server runs a deployment of `prefect.yaml`, from `start` until just before `end`."""
+    from prefect.server.schemas.schedules import CronSchedule
+
+    async def dates(schedule: CronSchedule, start: datetime, end: datetime) -> list[datetime]:
+        found: list[datetime] = []
+        # The server returns at most a thousand dates.
+        while some := await schedule.get_dates(n=1000, start=start, end=end):
+            found += [datetime.fromtimestamp(run.timestamp(), UTC) for run in some if run < end]
+            start = some[-1] + timedelta(minutes=1)
+        return found
+
+    def runs(deployment: str, start: datetime, end: datetime) -> list[datetime]:
+        (found,) = (each for each in configured["deployments"] if each["name"] == deployment)
+        fields = CronSchedule.model_fields
+        crons = [CronSchedule(**{k: each[k] for k in each.keys() & fields}) for each in found["schedules"]]
+        return sorted({run for cron in crons for run in asyncio.run(dates(cron, start, end))})
+
+    return runs
+
+
+@pytest.fixture
+def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
+    """A client of the test's server."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def run_now(client: SyncPrefectClient) -> Callable[..., UUID]:
+    """Schedules a run of a deployment for now, as its schedule would, and returns the run's id."""
+    from prefect.states import Scheduled
+
+    def schedule(name: str, **parameters: object) -> UUID:
+        deployment = client.read_deployment_by_name(name).id
+        return client.create_flow_run_from_deployment(deployment, parameters=parameters, state=Scheduled()).id
+
+    return schedule
+
+
+@pytest.fixture
+def end_state(client: SyncPrefectClient) -> Callable[[UUID], State[Any]]:
+    """Waits until a run ends, and returns its last state."""
+
+    def state(run: UUID) -> State[Any]:
+        return client.read_flow_run(run).state
+
+    def wait(run: UUID) -> State[Any]:
+        # On a busy machine, starting Python twice takes most of the time.
+        _wait_until(lambda: state(run).is_final(), seconds=180)
+        return state(run)
+
+    return wait
 
 
 @pytest.fixture(scope="session")
@@ -624,6 +702,20 @@ def run_process(prefect_server: None) -> Callable[..., AbstractContextManager[Pa
 
 def _without_empty(variables: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if value}
+
+
+@pytest.fixture(scope="session")
+def wait_for_server() -> Callable[[str], None]:
+    """Waits until a Prefect server answers at this address of its API."""
+    import httpx
+
+    def answers(api: str) -> bool:
+        try:
+            return httpx.get(f"{api}/health", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    return lambda api: _wait_until(lambda: answers(api), seconds=120)
 
 
 @pytest.fixture(scope="session")

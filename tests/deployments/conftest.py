@@ -10,36 +10,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import State
 from prefect.server.utilities import encryption
 from prefect.settings import Settings, get_current_settings
-from prefect.states import Scheduled
 from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
 from prefect_redis.client import RedisMessagingSettings
-from ruamel.yaml import YAML
 
 from etrade_tasks.credentials import ENVIRONMENT_VARIABLES
 from etrade_tasks.settings import RenewalSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN_SECONDS = 90
-"""How many seconds a run may take; on a busy machine, starting Python twice takes most of them."""
-
-
-@pytest.fixture(scope="session")
-def root() -> Path:
-    """The path of the checkout."""
-    return ROOT
-
-
-@pytest.fixture(scope="session")
-def configured() -> dict[str, Any]:
-    """The content of `prefect.yaml`."""
-    return YAML(typ="safe").load(ROOT / "prefect.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -82,39 +63,6 @@ def deployed(prefect_server: None, make_deploy: list[str]) -> str:
     done = subprocess.run(make_deploy, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-@pytest.fixture
-def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
-    """A client of the test's server."""
-    with get_client(sync_client=True) as client:
-        yield client
-
-
-@pytest.fixture
-def run_now(client: SyncPrefectClient) -> Callable[..., UUID]:
-    """Schedules a run of a deployment for now, as its schedule would, and returns the run's id."""
-
-    def schedule(name: str, **parameters: object) -> UUID:
-        deployment = client.read_deployment_by_name(name)
-        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters, state=Scheduled())
-        return run.id
-
-    return schedule
-
-
-@pytest.fixture
-def end_state(client: SyncPrefectClient, wait_until: Callable[..., None]) -> Callable[[UUID], State]:
-    """Waits until a run ends, and returns its last state."""
-
-    def wait(run: UUID) -> State:
-        def ended() -> bool:
-            return client.read_flow_run(run).state.is_final()
-
-        wait_until(ended, seconds=RUN_SECONDS)
-        return client.read_flow_run(run).state
-
-    return wait
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,15 @@ OF_THE_USER = {"ETRADE_ACCESS_TOKEN": "of-the-user", "PREFECT_API_KEY": "of-the-
 """The user's own credentials, which no process of a trial may see."""
 CALLS = "/_control/calls?path=/oauth/renew_access_token"
 
+Ports = Callable[[int], list[int]]
+
 
 class Stage:
     """A trial on free ports, which the tests start and stop with the command, as a person would."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, ports: list[int]) -> None:
         self.state = state
-        self.port, self.simulator_port = free_ports(2)
+        self.port, self.simulator_port = ports
 
     def command(self, action: str, **options: object) -> subprocess.CompletedProcess[str]:
         """Run `up` or `down`, with the stage's ports unless others are given."""
@@ -49,9 +50,8 @@ class Stage:
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the trial's Prefect server."""
-        return (
-            httpx.post(f"http://127.0.0.1:{self.port}/api{path}", json=body or {}).raise_for_status().json()
-        )
+        answer = httpx.post(f"http://127.0.0.1:{self.port}/api{path}", json=body or {})
+        return answer.raise_for_status().json()
 
     def simulated(self, path: str) -> Any:
         """Ask the trial's simulator."""
@@ -62,19 +62,10 @@ class Stage:
         return {path.stem: path.read_text() for path in self.state.glob("*.pid")}
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, all different."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 @pytest.fixture(scope="module")
-def stage(prefect_server: None, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(prefect_server: None, migrated: Path, tmp_path_factory: Any, free_ports: Ports) -> Iterator[Stage]:
     """A running trial, whose server found an empty database and did not need to create it."""
-    stage = Stage(tmp_path_factory.mktemp("trial") / "state")
+    stage = Stage(tmp_path_factory.mktemp("trial") / "state", free_ports(2))
     (stage.state / "prefect").mkdir(parents=True)
     shutil.copy(migrated, stage.state / "prefect" / "prefect.db")
     done = stage.command("up")
@@ -111,7 +102,7 @@ def test_a_second_up_keeps_what_runs(stage: Stage) -> None:
     assert before == stage.pids()
 
 
-def test_other_ports_are_refused_while_it_runs(stage: Stage) -> None:
+def test_other_ports_are_refused_while_it_runs(stage: Stage, free_ports: Ports) -> None:
     """`up` does not move a running trial to other ports, but says where it runs and what to do."""
     done = stage.command("up", port=free_ports(1)[0])
     assert 1 == done.returncode
@@ -154,10 +145,10 @@ def test_down_ends_everything(
             assert 0 != probe.connect_ex(("127.0.0.1", port))
 
 
-def test_down_with_nothing_up_is_fine(tmp_path: Path) -> None:
+def test_down_with_nothing_up_is_fine(tmp_path: Path, free_ports: Ports) -> None:
     """If nothing runs, `down` says so and does no harm, even with an old pid file of another process."""
     (tmp_path / "server.pid").write_text(str(os.getpid()))
-    done = Stage(tmp_path).command("down")
+    done = Stage(tmp_path, free_ports(2)).command("down")
     assert (0, "Nothing of the trial was running.\n") == (done.returncode, done.stdout)
 
 
@@ -169,7 +160,7 @@ def test_state_stays_out_of_the_repository(stage: Stage) -> None:
 # The program leaves its processes running on purpose, but Python warns about a child nobody waited for.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_service_that_does_not_start_is_reported_with_its_log(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_ports: Ports
 ) -> None:
     """If a service ends instead of answering, the error contains the end of its log."""
     monkeypatch.syspath_prepend(PROGRAM.parent)

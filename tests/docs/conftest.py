@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
-from prefect.states import Scheduled
 
 from prefect_etrade import ETradeCredentials
 
@@ -49,30 +49,25 @@ def shell(credentials: ETradeCredentials, tmp_path: Path, run_python: Any, run_p
 
 
 @pytest.fixture
-def deployed(wait_until: Callable[..., None]) -> Callable[..., None]:
+def deployed(client: SyncPrefectClient, wait_until: Callable[..., None]) -> Callable[..., None]:
     """Waits until the server has deployments with these names."""
 
-    def is_there(name: str) -> bool:
-        with get_client(sync_client=True) as client:
-            try:
-                client.read_deployment_by_name(name)
-            except ObjectNotFound:
-                return False
-        return True
+    def are_there(names: tuple[str, ...]) -> bool:
+        with suppress(ObjectNotFound):
+            return all(client.read_deployment_by_name(name) for name in names)
+        return False
 
-    return lambda *names: wait_until(lambda: all(map(is_there, names)), seconds=90)
+    return lambda *names: wait_until(lambda: are_there(names), seconds=90)
 
 
 @pytest.fixture
-def ends(deployed: Callable[..., None], wait_until: Callable[..., None]) -> Callable[..., list[State]]:
+def ends(
+    deployed: Callable[..., None], run_now: Callable[..., UUID], end_state: Callable[[UUID], State]
+) -> Callable[..., list[State]]:
     """Runs these deployments as soon as they exist, and returns how the runs ended."""
 
     def run(*names: str) -> list[State]:
         deployed(*names)
-        with get_client(sync_client=True) as client:
-            found = [client.read_deployment_by_name(name).id for name in names]
-            runs = [client.create_flow_run_from_deployment(each, state=Scheduled()).id for each in found]
-            wait_until(lambda: all(client.read_flow_run(run).state.is_final() for run in runs), seconds=180)
-            return [client.read_flow_run(run).state for run in runs]
+        return [end_state(run) for run in [run_now(name) for name in names]]
 
     return run

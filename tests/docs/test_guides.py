@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import socket
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -89,29 +87,19 @@ def snippet(section: str) -> str:
     return code
 
 
-def is_healthy(address: str) -> bool:
-    """Whether a Prefect server answers at this address."""
-    try:
-        return httpx.get(f"{address}/health", trust_env=False).is_success
-    except httpx.ConnectError:
-        return False
-
-
 def test_server_that_readme_starts_stays(
-    *, tmp_path: Path, migrated: Path, run_python: Any, run_process: Any, wait_until: Callable[..., None]
+    *, tmp_path: Any, migrated: Any, free_ports: Any, run_python: Any, run_process: Any, wait_for_server: Any
 ) -> None:
     """README's lines start a server that logs and answers; with `--background` its first log would end it."""
     setting, start = re.findall(r"^prefect (.+)$", README, re.MULTILINE)
     shutil.copy(migrated, tmp_path / "prefect.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     address = f"http://127.0.0.1:{port}/api"
     own = {"HOME": str(tmp_path), "SERVER_API_PORT": str(port), "SERVER_LOGGING_LEVEL": "DEBUG"}
     newcomer = {"cwd": tmp_path, "PREFECT_API_URL": ""} | {f"PREFECT_{name}": own[name] for name in own}
     run_python("-m", "prefect", *setting.replace("http://127.0.0.1:4200/api", address).split(), **newcomer)
     with run_process("-m", "prefect", *shlex.split(start, comments=True), **newcomer):
-        wait_until(lambda: is_healthy(address), seconds=60)
+        wait_for_server(address)
 
 
 def test_snippets_run_alone(shell: Any, simulator: Simulator) -> None:

@@ -5,17 +5,13 @@ The flow's own code runs without Prefect's engine, which would take most of the 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from etrade_flows import active_session, renew_access_token
@@ -103,25 +99,6 @@ class Week:
         self.ask(renew_access_token.fn)
 
 
-def scheduled(begins_at: datetime, ends_at: datetime) -> list[datetime]:
-    """When `prefect.yaml` schedules a renewal, as Prefect itself computes it."""
-    described = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
-    hourly = next(each for each in described["deployments"] if each["name"] == "hourly")
-    dates: set[datetime] = set()
-    for each in hourly["schedules"]:
-        cron = CronSchedule(cron=each["cron"], timezone=each["timezone"], day_or=each.get("day_or", True))
-        dates.update(asyncio.run(dates_of(cron, begins_at, ends_at)))
-    return sorted(dates)
-
-
-async def dates_of(cron: CronSchedule, begins_at: datetime, ends_at: datetime) -> list[datetime]:
-    """A schedule's dates, as the server computes them."""
-    from prefect.server.schemas.schedules import CronSchedule as ServersCron
-
-    theirs = ServersCron(**cron.model_dump())
-    return list(await theirs.get_dates(n=400, start=begins_at, end=ends_at))
-
-
 @pytest.fixture(params=["2027-03-10", "2027-11-03"], ids=["spring", "autumn"])
 def week(request: pytest.FixtureRequest, prefect_server: None, quick_flows: None) -> Iterator[Any]:
     """A week that begins on a Wednesday; the clocks change in the night to Sunday."""
@@ -136,10 +113,10 @@ def week(request: pytest.FixtureRequest, prefect_server: None, quick_flows: None
     forget_sessions()
 
 
-def test_every_step_of_a_week_keeps_the_first_promise(week: Week) -> None:
+def test_every_step_of_a_week_keeps_the_first_promise(week: Week, scheduled: Callable[..., Any]) -> None:
     """In a week of hourly runs every answer is right, and no token idles while the machine is awake."""
     asleep_from, asleep_until = map(week.at, ASLEEP)
-    runs = scheduled(week.begins_at, week.at(timedelta(days=7)))
+    runs = scheduled("hourly", week.begins_at, week.at(timedelta(days=7)))
     steps = [(at, week.run) for at in runs]
     steps += [(at + timedelta(minutes=25), lambda: week.ask(active_session)) for at in runs]
     steps += [(week.at(timedelta(days=day) + SIGN_IN), week.sign_in) for day in {*range(7)} - {2}]
