@@ -112,19 +112,14 @@ def test_the_image_holds_what_a_build_of_the_package_needs() -> None:
     assert [] == [each for each in needed if before.isdisjoint({each, each.partition("/")[0]})]
 
 
-def test_the_image_installs_extras_that_exist() -> None:
-    """The package has every extra that the image installs."""
-    extras = PROJECT["project"]["optional-dependencies"]
+def test_the_image_has_a_python_and_extras_that_the_package_has() -> None:
+    """The package supports the Python of the base image, and has every extra that the image installs."""
+    project, (base,) = PROJECT["project"], of("FROM")
     (install,) = (rest for rest in of("RUN") if rest.startswith("pip install"))
     named = re.search(r'"\.\[([\w,]+)\]"', install).group(1).split(",")
-    assert [] == [name for name in named if name not in extras]
-
-
-def test_the_image_takes_a_python_that_the_package_supports() -> None:
-    """The base image has a Python version that the package supports."""
-    classifiers = PROJECT["project"]["classifiers"]
-    (base,) = of("FROM")
-    assert f"Programming Language :: Python :: {re.match(r'python:([0-9.]+)-', base).group(1)}" in classifiers
+    assert [] == [name for name in named if name not in project["optional-dependencies"]]
+    python = re.match(r"python:([0-9.]+)-", base).group(1)
+    assert f"Programming Language :: Python :: {python}" in project["classifiers"]
 
 
 def test_the_image_does_not_run_as_root() -> None:
@@ -256,17 +251,12 @@ def test_our_services_have_no_more_rights_than_they_need(service: str) -> None:
 
 
 def test_dependencies_and_volumes_are_declared() -> None:
-    """Each service waits for services that exist, and mounts volumes that exist."""
+    """Each service waits for services that exist and mounts volumes that exist, ours on the Prefect home."""
     awaited = {name for each in SERVICES.values() for name in each.get("depends_on", {})}
-    mounted = {volume.partition(":")[0] for each in SERVICES.values() for volume in each.get("volumes", [])}
     assert set() == awaited - set(SERVICES)
-    assert set(COMPOSE["volumes"]) == mounted
-
-
-def test_state_is_kept_where_prefect_keeps_it() -> None:
-    """The volumes of our services are mounted on the Prefect home, which the image creates for its user."""
-    targets = {v.partition(":")[2] for name in OURS for v in SERVICES[name].get("volumes", [])}
-    assert {"/home/etrade/.prefect"} == targets
+    mounted = [(name, v.split(":")) for name, each in SERVICES.items() for v in each.get("volumes", [])]
+    assert set(COMPOSE["volumes"]) == {volume for _, (volume, _) in mounted}
+    assert {"/home/etrade/.prefect"} == {target for name, (_, target) in mounted if name in OURS}
     assert any("/home/etrade/.prefect" in rest for rest in of("RUN"))
 
 

@@ -121,16 +121,12 @@ def test_pods_have_the_same_prefect() -> None:
 
 
 def test_the_image_holds_the_same_as_the_other() -> None:
-    """The image has the same folders and extras as the one that Compose builds."""
+    """The image has the folders and extras of the one that Compose builds, and leaves out the same files."""
     wanted, found = (
         [line for line in _lines(folder / "Dockerfile") if line.startswith(("COPY", "RUN pip"))]
         for folder in (FOLDER.parent, FOLDER)
     )
     assert wanted == [line.replace(" --no-cache-dir", "") for line in found]
-
-
-def test_the_image_leaves_out_the_same_as_the_other() -> None:
-    """This image leaves out the same files as the other one, above all files with secrets."""
     ignored, other = (folder / "Dockerfile.dockerignore" for folder in (FOLDER, FOLDER.parent))
     assert other.read_text() == ignored.read_text()
 
@@ -143,15 +139,11 @@ def test_server_and_services_are_apart() -> None:
     assert re.match(r"\d+\.\d+\.\d+", SERVER["global"]["prefect"]["image"]["prefectTag"])
 
 
-def test_workers_and_servers_ask_for_the_same_login() -> None:
-    """Workers log in with the same password that the servers ask for."""
-    assert SERVER["server"]["basicAuth"] == WORKER["worker"]["selfHostedServerApiConfig"]["basicAuth"]
-
-
-def test_workers_poll_the_pool_that_is_deployed_to(configured: dict[str, Any]) -> None:
-    """The workers' pool is the one that `prefect.yaml` deploys to."""
-    pools = {each["work_pool"]["name"] for each in configured["deployments"]}
-    assert {WORKER["worker"]["config"]["workPool"]} == pools
+def test_workers_fit_the_servers_and_the_deployments(configured: dict[str, Any]) -> None:
+    """Workers log in with the password that the servers ask for, and poll the pool that is deployed to."""
+    worker = WORKER["worker"]
+    assert SERVER["server"]["basicAuth"] == worker["selfHostedServerApiConfig"]["basicAuth"]
+    assert {worker["config"]["workPool"]} == {each["work_pool"]["name"] for each in configured["deployments"]}
 
 
 def _lines(path: Path) -> list[str]:

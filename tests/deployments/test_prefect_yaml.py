@@ -25,26 +25,22 @@ DEPLOYMENTS = {
 }
 
 
-def known(model: type[BaseModel]) -> set[str]:
-    """The keys that a model reads."""
-    return {field.alias or name for name, field in model.model_fields.items()}
-
-
 def unknown_keys(content: dict[str, Any]) -> Iterator[str]:
     """Every key of a deployment file that Prefect would ignore."""
-    yield from _unknown("", content, known(PrefectYamlModel) | {"definitions"})
+    yield from _unknown("", content, PrefectYamlModel, "definitions")
     for each in content["deployments"]:
         name = each["name"]
-        yield from _unknown(name, each, known(DeploymentConfig))
-        yield from _unknown(f"{name}.work_pool", each["work_pool"], known(WorkPoolConfig))
-        limit = known(ConcurrencyLimitSpec)
-        yield from _unknown(f"{name}.concurrency_limit", each.get("concurrency_limit", {}), limit)
+        yield from _unknown(name, each, DeploymentConfig)
+        yield from _unknown(f"{name}.work_pool", each["work_pool"], WorkPoolConfig)
+        limit = each.get("concurrency_limit", {})
+        yield from _unknown(f"{name}.concurrency_limit", limit, ConcurrencyLimitSpec)
         for schedule in each.get("schedules", []):
-            yield from _unknown(f"{name}.schedules", schedule, known(RawScheduleConfig))
+            yield from _unknown(f"{name}.schedules", schedule, RawScheduleConfig)
 
 
-def _unknown(place: str, found: dict[str, Any], keys: set[str]) -> list[str]:
-    return [f"{place}.{key}" for key in found if key not in keys]
+def _unknown(place: str, found: dict[str, Any], model: type[BaseModel], *also: str) -> list[str]:
+    known = {field.alias or name for name, field in model.model_fields.items()} | {*also}
+    return [f"{place}.{key}" for key in found if key not in known]
 
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)

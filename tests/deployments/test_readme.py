@@ -48,25 +48,22 @@ def test_the_guide_names_every_deployment(configured: dict[str, Any]) -> None:
     assert [each["name"] for each in configured["deployments"]] == named
 
 
-def test_files_that_the_guide_names_exist() -> None:
-    """Each file of this folder that the guide names exists."""
-    named = set(re.findall(r"deployments/[\w/]+\.\w+", GUIDE))
-    assert {"deployments/compose.yaml"} == named
-    assert [] == [name for name in named if not (ROOT / name).exists()]
-
-
-@pytest.mark.parametrize("page", [GUIDE, GROWING], ids=["guide", "growing"])
-def test_links_within_the_guide_lead_somewhere(page: str) -> None:
-    """Each link within a guide leads to one of its headings."""
+@pytest.mark.parametrize(
+    ("page", "file"),
+    [(GUIDE, "deployments/compose.yaml"), (GROWING, "deployments/automations/dead_runs.yaml")],
+    ids=["guide", "growing"],
+)
+def test_links_and_files_of_a_page_exist(page: str, file: str) -> None:
+    """Each link within a page leads to a heading, and each file of this folder that it names exists."""
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     anchors = {heading.lower().replace(" ", "-").replace(",", "") for heading in headings}
     assert set() == set(re.findall(r"\]\(#([\w-]+)\)", page)) - anchors
-
-
-def test_files_and_variables_of_the_page_on_growing_exist(read_variables: set[str]) -> None:
-    """Each file of this folder and each variable that the page on growing names exists."""
-    named = set(re.findall(r"deployments/[\w/]+\.\w+", GROWING))
-    assert "deployments/automations/dead_runs.yaml" in named
+    named = set(re.findall(r"deployments/[\w/]+\.\w+", page))
+    assert file in named
     assert [] == [name for name in named if not (ROOT / name).exists()]
+
+
+def test_variables_of_the_page_on_growing_are_read(read_variables: set[str]) -> None:
+    """Somebody reads each variable that the page on growing names."""
     variables = set(re.findall(r"\b(?:PREFECT|ETRADE)_[A-Z_]+\b", GROWING))
     assert set() == variables - read_variables - set(ROWS)

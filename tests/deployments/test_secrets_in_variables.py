@@ -16,13 +16,8 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 from ruamel.yaml import YAML
 
 CANARY = "redis://:fake-canary@127.0.0.1:9/0"
-REFERENCE = json.loads(
-    re.search(
-        r"```json\n(.*?)```",
-        (Path(__file__).resolve().parents[2] / "deployments" / "README.md").read_text(),
-        re.DOTALL,
-    )[1]
-)
+GUIDE = (Path(__file__).resolve().parents[2] / "deployments" / "README.md").read_text()
+REFERENCE = json.loads(re.search(r"```json\n(.*?)```", GUIDE, re.DOTALL)[1])
 
 
 @pytest.fixture
