@@ -9,7 +9,8 @@ from importlib.metadata import entry_points, requires, version
 from pathlib import Path
 
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import get_current_settings
 
 import etrade_tasks
 
@@ -26,33 +27,21 @@ def test_public_names_are_documented_and_typed(package: str) -> None:
     assert (Path(module.__file__).parent / "py.typed").exists()
 
 
-@pytest.mark.parametrize("task", ["load_credentials", "sign_request", "call_renew", "classify_response"])
-def test_tasks_near_secrets_store_nothing(task: str) -> None:
-    """No task that takes or returns a secret caches or persists anything, or is retried alone."""
-    from prefect.cache_policies import NO_CACHE
-
-    found = getattr(etrade_tasks, task)
-    assert (NO_CACHE, False, 0) == (found.cache_policy, found.persist_result, found.retries)
-
-
 def test_prefect_finds_the_collection() -> None:
     """Prefect loads the package as a collection, so it knows the block without any registration."""
     (collection,) = (e for e in entry_points(group="prefect.collections") if e.name == "etrade")
     assert collection.load() is etrade_tasks
 
 
-def test_server_knows_the_block_without_a_register_call(prefect_server: None) -> None:
+def test_server_knows_the_block_without_a_register_call(client: SyncPrefectClient) -> None:
     """A fresh server lists the block type, with its name and its logo."""
-    with get_client(sync_client=True) as client:
-        block_type = client.read_block_type_by_slug("etrade-credentials")
+    block_type = client.read_block_type_by_slug("etrade-credentials")
     assert "E*TRADE Credentials" == block_type.name
     assert block_type.logo_url is not None
 
 
 def test_block_can_be_registered_by_module(prefect_server: None, run_python: Callable[..., str]) -> None:
     """`prefect block register -m etrade_tasks` works, for a server that does not have the package."""
-    from prefect.settings import get_current_settings
-
     command = ("-m", "prefect", "block", "register", "-m", "etrade_tasks")
     assert "E*TRADE Credentials" in run_python(*command, PREFECT_API_URL=get_current_settings().api.url)
 

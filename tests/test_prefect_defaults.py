@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from prefect import Flow, Task
+from prefect.cache_policies import NO_CACHE
 from prefect.settings import Settings
 from pydantic import BaseModel
 
@@ -74,10 +75,12 @@ def test_no_default_changes_a_flow_or_a_task(run_python: Callable[..., str]) -> 
     assert 8 <= len(described())
 
 
-def test_no_flow_is_ever_stored() -> None:
-    """Prefect stores the result of no flow and no task."""
-    stored = {name for name, kept in described().items() if kept["persist_result"] != "False"}
-    assert set() == stored
+def test_nothing_is_stored_and_no_secret_is_cached() -> None:
+    """The result of no flow and no task is stored, and no task near a secret is cached or retried alone."""
+    kept = described()
+    assert {"False"} == {each["persist_result"] for each in kept.values()}
+    near = [kept[name] for name in ("load-credentials", "sign-request", "call-renew", "classify-response")]
+    assert [(repr(NO_CACHE), "0")] * 4 == [(each["cache_policy"], each["retries"]) for each in near]
 
 
 if __name__ == "__main__":

@@ -12,34 +12,21 @@ import prefect_etrade
 from etrade_tasks import errors
 
 
-def named(kind: type) -> set[str]:
-    """The names that Prefect shows for the public flows or tasks."""
-    return {each.name for each in vars(prefect_etrade).values() if isinstance(each, kind)}
-
-
 def test_the_door_is_the_whole_surface() -> None:
     """The public names are all flows, tasks and errors, and what pipelines and sign-ins in code need."""
-    assert {"renew-access-token", "renew-fleet", "sign-in", "sign-out"} == named(Flow)
-    tasks = {"load-credentials", "sign-request", "call-renew", "classify-response", "renew-session"}
-    assert tasks == named(Task)
-    kinds = {
-        name for name, kind in inspect.getmembers(errors, inspect.isclass) if "errors" in kind.__module__
-    }
+    public = vars(prefect_etrade).values()
+    flows, tasks = ({each.name for each in public if isinstance(each, kind)} for kind in (Flow, Task))
+    assert {"renew-access-token", "renew-fleet", "sign-in", "sign-out"} == flows
+    assert {"load-credentials", "sign-request", "call-renew", "classify-response", "renew-session"} == tasks
+    classes = inspect.getmembers(errors, inspect.isclass)
+    kinds = {name for name, kind in classes if "errors" in kind.__module__}
     others = {
         *("ETradeCredentials", "ETradeAuth", "etrade_client", "etrade_async_client", "active_session"),
-        *(
-            "TokenSession",
-            "SessionState",
-            "Outcome",
-            "Verdict",
-            "RenewalReply",
-            "SignedRequest",
-            "judge_answer",
-        ),
+        *("TokenSession", "SessionState", "Outcome", "Verdict", "RenewalReply", "SignedRequest"),
         *("SignIn", "begin_sign_in", "complete_sign_in", "pause_key", "end_without_sign_in"),
-        "__version__",
+        *("judge_answer", "__version__"),
     }
-    of_prefect = {name for name, each in vars(prefect_etrade).items() if isinstance(each, (Flow, Task))}
+    of_prefect = {name.replace("-", "_") for name in flows | tasks}
     assert kinds | others | of_prefect == set(prefect_etrade.__all__)
 
 
