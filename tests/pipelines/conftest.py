@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect import Task
 from prefect.artifacts import Artifact
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 
@@ -24,15 +24,18 @@ PIPELINES = Path(__file__).resolve().parents[2] / "deployments" / "pipelines"
 sys.path.insert(0, str(PIPELINES))
 
 
-@pytest.fixture(autouse=True)
-def memory_is_empty(empty_memory: None) -> None:
-    """Each test begins with nothing in memory."""
+DATA_CALLS = (
+    "market_quotes.read_quotes",
+    *(f"nightly_positions.{name}" for name in ("read_accounts", "read_balance", "read_positions")),
+)
 
 
-@pytest.fixture(autouse=True)
-def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes the pauses between calls: this simulator has no rate limit."""
+@pytest.fixture
+def quick(quick_flows: None, quick_retries: None, empty_memory: None, monkeypatch: Any) -> None:
+    """Removes all waits: this simulator has no rate limit. Each test begins with nothing in memory."""
     monkeypatch.setattr("etrade_data.PAUSES", {})
+    for call in DATA_CALLS:
+        monkeypatch.setattr(f"{call}.retry_delay_seconds", 0)
 
 
 @pytest.fixture
@@ -47,30 +50,12 @@ def table() -> Callable[[str], tuple[list[dict[str, str | None]], str]]:
 
 
 @pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Removes the pauses between the attempts of these tasks."""
-
-    def quicken(*tasks: Task) -> None:
-        for each in tasks:
-            monkeypatch.setattr(each, "retry_delay_seconds", 0)
-
-    return quicken
-
-
-@pytest.fixture
-def server(prefect_server: None) -> Iterator[SyncPrefectClient]:
-    """A client of the test's server."""
-    with get_client(sync_client=True) as client:
-        yield client
-
-
-@pytest.fixture
-def children(server: SyncPrefectClient) -> Callable[[UUID], list[FlowRun]]:
+def children(client: SyncPrefectClient) -> Callable[[UUID], list[FlowRun]]:
     """Finds the child runs of a run."""
 
     def find(parent: UUID) -> list[FlowRun]:
         linked = {"parent_flow_run_id": {"any_": [parent]}}
-        return server.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(linked))
+        return client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(linked))
 
     return find
 
@@ -94,7 +79,7 @@ def secrets(credentials: ETradeCredentials) -> list[str]:
 
 @pytest.fixture
 def leaks(
-    secrets: list[str], server: SyncPrefectClient, caplog: pytest.LogCaptureFixture
+    secrets: list[str], client: SyncPrefectClient, caplog: pytest.LogCaptureFixture
 ) -> Callable[[Sequence[State], Path], list[str]]:
     """Finds the secrets that these runs left in a log, in Prefect's record of them or in their output."""
     caplog.set_level(logging.DEBUG)
@@ -102,7 +87,7 @@ def leaks(
     caplog.set_level(logging.INFO, logger="httpcore")
 
     def find(states: Sequence[State], written: Path) -> list[str]:
-        runs = [server.read_flow_run(state.state_details.flow_run_id) for state in states]
+        runs = [client.read_flow_run(state.state_details.flow_run_id) for state in states]
         traces = [caplog.text, repr(states), written.read_bytes().decode("latin-1")]
         traces += [run.model_dump_json() for run in runs]
         return [secret for secret in secrets if any(secret in trace for trace in traces)]

@@ -32,15 +32,9 @@ Statuses = Callable[..., list[int | None]]
 
 
 @pytest.fixture(autouse=True)
-def same_clock(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def same_clock(quick: None, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline's clock is the simulator's."""
     monkeypatch.setattr(pipeline, "now", simulator.now)
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_flows: None, quick_retries: None, no_pauses: Callable[..., None]) -> None:
-    """Removes all waits."""
-    no_pauses(pipeline.read_quotes)
 
 
 @pytest.fixture
@@ -58,10 +52,10 @@ def rows(folder: Path) -> list[dict[str, object]]:
     return [row for file in files(folder) for row in parquet.ParquetFile(file).read().to_pylist()]
 
 
-def test_quotes_are_saved(simulator: Simulator, block: str, folder: Path, server: SyncPrefectClient) -> None:
+def test_quotes_are_saved(simulator: Simulator, block: str, folder: Path, client: SyncPrefectClient) -> None:
     """A run saves its quotes, exact and typed, in one file that is named for its Eastern day and its run."""
     state = market_quotes(block, SYMBOLS, folder, return_state=True)
-    run = server.read_flow_run(state.state_details.flow_run_id)
+    run = client.read_flow_run(state.state_details.flow_run_id)
     due = f"{run.expected_start_time.astimezone(EASTERN):%Y%m%dT%H%M}"
     (file,) = files(folder)
     assert folder / "date=2027-06-15" / f"{due}-{run.id}.parquet" == file

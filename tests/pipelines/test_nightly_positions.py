@@ -27,18 +27,14 @@ from etrade_tasks import ETradeCredentials, SignInRequired
 from etrade_tasks.clock import use_clock
 from nightly_positions import Account, Balance, NightlySummary, Position, nightly_positions
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 LIST = "/v1/accounts/list.json"
 BROKERAGE, RETIREMENT = sample_data.ACCOUNTS
 TUESDAY = date(2027, 6, 15)
 JSON = "application/json"
 
 Statuses = Callable[..., list[int | None]]
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_flows: None, quick_retries: None, no_pauses: Callable[..., None]) -> None:
-    """Removes all waits."""
-    no_pauses(pipeline.read_accounts, pipeline.read_balance, pipeline.read_positions)
 
 
 @pytest.fixture
