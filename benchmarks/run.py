@@ -154,14 +154,14 @@ def four_tasks() -> None:
 
 def without_prefect(credentials: ETradeCredentials, simulator: Simulator) -> Iterator[Row]:
     """Compare signing, and the call on the wire."""
-    keys = SigningKeys("fake-key", "fake-secret", "fake/token+=", "fake/token+secret=")
-    four = (keys.consumer_key, keys.consumer_secret, keys.token, keys.token_secret)
+    four = ("fake-key", "fake-secret", "fake/token+=", "fake/token+secret=")
+    keys = SigningKeys(*four)
     url = "https://api.etrade.com/oauth/renew_access_token"
 
     def signed() -> object:
         return authorization_header("GET", url, keys, timestamp=int(time.time()))
 
-    foreign, authlib = oauthlib.oauth1.Client(*four), ClientAuth(*four[:2], *four[2:])
+    foreign, authlib = oauthlib.oauth1.Client(*four), ClientAuth(*four)
     yield compare("sign", signed, "oauthlib", lambda: foreign.sign(url), pairs=2000, aim=0.5)
     yield compare(
         "sign", signed, "Authlib", lambda: authlib.prepare("GET", url, {}, b""), pairs=2000, aim=0.5
@@ -275,8 +275,7 @@ async def within_an_async_flow(pairs: int = 10) -> Row:
 
 def as_processes() -> Iterator[Row]:
     """Compare imports and commands, each as a separate process."""
-    # The server in use is in Prefect's settings here, and other processes do not see those.
-    environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    environment = _environment()
 
     def run(*command: str) -> Action:
         return lambda: subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603
@@ -291,6 +290,11 @@ def as_processes() -> Iterator[Row]:
         yield compare(what, run(session, *arguments), "prefect version", prefect, pairs=5, aim=1.0)
 
 
+def _environment() -> dict[str, str]:
+    # The server in use is in Prefect's settings here, and other processes do not see those.
+    return os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+
+
 PROCESSES, THREADS = 4, 5
 
 
@@ -299,17 +303,10 @@ def at_once() -> Row:
     slowest = {}
     for kind in ("empty", "renewing"):
         with _signed_in(), tempfile.TemporaryDirectory() as folder:
-            gate = Path(folder) / "gate"
-            command = [
-                sys.executable,
-                str(Path(__file__).with_name("at_once.py")),
-                kind,
-                str(THREADS),
-                str(gate),
-            ]
-            environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+            gate, program = Path(folder) / "gate", str(Path(__file__).with_name("at_once.py"))
+            command = [sys.executable, program, kind, str(THREADS), str(gate)]
             started = [
-                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
+                subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True)  # noqa: S603
                 for _ in range(PROCESSES)
             ]
             for process in started:

@@ -157,8 +157,7 @@ def _bring_up(trial: Trial) -> datetime:
     run_prefect(trial, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     for file in ("prefect.yaml", "deployments/local.yaml"):
         run_prefect(trial, "--no-prompt", "deploy", "--all", "--prefect-file", file)
-    # Last, because runs that came due since an earlier `down` would all start at once; deploying removes
-    # them.
+    # Last: runs that came due since an earlier `down` would all start at once, but deploying removes them.
     _ensure(trial, worker)
     return datetime.fromisoformat(token["issued_at"])
 
@@ -169,11 +168,7 @@ def stop(trial: Trial, services: Sequence[Service]) -> list[str]:
 
 
 def is_running(pid_file: Path) -> bool:
-    """Whether the process of a pid file is alive.
-
-    The process holds the file's lock as long as it lives. The number alone could belong to another process by
-    now.
-    """
+    """Whether a process holds a pid file's lock. The number alone could belong to another process by now."""
     if not pid_file.exists():
         return False
     with pid_file.open() as file:
@@ -185,12 +180,7 @@ def is_running(pid_file: Path) -> bool:
 
 
 def save_credentials(trial: Trial, token: dict[str, Any]) -> None:
-    """Store one of the simulator's tokens in the block that the deployments name.
-
-    Args:
-        trial: The trial, with its server and simulator.
-        token: The simulator's answer to the sign-in.
-    """
+    """Store the token of the simulator's answer to a sign-in in the block that the deployments name."""
     variables = trial.environment()  # first, because it copies this process's environment
     os.environ.clear()
     os.environ.update(variables)
@@ -330,15 +320,14 @@ def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="A Prefect server, a worker and the simulator on this machine."
-    )
+def _options() -> argparse.Namespace:
+    about = "A Prefect server, a worker and the simulator on this machine."
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("action", choices=["up", "down"], help="start or stop everything")
     parser.add_argument("--port", type=int, default=4200, help="the Prefect server's port")
     parser.add_argument("--simulator-port", type=int, default=8765, help="the simulator's port")
     parser.add_argument("--state", type=Path, default=ROOT / ".etrade-local", help="the folder for all state")
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 @contextlib.contextmanager
@@ -354,9 +343,9 @@ def _alone(state: Path) -> Iterator[None]:
         yield
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Run the command; return 0 if it succeeded."""
-    options = _options(arguments)
+    options = _options()
     trial = Trial(options.state.resolve(), options.port, options.simulator_port)
     action = {"up": up, "down": down}[options.action]
     try:

@@ -122,7 +122,8 @@ def market_quotes(
     entries = [entry for answer in answers for entry in answer.get("QuoteData", [])]
     rows = [_row(entry, read_at) for entry in entries if "All" in entry]
     unread = [entry["Product"]["symbol"] for entry in entries if "All" not in entry]
-    unknown = [told["description"] for answer in answers for told in _messages(answer)]
+    messages = [told for answer in answers for told in answer.get("Messages", {}).get("Message", [])]
+    unknown = [told["description"] for told in messages]
     file = file_of_this_run(read_at)
     write_quotes(rows, folder / file)
     logger = get_run_logger()
@@ -194,12 +195,6 @@ def file_of_this_run(read_at: datetime) -> Path:
     due: datetime = flow_run.scheduled_start_time
     day = f"date={read_at.astimezone(EASTERN):%Y-%m-%d}"
     return Path(day, f"{due.astimezone(EASTERN):%Y%m%dT%H%M}-{flow_run.id}.parquet")
-
-
-def _messages(answer: Document) -> list[Document]:
-    """E*TRADE's messages about the symbols for which it has no quote."""
-    messages: list[Document] = answer.get("Messages", {}).get("Message", [])
-    return messages
 
 
 def _row(entry: Document, read_at: datetime) -> Document:
