@@ -54,34 +54,28 @@ WRONG_VERIFIER = "fake-canary-wrong-verifier"
 
 
 @dataclass
-class Canaries:
-    """The values that must show nowhere, by kind."""
-
-    found: dict[str, set[str]] = field(default_factory=dict, repr=False)
-
-    def plant(self, kind: str, *values: str) -> None:
-        """Look for these values from now on."""
-        self.found.setdefault(kind, set()).update(values)
-
-    def seen_in(self, text: str) -> list[str]:
-        """The kinds of canaries that show in a text, plain or percent-encoded."""
-        return [
-            kind
-            for kind, values in self.found.items()
-            if any(spelling in text for value in values for spelling in {value, quote(value, safe="")})
-        ]
-
-
-@dataclass
 class Day:
     """What a day left behind: screens, logs, errors and notifications, and the canaries to look for."""
 
-    canaries: Canaries
+    canaries: dict[str, set[str]] = field(default_factory=dict, repr=False)
+    """The values that must show nowhere, by kind."""
     screens: dict[str, str] = field(default_factory=dict, repr=False)
     addresses: int = 0
     log: io.StringIO = field(default_factory=io.StringIO)
     raised: list[str] = field(default_factory=list, repr=False)
     told: list[str] = field(default_factory=list, repr=False)
+
+    def plant(self, kind: str, *values: str) -> None:
+        """Look for these values from now on."""
+        self.canaries.setdefault(kind, set()).update(values)
+
+    def seen_in(self, text: str) -> list[str]:
+        """The kinds of canaries that show in a text, plain or percent-encoded."""
+        return [
+            kind
+            for kind, values in self.canaries.items()
+            if any(spelling in text for value in values for spelling in {value, quote(value, safe="")})
+        ]
 
 
 NEXT = "== next =="
@@ -145,21 +139,21 @@ class Terminal:
 
 
 @contextmanager
-def spied(simulator: Simulator, canaries: Canaries) -> Iterator[None]:
+def spied(day: Day, simulator: Simulator) -> Iterator[None]:
     """Plant every token, secret and signature that passes through the simulator as a canary."""
     service, registry = simulator._service, simulator._service.registry
     handle, add_token = service.handle, registry.add_token
 
     def added(token: Any) -> Any:
         kind = "access token" if isinstance(token, GrantedToken) else "request token"
-        canaries.plant(kind, token.token)
-        canaries.plant(f"{kind} secret", token.secret)
+        day.plant(kind, token.token)
+        day.plant(f"{kind} secret", token.secret)
         return add_token(token)
 
     def handled(operation: Any, call: Any, environment: Any) -> Any:
-        canaries.plant("signature", call.oauth["oauth_signature"])
+        day.plant("signature", call.oauth["oauth_signature"])
         headers = {name.lower(): value for name, value in call.headers.items()}
-        canaries.plant("authorization header", headers["authorization"])
+        day.plant("authorization header", headers["authorization"])
         return handle(operation, call, environment)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -192,9 +186,9 @@ def last_word_is_written(run: UUID | None) -> bool:
         return client.read_events(wanted, limit=1).total > 0
 
 
-def approved(simulator: Simulator, canaries: Canaries, address: str) -> str:
+def approved(day: Day, simulator: Simulator, address: str) -> str:
     verifier = simulator.approve(parse_qs(urlsplit(address).query)["token"][0])
-    canaries.plant("verifier", verifier)
+    day.plant("verifier", verifier)
     return verifier
 
 
@@ -208,8 +202,8 @@ def commands(day: Day, *lines: str) -> None:
 def login(day: Day, simulator: Simulator) -> None:
     """The first sign-in: the keys, a wrong verifier, then the right one."""
     consumer = simulator.consumer("live")
-    day.canaries.plant("consumer key", consumer.key)
-    day.canaries.plant("consumer secret", consumer.secret)
+    day.plant("consumer key", consumer.key)
+    day.plant("consumer secret", consumer.secret)
     issued = (datetime.now(UTC) - timedelta(days=710)).date().isoformat()
     options = ["--credentials", NAME, "--no-browser", "--key-issued-on", issued]
     terminal = Terminal("-m", "etrade_flows.cli.app", "login", *options)
@@ -219,7 +213,7 @@ def login(day: Day, simulator: Simulator) -> None:
     terminal.until("Here is a new sign-in")
     terminal.until("left: ")
     addresses = ADDRESS.findall(terminal.recording)
-    terminal.type(approved(simulator, day.canaries, addresses[-1]))
+    terminal.type(approved(day, simulator, addresses[-1]))
     assert 0 == terminal.end(), terminal.recording
     day.addresses = len(addresses)
     day.screens["login"] = ADDRESS.sub("", terminal.recording)
@@ -227,7 +221,7 @@ def login(day: Day, simulator: Simulator) -> None:
 
 def faulty_renewals(day: Day, simulator: Simulator) -> None:
     """Every kind of failure, with answers that echo what E*TRADE was sent."""
-    echo = " ".join(value for values in day.canaries.found.values() for value in sorted(values))[:4000]
+    echo = " ".join(value for values in day.canaries.values() for value in sorted(values))[:4000]
     for fault in (
         Fault(status=200, body=f"maintenance {echo}"),
         Fault(status=401, body=f"oauth_problem=consumer_key_rejected {echo}", headers={"X-Echo": echo}),
@@ -251,7 +245,7 @@ def sign_in_through_the_ui(day: Day, person: Any) -> None:
     """A sign-in by the flow: a wrong verifier, then the right one, after which waiting runs go on."""
 
     def noted(verifier: str) -> str:
-        day.canaries.plant("verifier", verifier)
+        day.plant("verifier", verifier)
         return verifier
 
     person.answers(lambda verifier: noted(verifier) and WRONG_VERIFIER)
@@ -298,11 +292,10 @@ def logged(day: Day) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def day(prefect_server: None, person_for: Any, inbox: Any, wait_until: Any) -> Iterator[Day]:
     """The whole day, from the first sign-in to the sign-out after midnight."""
-    canaries = Canaries()
-    canaries.plant("Redis password", REDIS_PASSWORD)
-    canaries.plant("webhook key", WEBHOOK_KEY)
-    canaries.plant("wrong verifier", WRONG_VERIFIER)
-    day = Day(canaries)
+    day = Day()
+    day.plant("Redis password", REDIS_PASSWORD)
+    day.plant("webhook key", WEBHOOK_KEY)
+    day.plant("wrong verifier", WRONG_VERIFIER)
     clock = SimulatorClock(datetime(2027, 6, 15, 16, tzinfo=UTC))
     with Simulator(clock=clock) as simulator, pytest.MonkeyPatch.context() as patch:
         simulator.timestamp_tolerance = timedelta(days=10_000)  # all but the simulator use real time
@@ -313,7 +306,7 @@ def day(prefect_server: None, person_for: Any, inbox: Any, wait_until: Any) -> I
         # No Redis answers there, so every renewal logs that it goes on without a lock.
         patch.setenv("ETRADE_LOCK_REDIS_URL", f"redis://:{REDIS_PASSWORD}@127.0.0.1:1/0")
         quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-        with quick, spied(simulator, canaries), notified(inbox), logged(day):
+        with quick, spied(day, simulator), notified(inbox), logged(day):
             login(day, simulator)
             pipeline()
             simulator.advance(timedelta(hours=3))  # idle, though the last renewal is still reused
@@ -335,14 +328,14 @@ def day(prefect_server: None, person_for: Any, inbox: Any, wait_until: Any) -> I
 
 def test_twelve_kinds_of_canary_were_planted(day: Day) -> None:
     """The day plants canaries of at least twelve kinds."""
-    assert 12 <= len(day.canaries.found), sorted(day.canaries.found)
+    assert 12 <= len(day.canaries), sorted(day.canaries)
 
 
 def test_terminal_shows_none(day: Day) -> None:
     """No command's screen shows a secret, apart from the two addresses that a person opens to sign in."""
     assert 2 == day.addresses
     assert {name: [] for name in day.screens} == {
-        name: day.canaries.seen_in(screen) for name, screen in day.screens.items()
+        name: day.seen_in(screen) for name, screen in day.screens.items()
     }
 
 
@@ -358,17 +351,14 @@ def test_database_holds_none(day: Day, database: Callable[[], str]) -> None:
     logged = "Attempt 7 to renew"
     for part in ("etrade.session.signed-in", f"etrade-sign-in-{NAME}", "etrade.session.key-lapsing", logged):
         assert part in content
-    if seen := day.canaries.seen_in(content):  # row by row the search takes a minute
+    if seen := day.seen_in(content):  # row by row the search takes a minute
         rows = re.split(r"^INSERT INTO ", content, flags=re.MULTILINE)
-        pytest.fail(f"{seen}: {sorted({row.partition(' ')[0] for row in rows if day.canaries.seen_in(row)})}")
+        pytest.fail(f"{seen}: {sorted({row.partition(' ')[0] for row in rows if day.seen_in(row)})}")
 
 
 def test_files_hold_none(day: Day, files_at_rest: Callable[[], dict[str, bytes]]) -> None:
     """No file of the result storage or of the Prefect home shows a secret."""
-    shown = {
-        name: day.canaries.seen_in(content.decode(errors="replace"))
-        for name, content in files_at_rest().items()
-    }
+    shown = {name: day.seen_in(content.decode(errors="replace")) for name, content in files_at_rest().items()}
     assert {name: [] for name in shown} == shown
     assert [name for name in shown if "etrade-session-live-" in name]
 
@@ -377,18 +367,18 @@ def test_logs_and_errors_hold_none(day: Day) -> None:
     """Nothing logged at any level, and nothing raised, shows a secret."""
     log = day.log.getvalue()
     assert "goes on without a lock" in log
-    assert [] == day.canaries.seen_in(log)
-    assert [] == day.canaries.seen_in("".join(day.raised))
+    assert [] == day.seen_in(log)
+    assert [] == day.seen_in("".join(day.raised))
 
 
 def test_notifications_hold_none(day: Day) -> None:
     """The automations' notifications show no secret, not even the webhook's own."""
     assert "sign in for" in "".join(day.told)
-    assert [] == day.canaries.seen_in("".join(day.told))
+    assert [] == day.seen_in("".join(day.told))
 
 
 def test_sweep_would_find_one(day: Day) -> None:
     """The search would find a canary of each kind, encoded or not."""
-    for kind, values in day.canaries.found.items():
+    for kind, values in day.canaries.items():
         value = next(iter(values))
-        assert kind in day.canaries.seen_in(f"something {quote(value, safe='')} something")
+        assert kind in day.seen_in(f"something {quote(value, safe='')} something")
