@@ -20,7 +20,7 @@ from etrade_flows import active_session, renew_access_token
 from etrade_flows.access.memory import forget_sessions
 from etrade_flows.person.login import begin_sign_in, complete_sign_in, stored_credentials
 from etrade_flows.sign_out import end_session
-from etrade_tasks import ETradeError, TokenSession
+from etrade_tasks import TokenSession
 from etrade_tasks.clock import use_clock
 
 
@@ -39,16 +39,12 @@ def sign_out(name: str) -> None:
     end_session(name, stored_credentials(name))
 
 
-def begin_day(_: str) -> None:
-    forget_sessions()
-
-
 ACTS: dict[str, Callable[[str], TokenSession | None]] = {
     "active_session": active_session,
     "flow": renew_access_token,
     "sign in": sign_in,
     "sign out": sign_out,
-    "begin day": begin_day,
+    "begin day": lambda _: forget_sessions(),
 }
 
 
@@ -59,9 +55,7 @@ def main() -> None:
         with use_clock(lambda moment=moment: moment):
             try:
                 session = ACTS[told["do"]](told["name"])
-            except ETradeError as error:
-                say(error=type(error).__name__, message=error.message)
-            except Exception as error:  # noqa: BLE001  # the test reports that it is unexpected
+            except Exception as error:  # noqa: BLE001  # the test reports one that is unexpected
                 say(error=type(error).__name__, message=str(error))
             else:
                 say(session=session.model_dump(mode="json") if session else None)

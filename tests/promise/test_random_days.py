@@ -40,9 +40,10 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, get_current_setting
 from etrade_flows import active_session, etrade_async_client, etrade_client, renew_access_token
 from etrade_flows.access.memory import LOOK_SECONDS, forget_sessions
 from etrade_flows.cli import app as cli
-from etrade_flows.person.login import begin_sign_in, complete_sign_in, stored_credentials
+from etrade_flows.person.login import begin_sign_in, complete_sign_in, stored_credentials, without_token
 from etrade_flows.sign_out import end_session
 from etrade_simulator import AccessToken, Fault, Simulator, SimulatorClock
+from etrade_simulator.service import RecordedCall
 from etrade_simulator.tokens import GrantedToken
 from etrade_tasks import ETradeCredentials, ETradeError, TokenSession
 from etrade_tasks.clock import use_clock
@@ -96,23 +97,21 @@ SHORT_DEADLINE = 1.5
 
 HERE, ELSEWHERE = "here", "the second process"
 
+unless_in_vain = precondition(lambda self: self.asked_in_vain < 3)
+while_it_lives = precondition(lambda self: self.lives())
+
 
 class Broken(Exception):
     """What a pipeline's own step raises."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call as the simulator saw it, with the token and the nonce that it was signed with."""
+class Call(RecordedCall):
+    """One call as the simulator recorded it, with what its record leaves out."""
 
-    method: str
-    path: str
-    token: str | None
-    nonce: str | None
-    at: datetime
-    status: int | None
-    problem: str | None
-    fault: Fault | None
+    token: str | None = None
+    nonce: str | None = None
+    fault: Fault | None = None
 
     @property
     def refuses(self) -> bool:
@@ -128,11 +127,8 @@ class SecondProcess:
     """Another process that shares home, server, storage and clock."""
 
     def __init__(self) -> None:
-        found = get_current_settings()
         own = {
-            "PREFECT_API_URL": str(found.api.url),
-            "PREFECT_HOME": str(found.home),
-            "PREFECT_LOCAL_STORAGE_PATH": str(found.results.local_storage_path),
+            "PREFECT_API_URL": get_current_settings().api.url,
             "PREFECT_LOGGING_LEVEL": "CRITICAL",
             "PREFECT_LOGGING_TO_API_ENABLED": "false",
         }
@@ -231,7 +227,8 @@ class RandomDay(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._close_kept()
-        self._bring_storage_back()
+        if self.storage_away is not None:
+            self.storage_is_back()
         self._open.close()
         forget_sessions()
 
@@ -245,19 +242,10 @@ class RandomDay(RuleBasedStateMachine):
         service, handle = self.simulator._service, self.simulator._service.handle
 
         def watched(operation: Any, call: Any, environment: Any) -> Any:
-            (answer, fault), oauth = handle(operation, call, environment), call.oauth
-            self.calls.append(
-                Call(
-                    method=call.method,
-                    path=call.path,
-                    token=oauth.get("oauth_token"),
-                    nonce=oauth.get("oauth_nonce"),
-                    at=self.simulator.now(),
-                    status=answer.status or None,
-                    problem=answer.problem,
-                    fault=fault,
-                )
-            )
+            with service.lock:
+                answer, fault = handle(operation, call, environment)
+                token, nonce = call.oauth.get("oauth_token"), call.oauth.get("oauth_nonce")
+                self.calls.append(Call(**vars(service.recorded[-1]), token=token, nonce=nonce, fault=fault))
             return answer, fault
 
         service.handle = watched
@@ -265,9 +253,13 @@ class RandomDay(RuleBasedStateMachine):
     def _credentials(self, token: AccessToken, *, dated: bool = True) -> ETradeCredentials:
         changes = {} if dated else {"signed_in_at": None}
         credentials = ETradeCredentials.model_validate(self.simulator.credentials(token) | changes)
-        self.tokens[credentials.fingerprint] = token.token
-        (self.dated.add if dated else self.dated.discard)(credentials.fingerprint)
+        self._note_token(credentials)
         return credentials
+
+    def _note_token(self, holder: ETradeCredentials) -> str:
+        self.tokens[holder.fingerprint] = holder.signing_keys.token
+        (self.dated.add if holder.signed_in_at else self.dated.discard)(holder.fingerprint)
+        return holder.fingerprint
 
     def _changed(self, by: str | None) -> None:
         """Note that one process, or none of them, changed the block: the others see it after a while."""
@@ -278,11 +270,7 @@ class RandomDay(RuleBasedStateMachine):
     def _read_block(self, by: str) -> None:
         """Read what a sign-in or a sign-out has left in the block."""
         block = load_block(self.block)
-        held = None
-        if block is not None and block.access_token is not None:
-            held = block.fingerprint
-            self.tokens[held] = block.access_token.get_secret_value()
-            (self.dated.add if block.signed_in_at else self.dated.discard)(held)
+        held = self._note_token(block) if block is not None and block.access_token is not None else None
         if held != self.held:
             self.held = held
             self._changed(by)
@@ -293,6 +281,9 @@ class RandomDay(RuleBasedStateMachine):
 
     def _state(self, fingerprint: str) -> str:
         return self.simulator.token_state(self.tokens[fingerprint])
+
+    def _fingerprint(self, call: Call) -> str | None:
+        return next((known for known, token in self.tokens.items() if token == call.token), None)
 
     def _midnight(self, fingerprint: str) -> datetime:
         return self.simulator._service.registry.token(GrantedToken, self.tokens[fingerprint]).expires_at
@@ -329,9 +320,8 @@ class RandomDay(RuleBasedStateMachine):
 
     def _learn(self, told: Told) -> None:
         """Note which tokens were renewed or refused, and whether that could be recorded."""
-        fingerprints = {token: fingerprint for fingerprint, token in self.tokens.items()}
         for number, call in enumerate(told.renewals):
-            fingerprint = fingerprints.get(call.token or "")
+            fingerprint = self._fingerprint(call)
             if fingerprint is None:  # the token of a sign-in that is not complete
                 continue
             if call.renewed:
@@ -425,9 +415,8 @@ class RandomDay(RuleBasedStateMachine):
     @invariant()
     def nothing_is_renewed_after_its_midnight(self) -> None:
         new, self.checked = self.calls[self.checked :], len(self.calls)
-        fingerprints = {token: fingerprint for fingerprint, token in self.tokens.items()}
         for call in new:
-            fingerprint = fingerprints.get(call.token or "")
+            fingerprint = self._fingerprint(call)
             if not call.path.endswith(RENEW) or fingerprint not in self.dated:
                 continue
             if self.skew == timedelta(0) == self.taught.get(fingerprint, timedelta(0)):
@@ -444,34 +433,27 @@ class RandomDay(RuleBasedStateMachine):
         self.simulator.set_time(datetime(*day, hour, tzinfo=EASTERN))
         credentials = self._credentials(self.simulator.sign_in("live"))
         self.held = credentials.fingerprint if signed_in else None
-        if not signed_in:
-            none = {"access_token": None, "access_token_secret": None, "signed_in_at": None}
-            credentials = credentials.model_copy(update=none)
-        credentials.save(self.block)
+        (credentials if signed_in else without_token(credentials)).save(self.block)
 
     # ---- doors ---------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.asked_in_vain < 3)
+    @unless_in_vain
     @rule(times=st.integers(1, 3))
     def asks_active_session(self, times: int) -> None:
         for _ in range(times):
             self._judge(self._ask(lambda: active_session(self.block)))
 
-    @precondition(lambda self: self.asked_in_vain < 3)
+    @unless_in_vain
     @rule()
     def asks_active_session_elsewhere(self) -> None:
         self._judge(self._ask_elsewhere("active_session"))
 
-    @precondition(lambda self: self.asked_in_vain < 3)
+    @unless_in_vain
     @rule()
     def gets_by_a_client(self) -> None:
-        def get() -> int:
-            with etrade_client(self.block) as client:
-                return client.get(ACCOUNTS).status_code
+        self._judge_get(self._ask(lambda: self._send_by_a_new_client(order=False)))
 
-        self._judge_get(self._ask(get))
-
-    @precondition(lambda self: self.asked_in_vain < 3)
+    @unless_in_vain
     @rule()
     def gets_by_an_async_client(self) -> None:
         async def get() -> int:
@@ -480,26 +462,28 @@ class RandomDay(RuleBasedStateMachine):
 
         self._judge_get(self._ask(lambda: asyncio.run(get())))
 
-    @precondition(lambda self: self.asked_in_vain < 3)
+    @unless_in_vain
     @rule()
     def places_an_order(self) -> None:
-        def post() -> int:
-            with etrade_client(self.block) as client:
-                return client.post(ORDER, json={}).status_code
+        self._judge_order(self._ask(lambda: self._send_by_a_new_client(order=True)))
 
-        self._judge_order(self._ask(post))
-
-    @precondition(lambda self: self.asked_in_vain < 3)
+    @unless_in_vain
     @rule(order=st.booleans())
     def goes_on_with_an_open_client(self, order: bool) -> None:
-        def go_on() -> int | None:
+        def go_on() -> int:
             if self.kept is None:
                 opened = ExitStack()
                 self.kept = opened, opened.enter_context(etrade_client(self.block))
-            client = self.kept[1]
-            return (client.post(ORDER, json={}) if order else client.get(ACCOUNTS)).status_code
+            return self._send(self.kept[1], order=order)
 
         (self._judge_order if order else self._judge_get)(self._ask(go_on))
+
+    def _send_by_a_new_client(self, *, order: bool) -> int:
+        with etrade_client(self.block) as client:
+            return self._send(client, order=order)
+
+    def _send(self, client: httpx.Client, *, order: bool) -> int:
+        return (client.post(ORDER, json={}) if order else client.get(ACCOUNTS)).status_code
 
     def _judge_order(self, told: Told) -> None:
         self._judge(told)
@@ -517,7 +501,7 @@ class RandomDay(RuleBasedStateMachine):
             self.kept[0].close()
             self.kept = None
 
-    @precondition(lambda self: self.asked_in_vain < 3)
+    @unless_in_vain
     @rule(data=st.data(), door=st.sampled_from(["flow", "flow elsewhere", "retried", "renew", "status"]))
     def asks_at_a_slow_door(self, data: st.DataObject, door: str) -> None:
         """One rule for all slow doors, so that they are not drawn as often as the quick ones together."""
@@ -617,7 +601,7 @@ class RandomDay(RuleBasedStateMachine):
         else:
             assert any(call.fault for call in told.calls), f"a sign-in failed: {told}"
 
-    @precondition(lambda self: self.lives())
+    @while_it_lives
     @rule(where=st.sampled_from([HERE, ELSEWHERE]))
     def signs_out(self, where: str) -> None:
         before = self.held
@@ -633,24 +617,24 @@ class RandomDay(RuleBasedStateMachine):
 
     # ---- events --------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.lives())
+    @while_it_lives
     @rule(minutes=st.sampled_from([1, 10, 45, 55, 110, 121, 300]))
     def time_passes(self, minutes: int) -> None:
         self.simulator.advance(timedelta(minutes=minutes))
 
-    @precondition(lambda self: self.lives())
+    @while_it_lives
     @rule(minutes=st.sampled_from([-30, -2, 0, 2]))
     def midnight_comes(self, minutes: int) -> None:
         at = midnight_after(self.simulator.now()) + timedelta(minutes=minutes)
         if at > self.simulator.now():
             self.simulator.set_time(at)
 
-    @precondition(lambda self: self.lives())
+    @while_it_lives
     @rule(minutes=st.sampled_from([0, 0, 0, -180, -75, -20, -3, 3, 20, 75, 180]))
     def clock_of_this_machine_is_set(self, minutes: int) -> None:
         self.skew = timedelta(minutes=minutes)
 
-    @precondition(lambda self: self.lives())
+    @while_it_lives
     @rule()
     def token_is_revoked_behind_our_back(self) -> None:
         self.simulator.revoke(self.tokens[self.held])
@@ -664,11 +648,8 @@ class RandomDay(RuleBasedStateMachine):
         credentials = self._credentials(token, dated=dated)
         if self.kept is not None:  # a client belongs to one environment
             self._close_kept()
-        shown = {
-            name: value.get_secret_value() if hasattr(value, "get_secret_value") else value
-            for name, value in credentials.model_dump(mode="python", exclude={"block_type_slug"}).items()
-        }
-        shown["signed_in_at"] = credentials.signed_in_at and credentials.signed_in_at.isoformat()
+        secrets = {"include_secrets": True}
+        shown = credentials.model_dump(mode="json", context=secrets, exclude={"block_type_slug"})
         with get_client(sync_client=True) as client:
             document = client.read_block_document_by_name(self.block, credentials.get_block_type_slug())
             client._client.patch(
@@ -696,7 +677,7 @@ class RandomDay(RuleBasedStateMachine):
         self.planted = 0
         self.simulator.clear_faults()
 
-    @precondition(lambda self: self.asked_in_vain < 3)
+    @unless_in_vain
     @rule()
     def e_trade_is_down_for_a_while(self) -> None:
         self.simulator.plant(RENEWAL_FAULTS["503"], path=RENEW, times=50)
@@ -737,14 +718,10 @@ class RandomDay(RuleBasedStateMachine):
     @precondition(lambda self: self.storage_away is not None)
     @rule()
     def storage_is_back(self) -> None:
-        self._bring_storage_back()
-
-    def _bring_storage_back(self) -> None:
-        if self.storage_away is not None:
-            place = Path(get_current_settings().results.local_storage_path)
-            place.unlink()
-            self.storage_away.rename(place)
-            self.storage_away = None
+        place = Path(get_current_settings().results.local_storage_path)
+        place.unlink()
+        self.storage_away.rename(place)
+        self.storage_away = None
 
 
 @pytest.fixture
@@ -758,15 +735,8 @@ def second(quick_flows: None, quick_retries: None) -> Iterator[SecondProcess]:
 def test_every_door_says_what_e_trade_would_say(second: SecondProcess) -> None:
     """On random days, in whatever order things happen, no door breaks any of the five rules."""
     RandomDay.second, RandomDay.seen = second, 0
+    chosen = settings(max_examples=DAYS, stateful_step_count=STEPS, suppress_health_check=list(HealthCheck))
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
-        run_state_machine_as_test(
-            RandomDay,
-            settings=settings(
-                max_examples=DAYS,
-                stateful_step_count=STEPS,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_state_machine_as_test(RandomDay, settings=chosen)
     # Hypothesis ends some days early; at least half of all steps must run.
     assert RandomDay.seen >= DAYS * STEPS * 0.5
