@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -129,45 +125,28 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def server_url(
+    *,
     chromium: str,
-    prefect_server: None,
     migrated: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    wait_until: Callable[..., None],
+    free_ports: Callable[[int], list[int]],
+    run_process: Callable[..., AbstractContextManager[Path]],
+    wait_for_server: Callable[[str], None],
 ) -> Iterator[str]:
     """The address of a server with an empty database; the test harness's own server has no UI."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
+    folder, (port,) = tmp_path_factory.mktemp("server"), free_ports(1)
     shutil.copy(migrated, folder / "prefect.db")
-    url, log = f"http://127.0.0.1:{port}", folder / "log"
-    variables = os.environ | {
+    url = f"http://127.0.0.1:{port}"
+    variables = {
+        "PREFECT_API_URL": "",
         "PREFECT_HOME": str(folder),
         "PREFECT_UI_API_URL": f"{url}/api",  # else the page would ask port 4200
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=folder, env=variables, stdout=output, stderr=output)
-    try:
-        wait_until(lambda: _is_healthy(process, url, log), seconds=120)
+    start = ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    with run_process(*start, cwd=folder, **variables):
+        wait_for_server(f"{url}/api")
         yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=60)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _is_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
-    assert process.poll() is None, log.read_text()
-    try:
-        return httpx.get(f"{url}/api/health").is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="session")
