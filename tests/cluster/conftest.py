@@ -52,15 +52,6 @@ def debian(program: str) -> str:
     return found
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, all different."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 @dataclass
 class Part:
     """One part of the cluster.
@@ -68,17 +59,17 @@ class Part:
     Attributes:
         name: Its name, and that of its log.
         command: The command that starts it.
-        answers: Returns whether it is up.
-        environment: Its environment variables.
         folder: Where it runs and writes its log.
+        port: The port that it listens on, if it has one.
+        environment: Its environment variables, if not this process's.
         user: The user who runs it, if not this process's.
     """
 
     name: str
     command: tuple[str, ...]
-    answers: Callable[[], bool]
-    environment: dict[str, str]
     folder: Path
+    port: int | None = None
+    environment: dict[str, str] | None = None
     user: str | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -93,7 +84,7 @@ class Part:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=self.folder,
-                env=self.environment | {MACHINE: self._marker},
+                env=(self.environment or os.environ) | {MACHINE: self._marker},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -102,9 +93,9 @@ class Part:
             )
 
     def wait(self, seconds: float = 120) -> None:
-        """Wait until it answers; fail the test if it ends instead, or takes too long."""
+        """Wait until it listens; fail the test if it ends instead, or takes too long."""
         ends_at = time.monotonic() + seconds
-        while not self.answers():
+        while self.port and not listens(self.port):
             assert self.process is not None
             assert self.process.poll() is None, f"{self.name} ended:\n{self.log.read_text()[-3000:]}"
             assert time.monotonic() < ends_at, f"{self.name} is not up:\n{self.log.read_text()[-3000:]}"
@@ -144,10 +135,11 @@ class Cluster:
     Args:
         folder: The folder that holds everything.
         variables: Variables for the workers, besides the cluster's own.
+        ports: Five free ports.
     """
 
-    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
-        database, redis, front, *servers = free_ports(5)
+    def __init__(self, folder: Path, variables: dict[str, str], ports: list[int]) -> None:
+        database, redis, front, *servers = ports
         self.folder = folder
         self.url = f"http://{HOST}:{front}/api"
         self.postgres_url = f"postgresql+asyncpg://prefect@{HOST}:{database}/prefect"
@@ -156,13 +148,19 @@ class Cluster:
         ordinary = inherited | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
         serving = ordinary | self._serving(redis)
         working = ordinary | self._working() | variables
-        self.postgres = self._postgres(database, inherited)
-        self.redis = self._redis(redis, inherited)
-        self.servers = [self._server(n, port, serving) for n, port in enumerate(servers, 1)]
-        self.front = self._part("front", (sys.executable, str(FRONT), *map(str, (front, *servers))), front)
-        services = (sys.executable, "-c", SERVICES)
-        self.services = Part("services", services, lambda: True, serving, folder)
-        self.workers = [self._worker(n, working) for n in range(1, WORKERS + 1)]
+        self.postgres = self._postgres(database)
+        self.redis = redis_part(redis, folder)
+        serve = (*PREFECT, "server", "start", "--no-services", "--host", HOST, "--port")
+        self.servers = [
+            Part(f"server-{number}", (*serve, str(port)), folder, port, serving)
+            for number, port in enumerate(servers, 1)
+        ]
+        balance = (sys.executable, str(FRONT), *map(str, (front, *servers)))
+        self.front = Part("front", balance, folder, front)
+        self.services = Part("services", (sys.executable, "-c", SERVICES), folder, environment=serving)
+        work = (*PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--name")
+        names = [f"worker-{number}" for number in range(1, WORKERS + 1)]
+        self.workers = [Part(name, (*work, name), folder, environment=working) for name in names]
         self.parts = [self.redis, *self.servers, self.front, self.services, *self.workers]
 
     def _serving(self, redis: int) -> dict[str, str]:
@@ -192,20 +190,7 @@ class Cluster:
             "ETRADE_LOCK_REDIS_URL": f"{self.redis_url}/1",
         }
 
-    def _part(self, name: str, command: tuple[str, ...], port: int, **more: Any) -> Part:
-        variables = more.pop("environment", dict(os.environ))
-        return Part(name, command, lambda: listens(port), variables, self.folder, **more)
-
-    def _redis(self, port: int, variables: dict[str, str]) -> Part:
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("redis-server is not installed")
-        # Redis holds what Prefect has not handled yet, so it writes to disk, as it should in any cluster.
-        kept = ("--dir", str(self.folder), "--appendonly", "yes", "--save", "")
-        command = (program, "--bind", HOST, "--port", str(port), *kept)
-        return self._part("redis", command, port, environment=variables)
-
-    def _postgres(self, port: int, variables: dict[str, str]) -> Part:
+    def _postgres(self, port: int) -> Part:
         user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
         data = self.folder / "database"
         data.mkdir()
@@ -218,7 +203,7 @@ class Cluster:
         )
         options = ("-h", HOST, "-p", str(port), "-c", "unix_socket_directories=", "-c", "fsync=off")
         command = (debian("postgres"), "-D", str(data), *options)
-        part = Part("postgres", command, lambda: listens(port), variables, self.folder, user)
+        part = Part("postgres", command, self.folder, port, user=user)
         part.start()
         part.wait()
         create = [debian("createdb"), "-h", HOST, "-p", str(port), "-U", "prefect", "prefect"]
@@ -227,30 +212,12 @@ class Cluster:
             assert part.process.poll() is None, part.log.read_text()
         return part
 
-    def _server(self, number: int, port: int, variables: dict[str, str]) -> Part:
-        start = (*PREFECT, "server", "start", "--no-services", "--host", HOST, "--port", str(port))
-        up = f"http://{HOST}:{port}/api/health"
-        return Part(f"server-{number}", start, lambda: healthy(up), variables, self.folder)
-
-    def _worker(self, number: int, variables: dict[str, str]) -> Part:
-        name = f"worker-{number}"
-        start = (*PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--name", name)
-        part = Part(name, start, lambda: True, variables, self.folder)
-        part.answers = lambda: part.log.exists() and "started!" in part.log.read_text()
-        return part
-
     def start(self) -> None:
-        """Start everything but the workers, the first server alone: two collide on a new database."""
+        """Start everything but the workers, one after the other: two servers collide on a new database."""
         upgrade = [*PREFECT, "server", "database", "upgrade", "-y"]
         subprocess.run(upgrade, check=True, capture_output=True, env=self.servers[0].environment)
-        self.redis.start()
-        self.redis.wait()
-        first, second = self.servers
-        first.start()
-        first.wait()
-        for part in (second, self.front, self.services):
+        for part in (self.redis, *self.servers, self.front, self.services):
             part.start()
-        for part in (second, self.front):
             part.wait()
 
     def stop(self) -> None:
@@ -269,23 +236,34 @@ def listens(port: int) -> bool:
         return client.connect_ex((HOST, port)) == 0
 
 
-def healthy(url: str) -> bool:
-    """Whether a server reports that it is healthy."""
-    try:
-        return httpx.get(url, timeout=5).is_success
-    except httpx.HTTPError:
-        return False
+def redis_part(port: int, folder: Path) -> Part:
+    """A Redis that keeps its keys on disk through a restart, as it should in any cluster."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    kept = ("--dir", str(folder), "--appendonly", "yes", "--save", "")
+    return Part("redis", (program, "--bind", HOST, "--port", str(port), *kept), folder, port)
+
+
+@pytest.fixture
+def redis(tmp_path: Path, free_ports: Callable[[int], list[int]]) -> Iterator[Part]:
+    """A Redis server for this test alone."""
+    part = redis_part(*free_ports(1), tmp_path)
+    part.start()
+    part.wait()
+    yield part
+    part.kill()
 
 
 @pytest.fixture(scope="module")
-def cluster_with() -> Iterator[Callable[..., Cluster]]:
+def cluster_with(free_ports: Callable[[int], list[int]]) -> Iterator[Callable[..., Cluster]]:
     """Starts a cluster, with variables for its workers; everything stops after the module."""
     folder = Path(tempfile.mkdtemp(prefix="etrade-cluster-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
 
         def make(**variables: str) -> Cluster:
-            cluster = Cluster(folder, variables)
+            cluster = Cluster(folder, variables, free_ports(5))
             stack.callback(cluster.stop)
             cluster.start()
             return cluster

@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.settings import get_current_settings
@@ -26,8 +28,9 @@ from etrade_tasks.sharing.record import Record, Records, record_key
 
 RENEW = "/oauth/renew_access_token"
 PROGRAM = Path(__file__).with_name("callers.py")
-THOUSAND = (8, 125)
+FOUR, THOUSAND = (2, 2), (8, 125)
 """Processes, and threads in each."""
+ENDURANCE = pytest.mark.endurance
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 Said = list[tuple[str, float]]
@@ -83,39 +86,33 @@ def ask_at_once(spawn: Spawn, processes: int, threads: int, **environment: str) 
     return said_by(*started)
 
 
-@pytest.mark.parametrize("locks", ["files", "redis"])
+@pytest.mark.parametrize(
+    ("callers", "locks", "deadline"),
+    [(FOUR, "files", 600), (FOUR, "redis", 600), pytest.param(THOUSAND, "files", 60, marks=ENDURANCE)],
+    ids=["files", "redis", "thousand"],
+)
 def test_processes_share_one_renewal(
-    simulator: Simulator, spawn: Spawn, request: pytest.FixtureRequest, locks: str
+    *, simulator: Simulator, spawn: Spawn, request: Any, callers: tuple[int, int], locks: str, deadline: int
 ) -> None:
-    """Callers in two processes that ask at once make one call to E*TRADE, and all get the session."""
-    said = ask_at_once(spawn, 2, 2, **place(request, locks), ETRADE_DEADLINE="600")
-    assert {"renewed": 1, "reused": 3} == Counter(word for word, _ in said)
+    """Callers in several processes that ask at once make one call to E*TRADE, and all get the session."""
+    said = ask_at_once(spawn, *callers, **place(request, locks), ETRADE_DEADLINE=str(deadline))
+    assert {"renewed": 1, "reused": prod(callers) - 1} == Counter(word for word, _ in said)
     assert 1 == len(simulator.calls(RENEW))
 
 
-@pytest.mark.endurance
-def test_thousand_callers_share_one_renewal(simulator: Simulator, spawn: Spawn) -> None:
-    """A thousand callers in eight processes make one call to E*TRADE, and all get the session."""
-    said = ask_at_once(spawn, *THOUSAND)
-    assert {"renewed": 1, "reused": 999} == Counter(word for word, _ in said)
-    assert 1 == len(simulator.calls(RENEW))
-
-
-def test_outage_is_shared(simulator: Simulator, spawn: Spawn) -> None:
-    """While E*TRADE is down, callers in two processes make at most twice as many calls as one alone."""
+@pytest.mark.parametrize(
+    ("callers", "deadline", "first_backoff"),
+    [(FOUR, 600, "0.05"), pytest.param(THOUSAND, 30, "1", marks=ENDURANCE)],
+    ids=["four", "thousand"],
+)
+def test_outage_is_shared(
+    simulator: Simulator, spawn: Spawn, callers: tuple[int, int], deadline: int, first_backoff: str
+) -> None:
+    """While E*TRADE is down, all callers fail in time, with at most twice as many calls as one makes."""
     simulator.plant(Fault(status=503), path=RENEW, times=1000)
-    said = ask_at_once(spawn, 2, 2, ETRADE_DEADLINE="600", ETRADE_FIRST_BACKOFF="0.05")
-    assert {"RenewalFailed": 4} == Counter(word for word, _ in said)
-    assert len(simulator.calls(RENEW)) <= 2 * 7
-
-
-@pytest.mark.endurance
-def test_thousand_callers_share_an_outage(simulator: Simulator, spawn: Spawn) -> None:
-    """While E*TRADE is down, a thousand callers all fail in time, with no more calls than four make."""
-    deadline = 30.0
-    simulator.plant(Fault(status=503), path=RENEW, times=1000)
-    said = ask_at_once(spawn, *THOUSAND, ETRADE_DEADLINE=str(deadline))
-    assert {"RenewalFailed": 1000} == Counter(word for word, _ in said)
+    variables = {"ETRADE_DEADLINE": str(deadline), "ETRADE_FIRST_BACKOFF": first_backoff}
+    said = ask_at_once(spawn, *callers, **variables)
+    assert {"RenewalFailed": prod(callers)} == Counter(word for word, _ in said)
     assert len(simulator.calls(RENEW)) <= 2 * 7
     assert max(seconds for _, seconds in said) <= 1.1 * deadline
 
@@ -176,12 +173,3 @@ def test_waiter_finds_the_record_while_it_waits(
         Records().write(credentials, Record.of(session))
         assert waiting.result(timeout=60).reused is True
     assert [] == simulator.calls(RENEW)
-
-
-@pytest.mark.usefixtures("quick_flows")
-def test_lock_service_that_is_down_does_not_stop_a_renewal(
-    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If Redis does not answer, the token is renewed without a lock."""
-    monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://127.0.0.1:9")
-    assert 1 == renew_access_token(block).attempts
