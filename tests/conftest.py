@@ -79,8 +79,6 @@ def _context_of_a_client(*args: Any, **kwargs: Any) -> ssl.SSLContext:
 
 ssl.create_default_context = _context_of_a_client
 
-ROOT = Path(__file__).resolve().parents[1]
-
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.orchestration import SyncPrefectClient
