@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from etrade_flows.access.memory import forget_sessions
+from etrade_flows.access.renewal import nobody_signed_in
 from etrade_flows.news.events import emit_sign
 from etrade_flows.news.session_news import SessionEvent
 from etrade_flows.news.telling import tell_failure, tell_signed
@@ -73,7 +74,7 @@ def end_session(name: str, credentials: ETradeCredentials) -> str:
         AuthorizationFailed: E*TRADE did not confirm that the token is dead. The block is unchanged.
     """
     if credentials.access_token is None:
-        return f"Nobody is signed in to {name!r}."
+        return nobody_signed_in(name).message
     moment = now()
     try:
         # E*TRADE sometimes refuses yesterday's token without a reason.

@@ -170,9 +170,7 @@ def renew_loaded(name: str, credentials: ETradeCredentials, wanted: Wanted) -> T
     if wanted.clock_offset is not None:
         effort.clock_offset, effort.offset_is_learned = wanted.clock_offset, True
     if credentials.access_token is None:
-        raise SignInRequired(
-            f"Nobody is signed in to {name!r}.", advice=sign_in_advice(name), credentials=name
-        )
+        raise nobody_signed_in(name)
     shared = Shared(credentials, effort, wanted.force, wanted.since, wanted.reports)
     expires_at = credentials.expires_at(effort.now())
     require_unexpired(name, expires_at, effort.least_now())
@@ -187,6 +185,11 @@ def renew_loaded(name: str, credentials: ETradeCredentials, wanted: Wanted) -> T
     if said := key_warning(credentials.consumer_key_issued_on, now()):
         run_logger().warning("%s Next: %s", said, KEY_ADVICE)
     return session
+
+
+def nobody_signed_in(name: str) -> SignInRequired:
+    """The error for credentials that hold no token."""
+    return SignInRequired(f"Nobody is signed in to {name!r}.", advice=sign_in_advice(name), credentials=name)
 
 
 def require_lasting(name: str, expires_at: datetime, at: datetime, required_for: timedelta) -> None:
