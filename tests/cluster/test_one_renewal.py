@@ -173,3 +173,12 @@ def test_waiter_finds_the_record_while_it_waits(
         Records().write(credentials, Record.of(session))
         assert waiting.result(timeout=60).reused is True
     assert [] == simulator.calls(RENEW)
+
+
+@pytest.mark.usefixtures("quick_flows")
+def test_lock_service_that_is_down_does_not_stop_a_renewal(
+    simulator: Simulator, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If Redis does not answer, the token is renewed without a lock."""
+    monkeypatch.setenv("ETRADE_LOCK_REDIS_URL", "redis://127.0.0.1:9")
+    assert 1 == renew_access_token(block).attempts
